@@ -1,0 +1,50 @@
+"""Small range checks shared by the configuration dataclasses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+from ptycho_dist.errors import ConfigError
+
+
+def require_int(name: str, value: Any, minimum: int) -> None:
+    """Raise ConfigError unless ``value`` is an int (not bool) of at least ``minimum``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        msg = f"{name} = {value!r}; expected an integer >= {minimum}. Change {name}."
+        raise ConfigError(msg)
+
+
+def require_optional_int(name: str, value: Any, minimum: int) -> None:
+    """Like :func:`require_int`, and None is allowed."""
+    if value is not None:
+        require_int(name, value, minimum)
+
+
+def require_positive(name: str, value: Any, *, zero_allowed: bool = False) -> None:
+    """Raise ConfigError unless ``value`` is a finite number above (or at) zero."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or value < 0 or (value == 0 and not zero_allowed):
+        bound = ">= 0" if zero_allowed else "> 0"
+        msg = f"{name} = {value!r}; expected a finite number {bound}. Change {name}."
+        raise ConfigError(msg)
+
+
+def require_optional_positive(name: str, value: Any) -> None:
+    """Like :func:`require_positive`, and None is allowed."""
+    if value is not None:
+        require_positive(name, value)
+
+
+def require_choice(name: str, value: Any, choices: Collection[Any]) -> None:
+    """Raise ConfigError unless ``value`` is one of ``choices`` (1 is not True)."""
+    if not any(value is c or (type(value) is type(c) and value == c) for c in choices):
+        listed = ", ".join(repr(c) for c in choices)
+        msg = f"{name} = {value!r}; expected one of {listed}. Change {name}."
+        raise ConfigError(msg)
+
+
+def require_bool(name: str, value: Any) -> None:
+    """Raise ConfigError unless ``value`` is True or False."""
+    require_choice(name, value, (True, False))

@@ -1,0 +1,133 @@
+"""How a run is executed: ranks, devices, precision, loader, optimiser step.
+
+Field names are those of PtychoPINN's execution config, so that its users can
+switch; fields that nothing here would use are left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ptycho_dist.config import checks
+
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+STRATEGIES = ("auto", "ddp", "single_device")
+PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
+SCHEDULERS = ("Default", "WarmupCosine")
+LOGGER_BACKENDS = ("csv", "tensorboard", "none", None)
+CLIP_ALGORITHMS = ("norm", "value")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PyTorchExecutionConfig:
+    """Execution knobs of training and inference."""
+
+    accelerator: str = "auto"
+    """Device type: auto, cpu, gpu, cuda, mps. auto takes a GPU where there is one."""
+
+    devices: int | str = "auto"
+    """Ranks per node. auto: what the launcher started on this node, else every GPU, else 1."""
+
+    strategy: str = "auto"
+    """auto, ddp or single_device. auto is ddp for more than one rank."""
+
+    deterministic: bool | str = True
+    """Deterministic algorithms: True, False or "warn"."""
+
+    precision: str = "32-true"
+    """32-true, 64-true, bf16-mixed or 16-mixed (GPU only)."""
+
+    gradient_clip_val: float | None = None
+    """Clip gradients at this norm (or value); None leaves them."""
+
+    gradient_clip_algorithm: str = "norm"
+    """What gradient_clip_val bounds: norm or value."""
+
+    accum_steps: int = 1
+    """Global steps whose gradients are added before the optimiser steps."""
+
+    num_workers: int = 0
+    """Loader processes of each rank; 0 loads in the rank itself."""
+
+    pin_memory: bool = False
+    """Copy batches to page-locked memory (faster transfer to a GPU)."""
+
+    persistent_workers: bool = False
+    """Keep loader processes alive between epochs; needs num_workers > 0."""
+
+    prefetch_factor: int | None = None
+    """Batches that each loader process prepares ahead; needs num_workers > 0."""
+
+    learning_rate: float = 1e-3
+    """Peak learning rate of the network."""
+
+    scheduler: str = "WarmupCosine"
+    """Default (constant rate) or WarmupCosine."""
+
+    enable_progress_bar: bool = False
+    """Show progress on rank 0: patterns per second and time left."""
+
+    enable_checkpointing: bool = True
+    """Write checkpoints in training."""
+
+    checkpoint_save_top_k: int = 1
+    """Best checkpoints to keep; 0 keeps only the last one."""
+
+    checkpoint_monitor_metric: str = "auto"
+    """Metric that ranks checkpoints and stops early. auto: val_loss with validation, else train_loss."""
+
+    checkpoint_mode: str = "min"
+    """Whether a smaller (min) or larger (max) metric is better."""
+
+    early_stop_patience: int = 100
+    """Epochs without improvement after which training stops."""
+
+    logger_backend: str | None = "csv"
+    """Metric logger: csv, tensorboard or none."""
+
+    inference_batch_size: int | None = None
+    """Patterns in one prediction batch; 32 where not set. Part of the result's identity."""
+
+    middle_trim: int = 0
+    """Object pixels cut from each side of a predicted patch before stitching."""
+
+    timeout_s: float = 300.0
+    """Longest wait of one rank for the others, in seconds."""
+
+    def __post_init__(self) -> None:
+        self._check_devices()
+        self._check_optimisation()
+        self._check_loader()
+        self._check_outputs()
+
+    def _check_devices(self) -> None:
+        checks.require_choice("execution.accelerator", self.accelerator, ACCELERATORS)
+        if self.devices != "auto":
+            checks.require_int("execution.devices", self.devices, 1)
+        checks.require_choice("execution.strategy", self.strategy, STRATEGIES)
+        checks.require_choice("execution.deterministic", self.deterministic, (True, False, "warn"))
+        checks.require_choice("execution.precision", self.precision, PRECISIONS)
+        checks.require_positive("execution.timeout_s", self.timeout_s)
+
+    def _check_optimisation(self) -> None:
+        checks.require_optional_positive("execution.gradient_clip_val", self.gradient_clip_val)
+        checks.require_choice("execution.gradient_clip_algorithm", self.gradient_clip_algorithm, CLIP_ALGORITHMS)
+        checks.require_int("execution.accum_steps", self.accum_steps, 1)
+        checks.require_positive("execution.learning_rate", self.learning_rate)
+        checks.require_choice("execution.scheduler", self.scheduler, SCHEDULERS)
+
+    def _check_loader(self) -> None:
+        checks.require_int("execution.num_workers", self.num_workers, 0)
+        checks.require_bool("execution.pin_memory", self.pin_memory)
+        checks.require_bool("execution.persistent_workers", self.persistent_workers)
+        checks.require_optional_int("execution.prefetch_factor", self.prefetch_factor, 1)
+
+    def _check_outputs(self) -> None:
+        checks.require_bool("execution.enable_progress_bar", self.enable_progress_bar)
+        checks.require_bool("execution.enable_checkpointing", self.enable_checkpointing)
+        checks.require_int("execution.checkpoint_save_top_k", self.checkpoint_save_top_k, 0)
+        checks.require_choice("execution.checkpoint_mode", self.checkpoint_mode, ("min", "max"))
+        checks.require_int("execution.early_stop_patience", self.early_stop_patience, 1)
+        checks.require_choice("execution.logger_backend", self.logger_backend, LOGGER_BACKENDS)
+        checks.require_optional_int("execution.inference_batch_size", self.inference_batch_size, 1)
+        checks.require_int("execution.middle_trim", self.middle_trim, 0)

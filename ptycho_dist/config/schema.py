@@ -1,0 +1,186 @@
+"""The frozen dataclasses that describe a run: data, model, training, inference.
+
+A knob has one home. Learning rate, scheduler, workers and devices live in
+:class:`~ptycho_dist.config.execution.PyTorchExecutionConfig` only. Values that
+are wrong in themselves are refused here; what only shows when two configs, the
+scan or the machine are looked at together is checked by the factory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptycho_dist.config import checks
+from ptycho_dist.errors import ConfigError
+
+INTENSITY_KINDS = ("auto", "counts", "amplitude")
+LIKELIHOODS = ("amplitude", "poisson")
+OPTIMIZERS = ("adamw", "sgd")
+PATCH_WEIGHTINGS = ("probe", "uniform")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What the scan holds, and how its patterns are grouped."""
+
+    N: int = 64
+    """Detector pixels along one side of a pattern; read from the scan file."""
+
+    nphotons: float | None = None
+    """Mean photons in one pattern; patterns are scaled to it. Read from the scan file (its metadata, else its counts)."""
+
+    intensity_kind: str = "auto"
+    """Whether the file holds counts or amplitudes (square roots of counts): auto, counts, amplitude."""
+
+    file_format: str = "auto"
+    """Reader to use: auto, or a reader's name such as tike_npz, ptychopinn_npz, ptycho_dist_h5."""
+
+    group_size: int = 16
+    """Patterns in a compact overlap group; they share one canvas in training. Unused when gridsize is set."""
+
+    gridsize: int | None = None
+    """If set, groups are the gridsize squared nearest neighbours of each pattern (PtychoPINN's meaning), not compact groups."""
+
+    pixel_size_m: float | None = None
+    """Size of an object pixel in metres, where the file does not say."""
+
+    energy_eV: float | None = None
+    """Photon (or electron) energy in electronvolts, where the file does not say."""
+
+    detector_distance_m: float | None = None
+    """Distance from object to detector in metres, where the file does not say."""
+
+    def __post_init__(self) -> None:
+        checks.require_int("data.N", self.N, 8)
+        checks.require_optional_positive("data.nphotons", self.nphotons)
+        checks.require_choice("data.intensity_kind", self.intensity_kind, INTENSITY_KINDS)
+        checks.require_int("data.group_size", self.group_size, 1)
+        checks.require_optional_int("data.gridsize", self.gridsize, 1)
+        for name in ("pixel_size_m", "energy_eV", "detector_distance_m"):
+            checks.require_optional_positive(f"data.{name}", getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The network and the trainable parts of the physics."""
+
+    architecture: str = "lean"
+    """Name of a network in the registry."""
+
+    width: int = 64
+    """Channels of the network at its working resolution."""
+
+    depth: int = 4
+    """Residual blocks of the network at its working resolution."""
+
+    output_px: int | None = None
+    """Side of the object patch that the network predicts, centred in the N by N frame; half of N where not set."""
+
+    n_modes: int | None = None
+    """Incoherent probe modes to use; those of the scan file where not set."""
+
+    probe_trainable: bool = True
+    """Train the probe jointly with the network, from the supplied start."""
+
+    intensity_scale_trainable: bool = False
+    """Train the scale between modelled and measured intensity."""
+
+    def __post_init__(self) -> None:
+        checks.require_int("model.width", self.width, 8)
+        checks.require_int("model.depth", self.depth, 0)
+        checks.require_optional_int("model.output_px", self.output_px, 4)
+        checks.require_optional_int("model.n_modes", self.n_modes, 1)
+        checks.require_bool("model.probe_trainable", self.probe_trainable)
+        checks.require_bool("model.intensity_scale_trainable", self.intensity_scale_trainable)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """What is trained on, for how long, and against which likelihood."""
+
+    train_data_file: Path
+    """Scan file to train on."""
+
+    output_dir: Path
+    """Folder that receives the bundle, checkpoints and logs."""
+
+    max_epochs: int = 60
+    """Passes over the training patterns."""
+
+    max_steps: int | None = None
+    """Stop after this many optimiser steps, whatever max_epochs says."""
+
+    batch_size: int = 2
+    """Groups in one global step, over all ranks together."""
+
+    seed: int = 0
+    """Seed of weights, batch order and validation split."""
+
+    likelihood: str = "amplitude"
+    """Negative log-likelihood to minimise: amplitude (Gaussian on square roots) or poisson."""
+
+    optimizer: str = "adamw"
+    """adamw or sgd."""
+
+    weight_decay: float = 0.01
+    """Decoupled weight decay of the network's matrices (adamw)."""
+
+    probe_learning_rate: float = 0.01
+    """Learning rate of the probe, as a fraction of the largest probe magnitude."""
+
+    warmup_fraction: float = 0.05
+    """Share of all steps over which WarmupCosine raises the rate from zero."""
+
+    val_fraction: float = 0.0
+    """Share of the groups held back for validation, drawn with the seed."""
+
+    train_rows: tuple[float, float] = (0.0, 1.0)
+    """Train only on patterns whose y lies between these two quantiles: (0.0, 0.5) is everything above the median row."""
+
+    def __post_init__(self) -> None:
+        checks.require_int("training.max_epochs", self.max_epochs, 1)
+        checks.require_optional_int("training.max_steps", self.max_steps, 1)
+        checks.require_int("training.batch_size", self.batch_size, 1)
+        checks.require_int("training.seed", self.seed, 0)
+        checks.require_choice("training.likelihood", self.likelihood, LIKELIHOODS)
+        checks.require_choice("training.optimizer", self.optimizer, OPTIMIZERS)
+        checks.require_positive("training.weight_decay", self.weight_decay, zero_allowed=True)
+        checks.require_positive("training.probe_learning_rate", self.probe_learning_rate)
+        _require_fraction("training.warmup_fraction", self.warmup_fraction)
+        _require_fraction("training.val_fraction", self.val_fraction)
+        low, high = self.train_rows
+        if not 0.0 <= low < high <= 1.0:
+            msg = f"training.train_rows = {self.train_rows!r}; expected 0 <= low < high <= 1. Change training.train_rows."
+            raise ConfigError(msg)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceConfig:
+    """What is predicted, with which model, and how patches become one object."""
+
+    model_path: Path
+    """Bundle folder written by training."""
+
+    test_data_file: Path
+    """Scan file to predict."""
+
+    output_dir: Path
+    """Folder that receives shards, reconstruction and metrics."""
+
+    patch_weighting: str = "probe"
+    """Weight of a patch pixel when patches are averaged: probe (intensity of the probe) or uniform."""
+
+    stitch_tile_px: int = 1024
+    """Side of the tiles that rank 0 stitches one at a time."""
+
+    def __post_init__(self) -> None:
+        checks.require_choice("inference.patch_weighting", self.patch_weighting, PATCH_WEIGHTINGS)
+        checks.require_int("inference.stitch_tile_px", self.stitch_tile_px, 16)
+
+
+def _require_fraction(name: str, value: float) -> None:
+    checks.require_positive(name, value, zero_allowed=True)
+    if value >= 1.0:
+        msg = f"{name} = {value!r}; expected a share below 1. Change {name}."
+        raise ConfigError(msg)
