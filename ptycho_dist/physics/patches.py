@@ -1,0 +1,192 @@
+"""Take patches out of a canvas, and put them back: an exact adjoint pair.
+
+A patch at a fractional position is interpolated bilinearly from the
+(n + 1) by (n + 1) canvas pixels it touches. All coefficients are real, so the
+adjoint spreads a patch onto the same pixels with the same coefficients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Complex, Float, Num
+from torch import Tensor
+
+from ptycho_dist.errors import PhysicsError
+
+
+@dataclass(frozen=True)
+class PatchGeometry:
+    """Where B patches of side ``n`` lie on a canvas.
+
+    Parameters
+    ----------
+    index
+        int64, shape (B * m * m): flat canvas indices of the m = n + 1 wide windows
+        (m = n when all positions are whole numbers).
+    fraction
+        float, shape (B, 2), sub-pixel parts of (y, x); None when all are whole.
+    n
+        Side of a patch.
+    canvas_px
+        Canvas rows and columns (H, W).
+    """
+
+    index: Tensor
+    fraction: Tensor | None
+    n: int
+    canvas_px: tuple[int, int]
+
+    @classmethod
+    def build(cls, positions_px: Float[Tensor, "B 2"], n: int, canvas_px: tuple[int, int]) -> PatchGeometry:
+        """Prepare the windows of patches whose corners are ``positions_px``.
+
+        Raises
+        ------
+        PhysicsError
+            If a patch does not lie inside the canvas.
+        """
+        corner = torch.floor(positions_px).to(torch.int64)
+        fraction = positions_px - corner
+        window = n + int(bool((fraction != 0).any()))
+        _require_inside(corner, window, canvas_px)
+        offset = torch.arange(window, device=corner.device)
+        start = corner[:, 0] * canvas_px[1] + corner[:, 1]
+        inside = (offset * canvas_px[1])[:, None] + offset
+        index = (start[:, None, None] + inside).reshape(-1)
+        return cls(index, fraction if window > n else None, n, canvas_px)
+
+    @property
+    def window(self) -> int:
+        """Side of the canvas window that one patch touches."""
+        return self.n + (self.fraction is not None)
+
+    def gather(self, canvas_HW: Tensor) -> Tensor:
+        """Interpolate patches (B, n, n) from a canvas (H, W)."""
+        big = canvas_HW.reshape(-1).index_select(0, self.index).view(-1, self.window, self.window)
+        if self.fraction is None:
+            return big
+        fy, fx = self._weights(canvas_HW)
+        rows = _mix(big[:, :-1], big[:, 1:], fy)
+        return _mix(rows[:, :, :-1], rows[:, :, 1:], fx)
+
+    def scatter(self, patches_Bnn: Tensor) -> Tensor:
+        """Sum patches (B, n, n) onto a new canvas (H, W): the adjoint of :meth:`gather`."""
+        big = patches_Bnn if self.fraction is None else self._spread(patches_Bnn)
+        canvas = patches_Bnn.new_zeros(self.canvas_px[0] * self.canvas_px[1])
+        return canvas.index_add_(0, self.index, big.reshape(-1)).view(self.canvas_px)
+
+    def _weights(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        if self.fraction is None:
+            msg = "patches at whole positions have no sub-pixel weights"
+            raise PhysicsError(msg)
+        fraction = self.fraction.to(like.real.dtype)
+        return fraction[:, 0, None, None], fraction[:, 1, None, None]
+
+    def _spread(self, patches_Bnn: Tensor) -> Tensor:
+        fy, fx = self._weights(patches_Bnn)
+        n, batch = self.n, len(patches_Bnn)
+        columns = patches_Bnn.new_zeros(batch, n, n + 1)
+        columns[:, :, :-1] = patches_Bnn * (1 - fx)
+        columns[:, :, 1:] += patches_Bnn * fx
+        big = patches_Bnn.new_zeros(batch, n + 1, n + 1)
+        big[:, :-1] = columns * (1 - fy)
+        big[:, 1:] += columns * fy
+        return big
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, canvas_HW: Tensor, geometry: PatchGeometry) -> Tensor:
+        ctx.geometry = geometry
+        return geometry.gather(canvas_HW)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return _Scatter.apply(grads[0].contiguous(), ctx.geometry), None
+
+
+class _Scatter(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, patches_Bnn: Tensor, geometry: PatchGeometry) -> Tensor:
+        ctx.geometry = geometry
+        return geometry.scatter(patches_Bnn)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return _Gather.apply(grads[0].contiguous(), ctx.geometry), None
+
+
+def extract_at(canvas_HW: Num[Tensor, "H W"], geometry: PatchGeometry) -> Num[Tensor, "B n n"]:
+    """Take patches out of a canvas at a prepared geometry (differentiable in the canvas)."""
+    patches: Tensor = _Gather.apply(canvas_HW, geometry)
+    return patches
+
+
+def place_at(patches_Bnn: Num[Tensor, "B n n"], geometry: PatchGeometry) -> Num[Tensor, "H W"]:
+    """Sum patches onto a canvas at a prepared geometry (differentiable in the patches)."""
+    canvas: Tensor = _Scatter.apply(patches_Bnn, geometry)
+    return canvas
+
+
+def extract(
+    canvas_HW: Complex[Tensor, "H W"], positions_px: Float[Tensor, "B 2"], n: int
+) -> Complex[Tensor, "B n n"]:
+    """Take patches of side ``n`` out of a canvas.
+
+    Parameters
+    ----------
+    canvas_HW : Tensor, complex, shape (H, W)
+        Object transmission (dimensionless).
+    positions_px : Tensor, float, shape (B, 2)
+        Patch corners (y, x) in canvas pixels, fractions allowed.
+    n : int
+        Side of a patch in pixels.
+
+    Raises
+    ------
+    PhysicsError
+        If a patch does not lie inside the canvas.
+    """
+    rows, columns = canvas_HW.shape
+    return extract_at(canvas_HW, PatchGeometry.build(positions_px, n, (rows, columns)))
+
+
+def place(
+    patches_Bnn: Complex[Tensor, "B n n"], positions_px: Float[Tensor, "B 2"], canvas_px: tuple[int, int]
+) -> Complex[Tensor, "H W"]:
+    """Sum patches onto a canvas; the exact adjoint of :func:`extract`.
+
+    Parameters
+    ----------
+    patches_Bnn : Tensor, complex, shape (B, n, n)
+        Object patches, transmission (dimensionless).
+    positions_px : Tensor, float, shape (B, 2)
+        Patch corners (y, x) in canvas pixels, fractions allowed.
+    canvas_px : tuple of int
+        Canvas rows and columns.
+
+    Raises
+    ------
+    PhysicsError
+        If a patch does not lie inside the canvas.
+    """
+    return place_at(patches_Bnn, PatchGeometry.build(positions_px, patches_Bnn.shape[-1], canvas_px))
+
+
+def _mix(a: Tensor, b: Tensor, fraction: Tensor) -> Tensor:
+    return a * (1 - fraction) + b * fraction
+
+
+def _require_inside(corner: Tensor, window: int, canvas_px: tuple[int, int]) -> None:
+    limit = torch.tensor(canvas_px, device=corner.device) - window
+    outside = ((corner < 0) | (corner > limit)).any(dim=1)
+    if bool(outside.any()):
+        first = int(outside.nonzero()[0, 0])
+        msg = (
+            f"patch {first} of side {window} at corner {tuple(corner[first].tolist())} leaves the canvas of "
+            f"{canvas_px[0]} x {canvas_px[1]} pixels; expected every patch inside. Pad the canvas or shift the positions."
+        )
+        raise PhysicsError(msg)
