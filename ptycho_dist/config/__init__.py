@@ -1,0 +1,1 @@
+"""Settings of a run: frozen dataclasses, precedence and legacy names."""

@@ -1,0 +1,1 @@
+"""Which ranks there are, what each owns, and how they talk."""

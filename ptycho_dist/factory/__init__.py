@@ -1,0 +1,1 @@
+"""Build the payload of a run from settings, scan header and bundle."""

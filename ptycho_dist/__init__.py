@@ -1,0 +1,1 @@
+"""Distributed physics-informed neural networks for ptychography."""
