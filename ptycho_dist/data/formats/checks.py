@@ -1,0 +1,124 @@
+"""Checks that all readers share; each failure names file, finding, expectation and fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho_dist.data.formats.base import ComplexArray
+from ptycho_dist.errors import DataFormatError
+from ptycho_dist.types import FloatArray
+
+SMALLEST_SPAN_PX = 1e-3
+
+
+def require_keys(path: Path, found: Iterable[str], required: Iterable[str], format_name: str) -> None:
+    """Raise DataFormatError naming the first key of ``required`` that the file lacks."""
+    have = sorted(found)
+    for key in required:
+        if key not in have:
+            msg = (
+                f"{path} has no {key!r}; format {format_name} needs it (found: {', '.join(have) or 'nothing'}). "
+                f"Re-export the file with {key!r}, or name another reader in data.file_format."
+            )
+            raise DataFormatError(msg)
+
+
+def require_square_patterns(path: Path, key: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return ``shape`` as (B, N, N), or raise DataFormatError."""
+    if len(shape) != 3 or shape[1] != shape[2]:
+        msg = f"{key!r} in {path} has shape {shape}; expected square patterns (B, N, N). Crop and re-export them."
+        raise DataFormatError(msg)
+    if shape[0] == 0 or shape[1] == 0:
+        msg = f"{key!r} in {path} has shape {shape}: no patterns; expected at least one. Re-export the scan."
+        raise DataFormatError(msg)
+    return shape[0], shape[1], shape[2]
+
+
+def checked_positions(path: Path, positions: NDArray[Any], n_patterns: int, N: int) -> FloatArray:
+    """Return positions as float64 (B, 2) after checks of length, finiteness and unit.
+
+    Raises
+    ------
+    DataFormatError
+        If the shape is not (B, 2), a value is not finite, or the span says that the unit is not pixels.
+    """
+    if positions.ndim != 2 or positions.shape[1] != 2 or positions.dtype.kind not in "fiu":
+        found = f"shape {positions.shape} and dtype {positions.dtype}"
+        msg = f"positions in {path} have {found}; expected real numbers of shape (B, 2). Re-export them."
+        raise DataFormatError(msg)
+    if len(positions) != n_patterns:
+        msg = (
+            f"{path} holds {len(positions)} positions for {n_patterns} patterns; expected one position for each "
+            "pattern. Re-export both with equal length."
+        )
+        raise DataFormatError(msg)
+    result = positions.astype(np.float64)
+    if not np.isfinite(result).all():
+        row = int(np.argmin(np.isfinite(result).all(axis=1)))
+        msg = f"position {row} in {path} is {result[row].tolist()}; expected finite numbers. Remove that pattern."
+        raise DataFormatError(msg)
+    _require_pixels(path, result, N)
+    return result
+
+
+def _require_pixels(path: Path, positions: FloatArray, N: int) -> None:
+    span = float(np.ptp(positions, axis=0).max())
+    if len(positions) > 1 and span < SMALLEST_SPAN_PX:
+        msg = (
+            f"positions in {path} span {span:.3g} px; expected object pixels. They look like metres: "
+            "divide them by the object pixel size and re-export."
+        )
+        raise DataFormatError(msg)
+    if len(positions) > 1 and span > N * len(positions):
+        msg = (
+            f"positions in {path} span {span:.3g} px, more than {len(positions)} patches of {N} px side by side; "
+            "expected overlapping patches. Convert them to object pixels and re-export."
+        )
+        raise DataFormatError(msg)
+
+
+def checked_probe(path: Path, key: str, probe: NDArray[Any]) -> ComplexArray:
+    """Return the probe as complex64 (P, N, N); leading axes are incoherent modes.
+
+    Raises
+    ------
+    DataFormatError
+        If it is not square, not finite, empty or zero everywhere.
+    """
+    if probe.ndim < 2 or probe.shape[-1] != probe.shape[-2] or probe.size == 0 or probe.dtype.kind not in "cf":
+        found = f"shape {probe.shape} and dtype {probe.dtype}"
+        msg = f"{key!r} in {path} has {found}; expected complex, square (N, N) or (P, N, N). Re-export it."
+        raise DataFormatError(msg)
+    result = probe.reshape((-1, *probe.shape[-2:])).astype(np.complex64)
+    require_finite(path, key, result)
+    if not result.any():
+        msg = f"{key!r} in {path} is zero everywhere; expected an illumination. Re-export it."
+        raise DataFormatError(msg)
+    return result
+
+
+def require_finite(path: Path, key: str, values: NDArray[Any]) -> None:
+    """Raise DataFormatError if ``values`` holds NaN or inf."""
+    finite = np.isfinite(values)
+    if not finite.all():
+        where = tuple(int(i) for i in np.argwhere(~finite)[0])
+        msg = f"{key!r} in {path} holds {values[where]} at {where}; expected finite numbers. Re-export it."
+        raise DataFormatError(msg)
+
+
+def embed_probe(path: Path, probe: ComplexArray, N: int) -> tuple[ComplexArray, int]:
+    """Zero-pad a probe to N by N, centred; return it and the offset of its corner in the frame."""
+    small = probe.shape[-1]
+    if small > N or (N - small) % 2:
+        msg = (
+            f"the probe in {path} has {small} pixels a side, the patterns {N}; expected equal sides, or a smaller "
+            "probe that can be centred. Crop or pad the probe and re-export it."
+        )
+        raise DataFormatError(msg)
+    offset = (N - small) // 2
+    return np.pad(probe, ((0, 0), (offset, offset), (offset, offset))), offset

@@ -1,0 +1,130 @@
+"""Safe access to HDF5 files: no links or storage outside the file's folder, no inherited handles."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin  # noqa: F401  (registers the compression filters of detector files)
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho_dist.errors import DataFormatError
+from ptycho_dist.types import IntArray
+
+
+def open_file(path: Path) -> h5py.File:
+    """Open an HDF5 file for reading.
+
+    Raises
+    ------
+    DataFormatError
+        If it is not a whole HDF5 file.
+    """
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        msg = f"{path} is not a readable HDF5 file ({error}); it is damaged or truncated. Copy or export it again."
+        raise DataFormatError(msg) from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file; failing reads inside become DataFormatError."""
+    with open_file(path) as file:
+        try:
+            yield file
+        except OSError as error:
+            msg = f"{path} cannot be read ({error}); it is damaged or truncated. Copy or export it again."
+            raise DataFormatError(msg) from error
+
+
+def require_dataset(file: h5py.File, path: Path, key: str) -> h5py.Dataset:
+    """Return a dataset whose values lie in the file's own folder.
+
+    Raises
+    ------
+    DataFormatError
+        If it is missing, not a dataset, or stored outside the folder.
+    """
+    links, name = file.id.links, key.encode()
+    if not links.exists(name):
+        msg = f"{path} has no dataset {key!r} (found: {', '.join(file) or 'nothing'}). Re-export the file with it."
+        raise DataFormatError(msg)
+    if links.get_info(name).type == h5py.h5l.TYPE_EXTERNAL:
+        _require_inside(path, key, links.get_val(name)[0].decode())
+    dataset = file.get(key)
+    if not isinstance(dataset, h5py.Dataset):
+        msg = f"{key!r} in {path} is no dataset or a broken link; expected a dataset. Re-export the file."
+        raise DataFormatError(msg)
+    stored = [entry[0] for entry in dataset.external or ()]
+    if dataset.is_virtual:
+        stored += [source.file_name for source in dataset.virtual_sources() if source.file_name != "."]
+    for target in stored:
+        _require_inside(path, key, target)
+    return dataset
+
+
+def _require_inside(path: Path, key: str, target: str) -> None:
+    folder = path.resolve().parent
+    if not (folder / target).resolve().is_relative_to(folder):
+        msg = (
+            f"{key!r} in {path} is stored in {target}, outside the folder of the file; such links are not followed. "
+            "Copy the data next to the file and link it there."
+        )
+        raise DataFormatError(msg)
+
+
+class H5Patterns:
+    """Pattern rows of an HDF5 dataset; each process opens its own handle."""
+
+    def __init__(self, path: Path, key: str, shape: tuple[int, int, int]) -> None:
+        self._path = path
+        self._key = key
+        self._shape = shape
+        self._file: h5py.File | None = None
+        self._pid = -1
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(B, N, N)."""
+        return self._shape
+
+    def read(self, index: IntArray) -> NDArray[Any]:
+        """Return the raw rows ``index`` (any order, repeats allowed), shape (len(index), N, N)."""
+        dataset = self._dataset()
+        rows, place = np.unique(index, return_inverse=True)
+        values = np.empty((len(rows), *self._shape[1:]), dataset.dtype)
+        try:
+            for start, stop in _runs(rows):
+                dataset.read_direct(values, np.s_[rows[start] : rows[stop - 1] + 1], np.s_[start:stop])
+        except OSError as error:
+            msg = f"{self._key!r} in {self._path} cannot be read ({error}); the file is damaged. Copy it again."
+            raise DataFormatError(msg) from error
+        return values[place]
+
+    def close(self) -> None:
+        """Close the handle of this process."""
+        if self._file is not None and self._pid == os.getpid():
+            self._file.close()
+        self._file = None
+
+    def _dataset(self) -> h5py.Dataset:
+        if self._file is None or self._pid != os.getpid():
+            self._file = open_file(self._path)
+            self._pid = os.getpid()
+        return require_dataset(self._file, self._path, self._key)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None, "_pid": -1}
+
+
+def _runs(rows: IntArray) -> Iterator[tuple[int, int]]:
+    breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+    bounds = [0, *breaks.tolist(), len(rows)]
+    return ((a, b) for a, b in pairwise(bounds) if b > a)

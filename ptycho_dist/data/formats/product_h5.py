@@ -1,0 +1,247 @@
+"""Ptychodus product files (HDF5): the reconstruction that other programs open."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ptycho_dist.data.formats import hdf5
+from ptycho_dist.data.formats.atomic import publish, temporary_name
+from ptycho_dist.data.formats.base import ComplexArray
+from ptycho_dist.data.formats.product import Product, ProductGeometry
+from ptycho_dist.errors import DataFormatError
+from ptycho_dist.types import FloatArray, IntArray, ProductMetadata
+
+__all__ = ["Product", "ProductGeometry", "ProductWriter", "read_product"]
+
+_EXTRAS = "ptycho_dist"
+_TILE_PX = 256
+_UNITS_NOTE = "Pixel size unknown: attributes and positions named in metres hold object pixels."
+_METADATA = {
+    "detector_object_distance_m": "detector_object_distance_m",
+    "probe_energy_eV": "probe_energy_eV",
+    "photon_energy_eV": "probe_energy_eV",
+    "exposure_time_s": "exposure_time_s",
+}
+
+
+class ProductWriter:
+    """Write a product piece by piece; a context manager.
+
+    The file appears under its name when the block ends without an error; else a
+    file that was there stays as it was, and nothing is left behind.
+
+    Parameters
+    ----------
+    path
+        Product file.
+    metadata
+        Name, comments, energies, provenance (kept as JSON).
+    object_shape
+        Object rows and columns (H, W).
+    geometry
+        Pixel size, patch side, origin of the object.
+
+    Raises
+    ------
+    DataFormatError
+        At the end of the block, if the object, the probe or the positions were not written.
+    """
+
+    def __init__(
+        self, path: Path | str, metadata: ProductMetadata, object_shape: tuple[int, int], geometry: ProductGeometry
+    ) -> None:
+        self._path = Path(path)
+        self._metadata = metadata
+        self._shape = object_shape
+        self._geometry = geometry
+        self._temporary = temporary_name(self._path)
+        self._file: h5py.File | None = None
+        self._tiles = 0
+
+    def __enter__(self) -> Self:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = h5py.File(self._temporary, "w")
+        self._write_metadata(self._file)
+        self._create_object(self._file)
+        self.write_losses(np.empty(0))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        file = self._open()
+        missing = [key for key in ("probe", "probe_position_x_m") if key not in file]
+        file.close()
+        self._file = None
+        try:
+            if kind is None:
+                self._require_complete(missing)
+                publish(self._temporary, self._path)
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+    def write_object_tile(self, corner: tuple[int, int], tile: ComplexArray) -> None:
+        """Write a tile (h, w) of the object, its first pixel at ``corner`` (row, column)."""
+        stop = (corner[0] + tile.shape[0], corner[1] + tile.shape[1])
+        if min(corner) < 0 or stop[0] > self._shape[0] or stop[1] > self._shape[1]:
+            msg = f"tile {corner} to {stop} leaves the object {self._shape} of {self._path}; expected it inside."
+            raise DataFormatError(msg)
+        self._open()["object"][0, corner[0] : stop[0], corner[1] : stop[1]] = tile
+        self._tiles += 1
+
+    def write_probe(self, probe_PNN: ComplexArray) -> None:
+        """Write the probe modes, complex, shape (P, N, N)."""
+        N = self._geometry.N
+        if probe_PNN.ndim != 3 or probe_PNN.shape[1:] != (N, N):
+            msg = f"probe for {self._path} has shape {probe_PNN.shape}; expected (P, {N}, {N}) as in its geometry."
+            raise DataFormatError(msg)
+        probe = self._open().create_dataset("probe", data=probe_PNN.astype(np.complex64)[None])
+        probe.attrs["pixel_width_m"] = probe.attrs["pixel_height_m"] = self._geometry.scale
+
+    def write_positions(self, positions_px: FloatArray, indexes: IntArray | None = None) -> None:
+        """Write patch corners (B, 2) in pixels; ``indexes`` are pattern numbers, else 0 to B - 1."""
+        centres = self._geometry.centres_of_patches(positions_px)
+        numbers = np.arange(len(centres)) if indexes is None else np.asarray(indexes, dtype=np.int64)
+        if numbers.shape != (len(centres),):
+            msg = f"{len(numbers)} indexes for {len(centres)} positions of {self._path}; expected equal numbers."
+            raise DataFormatError(msg)
+        file = self._open()
+        file.create_dataset("probe_position_indexes", data=numbers)
+        file.create_dataset("probe_position_y_m", data=centres[:, 0])
+        file.create_dataset("probe_position_x_m", data=centres[:, 1])
+
+    def write_losses(self, values: ArrayLike, epochs: ArrayLike | None = None) -> None:
+        """Write a loss curve; ``epochs`` are numbers of equal length, else 0 to n - 1."""
+        losses = np.asarray(values, dtype=np.float64)
+        numbers = np.arange(len(losses)) if epochs is None else np.asarray(epochs, dtype=np.int64)
+        if losses.ndim != 1 or numbers.shape != losses.shape:
+            msg = f"losses {losses.shape} and epochs {numbers.shape} of {self._path}; expected two lists of one length."
+            raise DataFormatError(msg)
+        file = self._open()
+        for name, data in (("loss_values", losses), ("loss_epochs", numbers)):
+            if name in file:
+                del file[name]
+            file.create_dataset(name, data=data)
+
+    def write_extra(self, name: str, array: NDArray[Any]) -> None:
+        """Write an array of our own into the group ``ptycho_dist``, which other programs pass over."""
+        self._open().require_group(_EXTRAS).create_dataset(name, data=array)
+
+    def _open(self) -> h5py.File:
+        if self._file is None:
+            msg = f"the writer of {self._path} is not open; use it in a with block"
+            raise DataFormatError(msg)
+        return self._file
+
+    def _require_complete(self, missing: list[str]) -> None:
+        if not self._tiles:
+            missing = [*missing, "object"]
+        if missing:
+            msg = f"{self._path} was not written: {', '.join(missing)} missing; expected object, probe and positions."
+            raise DataFormatError(msg)
+
+    def _write_metadata(self, file: h5py.File) -> None:
+        known = self._geometry.units_known
+        file.attrs["name"] = self._metadata.name
+        note = "" if known else _UNITS_NOTE
+        file.attrs["comments"] = f"{self._metadata.comments} {note}".strip()
+        file.attrs["units_known"] = known
+        for attribute, name in _METADATA.items():
+            file.attrs[attribute] = getattr(self._metadata, name)
+        file.attrs["ptycho_dist_provenance"] = json.dumps(self._metadata.provenance, sort_keys=True, default=str)
+
+    def _create_object(self, file: h5py.File) -> None:
+        tile = (1, min(_TILE_PX, self._shape[0]), min(_TILE_PX, self._shape[1]))
+        dataset = file.create_dataset("object", (1, *self._shape), np.complex64, chunks=tile)
+        dataset.attrs["center_y_m"], dataset.attrs["center_x_m"] = self._geometry.centre_of_object(self._shape)
+        dataset.attrs["pixel_width_m"] = dataset.attrs["pixel_height_m"] = self._geometry.scale
+        file.create_dataset("object_layer_spacing_m", data=np.empty(0))
+
+
+def read_product(path: Path | str) -> Product:
+    """Read a product of one object layer and one probe.
+
+    Raises
+    ------
+    DataFormatError
+        If it is no product, damaged, or has several layers, probes or unequal pixel sides.
+    """
+    path = Path(path)
+    with hdf5.reading(path) as file:
+        object_ = _single(path, "object", hdf5.require_dataset(file, path, "object"), 3)
+        probe = _single(path, "probe", hdf5.require_dataset(file, path, "probe"), 4)
+        geometry = _geometry(path, file, object_.shape, probe.shape[-1])
+        y, x = (hdf5.require_dataset(file, path, f"probe_position_{axis}_m")[()] for axis in "yx")
+        losses, epochs = _losses(file)
+        return Product(
+            object_=object_,
+            probe=probe,
+            positions_px=np.stack([y, x], axis=1) / geometry.scale - (geometry.N - 1) / 2,
+            indexes=hdf5.require_dataset(file, path, "probe_position_indexes")[()].astype(np.int64),
+            geometry=geometry,
+            metadata=_metadata(path, file),
+            losses=losses,
+            loss_epochs=epochs,
+            extras={name: hdf5.require_dataset(file, path, f"{_EXTRAS}/{name}")[()] for name in file.get(_EXTRAS, ())},
+        )
+
+
+def _single(path: Path, key: str, dataset: h5py.Dataset, ndim: int) -> ComplexArray:
+    shape = dataset.shape
+    if len(shape) == ndim and shape[0] == 1:
+        shape = shape[1:]
+    if len(shape) != ndim - 1 or dataset.dtype.kind != "c":
+        msg = (
+            f"{key!r} in {path} is {dataset.dtype} {dataset.shape}; expected complex with {ndim} axes, the first of "
+            "length 1. Export a single layer and probe."
+        )
+        raise DataFormatError(msg)
+    return np.asarray(dataset[()], dtype=np.complex64).reshape(shape)
+
+
+def _geometry(path: Path, file: h5py.File, shape: tuple[int, ...], N: int) -> ProductGeometry:
+    names = ("pixel_height_m", "pixel_width_m", "center_y_m", "center_x_m")
+    attributes = file["object"].attrs
+    missing = [name for name in names if name not in attributes]
+    if missing:
+        msg = f"'object' in {path} lacks the attributes {', '.join(missing)}; expected a Ptychodus product. Export it."
+        raise DataFormatError(msg)
+    height, width, y, x = (float(attributes[name]) for name in names)
+    if not np.isclose(height, width, rtol=1e-6, atol=0) or not height > 0:
+        msg = f"'object' in {path} has pixels of {height} by {width} m; expected square ones. Resample the object."
+        raise DataFormatError(msg)
+    origin = (y / height - (shape[0] - 1) / 2, x / width - (shape[1] - 1) / 2)
+    known = bool(file.attrs.get("units_known", True))
+    return ProductGeometry(N=N, pixel_size_m=height if known else float("nan"), object_origin_px=origin)
+
+
+def _losses(file: h5py.File) -> tuple[FloatArray, IntArray]:
+    key = "loss_values" if "loss_values" in file else "costs"
+    values = np.asarray(file[key][()], dtype=np.float64) if key in file else np.empty(0)
+    epochs = file["loss_epochs"][()] if "loss_epochs" in file else np.arange(len(values))
+    return values, np.asarray(epochs, dtype=np.int64)
+
+
+def _metadata(path: Path, file: h5py.File) -> ProductMetadata:
+    nan = float("nan")
+    try:
+        provenance = json.loads(str(file.attrs.get("ptycho_dist_provenance", "{}")))
+    except json.JSONDecodeError as error:
+        msg = f"'ptycho_dist_provenance' of {path} is not JSON ({error}); the file is damaged. Write it again."
+        raise DataFormatError(msg) from error
+    energy = file.attrs.get("probe_energy_eV", file.attrs.get("photon_energy_eV", nan))
+    return ProductMetadata(
+        name=str(file.attrs.get("name", "")),
+        comments=str(file.attrs.get("comments", "")),
+        detector_object_distance_m=float(file.attrs.get("detector_object_distance_m", nan)),
+        probe_energy_eV=float(energy),
+        exposure_time_s=float(file.attrs.get("exposure_time_s", nan)),
+        provenance=provenance,
+    )

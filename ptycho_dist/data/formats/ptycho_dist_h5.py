@@ -1,0 +1,141 @@
+"""Reader of the project's own scan layout (HDF5, one chunk per pattern).
+
+Root attributes: ``format`` ("ptycho_dist_scan"), ``schema_version`` (1), ``mean_counts``,
+``nphotons`` (where known), ``pixel_size_m``, ``energy_eV``, ``detector_distance_m`` (NaN where
+unknown), ``metadata_json``. Datasets, each with an attribute ``units``:
+``patterns`` (B, N, N) counts with DC at the centre, ``positions_px`` (B, 2) patch corners (y, x),
+optional ``probe`` (P, N, N), ``mask`` (N, N) with True = valid, and ``object`` (H, W) with the
+attribute ``origin_px`` (y, x): the position of its pixel (0, 0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from ptycho_dist.data.formats import checks, hdf5
+from ptycho_dist.data.formats.base import NAN, BoolArray, ComplexArray, RawScan, ScanFormat, ScanOptions
+from ptycho_dist.data.formats.intensity import require_counts
+from ptycho_dist.errors import DataFormatError
+from ptycho_dist.types import FloatArray
+
+NAME = "ptycho_dist_h5"
+KEYS = ("patterns", "positions_px")
+MARK = "ptycho_dist_scan"
+SCHEMA_VERSION = 1
+
+
+def detect(keys: Collection[str]) -> bool:
+    """Tell whether an HDF5 file with these root datasets is a scan in this layout."""
+    return any(key in keys for key in KEYS)
+
+
+def open_raw(path: Path, options: ScanOptions) -> RawScan:
+    """Open a scan in the project's own layout.
+
+    Raises
+    ------
+    DataFormatError
+        If the layout is newer than this reader, or a dataset is missing, damaged or of the wrong shape.
+    """
+    require_counts(path, options, NAME)
+    with hdf5.reading(path) as file:
+        checks.require_keys(path, file, KEYS, NAME)
+        _require_version(path, file)
+        patterns = hdf5.require_dataset(file, path, "patterns")
+        shape = checks.require_square_patterns(path, "patterns", patterns.shape)
+        if patterns.id.get_storage_size() == 0 and not patterns.is_virtual:
+            msg = f"'patterns' in {path} declares shape {shape} but holds no data. Write the scan again."
+            raise DataFormatError(msg)
+        positions = hdf5.require_dataset(file, path, "positions_px")
+        if positions.shape != (shape[0], 2):
+            msg = f"'positions_px' in {path} has shape {positions.shape}; expected ({shape[0]}, 2). Write it again."
+            raise DataFormatError(msg)
+        return RawScan(
+            format_name=NAME,
+            patterns=hdf5.H5Patterns(path, "patterns", shape),
+            fftshift=False,
+            square=False,
+            positions_px=checks.checked_positions(path, positions[()], shape[0], shape[1]),
+            probe=_probe(path, file, shape[1]),
+            mask=_mask(path, file, shape[1]),
+            object_source=H5Object(path) if "object" in list(file) else None,
+            object_origin_px=_object_origin(path, file),
+            mean_counts=_number(path, file, "mean_counts"),
+            nphotons=_number(path, file, "nphotons"),
+            pixel_size_m=_number(path, file, "pixel_size_m") or NAN,
+            energy_eV=_number(path, file, "energy_eV") or NAN,
+            detector_distance_m=_number(path, file, "detector_distance_m") or NAN,
+        )
+
+
+def _require_version(path: Path, file: h5py.File) -> None:
+    mark, version = file.attrs.get("format"), file.attrs.get("schema_version")
+    if mark != MARK or version != SCHEMA_VERSION:
+        msg = (
+            f"{path} says format {mark!r}, schema_version {version!r}; expected {MARK!r}, {SCHEMA_VERSION}. "
+            "Write it again with write_scan_h5 of this version."
+        )
+        raise DataFormatError(msg)
+
+
+def _number(path: Path, file: h5py.File, name: str) -> float | None:
+    value = file.attrs.get(name)
+    if value is None:
+        return None
+    if np.ndim(value) != 0 or np.asarray(value).dtype.kind not in "fiu" or value == 0 or value < 0 or np.isinf(value):
+        msg = f"attribute {name!r} of {path} is {value!r}; expected a number > 0, or NaN. Correct it, or leave it out."
+        raise DataFormatError(msg)
+    return None if np.isnan(value) else float(value)
+
+
+def _probe(path: Path, file: h5py.File, N: int) -> ComplexArray | None:
+    if "probe" not in list(file):
+        return None
+    probe = checks.checked_probe(path, "probe", hdf5.require_dataset(file, path, "probe")[()])
+    return checks.embed_probe(path, probe, N)[0]
+
+
+def _mask(path: Path, file: h5py.File, N: int) -> BoolArray | None:
+    if "mask" not in list(file):
+        return None
+    dataset = hdf5.require_dataset(file, path, "mask")
+    if dataset.shape != (N, N) or dataset.dtype != np.bool_:
+        msg = f"'mask' in {path} is {dataset.dtype} {dataset.shape}; expected bool ({N}, {N}), True = valid. Rewrite."
+        raise DataFormatError(msg)
+    mask: BoolArray = dataset[()]
+    if not mask.any():
+        msg = f"'mask' in {path} leaves no pixel valid; expected True = valid. Invert or rewrite it."
+        raise DataFormatError(msg)
+    return mask
+
+
+def _object_origin(path: Path, file: h5py.File) -> FloatArray | None:
+    if "object" not in list(file):
+        return None
+    dataset = hdf5.require_dataset(file, path, "object")
+    origin = np.asarray(dataset.attrs.get("origin_px", ()), dtype=np.float64)
+    if dataset.ndim != 2 or origin.shape != (2,) or not np.isfinite(origin).all():
+        found = f"shape {dataset.shape} and origin_px {origin.tolist()}"
+        msg = f"'object' in {path} has {found}; expected (H, W) and two numbers (y, x). Write it again."
+        raise DataFormatError(msg)
+    return origin
+
+
+@dataclass(frozen=True)
+class H5Object:
+    """The object dataset of a scan."""
+
+    path: Path
+
+    def load(self) -> ComplexArray:
+        """Return the object as complex64, shape (H, W)."""
+        with hdf5.reading(self.path) as file:
+            return np.asarray(hdf5.require_dataset(file, self.path, "object")[()], dtype=np.complex64)
+
+
+FORMAT = ScanFormat(name=NAME, keys=KEYS, container="hdf5", detect=detect, open_raw=open_raw)

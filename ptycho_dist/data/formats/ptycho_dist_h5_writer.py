@@ -1,0 +1,172 @@
+"""Writer of the project's own scan layout; see :mod:`ptycho_dist.data.formats.ptycho_dist_h5`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho_dist.data.formats.atomic import atomic_path
+from ptycho_dist.data.formats.base import NAN, BoolArray, ComplexArray
+from ptycho_dist.data.formats.intensity import DEAD_PIXEL
+from ptycho_dist.data.formats.ptycho_dist_h5 import MARK, SCHEMA_VERSION
+from ptycho_dist.errors import DataFormatError
+from ptycho_dist.types import FloatArray
+
+_DTYPES: tuple[np.dtype[Any], ...] = tuple(np.dtype(t) for t in (np.uint8, np.uint16, np.uint32, np.float32))
+_COPY_ROWS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanContent:
+    """What :func:`write_scan_h5` writes.
+
+    Parameters
+    ----------
+    patterns
+        Chunks (n, N, N) of photon counts, DC at the centre, in scan order; consumed once.
+    positions_px
+        float64, shape (B, 2): patch corners (y, x) in object pixels.
+    probe
+        complex64, shape (P, N, N), or None.
+    mask
+        bool, shape (N, N), True = valid, or None.
+    object_, object_origin_px
+        complex64, shape (H, W), and the position (y, x) of its pixel (0, 0), or None.
+    nphotons
+        Nominal photons of a pattern, or None.
+    pixel_size_m, energy_eV, detector_distance_m
+        NaN where unknown.
+    metadata
+        Anything else worth keeping; must go into JSON.
+    """
+
+    patterns: Iterable[NDArray[Any]]
+    positions_px: FloatArray
+    probe: ComplexArray | None = None
+    mask: BoolArray | None = None
+    object_: ComplexArray | None = None
+    object_origin_px: tuple[float, float] | None = None
+    nphotons: float | None = None
+    pixel_size_m: float = NAN
+    energy_eV: float = NAN
+    detector_distance_m: float = NAN
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_scan_h5(path: Path | str, content: ScanContent) -> Path:
+    """Write a scan chunk by chunk; whole numbers get the smallest unsigned type that holds them.
+
+    The file appears under its name only when it is complete.
+
+    Raises
+    ------
+    DataFormatError
+        If counts are NaN, infinite, negative or overflow, or lengths and shapes disagree.
+    """
+    path = Path(path)
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        _write_patterns(path, file, content)
+        _write_arrays(file, content)
+        _write_attributes(file, content)
+    return path
+
+
+def _write_patterns(path: Path, file: h5py.File, content: ScanContent) -> None:
+    dataset: h5py.Dataset | None = None
+    written, total = 0, 0.0
+    for chunk in content.patterns:
+        _require_counts(path, chunk, written)
+        dataset = _room_for(file, dataset, chunk, len(content.positions_px))
+        stop = written + len(chunk)
+        if stop > len(dataset) or chunk.shape[1:] != dataset.shape[1:]:
+            _raise_disagreement(path, stop, chunk.shape[1:], content)
+        dataset[written:stop] = chunk
+        written, total = stop, total + float(chunk.sum(dtype=np.float64))
+    if dataset is None or written != len(content.positions_px):
+        _raise_disagreement(path, written, None, content)
+    else:
+        dataset.attrs["units"] = "counts"
+        dataset.attrs["zero_frequency"] = "centre"
+        valid = total if content.mask is None else _masked_total(dataset, content.mask)
+        file.attrs["mean_counts"] = valid / written
+
+
+def _masked_total(dataset: h5py.Dataset, mask: BoolArray) -> float:
+    return sum(float(dataset[row][mask].sum(dtype=np.float64)) for row in range(len(dataset)))
+
+
+def _raise_disagreement(path: Path, n_found: int, shape: tuple[int, ...] | None, content: ScanContent) -> None:
+    sides = "" if shape is None else f" (the last chunk {shape} a pattern)"
+    msg = (
+        f"{n_found} patterns{sides} for {len(content.positions_px)} positions to be written to {path}; expected one "
+        "square pattern of one size for each position. Make them agree."
+    )
+    raise DataFormatError(msg)
+
+
+def _require_counts(path: Path, chunk: NDArray[Any], first: int) -> None:
+    bad = ~np.isfinite(chunk) | (chunk < 0) | (chunk >= DEAD_PIXEL)
+    if bad.any():
+        row, y, x = (int(i) for i in np.argwhere(bad)[0])
+        msg = (
+            f"pattern {first + row} to be written to {path} holds {chunk[row, y, x]} at ({y}, {x}); expected counts "
+            "from 0 to 2^32-2. Set such pixels to 0 and mark them in the mask."
+        )
+        raise DataFormatError(msg)
+
+
+def _room_for(file: h5py.File, dataset: h5py.Dataset | None, chunk: NDArray[Any], n_patterns: int) -> h5py.Dataset:
+    needed = _smallest_dtype(chunk)
+    if dataset is None:
+        return _create(file, "patterns", (n_patterns, *chunk.shape[1:]), needed)
+    if _DTYPES.index(needed) <= _DTYPES.index(dataset.dtype):
+        return dataset
+    wider = _create(file, "patterns_wider", dataset.shape, needed)
+    for start in range(0, len(dataset), _COPY_ROWS):
+        wider[start : start + _COPY_ROWS] = dataset[start : start + _COPY_ROWS]
+    del file["patterns"]
+    file.move("patterns_wider", "patterns")
+    return file["patterns"]
+
+
+def _smallest_dtype(chunk: NDArray[Any]) -> np.dtype[Any]:
+    if chunk.dtype.kind == "f" and (chunk != np.rint(chunk)).any():
+        return _DTYPES[-1]
+    return next(dtype for dtype in _DTYPES[:-1] if chunk.max(initial=0) <= np.iinfo(dtype).max)
+
+
+def _create(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> h5py.Dataset:
+    return file.create_dataset(
+        name, shape, dtype, chunks=(1, *shape[1:]), compression="gzip", compression_opts=1, shuffle=True
+    )
+
+
+def _write_arrays(file: h5py.File, content: ScanContent) -> None:
+    positions = file.create_dataset("positions_px", data=np.asarray(content.positions_px, dtype=np.float64))
+    positions.attrs.update({"units": "px", "meaning": "patch corner", "axes": "y,x"})
+    if content.probe is not None:
+        probe = file.create_dataset("probe", data=np.asarray(content.probe, dtype=np.complex64))
+        probe.attrs.update({"units": "sqrt(counts)", "axes": "mode,y,x"})
+    if content.mask is not None:
+        mask = file.create_dataset("mask", data=np.asarray(content.mask, dtype=np.bool_))
+        mask.attrs.update({"units": "1", "meaning": "True = valid"})
+    if content.object_ is not None:
+        object_ = file.create_dataset("object", data=np.asarray(content.object_, dtype=np.complex64))
+        object_.attrs.update({"units": "1", "origin_px": content.object_origin_px or (0.0, 0.0)})
+
+
+def _write_attributes(file: h5py.File, content: ScanContent) -> None:
+    file.attrs["format"] = MARK
+    file.attrs["schema_version"] = SCHEMA_VERSION
+    for name in ("pixel_size_m", "energy_eV", "detector_distance_m"):
+        file.attrs[name] = getattr(content, name)
+    if content.nphotons is not None:
+        file.attrs["nphotons"] = content.nphotons
+    file.attrs["metadata_json"] = json.dumps(dict(content.metadata), sort_keys=True)

@@ -1,0 +1,177 @@
+"""A scan, whatever its file format: header, positions, probe, and patterns by row."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho_dist.data.formats.base import BoolArray, ComplexArray, RawScan, ScanOptions
+from ptycho_dist.data.formats.intensity import read_counts, sample_index
+from ptycho_dist.data.formats.registry import open_raw
+from ptycho_dist.errors import DataFormatError
+from ptycho_dist.types import FloatArray, IntArray, ScanHeader
+
+__all__ = ["Scan", "ScanOptions", "open_scan", "read_header"]
+
+_BLOCK_BYTES = 1 << 22
+
+
+class Scan:
+    """An open scan; can be pickled.
+
+    Pattern rows are opened lazily. HDF5 handles belong to one process: a forked or unpickled
+    scan opens its own. Memory mappings of NPZ members are read-only and may be inherited.
+
+    Parameters
+    ----------
+    header
+        What is known without reading patterns.
+    raw
+        What the format's reader found.
+    """
+
+    def __init__(self, header: ScanHeader, raw: RawScan) -> None:
+        self.header = header
+        self._raw = raw
+
+    @property
+    def positions_px(self) -> FloatArray:
+        """Patch corners (y, x) in object pixels, float64, shape (B, 2)."""
+        return self._raw.positions_px
+
+    @property
+    def probe(self) -> ComplexArray | None:
+        """Supplied probe modes in the scale of the file, complex64, shape (P, N, N)."""
+        return self._raw.probe
+
+    @property
+    def mask(self) -> BoolArray | None:
+        """Valid detector pixels, bool, shape (N, N); None where all are."""
+        return self._raw.mask
+
+    @property
+    def object_(self) -> ComplexArray | None:
+        """Object supplied for evaluation, complex64, shape (H, W); read from the file at each access."""
+        return None if self._raw.object_source is None else self._raw.object_source.load()
+
+    @property
+    def object_origin_px(self) -> FloatArray | None:
+        """Position of pixel (0, 0) of the object: ``positions_px - object_origin_px`` indexes it."""
+        return self._raw.object_origin_px
+
+    def read_patterns(self, index: IntArray) -> NDArray[np.float32]:
+        """Read some patterns, and only those.
+
+        Parameters
+        ----------
+        index
+            Pattern numbers, int64, shape (n,); any order, repeats allowed.
+
+        Returns
+        -------
+        ndarray, float32, shape (n, N, N)
+            Photon counts, DC at the centre; masked pixels are 0.
+
+        Raises
+        ------
+        DataFormatError
+            If a valid pixel is NaN, infinite, negative, or an integer overflow value.
+        """
+        rows = np.asarray(index, dtype=np.int64)
+        if rows.size and (rows.min() < 0 or rows.max() >= self.header.n_patterns):
+            span, held = f"{rows.min()} to {rows.max()}", self.header.n_patterns
+            msg = f"pattern numbers {span} asked of {self.header.path}; expected 0 to {held - 1}"
+            raise IndexError(msg)
+        return read_counts(self.header.path, self._raw, rows)
+
+    def close(self) -> None:
+        """Release file handles and mappings of this process."""
+        self._raw.patterns.close()
+
+    def __enter__(self) -> Scan:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+def open_scan(path: Path | str, options: ScanOptions | None = None) -> Scan:
+    """Open a scan file of any known format.
+
+    Parameters
+    ----------
+    path
+        The file.
+    options
+        What the file leaves open.
+
+    Raises
+    ------
+    DataFormatError
+        If the file is not a whole scan of a known format, or contradicts the options.
+    """
+    options = options or ScanOptions()
+    path = Path(path)
+    raw = open_raw(path, options)
+    return Scan(_header(path, raw, options), raw)
+
+
+def read_header(path: Path | str, options: ScanOptions | None = None) -> ScanHeader:
+    """Return what is known of a scan file before its patterns are read; see :func:`open_scan`."""
+    with open_scan(path, options) as scan:
+        return scan.header
+
+
+def _header(path: Path, raw: RawScan, options: ScanOptions) -> ScanHeader:
+    n_patterns, N, _ = raw.patterns.shape
+    units: dict[str, Any] = {
+        name: _agreed(path, name, getattr(raw, name), getattr(options, name))
+        for name in ("pixel_size_m", "energy_eV", "detector_distance_m")
+    }
+    return ScanHeader(
+        path=path,
+        format_name=raw.format_name,
+        n_patterns=n_patterns,
+        N=N,
+        n_modes=0 if raw.probe is None else len(raw.probe),
+        mean_counts=_mean_counts(path, raw),
+        nphotons=raw.nphotons,
+        checksum=_checksum(path),
+        conversions=raw.conversions,
+        units_known=math.isfinite(units["pixel_size_m"]),
+        **units,
+    )
+
+
+def _agreed(path: Path, name: str, in_file: float, given: float | None) -> float:
+    if given is None:
+        return in_file
+    if math.isfinite(in_file) and not math.isclose(in_file, given, rel_tol=1e-6):
+        msg = f"{path} says {name} = {in_file}, but data.{name} = {given}; expected one value. Leave data.{name} unset."
+        raise DataFormatError(msg)
+    return given
+
+
+def _mean_counts(path: Path, raw: RawScan) -> float:
+    if raw.mean_counts is not None:
+        return raw.mean_counts
+    index = sample_index(raw.patterns.shape[0])
+    sums = [float(read_counts(path, raw, index[i : i + 1]).sum(dtype=np.float64)) for i in range(len(index))]
+    mean = sum(sums) / len(sums)
+    if mean == 0:
+        msg = f"{len(sums)} sampled patterns in {path} are zero everywhere; expected photon counts. Check the export."
+        raise DataFormatError(msg)
+    return mean
+
+
+def _checksum(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,21 @@
+"""Settings of all tests: no GPU is seen, and where the real data lies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of the real scans: PTYCHO_DIST_DATA, else ../shared/data; skips where there is none."""
+    folder = Path(os.environ.get("PTYCHO_DIST_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no folder of real data at {folder}; set PTYCHO_DIST_DATA")
+    return folder
