@@ -38,36 +38,36 @@ def make_scan(n_patterns: int = 12, N: int = 16, n_modes: int = 1, seed: int = 0
     return MadeScan(counts, corners.astype(np.float64), probe, object_)
 
 
-def write_tike(path: Path, scan: MadeScan, *, compress: bool = True, **changes: Any) -> Path:
+def write_tike(path: Path, made: MadeScan, *, compress: bool = True, **changes: Any) -> Path:
     """Write a tike NPZ; a keyword replaces a member, None leaves it out."""
     members: dict[str, Any] = {
-        "data": np.fft.ifftshift(scan.counts, axes=(-2, -1))[None],
-        "scan": scan.positions_px[None].astype(np.float32),
-        "probe": scan.probe[None, None, None],
+        "data": np.fft.ifftshift(made.counts, axes=(-2, -1))[None],
+        "scan": made.positions_px[None].astype(np.float32),
+        "probe": made.probe[None, None, None],
     }
     return _save(path, members | changes, compress)
 
 
-def write_ptychopinn(path: Path, scan: MadeScan, *, compress: bool = True, **changes: Any) -> Path:
+def write_ptychopinn(path: Path, made: MadeScan, *, compress: bool = True, **changes: Any) -> Path:
     """Write a PtychoPINN NPZ of amplitudes; a keyword replaces a member, None leaves it out."""
-    centres = scan.positions_px + scan.probe.shape[-1] / 2
+    centres = made.positions_px + made.probe.shape[-1] / 2
     members: dict[str, Any] = {
         "xcoords": centres[:, 1],
         "ycoords": centres[:, 0],
-        "diffraction": np.sqrt(scan.counts),
-        "probeGuess": scan.probe[0],
-        "objectGuess": scan.object_,
+        "diffraction": np.sqrt(made.counts),
+        "probeGuess": made.probe[0],
+        "objectGuess": made.object_,
     }
     return _save(path, members | changes, compress)
 
 
-def write_own(path: Path, scan: MadeScan, **changes: Any) -> Path:
+def write_own(path: Path, made: MadeScan, **changes: Any) -> Path:
     """Write the project's HDF5 layout; a keyword replaces a field of ScanContent."""
     fields: dict[str, Any] = {
-        "patterns": [scan.counts],
-        "positions_px": scan.positions_px,
-        "probe": scan.probe,
-        "object_": scan.object_,
+        "patterns": [made.counts],
+        "positions_px": made.positions_px,
+        "probe": made.probe,
+        "object_": made.object_,
     }
     return write_scan_h5(path, ScanContent(**(fields | changes)))
 

@@ -77,7 +77,7 @@ def _require_version(path: Path, file: h5py.File) -> None:
     mark, version = file.attrs.get("format"), file.attrs.get("schema_version")
     if mark != MARK or version != SCHEMA_VERSION:
         msg = (
-            f"{path} says format {mark!r}, schema_version {version!r}; expected {MARK!r}, {SCHEMA_VERSION}. "
+            f"{path} says format {mark}, schema_version {version}; expected {MARK}, {SCHEMA_VERSION}. "
             "Write it again with write_scan_h5 of this version."
         )
         raise DataFormatError(msg)
@@ -88,7 +88,7 @@ def _number(path: Path, file: h5py.File, name: str) -> float | None:
     if value is None:
         return None
     if np.ndim(value) != 0 or np.asarray(value).dtype.kind not in "fiu" or value == 0 or value < 0 or np.isinf(value):
-        msg = f"attribute {name!r} of {path} is {value!r}; expected a number > 0, or NaN. Correct it, or leave it out."
+        msg = f"attribute {name!r} of {path} is {value}; expected a number > 0, or NaN. Correct it, or leave it out."
         raise DataFormatError(msg)
     return None if np.isnan(value) else float(value)
 
