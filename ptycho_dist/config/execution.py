@@ -16,6 +16,7 @@ PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 SCHEDULERS = ("Default", "WarmupCosine")
 LOGGER_BACKENDS = ("csv", "tensorboard", "none", None)
 CLIP_ALGORITHMS = ("norm", "value")
+MONITOR_METRICS = ("auto", "train_loss", "val_loss")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +127,7 @@ class PyTorchExecutionConfig:
         checks.require_bool("execution.enable_progress_bar", self.enable_progress_bar)
         checks.require_bool("execution.enable_checkpointing", self.enable_checkpointing)
         checks.require_int("execution.checkpoint_save_top_k", self.checkpoint_save_top_k, 0)
+        checks.require_choice("execution.checkpoint_monitor_metric", self.checkpoint_monitor_metric, MONITOR_METRICS)
         checks.require_choice("execution.checkpoint_mode", self.checkpoint_mode, ("min", "max"))
         checks.require_int("execution.early_stop_patience", self.early_stop_patience, 1)
         checks.require_choice("execution.logger_backend", self.logger_backend, LOGGER_BACKENDS)

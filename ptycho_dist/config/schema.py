@@ -28,7 +28,7 @@ class DataConfig:
     """Detector pixels along one side of a pattern; read from the scan file."""
 
     nphotons: float | None = None
-    """Mean photons in one pattern; patterns are scaled to it. Read from the scan file (its metadata, else its counts)."""
+    """Mean photons in one pattern; patterns are scaled to it. From the scan file (its metadata, else its counts)."""
 
     intensity_kind: str = "auto"
     """Whether the file holds counts or amplitudes (square roots of counts): auto, counts, amplitude."""
@@ -40,7 +40,7 @@ class DataConfig:
     """Patterns in a compact overlap group; they share one canvas in training. Unused when gridsize is set."""
 
     gridsize: int | None = None
-    """If set, groups are the gridsize squared nearest neighbours of each pattern (PtychoPINN's meaning), not compact groups."""
+    """If set, groups are the gridsize squared nearest neighbours of a pattern (PtychoPINN), not compact groups."""
 
     pixel_size_m: float | None = None
     """Size of an object pixel in metres, where the file does not say."""
@@ -136,7 +136,7 @@ class TrainingConfig:
     """Share of the groups held back for validation, drawn with the seed."""
 
     train_rows: tuple[float, float] = (0.0, 1.0)
-    """Train only on patterns whose y lies between these two quantiles: (0.0, 0.5) is everything above the median row."""
+    """Train only on patterns whose y lies between these quantiles: (0.0, 0.5) is everything above the median row."""
 
     def __post_init__(self) -> None:
         checks.require_int("training.max_epochs", self.max_epochs, 1)
@@ -151,7 +151,7 @@ class TrainingConfig:
         _require_fraction("training.val_fraction", self.val_fraction)
         low, high = self.train_rows
         if not 0.0 <= low < high <= 1.0:
-            msg = f"training.train_rows = {self.train_rows!r}; expected 0 <= low < high <= 1. Change training.train_rows."
+            msg = f"training.train_rows = {self.train_rows!r}; expected 0 <= low < high <= 1. Change it."
             raise ConfigError(msg)
 
 

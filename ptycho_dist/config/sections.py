@@ -1,0 +1,48 @@
+"""The sections of a run's settings, and other names under which they are known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.schema import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
+
+Sections = Mapping[str, type[Any]]
+
+TRAINING_SECTIONS: Sections = {
+    "data": DataConfig,
+    "model": ModelConfig,
+    "training": TrainingConfig,
+    "execution": PyTorchExecutionConfig,
+}
+INFERENCE_SECTIONS: Sections = {
+    "data": DataConfig,
+    "model": ModelConfig,
+    "inference": InferenceConfig,
+    "execution": PyTorchExecutionConfig,
+}
+ALL_SECTIONS: Sections = {**TRAINING_SECTIONS, **INFERENCE_SECTIONS}
+
+ALIASES: Mapping[str, str] = {
+    "epochs": "max_epochs",
+    "nepochs": "max_epochs",
+    "lr": "learning_rate",
+    "logger": "logger_backend",
+    "accumulate_grad_batches": "accum_steps",
+    "train_data_file_path": "train_data_file",
+    "test_data_file_path": "test_data_file",
+    "output_prefix": "output_dir",
+}
+"""Other names of fields: PtychoPINN's and Lightning's, where they mean the same."""
+
+
+def field_names(config: type[Any]) -> tuple[str, ...]:
+    """Field names of a config dataclass, in order."""
+    return tuple(field.name for field in fields(config))
+
+
+def homes(name: str, sections: Sections) -> tuple[str, ...]:
+    """Sections that have a field ``name``."""
+    return tuple(section for section, config in sections.items() if name in field_names(config))

@@ -1,0 +1,114 @@
+"""Checks of settings that only show when two configs, or config and scan, meet."""
+
+from __future__ import annotations
+
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.schema import DataConfig, ModelConfig, TrainingConfig
+from ptycho_dist.errors import ConfigError
+from ptycho_dist.types import ScanHeader
+
+N_MULTIPLE = 16
+OUTPUT_MULTIPLE = 8
+
+
+def check_model(data: DataConfig, model: ModelConfig) -> None:
+    """Check that the network fits the patterns.
+
+    Raises
+    ------
+    ConfigError
+        If N or output_px does not suit the network.
+    """
+    output_px = _resolved(model.output_px)
+    if data.N % N_MULTIPLE:
+        msg = (
+            f"data.N = {data.N}; the network needs a multiple of {N_MULTIPLE}. "
+            f"Crop or pad the patterns to {max(1, round(data.N / N_MULTIPLE)) * N_MULTIPLE} pixels."
+        )
+        raise ConfigError(msg)
+    if output_px > data.N or output_px % OUTPUT_MULTIPLE:
+        msg = (
+            f"model.output_px = {output_px}; expected a multiple of {OUTPUT_MULTIPLE} up to data.N = {data.N}. "
+            f"Set model.output_px = {data.N // 2}."
+        )
+        raise ConfigError(msg)
+
+
+def check_groups(data: DataConfig, header: ScanHeader) -> None:
+    """Check that the scan has enough patterns for one group and a probe to start from.
+
+    Raises
+    ------
+    ConfigError
+        If it has not.
+    """
+    if data.gridsize is not None and data.gridsize**2 > header.n_patterns:
+        msg = (
+            f"data.gridsize = {data.gridsize} groups {data.gridsize**2} patterns, but {header.path} has "
+            f"{header.n_patterns}; expected gridsize squared <= patterns. Lower data.gridsize."
+        )
+        raise ConfigError(msg)
+    if header.n_modes == 0:
+        msg = f"{header.path} has no probe; expected at least one mode to start from. Add the probe to the scan file."
+        raise ConfigError(msg)
+
+
+def check_loader(execution: PyTorchExecutionConfig) -> None:
+    """Check loader knobs that need worker processes.
+
+    Raises
+    ------
+    ConfigError
+        If there are none.
+    """
+    given = {
+        "persistent_workers": execution.persistent_workers,
+        "prefetch_factor": execution.prefetch_factor is not None,
+    }
+    for name, is_set in given.items():
+        if is_set and execution.num_workers == 0:
+            msg = (
+                f"execution.{name} = {getattr(execution, name)!r} with execution.num_workers = 0; expected "
+                f"num_workers > 0. Set execution.num_workers = 1, or remove execution.{name}."
+            )
+            raise ConfigError(msg)
+
+
+def check_trim(model: ModelConfig, execution: PyTorchExecutionConfig) -> None:
+    """Check that trimming leaves something of a patch.
+
+    Raises
+    ------
+    ConfigError
+        If it does not.
+    """
+    output_px = _resolved(model.output_px)
+    if 2 * execution.middle_trim >= output_px:
+        msg = (
+            f"execution.middle_trim = {execution.middle_trim} leaves nothing of a patch of {output_px} pixels; "
+            f"expected 2 * middle_trim < {output_px}. Lower execution.middle_trim."
+        )
+        raise ConfigError(msg)
+
+
+def check_monitor(training: TrainingConfig, execution: PyTorchExecutionConfig) -> None:
+    """Check that the monitored metric will exist.
+
+    Raises
+    ------
+    ConfigError
+        If ``val_loss`` is asked for without validation.
+    """
+    if execution.checkpoint_monitor_metric == "val_loss" and training.val_fraction == 0:
+        msg = (
+            "execution.checkpoint_monitor_metric = 'val_loss', but training.val_fraction = 0 leaves no validation; "
+            "expected a metric that is measured. Set training.val_fraction = 0.1, or monitor train_loss."
+        )
+        raise ConfigError(msg)
+
+
+def _resolved(output_px: int | None) -> int:
+    if output_px is None:
+        msg = "model.output_px is not set; expected the factory to have settled it. Build payloads with the factory."
+        raise ConfigError(msg)
+    return output_px

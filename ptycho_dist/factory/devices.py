@@ -1,0 +1,131 @@
+"""Settle accelerator, devices, strategy and precision on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.distributed.environment import RankContext
+from ptycho_dist.errors import ConfigError, LaunchError
+
+GPU_NAMES = ("gpu", "cuda", "mps")
+
+
+def resolve_devices(config: PyTorchExecutionConfig, context: RankContext) -> PyTorchExecutionConfig:
+    """Replace ``auto`` by what this machine and launch offer; refuse what cannot be had.
+
+    A plain process (no launcher) may ask for more devices than its one rank:
+    the payload then describes a launch that is still to come, and
+    :func:`require_launch` refuses to start work without it.
+
+    Raises
+    ------
+    ConfigError
+        If a device, number of devices, strategy or precision is not to be had.
+    LaunchError
+        If a launcher started another number of ranks on this node.
+    """
+    accelerator = _accelerator(config.accelerator)
+    devices = _devices(config.devices, accelerator, context)
+    strategy = _strategy(config.strategy, devices * context.nodes)
+    _check_precision(config.precision, accelerator)
+    return replace(config, accelerator=accelerator, devices=devices, strategy=strategy)
+
+
+def require_launch(config: PyTorchExecutionConfig, context: RankContext) -> None:
+    """Refuse to work when the ranks on this node are not the devices asked for.
+
+    Raises
+    ------
+    LaunchError
+        With both numbers and the fix.
+    """
+    if config.devices == context.local_world:
+        return
+    fix = (
+        f"Start {config.devices} ranks (ptycho-dist does so with --devices {config.devices}; or torchrun "
+        f"--nproc-per-node {config.devices}), or set execution.devices = {context.local_world}."
+    )
+    msg = (
+        f"execution.devices = {config.devices}, but this node has {context.local_world} "
+        f"rank{'s' if context.local_world != 1 else ''} (launcher {context.launcher}: {context.why}); "
+        f"expected one rank per device. {fix}"
+    )
+    raise LaunchError(msg)
+
+
+def count_gpus() -> int:
+    """Count the GPUs that this process can see."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _accelerator(wanted: str) -> str:
+    if wanted == "auto":
+        return "cuda" if count_gpus() else "cpu"
+    has_mps = torch.backends.mps.is_available()
+    available = {
+        "cpu": True,
+        "cuda": count_gpus() > 0,
+        "mps": has_mps,
+        "gpu": count_gpus() > 0 or has_mps,
+    }
+    if not available[wanted]:
+        msg = (
+            f"execution.accelerator = {wanted!r}, but torch finds no such device here; expected one of "
+            f"{', '.join(name for name, there in available.items() if there)}. Set execution.accelerator = 'cpu' or "
+            "'auto'."
+        )
+        raise ConfigError(msg)
+    return wanted
+
+
+def _devices(wanted: int | str, accelerator: str, context: RankContext) -> int:
+    limit = _device_limit(accelerator)
+    offered = (limit or 1) if context.launcher == "plain" else context.local_world
+    devices = offered if wanted == "auto" else int(wanted)
+    if limit is not None and devices > limit:
+        msg = (
+            f"execution.devices = {devices} on {accelerator}, but this node has {limit}; expected at most that. "
+            f"Set execution.devices = {limit}, or start fewer ranks."
+        )
+        raise ConfigError(msg)
+    if context.launcher != "plain":
+        require_launch(PyTorchExecutionConfig(devices=devices), context)
+    return devices
+
+
+def _device_limit(accelerator: str) -> int | None:
+    """Devices on this node; None for a CPU, which any number of ranks may share."""
+    if accelerator == "cpu":
+        return None
+    return count_gpus() or 1
+
+
+def _strategy(wanted: str, ranks: int) -> str:
+    if wanted == "auto":
+        return "ddp" if ranks > 1 else "single_device"
+    if wanted == "single_device" and ranks > 1:
+        msg = (
+            f"execution.strategy = 'single_device' with {ranks} ranks; expected 'ddp' or 'auto'. "
+            "Set execution.strategy = 'auto', or execution.devices = 1."
+        )
+        raise ConfigError(msg)
+    return wanted
+
+
+def _check_precision(precision: str, accelerator: str) -> None:
+    refused = {
+        ("16-mixed", "cpu"): "bf16-mixed or 32-true",
+        ("64-true", "mps"): "32-true",
+    }
+    instead = refused.get((precision, accelerator))
+    if instead is None and precision == "bf16-mixed" and count_gpus() and accelerator in ("gpu", "cuda"):
+        instead = None if torch.cuda.is_bf16_supported() else "16-mixed or 32-true"
+    if instead is not None:
+        msg = (
+            f"execution.precision = {precision!r} is not to be had on {accelerator}; expected {instead}. "
+            "Change execution.precision or execution.accelerator."
+        )
+        raise ConfigError(msg)

@@ -1,0 +1,151 @@
+"""What every rank must hold alike before any work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.schema import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
+from ptycho_dist.factory.fingerprint import digest, plain
+
+_DATA_NUMBERS = ("N", "nphotons", "intensity_kind")
+_DATA_GROUPS = ("group_size", "gridsize")
+_TRAINING_PATHS = ("train_data_file", "output_dir")
+_TRAINING_NUMBERS = (
+    "precision",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "accum_steps",
+    "learning_rate",
+    "scheduler",
+)
+_INFERENCE_NUMBERS = ("precision", "inference_batch_size", "middle_trim")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPayload:
+    """Settings in force for a training, with where each came from.
+
+    Parameters
+    ----------
+    data_config, model_config, training_config, execution_config
+        Resolved: nothing is left at ``auto`` or "where not set".
+    overrides_applied
+        Values in force by plain name: all that were given, and every execution knob.
+    provenance
+        For every setting, the level in force, then the levels it beat.
+    scan_checksum
+        SHA-256 (hex) of the scan file.
+    n_patterns
+        Patterns in the scan.
+    mean_counts
+        Mean photon count of a pattern as read from the scan.
+    """
+
+    data_config: DataConfig
+    model_config: ModelConfig
+    training_config: TrainingConfig
+    execution_config: PyTorchExecutionConfig
+    overrides_applied: dict[str, Any]
+    provenance: dict[str, str]
+    scan_checksum: str
+    n_patterns: int
+    mean_counts: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all settings as nested plain values (what the fingerprint covers)."""
+        return {
+            "data": plain(self.data_config),
+            "model": plain(self.model_config),
+            "training": plain(self.training_config),
+            "execution": plain(self.execution_config),
+            "scan": _scan(self.scan_checksum, self.n_patterns, self.mean_counts),
+        }
+
+    def fingerprint(self) -> str:
+        """SHA-256 over every setting, for agreement between ranks."""
+        return digest(self.to_dict())
+
+    def result_fingerprint(self) -> str:
+        """SHA-256 over what changes the trained weights, for checkpoints."""
+        everything = self.to_dict()
+        return digest(
+            {
+                "data": _only(everything["data"], (*_DATA_NUMBERS, *_DATA_GROUPS)),
+                "model": everything["model"],
+                "training": _without(everything["training"], _TRAINING_PATHS),
+                "execution": _only(everything["execution"], _TRAINING_NUMBERS),
+                "scan": everything["scan"],
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferencePayload:
+    """Settings in force for a prediction, with where each came from.
+
+    Parameters
+    ----------
+    data_config, model_config
+        Those of the trained bundle; what describes the scan file may be given anew.
+    inference_config, execution_config, overrides_applied, provenance
+        As in :class:`TrainingPayload`.
+    scan_checksum, n_patterns, mean_counts
+        As in :class:`TrainingPayload`.
+    weights_checksum
+        SHA-256 (hex) of the bundle's weights.
+    """
+
+    data_config: DataConfig
+    model_config: ModelConfig
+    inference_config: InferenceConfig
+    execution_config: PyTorchExecutionConfig
+    overrides_applied: dict[str, Any]
+    provenance: dict[str, str]
+    scan_checksum: str
+    n_patterns: int
+    mean_counts: float
+    weights_checksum: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all settings as nested plain values (what the fingerprint covers)."""
+        return {
+            "data": plain(self.data_config),
+            "model": plain(self.model_config),
+            "inference": plain(self.inference_config),
+            "execution": plain(self.execution_config),
+            "scan": _scan(self.scan_checksum, self.n_patterns, self.mean_counts),
+            "bundle": {"weights_checksum": self.weights_checksum},
+        }
+
+    def fingerprint(self) -> str:
+        """SHA-256 over every setting, for agreement between ranks."""
+        return digest(self.to_dict())
+
+    def result_fingerprint(self) -> str:
+        """SHA-256 over what changes the predicted object, for shards."""
+        everything = self.to_dict()
+        return digest(
+            {
+                "data": _only(everything["data"], _DATA_NUMBERS),
+                "model": everything["model"],
+                "inference": _only(everything["inference"], ("patch_weighting",)),
+                "execution": _only(everything["execution"], _INFERENCE_NUMBERS),
+                "scan": everything["scan"],
+                "bundle": everything["bundle"],
+            }
+        )
+
+
+def _scan(checksum: str, n_patterns: int, mean_counts: float) -> dict[str, Any]:
+    return {"checksum": checksum, "n_patterns": n_patterns, "mean_counts": plain(mean_counts)}
+
+
+def _only(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: values[name] for name in names}
+
+
+def _without(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}

@@ -1,0 +1,152 @@
+"""Steps that both factories share: read what was given, decide, build, record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ptycho_dist.config import precedence
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.precedence import Level, Resolution
+from ptycho_dist.config.schema import DataConfig
+from ptycho_dist.config.sections import Sections, field_names, homes
+from ptycho_dist.data.scan import ScanOptions
+from ptycho_dist.errors import ConfigError
+from ptycho_dist.factory.config_file import read_config_file
+from ptycho_dist.types import ScanHeader
+
+ARGUMENT = "argument"
+"""Level of the factory's own path arguments; above all others."""
+
+DEFAULT_INFERENCE_BATCH_SIZE = 32
+"""Patterns in one prediction batch, where not set."""
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the caller of a factory gave, besides paths."""
+
+    overrides: Mapping[str, Any] | None
+    execution_config: PyTorchExecutionConfig | None
+    config_file: Path | str | None
+
+
+def given_levels(given: Given, arguments: Level, sections: Sections) -> list[Level]:
+    """Canonical levels of everything given, highest first.
+
+    Raises
+    ------
+    ConfigError
+        For unknown, ambiguous or ill-typed settings, and for an override that
+        contradicts a path argument.
+    """
+    overrides = precedence.canonicalise(given.overrides or {}, sections, precedence.OVERRIDE)
+    for key, value in arguments.values.items():
+        if overrides.values.get(key, value) != value:
+            msg = (
+                f"override {key} = {str(overrides.values[key])!r} contradicts the argument {str(value)!r}; "
+                "expected one value. Remove the override."
+            )
+            raise ConfigError(msg)
+    levels = [arguments, overrides]
+    if given.execution_config is not None:
+        levels.append(_execution_level(given.execution_config))
+    if given.config_file is not None:
+        settings = read_config_file(given.config_file)
+        level = precedence.canonicalise(settings, sections, precedence.CONFIG_FILE, drop_foreign=True)
+        levels.append(level)
+    return levels
+
+
+def _execution_level(config: PyTorchExecutionConfig) -> Level:
+    if not isinstance(config, PyTorchExecutionConfig):
+        msg = (
+            f"execution_config is a {type(config).__name__}; expected a PyTorchExecutionConfig or None. "
+            "Pass plain settings as overrides."
+        )
+        raise ConfigError(msg)
+    values = {f"execution.{field.name}": getattr(config, field.name) for field in fields(config)}
+    return Level(precedence.EXECUTION_CONFIG, values)
+
+
+def scan_options(config: DataConfig) -> ScanOptions:
+    """Reader options that the data settings ask for."""
+    return ScanOptions(**{field.name: getattr(config, field.name) for field in fields(ScanOptions)})
+
+
+def build(config: type[Config], section: str, resolution: Resolution) -> Config:
+    """Make one config from the values in force.
+
+    Raises
+    ------
+    ConfigError
+        If a required field has no value, or a value is out of range.
+    """
+    return config(**resolution.section(section))
+
+
+def data_settings(levels: list[Level], sections: Sections) -> DataConfig:
+    """Build the data settings as far as they are known before the scan is read."""
+    return build(DataConfig, "data", precedence.resolve([*levels, precedence.defaults(sections)]))
+
+
+def require_same_n(header: ScanHeader, resolution: Resolution) -> None:
+    """Refuse settings whose N is not that of the scan.
+
+    Raises
+    ------
+    ConfigError
+        With both numbers.
+    """
+    wanted = resolution.values["data.N"]
+    if wanted != header.N:
+        msg = (
+            f"data.N = {wanted} (from {resolution.provenance['data.N']}), but the patterns in {header.path} are "
+            f"{header.N} by {header.N}; expected the same. Remove data.N, or use a scan with {wanted} pixels."
+        )
+        raise ConfigError(msg)
+
+
+def fill(resolution: Resolution, values: Mapping[str, Any], source: str) -> Resolution:
+    """Put values where the resolution has None ("where not set")."""
+    filled, provenance = dict(resolution.values), dict(resolution.provenance)
+    for key, value in values.items():
+        if filled[key] is None:
+            filled[key], provenance[key] = value, source
+    return Resolution(filled, provenance)
+
+
+def name_reader(config: DataConfig, header: ScanHeader) -> DataConfig:
+    """Put the reader that was found in place of ``auto``."""
+    return replace(config, file_format=header.format_name) if config.file_format == "auto" else config
+
+
+def record(configs: Mapping[str, Any], resolution: Resolution) -> tuple[dict[str, Any], dict[str, str]]:
+    """Values in force that were given or are execution knobs, and where all came from.
+
+    Parameters
+    ----------
+    configs
+        Final config objects by section.
+    resolution
+        Where their values came from.
+
+    Returns
+    -------
+    overrides_applied, provenance
+        Both by plain name; by dotted name where two sections share a name.
+    """
+    sections = {section: type(config) for section, config in configs.items()}
+    applied: dict[str, Any] = {}
+    provenance: dict[str, str] = {}
+    for section, config in configs.items():
+        for name in field_names(type(config)):
+            key = name if len(homes(name, sections)) == 1 else f"{section}.{name}"
+            provenance[key] = resolution.provenance[f"{section}.{name}"]
+            if section == "execution" or provenance[key] != precedence.DEFAULT:
+                applied[key] = getattr(config, name)
+    return applied, provenance

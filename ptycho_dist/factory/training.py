@@ -1,0 +1,129 @@
+"""Scan file and settings in, training payload out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, MutableMapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ptycho_dist.config import precedence
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.legacy import update_legacy_dict
+from ptycho_dist.config.precedence import Level, Resolution
+from ptycho_dist.config.schema import DataConfig, ModelConfig, TrainingConfig
+from ptycho_dist.config.sections import TRAINING_SECTIONS
+from ptycho_dist.data.scan import read_header
+from ptycho_dist.distributed.environment import detect
+from ptycho_dist.factory import crosschecks
+from ptycho_dist.factory.devices import resolve_devices
+from ptycho_dist.factory.payload import TrainingPayload
+from ptycho_dist.factory.settings import (
+    ARGUMENT,
+    DEFAULT_INFERENCE_BATCH_SIZE,
+    Given,
+    build,
+    data_settings,
+    fill,
+    given_levels,
+    name_reader,
+    record,
+    require_same_n,
+    scan_options,
+)
+from ptycho_dist.types import ScanHeader
+
+
+def create_training_payload(
+    train_data_file: Path | str,
+    output_dir: Path | str,
+    overrides: Mapping[str, Any] | None = None,
+    execution_config: PyTorchExecutionConfig | None = None,
+    *,
+    config_file: Path | str | None = None,
+    legacy_cfg: MutableMapping[str, Any] | None = None,
+) -> TrainingPayload:
+    """Decide every setting of a training, the same on every rank.
+
+    Precedence, highest first: overrides, execution_config, config_file, scan
+    file, dataclass default.
+
+    Parameters
+    ----------
+    train_data_file
+        Scan to train on; its header is read, its patterns are not kept.
+    output_dir
+        Folder for results; not created here.
+    overrides
+        Explicit settings by plain (``max_epochs``), dotted
+        (``training.max_epochs``) or alias (``epochs``) name.
+    execution_config
+        Execution settings, every field of which counts as given. Never changed.
+    config_file
+        YAML or JSON file of settings.
+    legacy_cfg
+        Mapping that receives PtychoPINN's flat names before the execution
+        config is built.
+
+    Raises
+    ------
+    ConfigError
+        If settings are unknown, ambiguous, contradictory or not to be had.
+    DataFormatError
+        If the scan cannot be read.
+    LaunchError
+        If ranks and devices disagree.
+    """
+    arguments = Level(
+        ARGUMENT,
+        {"training.train_data_file": Path(train_data_file), "training.output_dir": Path(output_dir)},
+    )
+    levels = given_levels(Given(overrides, execution_config, config_file), arguments, TRAINING_SECTIONS)
+    header = read_header(Path(train_data_file), scan_options(data_settings(levels, TRAINING_SECTIONS)))
+    resolution = _resolve(levels, header)
+    data = name_reader(build(DataConfig, "data", resolution), header)
+    model = build(ModelConfig, "model", resolution)
+    training = build(TrainingConfig, "training", resolution)
+    if legacy_cfg is not None:
+        for config in (model, data, training):
+            update_legacy_dict(legacy_cfg, config)
+    execution = _build_execution(resolution, training)
+    crosschecks.check_model(data, model)
+    crosschecks.check_groups(data, header)
+    crosschecks.check_loader(execution)
+    crosschecks.check_trim(model, execution)
+    configs = {"data": data, "model": model, "training": training, "execution": execution}
+    applied, provenance = record(configs, resolution)
+    return TrainingPayload(
+        data_config=data,
+        model_config=model,
+        training_config=training,
+        execution_config=execution,
+        overrides_applied=applied,
+        provenance=provenance,
+        scan_checksum=header.checksum,
+        n_patterns=header.n_patterns,
+        mean_counts=header.mean_counts,
+    )
+
+
+def _resolve(levels: list[Level], header: ScanHeader) -> Resolution:
+    """Put what the scan says between the given levels and the defaults."""
+    nphotons = header.mean_counts if header.nphotons is None else header.nphotons
+    measured = {"data.nphotons": nphotons, "model.n_modes": header.n_modes or None}
+    scan = Level(precedence.SCAN, {"data.N": header.N, **measured})
+    resolution = precedence.resolve([*levels, scan, precedence.defaults(TRAINING_SECTIONS)])
+    require_same_n(header, resolution)
+    derived = {**measured, "model.output_px": header.N // 2}
+    resolution = fill(resolution, derived, precedence.SCAN)
+    return fill(resolution, {"execution.inference_batch_size": DEFAULT_INFERENCE_BATCH_SIZE}, precedence.DEFAULT)
+
+
+def _build_execution(resolution: Resolution, training: TrainingConfig) -> PyTorchExecutionConfig:
+    config = build(PyTorchExecutionConfig, "execution", resolution)
+    crosschecks.check_monitor(training, config)
+    if config.checkpoint_monitor_metric == "auto":
+        metric = "val_loss" if training.val_fraction > 0 else "train_loss"
+        config = replace(config, checkpoint_monitor_metric=metric)
+    return resolve_devices(config, detect(os.environ))
