@@ -1,0 +1,255 @@
+"""How close a reconstructed object is to a reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.metrics import structural_similarity
+
+from ptycho_dist.errors import ConfigError
+from ptycho_dist.evaluate.frc import RingCorrelation, ring_correlation
+from ptycho_dist.evaluate.registration import Registered, register
+from ptycho_dist.types import FloatArray
+
+ComplexArray = NDArray[np.complex128]
+_NUMBERS = (
+    "psnr_db",
+    "psnr_phase_db",
+    "ssim_phase",
+    "ssim_amplitude",
+    "phase_range_rad",
+    "amplitude_range",
+    "phase_rmse_rad",
+)
+_SSIM_WINDOW = 7
+_SOFT_EDGE_PX = 8.0
+_MARGIN_PX = 16
+
+
+@dataclass(frozen=True)
+class Window:
+    """The area of the reference that counts.
+
+    Parameters
+    ----------
+    row, column
+        First row and column of a box in the reference.
+    height, width
+        Its size in pixels.
+    """
+
+    row: int
+    column: int
+    height: int
+    width: int
+
+    @classmethod
+    def around(cls, mask: NDArray[np.bool_]) -> Window:
+        """Bounding box of a boolean area (H, W)."""
+        if not mask.any():
+            msg = "the scanned area is empty; expected at least one pixel. Check positions and origins."
+            raise ConfigError(msg)
+        rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+        return cls(int(rows[0]), int(columns[0]), int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1)
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Index of the box."""
+        return slice(self.row, self.row + self.height), slice(self.column, self.column + self.width)
+
+
+@dataclass(frozen=True)
+class ReferenceMetrics:
+    """Comparison with a reference over the scanned area.
+
+    Parameters
+    ----------
+    psnr_db
+        Peak signal-to-noise ratio of the complex object, peak = largest reference amplitude.
+    psnr_phase_db
+        The same of the phase in radians, peak = phase range of the reference.
+    ssim_phase, ssim_amplitude
+        Structural similarity; ``data_range`` is the range of the reference, as given below.
+    phase_range_rad, amplitude_range
+        Range of the reference over the scanned area.
+    phase_rmse_rad
+        Root mean square phase error.
+    frc
+        Fourier ring correlation over the largest inner box of the area.
+    registered
+        Object brought onto the reference, shape of the window.
+    reference
+        Reference in the window.
+    area
+        bool, shape of the window: pixels that counted.
+    """
+
+    psnr_db: float
+    psnr_phase_db: float
+    ssim_phase: float
+    ssim_amplitude: float
+    phase_range_rad: float
+    amplitude_range: float
+    phase_rmse_rad: float
+    frc: RingCorrelation
+    registered: Registered
+    reference: ComplexArray
+    area: NDArray[np.bool_]
+
+    def summary(self, pixel_size_m: float = float("nan")) -> dict[str, float]:
+        """Return the numbers by name; resolutions in metres are NaN without a pixel size."""
+        half, seventh = self.frc.resolution_half_bit_px, self.frc.resolution_one_seventh_px
+        return {name: float(getattr(self, name)) for name in _NUMBERS} | {
+            "frc_resolution_half_bit_px": half,
+            "frc_resolution_one_seventh_px": seventh,
+            "frc_resolution_half_bit_m": half * pixel_size_m,
+            "frc_resolution_one_seventh_m": seventh * pixel_size_m,
+            "frc_mean": float(self.frc.correlation.mean()),
+            "registration_shift_y_px": self.registered.shift_px[0],
+            "registration_shift_x_px": self.registered.shift_px[1],
+        }
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An object (H, W) and the position (y, x) of its pixel (0, 0)."""
+
+    object_: NDArray[np.complexfloating]
+    origin_px: tuple[float, float] = (0.0, 0.0)
+
+
+def compare_to_reference(
+    found: Placed, reference: Placed, area: NDArray[np.bool_], *, find_shift: bool = True
+) -> ReferenceMetrics:
+    """Compare an object with a reference after removing shift, phase, ramp and scale.
+
+    Parameters
+    ----------
+    found, reference
+        Objects with their origins; they may differ in size.
+    area
+        bool, shape of ``reference.object_``: the scanned area. Pixels that ``found`` does not cover are left out.
+    find_shift
+        Also remove a shift that the origins do not tell.
+
+    Raises
+    ------
+    ConfigError
+        If objects and area have no common window of at least 16 pixels a side.
+
+    References
+    ----------
+    .. [1] Wang, Bovik, Sheikh, Simoncelli, Image quality assessment (2004), DOI 10.1109/TIP.2003.819861.
+    """
+    window, corner, remainder = _common_window(found, reference, area)
+    ref = np.asarray(reference.object_[window.slices], dtype=np.complex128)
+    inside = area[window.slices]
+    cut = Window(corner[0], corner[1], window.height, window.width)
+    obj = np.asarray(found.object_[cut.slices], dtype=np.complex128)
+    registered = register(obj, ref, soft_weight(inside), start_px=remainder, find_shift=find_shift)
+    return _measure(registered, ref, inside)
+
+
+def soft_weight(area: NDArray[np.bool_]) -> FloatArray:
+    """Weight that rises from 0 to 1 within 8 pixels of the edge of an area (H, W); 1 where it has no inside."""
+    distance = ndimage.distance_transform_edt(np.pad(area, 1))[1:-1, 1:-1]
+    return np.asarray(np.clip(distance / _SOFT_EDGE_PX, 0.0, 1.0), dtype=np.float64)
+
+
+def largest_inner_box(area: NDArray[np.bool_]) -> Window:
+    """Return a large box of scanned pixels: the bounding box, cut where a side is least covered.
+
+    Each step drops the side (row or column) of the box that holds the largest share of unscanned pixels.
+    """
+    box = Window.around(area)
+    top, left, bottom, right = box.row, box.column, box.row + box.height, box.column + box.width
+    table = np.pad(np.cumsum(np.cumsum(~area, axis=0, dtype=np.int64), axis=1), ((1, 0), (1, 0)))
+
+    def holes(t: int, b: int, lo: int, hi: int) -> int:
+        return int(table[b, hi] - table[t, hi] - table[b, lo] + table[t, lo])
+
+    while holes(top, bottom, left, right):
+        height, width = bottom - top, right - left
+        shares = (
+            holes(top, top + 1, left, right) / width,
+            holes(bottom - 1, bottom, left, right) / width,
+            holes(top, bottom, left, left + 1) / height,
+            holes(top, bottom, right - 1, right) / height,
+        )
+        worst = int(np.argmax(shares))
+        top, bottom = top + (worst == 0), bottom - (worst == 1)
+        left, right = left + (worst == 2), right - (worst == 3)
+    return Window(top, left, bottom - top, right - left)
+
+
+def _measure(registered: Registered, reference: ComplexArray, area: NDArray[np.bool_]) -> ReferenceMetrics:
+    centre = np.conj(reference[area].sum())
+    phase_ref = np.angle(reference * centre)
+    phase = phase_ref + np.angle(registered.object_ * np.conj(reference))  # a wrap of 2 pi is no error
+    phase_range = float(np.ptp(phase_ref[area]))
+    amplitude_range = float(np.ptp(np.abs(reference[area])))
+    box = largest_inner_box(area).slices
+    phase_error = _mean_square(phase - phase_ref, area)
+    return ReferenceMetrics(
+        psnr_db=_decibel(float(np.abs(reference[area]).max()), _mean_square(registered.object_ - reference, area)),
+        psnr_phase_db=_decibel(phase_range, phase_error),
+        ssim_phase=_ssim(phase, phase_ref, area, phase_range),
+        ssim_amplitude=_ssim(np.abs(registered.object_), np.abs(reference), area, amplitude_range),
+        phase_range_rad=phase_range,
+        amplitude_range=amplitude_range,
+        phase_rmse_rad=phase_error**0.5,
+        frc=ring_correlation(registered.object_[box], reference[box]),
+        registered=registered,
+        reference=reference,
+        area=area,
+    )
+
+
+def _mean_square(difference: NDArray[np.inexact], area: NDArray[np.bool_]) -> float:
+    return float(np.mean(np.abs(difference[area]) ** 2))
+
+
+def _decibel(peak: float, mean_square: float) -> float:
+    """Peak signal-to-noise ratio in dB; infinite where there is no error, NaN where there is no peak."""
+    if mean_square == 0:
+        return float("inf")
+    return 10 * float(np.log10(peak**2 / mean_square)) if peak > 0 else float("nan")
+
+
+def _ssim(image: FloatArray, reference: FloatArray, area: NDArray[np.bool_], data_range: float) -> float:
+    """Mean structural similarity over windows of 7 px inside the area; NaN where the reference is flat."""
+    inner = ndimage.binary_erosion(area, np.ones((_SSIM_WINDOW, _SSIM_WINDOW)))
+    if not inner.any() or data_range == 0:
+        return float("nan")
+    similarity: Any = structural_similarity  # scikit-image has no annotations
+    _, local = similarity(image, reference, win_size=_SSIM_WINDOW, data_range=data_range, full=True)
+    return float(local[inner].mean())
+
+
+def _common_window(
+    found: Placed, reference: Placed, area: NDArray[np.bool_]
+) -> tuple[Window, tuple[int, int], tuple[float, float]]:
+    """Window in the reference (with a margin for shifts), its corner in the found object, the sub-pixel rest."""
+    offset = np.asarray(reference.origin_px) - np.asarray(found.origin_px)
+    whole = np.rint(offset).astype(int)
+    box = Window.around(area)
+    low = np.maximum([box.row, box.column], -whole)
+    high = np.minimum([box.row + box.height, box.column + box.width], np.array(found.object_.shape) - whole)
+    if (high - low).min() < 16 or area.shape != reference.object_.shape:
+        msg = (
+            f"object {found.object_.shape} at {found.origin_px} and reference {reference.object_.shape} at "
+            f"{reference.origin_px} share {np.maximum(high - low, 0).tolist()} px of the scanned area {area.shape}; "
+            "expected at least 16 by 16. Check the origins."
+        )
+        raise ConfigError(msg)
+    low = np.maximum(low - _MARGIN_PX, np.maximum(0, -whole))
+    high = np.minimum(high + _MARGIN_PX, np.minimum(reference.object_.shape, np.array(found.object_.shape) - whole))
+    size = high - low
+    corner = low + whole
+    rest = whole - offset
+    window = Window(int(low[0]), int(low[1]), int(size[0]), int(size[1]))
+    return window, (int(corner[0]), int(corner[1])), (float(rest[0]), float(rest[1]))
