@@ -74,9 +74,12 @@ class PatchGeometry:
 
     def scatter(self, patches_Bnn: Tensor) -> Tensor:
         """Sum patches (B, n, n) onto a new canvas (H, W): the adjoint of :meth:`gather`."""
-        big = patches_Bnn if self.fraction is None else self._spread(patches_Bnn)
         canvas = patches_Bnn.new_zeros(self.canvas_px[0] * self.canvas_px[1])
-        return canvas.index_add_(0, self.index, big.reshape(-1)).view(self.canvas_px)
+        return canvas.index_add_(0, self.index, self.windows(patches_Bnn).reshape(-1)).view(self.canvas_px)
+
+    def windows(self, patches_Bnn: Tensor) -> Tensor:
+        """Spread patches (B, n, n) over the canvas windows (B, m, m) that they touch."""
+        return patches_Bnn if self.fraction is None else self._spread(patches_Bnn)
 
     def _weights(self, like: Tensor) -> tuple[Tensor, Tensor]:
         if self.fraction is None:

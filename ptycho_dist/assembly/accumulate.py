@@ -1,0 +1,127 @@
+"""Sums of patches that do not depend on their order, batches or shards.
+
+Each contribution is rounded to a fixed-point integer on its own, and integers
+add exactly, so any split of the patterns over ranks gives the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ptycho_dist.errors import ShardError
+from ptycho_dist.physics.patches import PatchGeometry
+from ptycho_dist.types import FloatArray
+
+_WORD_BITS = 62
+_LARGEST_PATCH_BITS = 10
+_FINEST_BITS = 40
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Where the object lies.
+
+    Parameters
+    ----------
+    origin_px
+        Position (y, x) of pixel (0, 0), whole numbers.
+    shape
+        Rows and columns.
+    """
+
+    origin_px: tuple[int, int]
+    shape: tuple[int, int]
+
+    @classmethod
+    def around(cls, positions_px: FloatArray, side: int) -> Canvas:
+        """Smallest canvas that holds every frame of that side, sub-pixel reach included."""
+        low = np.floor(positions_px.min(axis=0)).astype(int)
+        high = np.floor(positions_px.max(axis=0)).astype(int) + side + 1
+        return cls((int(low[0]), int(low[1])), (int(high[0] - low[0]), int(high[1] - low[1])))
+
+
+def fraction_bits(n_patterns: int) -> int:
+    """Binary digits after the point such that ``n_patterns`` patches cannot overflow 62 bits.
+
+    Patches may reach 2**10 in magnitude; larger ones are refused when added.
+    """
+    return min(_FINEST_BITS, _WORD_BITS - _LARGEST_PATCH_BITS - math.ceil(math.log2(max(2, n_patterns))))
+
+
+class FixedPointSum:
+    """Weighted sum of complex patches on a tile of the canvas, as int64.
+
+    Parameters
+    ----------
+    tile
+        Part of the canvas to sum on.
+    bits
+        Binary digits after the point (:func:`fraction_bits`).
+    """
+
+    def __init__(self, tile: Canvas, bits: int) -> None:
+        self.tile, self.bits = tile, bits
+        rows, columns = tile.shape
+        self._sums = torch.zeros(3, rows * columns, dtype=torch.int64)
+        self._count = torch.zeros(rows * columns, dtype=torch.int32)
+
+    def add(self, patches_Bnn: Tensor, weight_nn: Tensor, corners_px: Tensor) -> None:
+        """Add patches times weights.
+
+        Parameters
+        ----------
+        patches_Bnn
+            Complex, shape (B, n, n), on the CPU.
+        weight_nn
+            Float, shape (n, n), between 0 and 2.
+        corners_px
+            float64, shape (B, 2): corners in the frame of the whole canvas' positions.
+
+        Raises
+        ------
+        ShardError
+            If a patch is not finite, or larger than the sum can hold.
+        """
+        _require_small(patches_Bnn)
+        local = corners_px - torch.tensor(self.tile.origin_px, dtype=torch.float64)
+        geometry = PatchGeometry.build(local, patches_Bnn.shape[-1], self.tile.shape)
+        weights = weight_nn.double().expand(patches_Bnn.shape).contiguous()
+        weighted = patches_Bnn.to(torch.complex128) * weights
+        for row, values in enumerate((weighted.real.contiguous(), weighted.imag.contiguous(), weights)):
+            self._sums[row].index_add_(0, geometry.index, self._fixed(geometry.windows(values)))
+        touched = geometry.windows((weights > 0).double()) > 0
+        self._count.index_add_(0, geometry.index, touched.to(torch.int32).reshape(-1))
+
+    def arrays(self) -> dict[str, NDArray[np.int64] | NDArray[np.int32]]:
+        """Integer sums by name: real, imag, weight (int64) and count (int32), each (H, W)."""
+        shape = self.tile.shape
+        names = ("real", "imag", "weight")
+        sums = {name: self._sums[row].view(shape).numpy() for row, name in enumerate(names)}
+        return {**sums, "count": self._count.view(shape).numpy()}
+
+    def _fixed(self, values: Tensor) -> Tensor:
+        return torch.round(values * float(2**self.bits)).to(torch.int64).reshape(-1)
+
+
+def normalise(real: NDArray[np.int64], imag: NDArray[np.int64], weight: NDArray[np.int64]) -> NDArray[np.complex64]:
+    """Weighted mean of the patches; 1 where no patch lies."""
+    known = weight > 0
+    divisor = np.where(known, weight, 1).astype(np.float64)
+    mean = (real / divisor) + 1j * (imag / divisor)
+    return np.where(known, mean, 1.0).astype(np.complex64)
+
+
+def _require_small(patches: Tensor) -> None:
+    largest = float(torch.view_as_real(patches).abs().max()) if patches.numel() else 0.0
+    if not largest < 2.0**_LARGEST_PATCH_BITS:
+        msg = (
+            f"a predicted patch reaches {largest}; expected object transmissions below {2**_LARGEST_PATCH_BITS}. "
+            "The network has diverged: train again with a smaller learning_rate, or set gradient_clip_val."
+        )
+        raise ShardError(msg)

@@ -1,0 +1,186 @@
+"""Shard files: what one rank predicted, and the manifest that ties them together."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho_dist.assembly.accumulate import Canvas
+from ptycho_dist.errors import ShardError
+from ptycho_dist.types import FloatArray, Shard
+
+SCHEMA = 1
+SUMS = ("real", "imag", "weight", "count")
+_MANIFEST = "manifest.h5"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What stitching needs beside the sums; written by rank 0 before prediction.
+
+    Parameters
+    ----------
+    fingerprint
+        Result fingerprint of the payload; every shard must carry it.
+    world
+        Number of shards.
+    n_patterns
+        Patterns in the canonical list.
+    N
+        Side of a frame in pixels.
+    canvas
+        Origin and shape of the object.
+    bits
+        Binary digits after the point in the sums.
+    probe_PNN
+        complex64, shape (P, N, N), in the scale of the scan file.
+    positions_px
+        float64, shape (B, 2), corners of the frames.
+    facts
+        JSON-able facts for the product: name, units, losses, payload.
+    """
+
+    fingerprint: str
+    world: int
+    n_patterns: int
+    N: int
+    canvas: Canvas
+    bits: int
+    probe_PNN: NDArray[np.complex64]
+    positions_px: FloatArray
+    facts: dict[str, Any]
+
+
+def shard_path(folder: Path, rank: int, world: int) -> Path:
+    """Name of a rank's shard file."""
+    return folder / f"shard-{rank:05d}-of-{world:05d}.h5"
+
+
+def write_shard(
+    folder: Path, shard: Shard, fingerprint: str, tile: Canvas, sums: Mapping[str, NDArray[Any]]
+) -> Path:  # fmt: skip
+    """Write a rank's sums under a temporary name, sync, and rename."""
+    path = shard_path(folder, shard.rank, shard.world)
+    attributes = {
+        "fingerprint": fingerprint,
+        "rank": shard.rank,
+        "world": shard.world,
+        "start": shard.start,
+        "stop": shard.stop,
+        "origin_px": tile.origin_px,
+    }
+    _write(path, {name: sums[name] for name in SUMS}, attributes)
+    return path
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Path:
+    """Write the manifest of a prediction under a temporary name, sync, and rename."""
+    path = folder / _MANIFEST
+    arrays = {"probe": manifest.probe_PNN, "positions_px": manifest.positions_px}
+    attributes = {
+        "fingerprint": manifest.fingerprint,
+        "world": manifest.world,
+        "n_patterns": manifest.n_patterns,
+        "N": manifest.N,
+        "origin_px": manifest.canvas.origin_px,
+        "shape": manifest.canvas.shape,
+        "bits": manifest.bits,
+        "facts": json.dumps(manifest.facts, sort_keys=True),
+    }
+    _write(path, arrays, attributes)
+    return path
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a shard folder.
+
+    Raises
+    ------
+    ShardError
+        If there is none, or it is damaged or of a newer schema.
+    """
+    path = folder / _MANIFEST
+    if not path.is_file():
+        msg = f"{folder} holds no {_MANIFEST}; expected a folder of shards that 'ptycho-dist infer' wrote. Check the path."
+        raise ShardError(msg)
+    with open_checked(path) as file:
+        attributes = dict(file.attrs)
+        return Manifest(
+            fingerprint=str(attributes["fingerprint"]),
+            world=int(attributes["world"]),
+            n_patterns=int(attributes["n_patterns"]),
+            N=int(attributes["N"]),
+            canvas=Canvas(_pair(attributes["origin_px"]), _pair(attributes["shape"])),
+            bits=int(attributes["bits"]),
+            probe_PNN=file["probe"][()],
+            positions_px=file["positions_px"][()],
+            facts=json.loads(attributes["facts"]),
+        )
+
+
+def open_checked(path: Path) -> h5py.File:
+    """Open a file of ours for reading.
+
+    Raises
+    ------
+    ShardError
+        If it cannot be read, or is of a newer schema.
+    """
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        msg = f"{path} cannot be read ({error}); expected a whole HDF5 file. Predict this shard again."
+        raise ShardError(msg) from error
+    schema = int(file.attrs.get("schema", 0))
+    if schema != SCHEMA:
+        file.close()
+        msg = f"{path} has schema {schema}; expected {SCHEMA}. Predict again with this version of ptycho_dist."
+        raise ShardError(msg)
+    return file
+
+
+def shard_origin(file: h5py.File) -> tuple[int, int]:
+    """Position of a shard's first pixel."""
+    return _pair(file.attrs["origin_px"])
+
+
+def shard_range(file: h5py.File) -> Shard:
+    """Which part of the canonical list a shard holds."""
+    return Shard(*(int(file.attrs[name]) for name in ("rank", "world", "start", "stop")))
+
+
+def _pair(values: Any) -> tuple[int, int]:
+    return int(values[0]), int(values[1])
+
+
+def _write(path: Path, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with h5py.File(temporary, "w") as file:
+            file.attrs["schema"] = SCHEMA
+            for name, value in attributes.items():
+                file.attrs[name] = value
+            for name, array in arrays.items():
+                file.create_dataset(name, data=array)
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,133 @@
+"""Add the shards of all ranks up to one object, tile by tile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho_dist.assembly import shards
+from ptycho_dist.assembly.accumulate import Canvas, normalise
+from ptycho_dist.assembly.shards import Manifest
+from ptycho_dist.distributed.layout import shard
+from ptycho_dist.errors import ShardError
+
+
+@dataclass(frozen=True)
+class ObjectTile:
+    """A rectangle of the stitched object.
+
+    Parameters
+    ----------
+    corner
+        Row and column of its first pixel in the object.
+    object_
+        complex64, mean of the patches; 1 where there is none.
+    count
+        int32, patches that cover each pixel.
+    """
+
+    corner: tuple[int, int]
+    object_: NDArray[np.complex64]
+    count: NDArray[np.int32]
+
+
+def require_complete(folder: Path, manifest: Manifest) -> list[Path]:
+    """Check that all shards of a prediction are there and belong to it.
+
+    Returns
+    -------
+    list of Path
+        Shard files in rank order.
+
+    Raises
+    ------
+    ShardError
+        Naming the shards that are missing, foreign or damaged.
+    """
+    paths = [shards.shard_path(folder, rank, manifest.world) for rank in range(manifest.world)]
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        msg = (
+            f"{folder} lacks {len(missing)} of {manifest.world} shards: {', '.join(missing[:8])}; expected one for "
+            "each rank. Predict again; nothing was stitched."
+        )
+        raise ShardError(msg)
+    for rank, path in enumerate(paths):
+        with shards.open_checked(path) as file:
+            _require_own(path, file, rank, manifest)
+    return paths
+
+
+def stitch(folder: Path, manifest: Manifest, tile_px: int) -> Iterator[ObjectTile]:
+    """Yield the stitched object in tiles of at most ``tile_px`` squared.
+
+    Memory is that of one tile, whatever the scan.
+
+    Raises
+    ------
+    ShardError
+        As :func:`require_complete`.
+    """
+    paths = require_complete(folder, manifest)
+    with ExitStack() as stack:
+        files = [stack.enter_context(shards.open_checked(path)) for path in paths]
+        for tile in _tiles(manifest.canvas, tile_px):
+            yield _stitch_tile(files, tile, manifest.canvas)
+
+
+def _tiles(canvas: Canvas, tile_px: int) -> Iterator[Canvas]:
+    rows, columns = canvas.shape
+    for top in range(0, rows, tile_px):
+        for left in range(0, columns, tile_px):
+            origin = (canvas.origin_px[0] + top, canvas.origin_px[1] + left)
+            yield Canvas(origin, (min(tile_px, rows - top), min(tile_px, columns - left)))
+
+
+def _stitch_tile(files: Sequence[h5py.File], tile: Canvas, canvas: Canvas) -> ObjectTile:
+    sums = {name: np.zeros(tile.shape, np.int64) for name in shards.SUMS}
+    for file in files:
+        _add_overlap(file, tile, sums)
+    corner = (tile.origin_px[0] - canvas.origin_px[0], tile.origin_px[1] - canvas.origin_px[1])
+    mean = normalise(sums["real"], sums["imag"], sums["weight"])
+    return ObjectTile(corner, mean, sums["count"].astype(np.int32))
+
+
+def _add_overlap(file: h5py.File, tile: Canvas, sums: dict[str, NDArray[np.int64]]) -> None:
+    """Add the part of a shard that lies on the tile."""
+    rows, columns = (
+        _overlap(shards.shard_origin(file)[axis], file["real"].shape[axis], tile.origin_px[axis], tile.shape[axis])
+        for axis in (0, 1)
+    )
+    if rows is None or columns is None:
+        return
+    for name in shards.SUMS:
+        sums[name][rows[1], columns[1]] += file[name][rows[0], columns[0]]
+
+
+def _overlap(shard_start: int, shard_size: int, tile_start: int, tile_size: int) -> tuple[slice, slice] | None:
+    """Slices of a shard and of a tile where they meet along one axis."""
+    start = max(shard_start, tile_start)
+    stop = min(shard_start + shard_size, tile_start + tile_size)
+    if start >= stop:
+        return None
+    return slice(start - shard_start, stop - shard_start), slice(start - tile_start, stop - tile_start)
+
+
+def _require_own(path: Path, file: h5py.File, rank: int, manifest: Manifest) -> None:
+    found, expected = str(file.attrs["fingerprint"]), manifest.fingerprint
+    if found != expected:
+        msg = (
+            f"{path} is of another prediction (fingerprint {found[:12]}, expected {expected[:12]}): another scan, "
+            "model or setting. Predict into an empty folder, or remove the foreign shard; nothing was stitched."
+        )
+        raise ShardError(msg)
+    owned, own = shards.shard_range(file), shard(manifest.n_patterns, rank, manifest.world)
+    if owned != own:
+        msg = f"{path} holds {owned}; expected {own}. Predict this shard again; nothing was stitched."
+        raise ShardError(msg)

@@ -1,0 +1,177 @@
+"""From rows of a scan to the tensors of one training step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.schema import DataConfig, TrainingConfig
+from ptycho_dist.data.sampler import PatternSplit, StepSampler, StepShare, split_patterns
+from ptycho_dist.data.scan import Scan
+from ptycho_dist.types import FloatArray, IntArray
+
+
+class StepBatch(NamedTuple):
+    """Tensors of one rank's share of one step.
+
+    The groups' canvases are stacked into one tall canvas, ``rows`` each.
+    """
+
+    counts: Tensor
+    """float32, shape (B, N, N): photon counts, DC at the centre."""
+    corners_px: Tensor
+    """float64, shape (B, 2): patch corners (y, x) on the tall canvas."""
+    canvas_px: Tensor
+    """int64, shape (2,): rows and columns of the tall canvas."""
+    weight: Tensor
+    """float32 scalar: 0 when this rank only keeps step."""
+    n_patterns_global: Tensor
+    """float32 scalar: patterns in the step over all ranks."""
+
+
+class StepDataset(Dataset[StepBatch]):
+    """Reads the rows that a :class:`~ptycho_dist.data.sampler.StepShare` names.
+
+    Parameters
+    ----------
+    scan
+        Open scan; only the rows of this rank are read.
+    N
+        Side of a pattern in pixels.
+    count_factor
+        Factor from the file's counts to photons.
+    """
+
+    def __init__(self, scan: Scan, N: int, count_factor: float) -> None:
+        self._scan, self._N, self._count_factor = scan, N, count_factor
+
+    def __getitem__(self, share: StepShare) -> StepBatch:  # type: ignore[override]
+        counts = self._scan.read_patterns(np.concatenate(share.groups))
+        if self._count_factor != 1.0:
+            counts = counts * np.float32(self._count_factor)
+        corners, canvas = stack_canvases([self._scan.positions_px[group] for group in share.groups], self._N)
+        return StepBatch(
+            torch.from_numpy(counts),
+            torch.from_numpy(corners),
+            torch.tensor(canvas),
+            torch.tensor(share.weight),
+            torch.tensor(float(share.n_patterns_global)),
+        )
+
+
+def stack_canvases(positions: list[FloatArray], N: int) -> tuple[FloatArray, tuple[int, int]]:
+    """Shift each group onto its own rows of one tall canvas.
+
+    The shift is a whole number of pixels, so sub-pixel parts are kept.
+
+    Returns
+    -------
+    corners
+        float64, shape (B, 2), of all groups in turn.
+    canvas_px
+        Rows and columns of the tall canvas.
+    """
+    local = [group - np.floor(group.min(axis=0)) for group in positions]
+    extent = np.max([np.ceil(group.max(axis=0)) for group in local], axis=0).astype(int) + N + 1
+    corners = np.concatenate([group + (row * extent[0], 0) for row, group in enumerate(local)])
+    return corners, (int(extent[0]) * len(local), int(extent[1]))
+
+
+class ScanDataModule(pl.LightningDataModule):
+    """Loaders of training and validation steps for one rank.
+
+    Parameters
+    ----------
+    scan
+        Open scan.
+    configs
+        Data, training and execution settings.
+    place
+        This rank and the number of ranks.
+    count_factor
+        Factor from the file's counts to photons.
+    """
+
+    def __init__(
+        self,
+        scan: Scan,
+        configs: tuple[DataConfig, TrainingConfig, PyTorchExecutionConfig],
+        place: tuple[int, int],
+        count_factor: float,
+    ) -> None:
+        super().__init__()
+        self._scan, self._place = scan, place
+        self._data, self._training, self._execution = configs
+        self._dataset = StepDataset(scan, self._data.N, count_factor)
+        self.split: PatternSplit = split_patterns(scan.positions_px, self._data, self._training)
+
+    def train_dataloader(self) -> DataLoader[StepBatch]:
+        """Shares of shuffled global steps."""
+        return self._loader(self.split.train, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[StepBatch] | list[Any]:
+        """Shares of the validation steps, always the same; none without validation."""
+        if len(self.split.validation) == 0:
+            return []
+        return self._loader(self.split.validation, shuffle=False)
+
+    def _loader(self, chosen: IntArray, *, shuffle: bool) -> DataLoader[StepBatch]:
+        sampler = StepSampler(
+            self._scan.positions_px, chosen, (self._data, self._training), self._place, shuffle=shuffle
+        )  # fmt: skip
+        return DataLoader(self._dataset, sampler=sampler, batch_size=None, **loader_options(self._execution))
+
+
+def loader_options(execution: PyTorchExecutionConfig) -> dict[str, Any]:
+    """Loader arguments that the execution config decides."""
+    return {
+        "num_workers": execution.num_workers,
+        "pin_memory": execution.pin_memory,
+        "persistent_workers": execution.persistent_workers,
+        "prefetch_factor": execution.prefetch_factor,
+    }
+
+
+class PatternBatches(Dataset[tuple[Tensor, Tensor]]):
+    """Fixed-size prediction batches over a canonical list of patterns.
+
+    Batch ``b`` holds list entries ``[b * size, (b + 1) * size)``, zero-padded at
+    the end, so that a pattern's prediction does not depend on who predicts it.
+
+    Parameters
+    ----------
+    scan
+        Open scan.
+    order
+        Pattern indices of this share of the canonical list.
+    size
+        Patterns in a batch.
+    count_factor
+        Factor from the file's counts to photons.
+    """
+
+    def __init__(self, scan: Scan, order: IntArray, size: int, count_factor: float) -> None:
+        self._scan, self._order, self._size, self._count_factor = scan, order, size, count_factor
+
+    def __len__(self) -> int:
+        return -(-len(self._order) // self._size)
+
+    def __getitem__(self, batch: int) -> tuple[Tensor, Tensor]:
+        """Counts (size, N, N) float32, zero-padded, and the pattern indices (n,) int64 they start with."""
+        if not 0 <= batch < len(self):
+            raise IndexError(batch)
+        rows = self._order[batch * self._size : (batch + 1) * self._size]
+        counts = self._scan.read_patterns(rows) * np.float32(self._count_factor)
+        padded = np.zeros((self._size, *counts.shape[1:]), np.float32)
+        padded[: len(rows)] = counts
+        return torch.from_numpy(padded), torch.from_numpy(rows)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return (self[batch] for batch in range(len(self)))

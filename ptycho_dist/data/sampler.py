@@ -1,0 +1,142 @@
+"""The order of training: a pure function of seed and epoch, cut into ranks afterwards."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from ptycho_dist.config.schema import DataConfig, TrainingConfig
+from ptycho_dist.data.grouping import compact_groups, members, neighbor_groups
+from ptycho_dist.distributed.layout import local_slice, shard
+from ptycho_dist.errors import ConfigError
+from ptycho_dist.types import FloatArray, Groups, IntArray
+
+_VALIDATION_STREAM = 1
+
+
+@dataclass(frozen=True)
+class StepShare:
+    """What one rank does in one global step.
+
+    Parameters
+    ----------
+    groups
+        Pattern indices of each group of this rank; never empty.
+    weight
+        1.0, or 0.0 when this rank has no share and only keeps step with the others.
+    n_patterns_global
+        Patterns in the step over all ranks.
+    """
+
+    groups: tuple[IntArray, ...]
+    weight: float
+    n_patterns_global: int
+
+
+@dataclass(frozen=True)
+class PatternSplit:
+    """Patterns to train on and to validate on (disjoint, sorted)."""
+
+    train: IntArray
+    validation: IntArray
+
+
+def split_patterns(positions_px: FloatArray, data: DataConfig, training: TrainingConfig) -> PatternSplit:
+    """Select the training rows, and hold whole groups back for validation.
+
+    Raises
+    ------
+    ConfigError
+        If no pattern is left to train on.
+    """
+    y = positions_px[:, 0]
+    low, high = np.quantile(y, training.train_rows)
+    chosen = np.flatnonzero((y >= low) & (y <= high))
+    groups = compact_groups(positions_px[chosen], data.group_size, (training.seed, _VALIDATION_STREAM))
+    held = np.random.default_rng((training.seed, _VALIDATION_STREAM)).permutation(len(groups))
+    n_held = math.ceil(training.val_fraction * len(groups)) if training.val_fraction else 0
+    parts = [chosen[members(groups, row)] for row in held[:n_held]]
+    validation = np.sort(np.concatenate(parts)) if parts else np.empty(0, np.int64)
+    train = np.setdiff1d(chosen, validation)
+    if len(train) == 0:
+        msg = (
+            f"training.val_fraction = {training.val_fraction} leaves 0 of {len(chosen)} patterns to train on; expected "
+            "at least one group. Lower training.val_fraction or data.group_size."
+        )
+        raise ConfigError(msg)
+    return PatternSplit(train, validation)
+
+
+def make_groups(positions_px: FloatArray, chosen: IntArray, data: DataConfig, seed: tuple[int, ...]) -> Groups:
+    """Group the chosen patterns; indices refer to the whole scan."""
+    if data.gridsize is None:
+        local = compact_groups(positions_px[chosen], data.group_size, seed)
+    else:
+        local = neighbor_groups(positions_px[chosen], data.gridsize)
+    return Groups(chosen[local.index], local.valid)
+
+
+def global_steps(groups: Groups, batch_size: int, seed: tuple[int, ...] | None) -> list[IntArray]:
+    """Cut the groups into global steps; shuffled by the seed, or in order without one."""
+    order = np.arange(len(groups)) if seed is None else np.random.default_rng(seed).permutation(len(groups))
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def share_of_step(groups: Groups, rows: IntArray, rank: int, world: int) -> StepShare:
+    """Cut the groups of one global step to one rank; an idle rank gets one group of weight 0."""
+    total = int(groups.valid[rows].sum())
+    mine = rows[local_slice(shard(len(rows), rank, world))]
+    weight = 1.0 if len(mine) else 0.0
+    chosen = mine if len(mine) else rows[:1]
+    return StepShare(tuple(members(groups, int(row)) for row in chosen), weight, total)
+
+
+class StepSampler(Sampler[StepShare]):
+    """Yields this rank's share of every global step of an epoch.
+
+    Parameters
+    ----------
+    positions_px
+        float64, shape (B, 2), of the whole scan.
+    chosen
+        Patterns to draw from.
+    data, training
+        Settings of groups, batch size and seed.
+    rank, world
+        Whose share.
+    shuffle
+        New groups and a new order in each epoch; else always the same.
+    """
+
+    def __init__(
+        self, positions_px: FloatArray, chosen: IntArray, configs: tuple[DataConfig, TrainingConfig],
+        place: tuple[int, int], *, shuffle: bool,
+    ) -> None:  # fmt: skip
+        self._positions_px, self._chosen = positions_px, chosen
+        self._data, self._training = configs
+        self._rank, self._world = place
+        self._shuffle = shuffle
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration draws."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        if self._data.gridsize is None:
+            return math.ceil(len(self._groups()) / self._training.batch_size)
+        return math.ceil(len(self._chosen) / self._training.batch_size)
+
+    def __iter__(self) -> Iterator[StepShare]:
+        groups = self._groups()
+        seed = (self._training.seed, 2, self._epoch) if self._shuffle else None
+        for rows in global_steps(groups, self._training.batch_size, seed):
+            yield share_of_step(groups, rows, self._rank, self._world)
+
+    def _groups(self) -> Groups:
+        epoch = self._epoch if self._shuffle else 0
+        return make_groups(self._positions_px, self._chosen, self._data, (self._training.seed, 3, epoch))

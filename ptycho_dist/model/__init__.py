@@ -1,0 +1,1 @@
+"""Network and physics composed: from counts to object patches, canvases and a misfit."""

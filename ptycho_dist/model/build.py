@@ -1,0 +1,70 @@
+"""Build the model that a payload describes."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ptycho_dist.config.schema import DataConfig, ModelConfig
+from ptycho_dist.errors import ConfigError
+from ptycho_dist.model.ptycho_model import FEATURES, OUTPUTS, PtychoModel
+from ptycho_dist.nn.registry import NetworkSpec, build_network
+from ptycho_dist.physics.forward import ForwardModel
+from ptycho_dist.physics.probe import select_modes
+
+_FIELD_SHARE = 0.75
+_FIELD_STEP = 16
+
+
+def build_model(data: DataConfig, model: ModelConfig, probe_PNN: Tensor, mask_NN: Tensor | None = None) -> PtychoModel:
+    """Build network and physics, untrained.
+
+    Parameters
+    ----------
+    data, model
+        Resolved settings (N, nphotons, n_modes and output_px are set).
+    probe_PNN
+        Supplied probe modes, complex, shape (P, N, N).
+    mask_NN
+        Valid detector pixels, bool, shape (N, N).
+
+    Raises
+    ------
+    ConfigError
+        If a setting is unresolved or sizes do not fit.
+    """
+    if model.output_px is None or model.n_modes is None or data.nphotons is None:
+        msg = "model.output_px, model.n_modes and data.nphotons must be set; expected a payload made by the factory."
+        raise ConfigError(msg)
+    field_px = field_side(data.N, model.output_px)
+    spec = NetworkSpec(
+        in_channels=FEATURES,
+        out_channels=OUTPUTS,
+        in_px=field_px,
+        out_px=model.output_px,
+        width=model.width,
+        depth=model.depth,
+    )
+    optics = ForwardModel(
+        select_modes(probe_PNN, model.n_modes),
+        data.nphotons,
+        probe_trainable=model.probe_trainable,
+        scale_trainable=model.intensity_scale_trainable,
+    )
+    network = build_network(model.architecture, spec)
+    return PtychoModel(network, optics, (data.N, field_px, model.output_px), mask_NN)
+
+
+def empty_model(data: DataConfig, model: ModelConfig, *, has_mask: bool) -> PtychoModel:
+    """Build a model whose weights, probe and mask are about to be loaded."""
+    modes = model.n_modes or 1
+    probe = torch.ones(modes, data.N, data.N, dtype=torch.complex64)
+    return build_model(data, model, probe, torch.ones(data.N, data.N, dtype=torch.bool) if has_mask else None)
+
+
+def field_side(N: int, output_px: int) -> int:
+    """Side of the square that the network sees: three quarters of N, at least the output."""
+    wanted = max(output_px, math.ceil(_FIELD_SHARE * N))
+    return min(N, _FIELD_STEP * math.ceil(wanted / _FIELD_STEP))

@@ -1,0 +1,89 @@
+"""The default network: a patchify stem, residual blocks on few pixels, a patch head.
+
+All convolutions run at one eighth of the input's resolution, which is what
+makes it fast on a CPU. Group normalisation keeps samples independent, so that
+the result does not depend on the batch or the number of ranks.
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ptycho_dist.errors import ConfigError
+from ptycho_dist.nn.registry import NetworkSpec, register_network
+
+PATCH_PX = 8
+_GROUPS = 8
+
+
+class ResidualBlock(nn.Module):
+    """Pre-normalised residual block of two 3 by 3 convolutions, the identity at the start."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(_GROUPS, width)
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = _zero_start(nn.Conv2d(width, width, 3, padding=1))
+
+    def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+        """Add the block's change."""
+        residual: Tensor = self.second(functional.gelu(self.first(self.norm(x))))
+        return x + residual
+
+
+class LeanNetwork(nn.Module):
+    """Maps (B, C_in, in, in) to (B, C_out, out, out); zero output at the start.
+
+    Parameters
+    ----------
+    spec
+        Sizes; ``in_px`` must be a multiple of 8 and ``width`` of 8.
+
+    Raises
+    ------
+    ConfigError
+        If a size does not fit.
+    """
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        _check(spec)
+        self._margin = (spec.in_px - spec.out_px) // 2
+        self._out_px = spec.out_px
+        area = PATCH_PX**2
+        self.stem = nn.Conv2d(spec.in_channels * area, spec.width, 3, padding=1)
+        self.blocks = nn.Sequential(*(ResidualBlock(spec.width) for _ in range(spec.depth)))
+        self.norm = nn.GroupNorm(_GROUPS, spec.width)
+        self.head = _zero_start(nn.Conv2d(spec.width, spec.out_channels * area, 3, padding=1))
+
+    def forward(self, x: Float[Tensor, "B C n n"]) -> Float[Tensor, "B D m m"]:
+        """Predict the output channels on the central square."""
+        hidden = self.blocks(self.stem(functional.pixel_unshuffle(x, PATCH_PX)))
+        full = functional.pixel_shuffle(self.head(functional.gelu(self.norm(hidden))), PATCH_PX)
+        inside = slice(self._margin, self._margin + self._out_px)
+        return full[:, :, inside, inside]
+
+
+@register_network("lean")
+def build_lean(spec: NetworkSpec) -> nn.Module:
+    """Build the default network."""
+    return LeanNetwork(spec)
+
+
+def _zero_start(layer: nn.Conv2d) -> nn.Conv2d:
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _check(spec: NetworkSpec) -> None:
+    for name, value, step in (("input side", spec.in_px, PATCH_PX), ("model.width", spec.width, _GROUPS)):
+        if value % step:
+            msg = f"{name} = {value}; the lean network expects a multiple of {step}. Change it."
+            raise ConfigError(msg)
+    if spec.out_px > spec.in_px or (spec.in_px - spec.out_px) % 2:
+        msg = f"model.output_px = {spec.out_px} in a field of {spec.in_px}; expected an even margin >= 0. Change it."
+        raise ConfigError(msg)
