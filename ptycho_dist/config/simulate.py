@@ -1,0 +1,89 @@
+"""What `ptycho-dist simulate` makes: a scan with a known object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptycho_dist.config import checks
+from ptycho_dist.errors import ConfigError
+
+PICTURES = ("astronaut", "brick", "camera", "coins", "grass", "gravel", "moon", "page", "text")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulateConfig:
+    """A simulated far-field scan: object from two pictures, zone-plate probe, Fermat spiral, Poisson noise."""
+
+    output_file: Path
+    """HDF5 file to write; it holds patterns, positions, probe and the true object."""
+
+    n_patterns: int = 1000
+    """Number of diffraction patterns."""
+
+    N: int = 64
+    """Detector pixels along one side of a pattern."""
+
+    photons: float = 3e5
+    """Photons that illuminate the object in one frame; the object absorbs some of them."""
+
+    step_px: float = 4.5
+    """Mean distance of neighbouring scan points in object pixels."""
+
+    jitter_px: float = 0.5
+    """Standard deviation of a random offset of each scan point, in object pixels."""
+
+    pupil_radius: float = 0.2
+    """Radius of the zone plate's aperture in the detector plane, as a share of N."""
+
+    central_stop: float = 0.25
+    """Radius of the central stop, as a share of the aperture's radius."""
+
+    defocus_m: float = 1.2e-4
+    """Distance from the focus to the object, in metres."""
+
+    n_modes: int = 1
+    """Incoherent probe modes; each further one has a tenth of the energy of the one before."""
+
+    phase_picture: str = "camera"
+    """scikit-image picture that becomes the phase."""
+
+    amplitude_picture: str = "coins"
+    """scikit-image picture that becomes the amplitude."""
+
+    phase_range_rad: float = 1.5
+    """Phase of the darkest to the brightest picture value spans 0 to this, in radians."""
+
+    amplitude_min: float = 0.6
+    """Amplitude of the darkest picture value; the brightest is 1."""
+
+    pixel_size_m: float = 2e-8
+    """Object pixel in metres."""
+
+    energy_eV: float = 8000.0
+    """Photon energy in electronvolts."""
+
+    detector_distance_m: float = 2.0
+    """Distance from object to detector in metres; metadata only."""
+
+    seed: int = 0
+    """Seed of scan points and noise."""
+
+    def __post_init__(self) -> None:
+        checks.require_int("simulate.n_patterns", self.n_patterns, 1)
+        checks.require_int("simulate.N", self.N, 16)
+        checks.require_int("simulate.n_modes", self.n_modes, 1)
+        checks.require_int("simulate.seed", self.seed, 0)
+        for name in ("photons", "step_px", "pixel_size_m", "energy_eV", "detector_distance_m"):
+            checks.require_positive(f"simulate.{name}", getattr(self, name))
+        for name in ("jitter_px", "phase_range_rad", "defocus_m"):
+            checks.require_positive(f"simulate.{name}", getattr(self, name), zero_allowed=True)
+        for name, top in (("pupil_radius", 0.5), ("central_stop", 1.0), ("amplitude_min", 1.0)):
+            checks.require_positive(f"simulate.{name}", getattr(self, name), zero_allowed=name == "central_stop")
+            if getattr(self, name) >= top:
+                msg = (
+                    f"simulate.{name} = {getattr(self, name)!r}; expected a number below {top}. Change simulate.{name}."
+                )
+                raise ConfigError(msg)
+        for name in ("phase_picture", "amplitude_picture"):
+            checks.require_choice(f"simulate.{name}", getattr(self, name), PICTURES)
