@@ -66,6 +66,21 @@ def read_config_file(path: Path | str) -> dict[str, Any]:
     return settings
 
 
+def read_section(path: Path | str, section: str) -> dict[str, Any]:
+    """Read one section of a config file by plain name; empty where the file has none.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, or the section is no mapping.
+    """
+    content = _load(Path(path)).get(section) or {}
+    if not isinstance(content, dict):
+        msg = f"section {section!r} of {path} is {content!r}; expected 'name: value' lines. Correct it."
+        raise ConfigError(msg)
+    return {str(name): value for name, value in content.items()}
+
+
 def _load(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)

@@ -1,0 +1,92 @@
+"""Entry point of ``ptycho-dist``: find the command, run it, report errors in one line."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from ptycho_dist.commands.parsing import build_parser, parse
+from ptycho_dist.commands.printing import config_text
+from ptycho_dist.commands.running import read_settings
+from ptycho_dist.commands.table import COMMANDS
+from ptycho_dist.errors import ConfigError, PtychoDistError
+
+USER_ERROR = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line.
+
+    Parameters
+    ----------
+    argv
+        Arguments without the program's name; those of the process where None.
+
+    Returns
+    -------
+    int
+        Exit code: 0, or 2 after one line on standard error for an error that a
+        user can act on (with a traceback under ``--debug``).
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(arguments)
+    except PtychoDistError as error:
+        if "--debug" in arguments:
+            sys.stderr.write(traceback.format_exc())
+        sys.stderr.write(f"ptycho-dist: {type(error).__name__}: {' '.join(str(error).split())}\n")
+        return USER_ERROR
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        sys.stdout.write(overview())
+        return 0 if arguments else USER_ERROR
+    if arguments[0] == "--version":
+        sys.stdout.write(f"ptycho-dist {_version()}\n")
+        return 0
+    commands = {command.name: command for command in COMMANDS}
+    if arguments[0] not in commands:
+        msg = f"unknown command {arguments[0]!r}; expected one of {', '.join(commands)}. See ptycho-dist --help."
+        raise ConfigError(msg)
+    command = commands[arguments[0]]
+    if "-h" in arguments or "--help" in arguments:
+        sys.stdout.write(build_parser(command).format_help())
+        return 0
+    typed = parse(command, arguments[1:])
+    if typed.print_config:
+        sys.stdout.write(config_text(typed, read_settings(typed), command.sections))
+        return 0
+    return command.run(typed)
+
+
+def overview() -> str:
+    """Help of the program: what each command does, and a first run."""
+    width = max(len(command.name) for command in COMMANDS)
+    return "\n".join(
+        [
+            "usage: ptycho-dist COMMAND ...",
+            "",
+            "Physics-informed neural networks for ptychography: a scan file goes in, an object comes out.",
+            "",
+            "commands:",
+            *(f"  {command.name:<{width}}  {command.summary}" for command in COMMANDS),
+            "",
+            "a first run:",
+            "  ptycho-dist simulate runs/scan.h5",
+            "  ptycho-dist inspect runs/scan.h5",
+            "  ptycho-dist reconstruct runs/scan.h5 --output_dir runs/first --devices 2",
+            "",
+            "Each command explains its flags: ptycho-dist COMMAND --help.",
+            "",
+        ]
+    )
+
+
+def _version() -> str:
+    try:
+        return version("ptycho-dist")
+    except PackageNotFoundError:
+        return "unknown"

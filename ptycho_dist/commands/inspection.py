@@ -1,0 +1,99 @@
+"""Say what a file or folder is, in words."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from ptycho_dist.bundle import find_bundle, read_bundle_info
+from ptycho_dist.data.formats.product_h5 import Product, read_product
+from ptycho_dist.data.scan import read_header
+from ptycho_dist.errors import DataFormatError
+from ptycho_dist.types import ScanHeader
+
+
+def describe(path: Path) -> str:
+    """Describe a scan, product or bundle: sizes, units, conversions, what to run next.
+
+    Parameters
+    ----------
+    path
+        A file, a bundle folder, or the output folder of a training.
+
+    Raises
+    ------
+    DataFormatError
+        If a file is neither a scan nor a product.
+    BundleError
+        If a folder is no bundle, or a damaged one.
+    """
+    lines = _bundle(find_bundle(path)) if path.is_dir() else _file(path)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _file(path: Path) -> list[str]:
+    try:
+        return _scan(read_header(path))
+    except DataFormatError as not_a_scan:
+        if path.suffix.lower() not in (".h5", ".hdf5"):
+            raise
+        try:
+            product = read_product(path)
+        except DataFormatError:
+            raise not_a_scan from None
+    return _product(path, product)
+
+
+def _scan(header: ScanHeader) -> list[str]:
+    size = header.path.stat().st_size / 2**20
+    stated = "" if header.nphotons is None else f" (the file states {header.nphotons:.4g})"
+    modes = f"{header.n_modes} mode(s)" if header.n_modes else "none; training needs one to start from"
+    return [
+        f"{header.path}: scan, format {header.format_name}, {size:.1f} MiB",
+        f"  patterns     {header.n_patterns} of {header.N} x {header.N} pixels",
+        f"  mean counts  {header.mean_counts:.4g} photons in a pattern{stated}",
+        f"  probe        {modes}",
+        f"  pixel size   {_quantity(header.pixel_size_m, 'm', 'everything stays in pixels')}",
+        f"  energy       {_quantity(header.energy_eV, 'eV')}",
+        f"  distance     {_quantity(header.detector_distance_m, 'm')}",
+        f"  sha256       {header.checksum}",
+        *(f"  converted    {sentence}" for sentence in header.conversions),
+        f"next: ptycho-dist reconstruct {header.path} --output_dir runs/{header.path.stem} --devices 2",
+    ]
+
+
+def _product(path: Path, product: Product) -> list[str]:
+    height, width = product.object_.shape
+    modes, side = product.probe.shape[0], product.probe.shape[-1]
+    return [
+        f"{path}: reconstruction product {product.metadata.name!r}",
+        f"  object       {height} x {width} pixels, complex",
+        f"  probe        {modes} mode(s) of {side} x {side} pixels",
+        f"  positions    {len(product.positions_px)}",
+        f"  pixel size   {_quantity(product.geometry.pixel_size_m, 'm', 'lengths are in pixels')}",
+        f"  energy       {_quantity(product.metadata.probe_energy_eV, 'eV')}",
+        f"  distance     {_quantity(product.metadata.detector_object_distance_m, 'm')}",
+        f"  losses       {len(product.losses)}",
+        f"next: ptycho-dist evaluate {path} --scan SCAN",
+    ]
+
+
+def _bundle(path: Path) -> list[str]:
+    info = read_bundle_info(path)
+    settings = [
+        f"  {section:<12} " + ", ".join(f"{name} = {value}" for name, value in info.payload_dict[section].items())
+        for section in ("data", "model", "training")
+        if section in info.payload_dict
+    ]
+    return [
+        f"{path}: model bundle, written by ptycho-dist {info.package_version}",
+        *settings,
+        f"  weights      sha256 {info.weights_checksum}",
+        f"next: ptycho-dist infer SCAN --model_path {path} --output_dir runs/next",
+    ]
+
+
+def _quantity(value: float, unit: str, consequence: str = "") -> str:
+    if math.isfinite(value):
+        return f"{value:.6g} {unit}"
+    return f"unknown ({consequence})" if consequence else "unknown"

@@ -1,0 +1,130 @@
+"""Parse the arguments of one command with jsonargparse."""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentError, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from jsonargparse import ArgumentParser
+
+from ptycho_dist.commands.command import Command, Typed
+from ptycho_dist.commands.flags import SWITCHES, canonical_argv, setting_fields, shown_flags
+from ptycho_dist.config.coerce import field_types
+from ptycho_dist.config.docs import field_docs
+from ptycho_dist.errors import ConfigError
+
+_GROUPS = {
+    "data": "what the scan holds (or --data.NAME)",
+    "model": "network and trainable physics (or --model.NAME)",
+    "training": "training (or --training.NAME)",
+    "inference": "prediction and stitching (or --inference.NAME)",
+    "execution": "ranks, devices, precision, optimiser (or --execution.NAME)",
+    "simulate": "simulated scan (or --simulate.NAME)",
+}
+_METAVARS = {bool: "true|false", str: "NAME", float: "NUMBER", int: "INT"}
+
+
+class _Formatter(RawDescriptionHelpFormatter):
+    """Keep the line breaks of description and example."""
+
+
+def build_parser(command: Command) -> ArgumentParser:
+    """Derive the parser of a command from its config dataclasses."""
+    parser = ArgumentParser(
+        prog=f"ptycho-dist {command.name}",
+        usage=f"ptycho-dist {command.name} {command.operand.upper()} [flags]",
+        description=f"{command.description}\n\nexample:\n  {command.example}",
+        epilog="Flags may be written with hyphens or underscores. Typed flags win over the file of --config.",
+        formatter_class=_Formatter,
+        exit_on_error=False,
+        default_env=False,
+    )
+    parser.add_argument(command.operand, type=Path, nargs="?", help=command.operand_help)
+    paths = parser.add_argument_group("files and folders")
+    for name, text in command.paths.items():
+        paths.add_argument(f"--{name}", type=Path, metavar="PATH", help=text)
+    config_help = "YAML or JSON file of settings, in sections or by plain name."
+    paths.add_argument("--config", type=Path, metavar="FILE", help=config_help)
+    general = parser.add_argument_group("general")
+    general.add_argument("--print_config", action="store_true", help="Print the settings as a file for --config.")
+    general.add_argument("--quiet", action="store_true", help="Only warnings, no progress bar.")
+    general.add_argument("--debug", action="store_true", help="Show more of the log, and tracebacks of errors.")
+    _add_settings(parser, command)
+    return parser
+
+
+def _add_settings(parser: ArgumentParser, command: Command) -> None:
+    shown = shown_flags(command)
+    for section, config in command.sections.items():
+        group = parser.add_argument_group(_GROUPS[section])
+        docs, types = field_docs(config), field_types(config)
+        for field in setting_fields(config):
+            group.add_argument(
+                f"--{shown[f'{section}.{field.name}']}",
+                type=types[field.name],
+                default=field.default,
+                metavar=_metavar(types[field.name]),
+                help=f"{docs[field.name]} (default: {_default_text(field.default)})".replace("%", "%%"),
+            )
+
+
+def _metavar(kind: Any) -> str:
+    members = get_args(kind) or (kind,)
+    words = [_METAVARS[member] for member in members if member in _METAVARS]
+    return f"[{','.join(words)}]" if get_origin(kind) is tuple else "|".join(words)
+
+
+def _default_text(value: Any) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, tuple):
+        return f"[{','.join(str(item) for item in value)}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def parse(command: Command, argv: Sequence[str]) -> Typed:
+    """Read the arguments that follow the command's name.
+
+    Raises
+    ------
+    ConfigError
+        If they cannot be understood.
+    """
+    flags, operands = canonical_argv(argv, command)
+    if len(set(operands)) > 1:
+        msg = f"{command.name} got {' and '.join(operands)}; expected one {command.operand}. Remove one."
+        raise ConfigError(msg)
+    switches = {name for name in flags if name in SWITCHES}
+    shown = shown_flags(command)
+    valued = [f"--{shown.get(name, name)}={value}" for name, value in flags.items() if name not in switches]
+    try:
+        parsed = build_parser(command).parse_args([*valued, *operands[:1]], defaults=False)
+    except ArgumentError as error:
+        msg = f"{_readable(str(error), command)} See ptycho-dist {command.name} --help."
+        raise ConfigError(msg) from error
+    values = vars(parsed.as_flat())
+    return Typed(
+        argv=(command.name, *argv),
+        paths={name: values[name] for name in (command.operand, *command.paths) if values.get(name) is not None},
+        overrides={dotted: values[flag] for dotted, flag in shown.items() if flag in values},
+        config_file=values.get("config"),
+        quiet="quiet" in switches,
+        debug="debug" in switches,
+        print_config="print_config" in switches,
+    )
+
+
+def _readable(message: str, command: Command) -> str:
+    """Say in one sentence what jsonargparse says in many lines."""
+    text = " ".join(message.split())
+    dotted = {flag: name for name, flag in shown_flags(command).items()}
+    found = re.search(r'Parser key "([^"]+)"', text)
+    if found is None or found[1] not in dotted:
+        return text if text.endswith(".") else f"{text}."
+    section, _, name = dotted[found[1]].partition(".")
+    expected = _metavar(field_types(command.sections[section])[name])
+    value = re.search(r"(?:Got value|value was|Given value): (\S+)", text)
+    return f"--{found[1]} got {value[1].rstrip('.') if value else 'this value'}; expected {expected}."

@@ -1,0 +1,205 @@
+"""What the commands do: make a request, start ranks if need be, call the pipeline.
+
+Heavy packages are imported inside the functions, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ptycho_dist.commands.command import Typed
+from ptycho_dist.config import precedence
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.request import RunRequest
+from ptycho_dist.config.sections import INFERENCE_SECTIONS, TRAINING_SECTIONS
+from ptycho_dist.distributed.environment import detect, launcher_name
+from ptycho_dist.errors import ConfigError
+
+_FILE_KEYS = {
+    "scan": ("training.train_data_file", "inference.test_data_file"),
+    "output_dir": ("training.output_dir", "inference.output_dir"),
+    "model_path": ("inference.model_path",),
+}
+"""Where a path that was not typed may be in the config file."""
+
+
+def train(typed: Typed) -> int:
+    """Train on a scan, on all ranks."""
+
+    def run(request: RunRequest) -> None:
+        from ptycho_dist.pipeline import run_train
+
+        run_train(request)
+
+    return _run_on_ranks(typed, ("scan", "output_dir"), run)
+
+
+def infer(typed: Typed) -> int:
+    """Predict a scan with a bundle, on all ranks, and stitch."""
+
+    def run(request: RunRequest) -> None:
+        from ptycho_dist.pipeline import run_infer
+
+        run_infer(request)
+
+    return _run_on_ranks(typed, ("scan", "output_dir", "model_path"), run)
+
+
+def reconstruct(typed: Typed) -> int:
+    """Train, predict, stitch and evaluate, on all ranks."""
+
+    def run(request: RunRequest) -> None:
+        from ptycho_dist.pipeline import run_reconstruct
+
+        run_reconstruct(request)
+
+    return _run_on_ranks(typed, ("scan", "output_dir"), run)
+
+
+def stitch(typed: Typed) -> int:
+    """Join the shards of a folder into one object."""
+    from ptycho_dist.pipeline import run_stitch
+
+    _configure_logging(typed)
+    run_stitch(_path(typed, "shard_dir"))
+    return 0
+
+
+def evaluate(typed: Typed) -> int:
+    """Compute the metrics of a product."""
+    from ptycho_dist.pipeline import run_evaluate
+
+    _configure_logging(typed)
+    _path(typed, "product")
+    run_evaluate(make_request(typed))
+    return 0
+
+
+def simulate(typed: Typed) -> int:
+    """Simulate a scan with known truth."""
+    from ptycho_dist.config.simulate import SimulateConfig
+    from ptycho_dist.simulate.run import simulate as simulate_scan
+
+    _configure_logging(typed)
+    _path(typed, "output_file")
+    values = read_simulate_section(typed) | {key.partition(".")[2]: value for key, value in typed.overrides.items()}
+    paths = {name: path for name, path in typed.paths.items() if name in SimulateConfig.__dataclass_fields__}
+    written = simulate_scan(SimulateConfig(**(values | paths)))
+    sys.stdout.write(f"{written}\n")
+    return 0
+
+
+def inspect(typed: Typed) -> int:
+    """Say what a file or folder is."""
+    from ptycho_dist.commands.inspection import describe
+
+    sys.stdout.write(describe(_path(typed, "file")))
+    return 0
+
+
+def read_settings(typed: Typed) -> dict[str, Any]:
+    """Read the settings of ``--config``; empty without one."""
+    from ptycho_dist.factory.config_file import read_config_file
+
+    return {} if typed.config_file is None else read_config_file(typed.config_file)
+
+
+def read_simulate_section(typed: Typed) -> dict[str, Any]:
+    """Read the simulate section of ``--config``, in declared types."""
+    from ptycho_dist.config.simulate import SimulateConfig
+    from ptycho_dist.factory.config_file import SIMULATE_SECTION, read_section
+
+    if typed.config_file is None:
+        return {}
+    settings = read_section(typed.config_file, SIMULATE_SECTION)
+    dotted = {f"{SIMULATE_SECTION}.{name}": value for name, value in settings.items()}
+    level = precedence.canonicalise(dotted, {SIMULATE_SECTION: SimulateConfig}, precedence.CONFIG_FILE)
+    return {key.partition(".")[2]: value for key, value in level.values.items()}
+
+
+def make_request(typed: Typed) -> RunRequest:
+    """Request of a command line; paths not typed are looked up in the config file."""
+    in_file = _file_values(typed)
+    paths = {name: _first(in_file, keys) for name, keys in _FILE_KEYS.items()} | dict(typed.paths)
+    overrides = dict(typed.overrides)
+    if typed.quiet:
+        overrides.setdefault("execution.enable_progress_bar", False)
+    return RunRequest(
+        scan=paths["scan"],
+        output_dir=paths["output_dir"],
+        overrides=overrides,
+        config_file=typed.config_file,
+        model_path=paths["model_path"],
+        product=paths.get("product"),
+        reference=paths.get("reference"),
+    )
+
+
+def ranks_to_start(typed: Typed) -> int:
+    """Ranks to start on this host; 1 where a launcher has started them already.
+
+    Raises
+    ------
+    ConfigError
+        If devices or accelerator are out of range.
+    """
+    if launcher_name(os.environ) != "plain":
+        return 1
+    values = _file_values(typed) | dict(typed.overrides)
+    wanted = {name: values.get(f"execution.{name}", "auto") for name in ("devices", "accelerator")}
+    devices = PyTorchExecutionConfig(**wanted).devices
+    if devices != "auto":
+        return int(devices)
+    if wanted["accelerator"] == "cpu":
+        return 1
+    from ptycho_dist.factory.devices import count_gpus
+
+    return max(1, count_gpus())
+
+
+def _run_on_ranks(typed: Typed, required: tuple[str, ...], run: Callable[[RunRequest], object]) -> int:
+    request = make_request(typed)
+    for name in required:
+        if getattr(request, name) is None:
+            spelled = "a scan file" if name == "scan" else f"--{name}"
+            msg = f"{typed.argv[0]} got no {name}; expected {spelled}. See ptycho-dist {typed.argv[0]} --help."
+            raise ConfigError(msg)
+    ranks = ranks_to_start(typed)
+    _configure_logging(typed)
+    if ranks > 1:
+        from ptycho_dist.distributed.supervisor import run_ranks
+
+        return run_ranks(typed.argv, ranks)
+    run(request)
+    return 0
+
+
+def _configure_logging(typed: Typed) -> None:
+    from ptycho_dist.distributed.logs import configure_logging
+
+    configure_logging(detect(os.environ), debug=typed.debug, quiet=typed.quiet)
+
+
+def _file_values(typed: Typed) -> dict[str, Any]:
+    """Values of the config file by dotted name, training's and inference's."""
+    settings = read_settings(typed)
+    values: dict[str, Any] = {}
+    for sections in (INFERENCE_SECTIONS, TRAINING_SECTIONS):
+        level = precedence.canonicalise(settings, sections, precedence.CONFIG_FILE, drop_foreign=True)
+        values |= level.values
+    return values
+
+
+def _first(values: dict[str, Any], keys: tuple[str, ...]) -> Any:
+    return next((values[key] for key in keys if key in values), None)
+
+
+def _path(typed: Typed, name: str) -> Path:
+    if name not in typed.paths:
+        msg = f"{typed.argv[0]} got no {name}; expected a path. See ptycho-dist {typed.argv[0]} --help."
+        raise ConfigError(msg)
+    return typed.paths[name]

@@ -1,0 +1,97 @@
+"""The table of commands: what the help shows, and what each runs."""
+
+from __future__ import annotations
+
+from ptycho_dist.commands import running
+from ptycho_dist.commands.command import Command
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.schema import DataConfig, InferenceConfig
+from ptycho_dist.config.sections import ALL_SECTIONS, TRAINING_SECTIONS
+from ptycho_dist.config.simulate import SimulateConfig
+
+_OUTPUT = {"output_dir": "Folder for all results; made if it is not there."}
+_MODEL = {"model_path": "Model bundle: the folder that training wrote (or its parent)."}
+_SCAN_HELP = "Scan file: PtychoPINN NPZ, tike NPZ, or HDF5 written by 'ptycho-dist simulate'."
+
+COMMANDS: tuple[Command, ...] = (
+    Command(
+        name="simulate",
+        summary="make a scan with a known object",
+        description="Simulate a far-field scan: an object from two pictures, a zone-plate probe, Poisson noise.",
+        example="ptycho-dist simulate runs/scan.h5 --n_patterns 1000 --photons 3e5",
+        operand="output_file",
+        operand_help="HDF5 file to write.",
+        sections={"simulate": SimulateConfig},
+        run=running.simulate,
+    ),
+    Command(
+        name="train",
+        summary="train a network on a scan",
+        description="Train a network (and the probe) on one scan; writes a model bundle to OUTPUT_DIR/bundle.",
+        example="ptycho-dist train scan.npz --output_dir runs/one --max_epochs 60 --devices 2",
+        operand="scan",
+        operand_help=_SCAN_HELP,
+        operand_flags=("train_data_file",),
+        paths=_OUTPUT,
+        sections=TRAINING_SECTIONS,
+        run=running.train,
+    ),
+    Command(
+        name="infer",
+        summary="predict a scan with a trained bundle, and stitch",
+        description="Predict a scan with a trained bundle on all ranks, then stitch one object on rank 0.",
+        example="ptycho-dist infer scan.npz --model_path runs/one/bundle --output_dir runs/two",
+        operand="scan",
+        operand_help=_SCAN_HELP,
+        operand_flags=("test_data_file",),
+        paths={**_MODEL, **_OUTPUT},
+        sections={"data": DataConfig, "inference": InferenceConfig, "execution": PyTorchExecutionConfig},
+        run=running.infer,
+    ),
+    Command(
+        name="reconstruct",
+        summary="train, predict, stitch and evaluate in one go",
+        description="From a scan to an object: train, predict, stitch, evaluate. Results are in OUTPUT_DIR.",
+        example="ptycho-dist reconstruct scan.npz --output_dir runs/one --devices 2",
+        operand="scan",
+        operand_help=_SCAN_HELP,
+        operand_flags=("train_data_file", "test_data_file"),
+        paths={**_OUTPUT, "reference": "Product or NPZ with a reference object, for the metrics."},
+        sections=ALL_SECTIONS,
+        run=running.reconstruct,
+    ),
+    Command(
+        name="stitch",
+        summary="join shard files into one object",
+        description="Stitch the shards of an earlier prediction; needs the shard folder only, and one process.",
+        example="ptycho-dist stitch runs/one/shards",
+        operand="shard_dir",
+        operand_help="Folder of shard files, written by infer or reconstruct.",
+        run=running.stitch,
+    ),
+    Command(
+        name="evaluate",
+        summary="metrics and pictures of a reconstruction",
+        description="Compute the Fourier error (with the scan) and PSNR, SSIM, FRC (with a reference) of a product.",
+        example="ptycho-dist evaluate runs/one/reconstruction.h5 --scan scan.npz --reference truth.npz",
+        operand="product",
+        operand_help="Product file: reconstruction.h5.",
+        paths={
+            "scan": "Scan that the product was made from.",
+            "reference": "Product or NPZ with a reference object.",
+            "output_dir": "Folder for metrics and pictures; that of the product where not given.",
+        },
+        sections={"data": DataConfig},
+        run=running.evaluate,
+    ),
+    Command(
+        name="inspect",
+        summary="say what a file is, and what to run next",
+        description="Say what a scan, product or bundle holds: sizes, units, what a reader converts.",
+        example="ptycho-dist inspect scan.npz",
+        operand="file",
+        operand_help="Scan, product, or bundle folder.",
+        run=running.inspect,
+    ),
+)
+"""All commands, in the order of a first use."""

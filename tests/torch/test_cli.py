@@ -1,0 +1,272 @@
+"""Tests of the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from ptycho_dist import create_training_payload, save_bundle
+from ptycho_dist.cli import main
+from ptycho_dist.commands.command import Command, Typed
+from ptycho_dist.commands.flags import setting_fields, spellings
+from ptycho_dist.commands.parsing import build_parser, parse
+from ptycho_dist.commands.running import make_request, ranks_to_start
+from ptycho_dist.commands.table import COMMANDS
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.errors import ConfigError
+
+BY_NAME = {command.name: command for command in COMMANDS}
+
+
+@pytest.fixture(autouse=True)
+def _plain_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("SLURM_", "OMPI_", "PMI_", "TORCHELASTIC_", "PTYCHO_DIST_LAUNCHER")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "scan.npz",
+        data=rng.poisson(9.0, (1, 20, 32, 32)).astype(np.float32),
+        scan=rng.uniform(-20, 20, (1, 20, 2)).astype(np.float32),
+        probe=np.ones((1, 1, 1, 2, 32, 32), np.complex64),
+    )
+    return tmp_path / "scan.npz"
+
+
+def typed(line: str) -> Typed:
+    name, *arguments = line.split()
+    return parse(BY_NAME[name], arguments)
+
+
+@pytest.mark.parametrize(
+    ("line", "overrides"),
+    [
+        ("train s --max_epochs 3", {"training.max_epochs": 3}),
+        ("train s --max-epochs=3 --nepochs 3", {"training.max_epochs": 3}),
+        ("train s --training.max_epochs 3 --training.epochs 3", {"training.max_epochs": 3}),
+        ("train --num-workers 2 --learning-rate 1e-4 s", {"execution.num_workers": 2, "execution.learning_rate": 1e-4}),
+        ("train s --logger tensorboard --accelerator cpu", {"execution.logger_backend": "tensorboard",
+                                                            "execution.accelerator": "cpu"}),
+        ("train s --gridsize 2 --batch_size 8 --N 64", {"data.gridsize": 2, "training.batch_size": 8, "data.N": 64}),
+        ("train --enable_progress_bar s", {"execution.enable_progress_bar": True}),
+        ("train --enable_progress_bar no s", {"execution.enable_progress_bar": False}),
+        ("train s --probe-trainable=false", {"model.probe_trainable": False}),
+        ("train s --deterministic warn", {"execution.deterministic": "warn"}),
+        ("train s --deterministic", {"execution.deterministic": True}),
+        ("train s --devices 2", {"execution.devices": 2}),
+        ("train s --devices auto", {"execution.devices": "auto"}),
+        ("train s --gradient_clip_val null", {"execution.gradient_clip_val": None}),
+        ("train s --train_rows [0,0.5]", {"training.train_rows": (0.0, 0.5)}),
+        ("train s", {}),
+        ("infer s --patch_weighting uniform --intensity-kind counts", {"inference.patch_weighting": "uniform",
+                                                                       "data.intensity_kind": "counts"}),
+    ],
+)  # fmt: skip
+def test_parse_gives_only_what_was_typed(line: str, overrides: dict[str, Any]) -> None:
+    assert typed(line).overrides == overrides
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "train a.npz --output_dir out",
+        "train --train_data_file a.npz --output-dir out",
+        "train --output_dir=out --train-data-file=a.npz a.npz",
+        "reconstruct --train_data_file a.npz --test_data_file a.npz --output_dir out",
+        "infer --test_data_file a.npz --model_path m --output_dir out",
+    ],
+)
+def test_request_finds_paths_however_they_are_spelled(line: str) -> None:
+    request = make_request(typed(line))
+    assert (request.scan, request.output_dir) == (Path("a.npz"), Path("out"))
+
+
+def test_request_takes_paths_from_the_config_file(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("training: {train_data_file: a.npz, output_dir: out}\nexecution: {devices: 2}\n")
+    request = make_request(typed(f"train --config {file} --output_dir other"))
+    assert (request.scan, request.output_dir) == (Path("a.npz"), Path("other"))
+    assert request.overrides == {}
+    assert ranks_to_start(typed(f"train --config {file}")) == 2
+    assert ranks_to_start(typed(f"train --config {file} --devices 3")) == 3
+
+
+def test_quiet_turns_the_progress_bar_off_unless_typed() -> None:
+    assert make_request(typed("train s --quiet")).overrides == {"execution.enable_progress_bar": False}
+    assert make_request(typed("train s --quiet --enable_progress_bar")).overrides == {
+        "execution.enable_progress_bar": True
+    }
+
+
+def test_ranks_are_not_started_again_under_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ranks_to_start(typed("train s --devices 2")) == 2
+    monkeypatch.setenv("PTYCHO_DIST_LAUNCHER", "spawn")
+    assert ranks_to_start(typed("train s --devices 2")) == 1
+
+
+def test_one_rank_is_started_when_nothing_is_asked() -> None:
+    assert ranks_to_start(typed("train s --accelerator cpu")) == 1
+    assert ranks_to_start(typed("train s")) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("train s --max_epoch 3", "unknown flag --max_epoch.*Did you mean --max_epochs"),
+        ("train s --patch_weighting uniform", "unknown flag --patch_weighting"),
+        ("train s --epochs 3 --max_epochs 4", "--epochs 3 and --max_epochs 4 name one setting"),
+        ("train s --devices", "--devices has no value"),
+        ("train s --devices --quiet", "--devices has no value"),
+        ("train s --quiet=1", "--quiet got a value"),
+        ("train s --num_workers many", "--num_workers got many; expected INT"),
+        ("train s --train_rows 0.5", r"--train_rows got .*; expected \[NUMBER,NUMBER\]"),
+        ("train s t", "train got s and t; expected one scan"),
+        ("train s --train_data_file t", "expected one scan"),
+    ],
+)
+def test_parse_refuses_what_it_cannot_understand(line: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        typed(line)
+
+
+def test_wrong_devices_are_refused_before_ranks_start() -> None:
+    with pytest.raises(ConfigError, match=r"execution\.devices = 'two'"):
+        ranks_to_start(typed("train s --devices two"))
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_help_explains_every_flag_once(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command.name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert command.example in text
+    for config in command.sections.values():
+        for field in setting_fields(config):
+            assert text.count(f"  --{field.name} ") == 1
+    assert text == build_parser(command).format_help()
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_field_has_a_plain_and_a_dotted_flag(command: Command) -> None:
+    names = spellings(command)
+    for section, config in command.sections.items():
+        for field in setting_fields(config):
+            assert names[field.name] == names[f"{section}.{field.name}"] == f"{section}.{field.name}"
+
+
+def test_execution_flags_are_the_fields_of_the_config() -> None:
+    names = {name.partition(".")[2] for name in spellings(BY_NAME["train"]).values() if name.startswith("execution.")}
+    assert names == {field.name for field in fields(PyTorchExecutionConfig)}
+
+
+def test_overview_names_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(command.summary in text for command in COMMANDS)
+    assert main([]) == 2
+
+
+def test_printed_config_is_a_config_file_that_means_the_same(
+    scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["train", str(scan), "--epochs", "7", "--train_rows", "[0,0.5]", "--lr", "2e-4", "--print_config"]
+    assert main(line) == 0
+    file = tmp_path / "run.yaml"
+    file.write_text(capsys.readouterr().out)
+    given = {"max_epochs": 7, "train_rows": (0.0, 0.5), "learning_rate": 2e-4}
+    from_file = create_training_payload(scan, "out", config_file=file)
+    assert from_file.fingerprint() == create_training_payload(scan, "out", given).fingerprint()
+    assert from_file.provenance["learning_rate"] == "config_file"
+
+
+def test_printed_config_joins_file_and_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("seed: 4\nmax_epochs: 5\n")
+    assert main(["train", "--config", str(file), "--seed", "6", "--print-config"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert (printed["training"]["seed"], printed["training"]["max_epochs"]) == (6, 5)
+
+
+def test_inspect_describes_a_scan(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(scan)]) == 0
+    text = capsys.readouterr().out
+    for words in ("format tike_npz", "20 of 32 x 32", "2 mode(s)", "unknown", "fftshift", "ptycho-dist reconstruct"):
+        assert words in text
+
+
+def test_inspect_describes_a_bundle(scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    payload = create_training_payload(scan, tmp_path, {"accelerator": "cpu", "width": 24})
+    save_bundle(tmp_path / "run" / "bundle", {"w": torch.ones(2)}, payload.to_dict())
+    assert main(["inspect", str(tmp_path / "run")]) == 0
+    text = capsys.readouterr().out
+    assert "model bundle" in text
+    assert "width = 24" in text
+    assert "ptycho-dist infer SCAN --model_path" in text
+
+
+def test_simulate_writes_a_scan_that_inspect_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("simulate: {n_patterns: 5, N: 32, seed: 1}\ntraining: {seed: 9}\n")
+    output = tmp_path / "scan.h5"
+    assert main(["simulate", str(output), "--config", str(file), "--n_patterns", "6", "--quiet"]) == 0
+    assert capsys.readouterr().out == f"{output}\n"
+    assert main(["inspect", str(output)]) == 0
+    assert "6 of 32 x 32" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("reconstrct s", "unknown command 'reconstrct'"),
+        ("inspect", "inspect got no file"),
+        ("inspect /no/such/file", "/no/such/file is missing"),
+        ("train", "train got no scan"),
+        ("train s", "train got no output_dir; expected --output_dir"),
+        ("infer s --output_dir o", "infer got no model_path"),
+        ("train s --output_dir o --config /no/such.yaml", "cannot be read"),
+        ("simulate", "no output_file"),
+    ],
+)
+def test_user_error_is_one_line_and_exit_code_two(line: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(line.split()) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert words in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_debug_adds_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "/no/such/file", "--debug"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("Traceback")
+    assert lines[-1].startswith("ptycho-dist: DataFormatError")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from ptycho_dist.cli import main; main(['train', '--help']); "
+        "sys.exit(','.join(sorted({'torch', 'lightning', 'h5py', 'numpy'} & set(sys.modules))) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_module_runs_as_a_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ptycho_dist", "inspect", "nowhere"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("ptycho-dist: DataFormatError: nowhere is missing")
