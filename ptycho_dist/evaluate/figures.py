@@ -1,0 +1,225 @@
+"""Pictures of a reconstruction. The only file that imports matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from ptycho_dist.data.formats.atomic import atomic_path
+from ptycho_dist.evaluate import display
+from ptycho_dist.evaluate.metrics import ReferenceMetrics, Window
+from ptycho_dist.types import FloatArray
+
+_NAN = float("nan")
+_FULL_TURN_SHARE = 0.8
+_DPI = 130
+Panel = Callable[[Axes], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """What the overview figure shows.
+
+    Parameters
+    ----------
+    title
+        First line of the figure.
+    object_, area
+        Object, complex (H, W), and its scanned area, bool (H, W).
+    comparison
+        Comparison with a reference or the truth; None where there is none.
+    reference_name
+        What the reference is called in the panels.
+    probe
+        Modes, complex (P, N, N), or None.
+    losses, loss_epochs, loss_name
+        Loss curve; may be empty.
+    pixel_size_m
+        Object pixel; NaN where unknown, then scale bars are in pixels.
+    """
+
+    title: str
+    object_: NDArray[np.complexfloating]
+    area: NDArray[np.bool_]
+    comparison: ReferenceMetrics | None = None
+    reference_name: str = "truth"
+    probe: NDArray[np.complexfloating] | None = None
+    losses: FloatArray = field(default_factory=lambda: np.empty(0))
+    loss_epochs: NDArray[np.int64] | None = None
+    loss_name: str = "training loss"
+    pixel_size_m: float = _NAN
+
+
+@dataclass(frozen=True)
+class _Image:
+    """One picture panel: values, its colour map and limits, and the area to outline."""
+
+    title: str
+    values: FloatArray
+    colours: str
+    limits: tuple[float, float]
+    unit: str
+    area: NDArray[np.bool_] | None
+    pixel_size_m: float
+
+    def __call__(self, axes: Axes) -> None:
+        low, high = self.limits
+        shown = axes.imshow(self.values, cmap=self.colours, vmin=low, vmax=high, interpolation="nearest")
+        if self.area is not None and not self.area.all():
+            axes.contour(self.area, [0.5], colors="tab:orange", linewidths=0.8, linestyles="dashed")
+        axes.set_title(self.title, fontsize=9)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_facecolor("0.85")
+        bar = axes.figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.03)
+        bar.set_label(self.unit, fontsize=8)
+        bar.ax.tick_params(labelsize=7)
+        self._draw_scale_bar(axes)
+
+    def _draw_scale_bar(self, axes: Axes) -> None:
+        rows, columns = self.values.shape
+        length, label = display.scale_bar(columns, self.pixel_size_m)
+        left, bottom, thick = 0.05 * columns, 0.95 * rows, 0.015 * rows
+        pad = 0.02 * columns
+        axes.add_patch(Rectangle((left - pad, bottom - 6.5 * thick), length + 2 * pad, 7.5 * thick, fc="k", alpha=0.55))
+        axes.add_patch(Rectangle((left, bottom - thick), length, thick, fc="w"))
+        axes.text(left + length / 2, bottom - 1.5 * thick, label, color="w", fontsize=7, ha="center", va="bottom")
+
+
+def draw_overview(path: Path | str, overview: Overview) -> Path:
+    """Draw the overview figure as a PNG: object (and reference, and errors), loss curve, FRC, probe.
+
+    The file appears under its name only when it is complete.
+    """
+    path = Path(path)
+    rows = _rows(overview)
+    figure = Figure(figsize=(4.1 * max(len(row) for row in rows), 3.5 * len(rows) + 0.6), layout="constrained")
+    figure.suptitle("\n".join(_headline(overview)), fontsize=10)
+    for band, panels in zip(figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
+        for axes, panel in zip(band.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            panel(axes)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=_DPI)
+    return path
+
+
+def _headline(overview: Overview) -> list[str]:
+    comparison = overview.comparison
+    if comparison is None:
+        return [overview.title]
+    half = comparison.frc.resolution_half_bit_px
+    resolution = f"{half:.2f} px" if np.isfinite(half) else "not resolved"
+    if np.isfinite(half) and np.isfinite(overview.pixel_size_m):
+        resolution += f" ({half * overview.pixel_size_m * 1e9:.1f} nm)"
+    return [
+        overview.title,
+        f"against {overview.reference_name}: SSIM phase {comparison.ssim_phase:.3f}, amplitude "
+        f"{comparison.ssim_amplitude:.3f}; PSNR {comparison.psnr_db:.1f} dB; FRC 1/2-bit {resolution}",
+    ]
+
+
+def _rows(overview: Overview) -> list[list[Panel]]:
+    curves: list[Panel] = [lambda axes: _draw_losses(axes, overview)]
+    comparison = overview.comparison
+    if comparison is not None:
+        curves.append(lambda axes: _draw_frc(axes, comparison))
+    if overview.probe is not None:
+        curves.append(_probe_panel(overview.probe, overview.pixel_size_m))
+    pictures = [_alone(overview)] if comparison is None else _compared(comparison, overview)
+    return [*pictures, curves]
+
+
+def _alone(overview: Overview) -> list[Panel]:
+    box = Window.around(overview.area).slices
+    area = overview.area[box]
+    wave = display.flattened(overview.object_[box], area)
+    amplitude, phase = np.abs(wave), np.angle(wave)
+    unit, size = "amplitude", overview.pixel_size_m
+    return [
+        _Image("reconstruction, amplitude", amplitude, "gray", display.limits(amplitude, area), unit, area, size),
+        _phase_image("reconstruction, phase (ramp removed)", phase, display.limits(phase, area), area, size),
+    ]
+
+
+def _compared(comparison: ReferenceMetrics, overview: Overview) -> list[list[Panel]]:
+    box = Window.around(comparison.area).slices
+    area, size, name = comparison.area[box], overview.pixel_size_m, overview.reference_name
+    ref_phase, phase = (values[box] for values in display.phases(comparison))
+    ref_amplitude, amplitude = np.abs(comparison.reference[box]), np.abs(comparison.registered.object_[box])
+    seen, seen_phase = display.limits(ref_amplitude, area), display.limits(ref_phase, area)
+    return [
+        [
+            _Image(f"{name}, amplitude", ref_amplitude, "gray", seen, "amplitude", area, size),
+            _Image("reconstruction, amplitude", amplitude, "gray", seen, "amplitude", area, size),
+            _error_image("amplitude error", amplitude - ref_amplitude, area, "amplitude", size),
+        ],
+        [
+            _phase_image(f"{name}, phase", ref_phase, seen_phase, area, size),
+            _phase_image("reconstruction, phase", phase, seen_phase, area, size),
+            _error_image("phase error", phase - ref_phase, area, "rad", size),
+        ],
+    ]
+
+
+def _phase_image(
+    title: str, phase: FloatArray, limits: tuple[float, float], area: NDArray[np.bool_], pixel_size_m: float
+) -> _Image:
+    """Phase panel: a cyclic colour map over a full turn where the phase needs one, else a sequential one."""
+    if limits[1] - limits[0] > _FULL_TURN_SHARE * 2 * np.pi:
+        wrapped = np.angle(np.exp(1j * phase))
+        return _Image(title, wrapped, "twilight", (-np.pi, np.pi), "rad", area, pixel_size_m)
+    return _Image(title, phase, "viridis", limits, "rad", area, pixel_size_m)
+
+
+def _error_image(title: str, error: FloatArray, area: NDArray[np.bool_], unit: str, pixel_size_m: float) -> _Image:
+    top = max(abs(value) for value in display.limits(error, area))
+    root = float(np.sqrt(np.mean(error[area] ** 2)))
+    shown = np.where(area, error, np.nan)
+    return _Image(f"{title} (rms {root:.3g})", shown, "RdBu_r", (-top, top), unit, None, pixel_size_m)
+
+
+def _probe_panel(probe: NDArray[np.complexfloating], pixel_size_m: float) -> _Image:
+    amplitude = np.sqrt((np.abs(probe) ** 2).sum(axis=0)).astype(np.float64)
+    title = "probe, amplitude" if len(probe) == 1 else f"probe, amplitude of {len(probe)} modes"
+    return _Image(title, amplitude, "magma", (0.0, float(amplitude.max()) or 1.0), "sqrt(counts)", None, pixel_size_m)
+
+
+def _draw_losses(axes: Axes, overview: Overview) -> None:
+    losses = np.asarray(overview.losses, dtype=np.float64)
+    axes.set_title(overview.loss_name, fontsize=9)
+    if not np.isfinite(losses).any():
+        axes.text(0.5, 0.5, "no loss recorded", ha="center", va="center", transform=axes.transAxes)
+        axes.set_axis_off()
+        return
+    epochs = np.arange(len(losses)) if overview.loss_epochs is None else overview.loss_epochs
+    axes.plot(epochs, losses, color="tab:blue", marker="." if len(losses) < 40 else "")
+    if np.nanmin(losses) > 0:
+        axes.set_yscale("log")
+    _label(axes, "epoch", overview.loss_name)
+
+
+def _draw_frc(axes: Axes, comparison: ReferenceMetrics) -> None:
+    frc = comparison.frc
+    axes.plot(frc.frequency, frc.correlation, color="tab:blue", label="FRC")
+    axes.plot(frc.frequency, frc.half_bit, color="tab:red", ls="--", lw=1, label="1/2-bit")
+    axes.axhline(1 / 7, color="tab:gray", ls=":", lw=1, label="1/7")
+    axes.set_title("Fourier ring correlation", fontsize=9)
+    axes.set_ylim(min(0.0, float(frc.correlation.min())) - 0.02, 1.05)
+    axes.set_xlim(0, 0.5)
+    axes.legend(fontsize=7, loc="lower left")
+    _label(axes, "spatial frequency (cycles per pixel)", "correlation")
+
+
+def _label(axes: Any, x: str, y: str) -> None:
+    axes.set_xlabel(x, fontsize=8)
+    axes.set_ylabel(y, fontsize=8)
+    axes.tick_params(labelsize=7, which="both")
+    axes.grid(alpha=0.3)
