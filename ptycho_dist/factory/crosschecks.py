@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from ptycho_dist.config.checks import require_choice
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import DataConfig, ModelConfig, TrainingConfig
 from ptycho_dist.errors import ConfigError
+from ptycho_dist.nn.registry import network_names
 from ptycho_dist.types import ScanHeader
 
-N_MULTIPLE = 16
-OUTPUT_MULTIPLE = 8
+N_MULTIPLE = 8
 
 
 def check_model(data: DataConfig, model: ModelConfig) -> None:
-    """Check that the network fits the patterns.
+    """Check that there is such a network, and that it fits the patterns.
 
     Raises
     ------
     ConfigError
-        If N or output_px does not suit the network.
+        If the architecture is unknown, or N or output_px does not suit it.
     """
+    require_choice("model.architecture", model.architecture, network_names())
     output_px = _resolved(model.output_px)
     if data.N % N_MULTIPLE:
         msg = (
@@ -26,9 +28,9 @@ def check_model(data: DataConfig, model: ModelConfig) -> None:
             f"Crop or pad the patterns to {max(1, round(data.N / N_MULTIPLE)) * N_MULTIPLE} pixels."
         )
         raise ConfigError(msg)
-    if output_px > data.N or output_px % OUTPUT_MULTIPLE:
+    if output_px > data.N or output_px % 2:
         msg = (
-            f"model.output_px = {output_px}; expected a multiple of {OUTPUT_MULTIPLE} up to data.N = {data.N}. "
+            f"model.output_px = {output_px}; expected an even number up to data.N = {data.N}. "
             f"Set model.output_px = {data.N // 2}."
         )
         raise ConfigError(msg)

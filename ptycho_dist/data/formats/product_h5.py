@@ -130,6 +130,15 @@ class ProductWriter:
                 del file[name]
             file.create_dataset(name, data=data)
 
+    def create_extra(self, name: str, shape: tuple[int, ...], dtype: str) -> None:
+        """Make an array of our own, zero at the start, to be filled by :meth:`write_extra_tile`."""
+        self._open().require_group(_EXTRAS).create_dataset(name, shape, dtype, chunks=True, fillvalue=0)
+
+    def write_extra_tile(self, name: str, corner: tuple[int, int], tile: NDArray[Any]) -> None:
+        """Write a tile (h, w) of an array of our own, its first pixel at ``corner``."""
+        rows, columns = (slice(start, start + size) for start, size in zip(corner, tile.shape, strict=True))
+        self._open()[f"{_EXTRAS}/{name}"][rows, columns] = tile
+
     def write_extra(self, name: str, array: NDArray[Any]) -> None:
         """Write an array of our own into the group ``ptycho_dist``, which other programs pass over."""
         self._open().require_group(_EXTRAS).create_dataset(name, data=array)

@@ -1,0 +1,19 @@
+"""Which device and which backend belong to an accelerator."""
+
+from __future__ import annotations
+
+import torch
+
+
+def device_of(accelerator: str, local_rank: int) -> torch.device:
+    """Device of a rank on its node; ``accelerator`` is resolved (not ``auto``)."""
+    if accelerator == "cpu":
+        return torch.device("cpu")
+    if accelerator == "mps" or (accelerator == "gpu" and not torch.cuda.is_available()):
+        return torch.device("mps")
+    return torch.device("cuda", local_rank)
+
+
+def process_group_backend(accelerator: str) -> str:
+    """nccl between CUDA devices, gloo otherwise."""
+    return "nccl" if device_of(accelerator, 0).type == "cuda" else "gloo"

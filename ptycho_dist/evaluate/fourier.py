@@ -1,0 +1,95 @@
+"""The Fourier error of a global object, computed by all ranks together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ptycho_dist.data.formats.product_h5 import Product
+from ptycho_dist.data.scan import Scan
+from ptycho_dist.distributed.collectives import all_reduce_sum
+from ptycho_dist.distributed.layout import local_slice, shard
+from ptycho_dist.errors import ConfigError
+from ptycho_dist.physics.likelihood import amplitude_misfit
+from ptycho_dist.physics.patches import extract
+from ptycho_dist.physics.propagation import far_field_intensity
+
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class FourierErrors:
+    """Misfit and photons of every pattern.
+
+    Parameters
+    ----------
+    misfit
+        float64, shape (B,): sum over valid pixels of the squared amplitude difference.
+    counts
+        float64, shape (B,): photons in valid pixels.
+    """
+
+    misfit: NDArray[np.float64]
+    counts: NDArray[np.float64]
+
+    def error(self, chosen: NDArray[np.bool_] | None = None) -> float:
+        """Fourier error sqrt(sum misfit / sum counts) of all, or of some, patterns; NaN of none."""
+        inside = np.ones(len(self.misfit), np.bool_) if chosen is None else chosen
+        photons = self.counts[inside].sum()
+        return float(np.sqrt(self.misfit[inside].sum() / photons)) if photons > 0 else float("nan")
+
+
+def fourier_errors(product: Product, scan: Scan, place: tuple[int, int] = (0, 1)) -> FourierErrors:
+    """How well one global object explains all patterns of a scan.
+
+    Each rank reads its share of the patterns; the result is the same on all.
+
+    Parameters
+    ----------
+    product
+        Object, positions, and the probe whose far field squares to counts.
+    scan
+        The scan it was made from.
+    place
+        This rank and the number of ranks.
+
+    Raises
+    ------
+    ConfigError
+        If product and scan do not belong together.
+    """
+    _require_related(product, scan)
+    count = len(product.positions_px)
+    mine = np.arange(count)[local_slice(shard(count, *place))]
+    sums = torch.zeros(count, 2, dtype=torch.float64)
+    for start in range(0, len(mine), _BATCH):
+        rows = mine[start : start + _BATCH]
+        sums[rows] = _sums(product, scan, rows)
+    misfit, counts = all_reduce_sum(sums).numpy().T
+    return FourierErrors(misfit, counts)
+
+
+def _sums(product: Product, scan: Scan, rows: NDArray[np.int64]) -> torch.Tensor:
+    counts = torch.from_numpy(scan.read_patterns(product.indexes[rows]))
+    mask = None if scan.mask is None else torch.from_numpy(scan.mask)
+    corners = torch.from_numpy(product.positions_px[rows] - np.array(product.geometry.object_origin_px))
+    low = torch.floor(corners.min(dim=0).values).long()
+    high = torch.floor(corners.max(dim=0).values).long() + product.geometry.N + 1
+    near = torch.from_numpy(product.object_[low[0] : high[0], low[1] : high[1]])
+    objects = extract(near, corners - low, product.geometry.N)
+    modelled = far_field_intensity(torch.from_numpy(product.probe)[:, None] * objects)
+    photons = counts if mask is None else torch.where(mask, counts, torch.zeros_like(counts))
+    return torch.stack([amplitude_misfit(modelled, counts, mask).double(), photons.double().sum(dim=(1, 2))], dim=1)
+
+
+def _require_related(product: Product, scan: Scan) -> None:
+    N, held = product.geometry.N, scan.header.n_patterns
+    if scan.header.N != N or (len(product.indexes) and int(product.indexes.max()) >= held):
+        msg = (
+            f"{scan.header.path} has {held} patterns of {scan.header.N} pixels; the product was made from patterns of "
+            f"{N} pixels numbered up to {int(product.indexes.max())}. Give the scan that the product was made from."
+        )
+        raise ConfigError(msg)

@@ -1,0 +1,126 @@
+"""One rank's shard: patterns to patches to order-free sums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ptycho_dist.assembly.accumulate import Canvas, FixedPointSum, fraction_bits
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.data.datamodule import PatternBatches, loader_options
+from ptycho_dist.data.grouping import compact_groups
+from ptycho_dist.data.scan import Scan
+from ptycho_dist.distributed.devices import device_of
+from ptycho_dist.factory.payload import InferencePayload
+from ptycho_dist.model.ptycho_model import PtychoModel
+from ptycho_dist.types import FloatArray, IntArray
+
+_ORDER_GROUP = 64
+_AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+@dataclass(frozen=True)
+class PatchRecipe:
+    """How predicted patches enter the sum.
+
+    Parameters
+    ----------
+    weight_nn
+        float64, shape (n, n), on the CPU.
+    offset_px
+        From the corner of a frame to the corner of its trimmed patch.
+    trim_px
+        Pixels cut from each side of a prediction.
+    """
+
+    weight_nn: Tensor
+    offset_px: float
+    trim_px: int
+
+    @property
+    def side(self) -> int:
+        """Side of a trimmed patch."""
+        return int(self.weight_nn.shape[-1])
+
+
+def canonical_order(positions_px: FloatArray) -> IntArray:
+    """Order of patterns that shards are cut from: neighbours in the scan stay together."""
+    groups = compact_groups(positions_px, _ORDER_GROUP)
+    return groups.index[groups.valid]
+
+
+def recipe(model: PtychoModel, payload: InferencePayload) -> PatchRecipe:
+    """Weights and trimming that the payload asks for."""
+    trim = payload.execution_config.middle_trim
+    weight = model.patch_weight().double().cpu()
+    if payload.inference_config.patch_weighting == "uniform":
+        weight = torch.ones_like(weight)
+    side = weight.shape[-1]
+    return PatchRecipe(weight[trim : side - trim, trim : side - trim].contiguous(), model.margin_px + trim, trim)
+
+
+def predict_shard(model: PtychoModel, scan: Scan, order: IntArray, payload: InferencePayload) -> FixedPointSum | None:
+    """Predict the patterns of one shard and sum their patches on the tile they touch.
+
+    Parameters
+    ----------
+    model
+        Trained model on this rank's device.
+    scan
+        Open scan.
+    order
+        Pattern indices of this shard, int64.
+    payload
+        Settings.
+
+    Returns
+    -------
+    FixedPointSum or None
+        None for an empty shard.
+    """
+    if len(order) == 0:
+        return None
+    how = recipe(model, payload)
+    corners = scan.positions_px[order] + how.offset_px
+    total = FixedPointSum(Canvas.around(corners, how.side), fraction_bits(payload.n_patterns))
+    for patches, rows in predict_patches(model, scan, order, payload):
+        inside = slice(how.trim_px, patches.shape[-1] - how.trim_px)
+        where = torch.from_numpy(scan.positions_px[rows] + how.offset_px)
+        total.add(patches[:, inside, inside], how.weight_nn, where)
+    return total
+
+
+def predict_patches(
+    model: PtychoModel, scan: Scan, order: IntArray, payload: InferencePayload
+) -> Iterator[tuple[Tensor, IntArray]]:
+    """Yield predicted patches (n, side, side) on the CPU, and their pattern indices (n,)."""
+    execution = payload.execution_config
+    size = execution.inference_batch_size or len(order)
+    factor = float(payload.data_config.nphotons or payload.mean_counts) / payload.mean_counts
+    loader = DataLoader(
+        PatternBatches(scan, order, size, factor), batch_size=None, shuffle=False, **loader_options(execution)
+    )  # fmt: skip
+    device, dtype = next(model.parameters()).device, model.patch_weight().dtype
+    with torch.inference_mode(), precision_context(execution, device):
+        for counts, rows in loader:
+            patches = model.predict(counts.to(device, dtype, non_blocking=execution.pin_memory))
+            yield patches[: len(rows)].cpu(), np.asarray(rows)
+
+
+def place_model(model: PtychoModel, execution: PyTorchExecutionConfig, local_rank: int) -> PtychoModel:
+    """Put a model on this rank's device in the precision asked for, ready to predict."""
+    dtype = torch.float64 if execution.precision == "64-true" else torch.float32
+    return model.to(device_of(execution.accelerator, local_rank), dtype).eval().requires_grad_(requires_grad=False)
+
+
+def precision_context(execution: PyTorchExecutionConfig, device: torch.device) -> AbstractContextManager[object]:
+    """Autocast for mixed precisions."""
+    if execution.precision not in _AUTOCAST:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=_AUTOCAST[execution.precision])

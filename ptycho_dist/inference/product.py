@@ -1,0 +1,56 @@
+"""From a folder of shards to a product file."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from ptycho_dist.assembly.shards import Manifest, read_manifest
+from ptycho_dist.assembly.stitch import require_complete, stitch
+from ptycho_dist.data.formats.product_h5 import ProductGeometry, ProductWriter
+from ptycho_dist.types import ProductMetadata
+
+logger = logging.getLogger(__name__)
+
+
+def stitch_to_product(shard_dir: Path, path: Path) -> Path:
+    """Stitch the shards of a folder tile by tile into a product file.
+
+    Needs the folder only, so it may run later, elsewhere, in one process.
+
+    Raises
+    ------
+    ShardError
+        If a shard is missing, foreign or damaged; nothing is written then.
+    """
+    manifest = read_manifest(shard_dir)
+    require_complete(shard_dir, manifest)
+    facts = manifest.facts
+    with ProductWriter(path, _metadata(facts), manifest.canvas.shape, _geometry(manifest)) as writer:
+        writer.write_probe(manifest.probe_PNN)
+        writer.write_positions(manifest.positions_px)
+        writer.write_losses(facts["losses"])
+        writer.create_extra("coverage", manifest.canvas.shape, "int32")
+        for tile in stitch(shard_dir, manifest, int(facts["stitch_tile_px"])):
+            writer.write_object_tile(tile.corner, tile.object_)
+            writer.write_extra_tile("coverage", tile.corner, tile.count)
+    logger.info("object of %d x %d pixels written to %s", *manifest.canvas.shape, path)
+    return path
+
+
+def _metadata(facts: dict[str, Any]) -> ProductMetadata:
+    return ProductMetadata(
+        name=facts["name"],
+        comments="Predicted by a network and stitched by ptycho_dist.",
+        detector_object_distance_m=facts["detector_distance_m"],
+        probe_energy_eV=facts["energy_eV"],
+        provenance={name: facts[name] for name in ("payload", "training", "result_fingerprint", "conversions")},
+    )
+
+
+def _geometry(manifest: Manifest) -> ProductGeometry:
+    y, x = manifest.canvas.origin_px
+    return ProductGeometry(
+        N=manifest.N, pixel_size_m=manifest.facts["pixel_size_m"], object_origin_px=(float(y), float(x))
+    )

@@ -1,0 +1,88 @@
+"""The Lightning Trainer of a payload and a launch."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    MPIEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
+
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.distributed.devices import device_of, process_group_backend
+from ptycho_dist.distributed.environment import RankContext
+from ptycho_dist.factory.payload import TrainingPayload
+from ptycho_dist.training.callbacks import build_callbacks
+
+_ENVIRONMENTS: dict[str, type[ClusterEnvironment]] = {
+    "plain": LightningEnvironment,
+    "spawn": LightningEnvironment,
+    "torchrun": TorchElasticEnvironment,
+    "slurm": SLURMEnvironment,
+    "mpi": MPIEnvironment,
+}
+
+
+def build_trainer(payload: TrainingPayload, context: RankContext) -> pl.Trainer:
+    """Build the Trainer; every execution knob ends here, in the loader or in the optimiser."""
+    execution, training = payload.execution_config, payload.training_config
+    return pl.Trainer(
+        accelerator=execution.accelerator,
+        devices=execution.devices,
+        num_nodes=context.nodes,
+        strategy=build_strategy(execution, context),
+        precision=execution.precision,  # type: ignore[arg-type]  # checked by the execution config
+        deterministic=execution.deterministic,  # type: ignore[arg-type]  # checked by the execution config
+        max_epochs=training.max_epochs,
+        max_steps=training.max_steps or -1,
+        accumulate_grad_batches=execution.accum_steps,
+        gradient_clip_val=execution.gradient_clip_val,
+        gradient_clip_algorithm=execution.gradient_clip_algorithm,
+        enable_progress_bar=execution.enable_progress_bar,
+        enable_checkpointing=execution.enable_checkpointing,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        logger=build_logger(execution.logger_backend, training.output_dir),
+        callbacks=build_callbacks(execution, training.output_dir),
+        default_root_dir=training.output_dir,
+    )
+
+
+def build_strategy(execution: PyTorchExecutionConfig, context: RankContext) -> Strategy:
+    """Single device, or DDP over ranks that the launcher has started."""
+    if execution.strategy == "single_device":
+        return SingleDeviceStrategy(device=device_of(execution.accelerator, context.local_rank))
+    return DDPStrategy(
+        cluster_environment=_ENVIRONMENTS[context.launcher](),
+        process_group_backend=process_group_backend(execution.accelerator),
+        timeout=timedelta(seconds=execution.timeout_s),
+        find_unused_parameters=False,
+        gradient_as_bucket_view=True,
+        broadcast_buffers=False,
+    )
+
+
+def build_logger(backend: str | None, output_dir: Path) -> Logger | bool:
+    """Metric logger writing to ``output_dir/logs``; False for none."""
+    builders: dict[str, Any] = {"csv": CSVLogger, "tensorboard": TensorBoardLogger}
+    if backend in (None, "none"):
+        return False
+    logger: Logger = builders[str(backend)](save_dir=output_dir, name="logs", version="")
+    return logger
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the weights' start; batches have seeds of their own."""
+    torch.manual_seed(seed)
