@@ -278,8 +278,9 @@ class TestExecutionConfigAmbiguity:
             ({"checkpoint_monitor_metric": "val_loss"}, "val_fraction = 0"),
             ({"N": 64}, "32 by 32"),
             ({"gridsize": 4}, "gridsize squared <= patterns"),
-            ({"output_px": 64}, "multiple of 8 up to data.N = 32"),
-            ({"output_px": 12}, "multiple of 8 up to data.N = 32"),
+            ({"output_px": 64}, "even number up to data.N = 32"),
+            ({"output_px": 13}, "even number up to data.N = 32"),
+            ({"architecture": "unet9"}, "model.architecture = 'unet9'; expected one of 'lean'"),
             ({"patch_weighting": "uniform"}, "not used here"),
             ({"train_data_file": "other.npz"}, "contradicts the argument"),
         ],
@@ -293,8 +294,8 @@ class TestExecutionConfigAmbiguity:
         assert payload.training_config.max_epochs == 4
 
     def test_network_refuses_odd_patterns(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match=r"data\.N = 24; the network needs a multiple of 16"):
-            train(write_scan(tmp_path / "odd.npz", n=24))
+        with pytest.raises(ConfigError, match=r"data\.N = 20; the network needs a multiple of 8"):
+            train(write_scan(tmp_path / "odd.npz", n=20))
 
     def test_execution_config_of_another_type_is_refused(self, make: Make) -> None:
         with pytest.raises(ConfigError, match="expected a PyTorchExecutionConfig"):
