@@ -13,9 +13,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from ptycho_dist.data.formats import checks, hdf5
 from ptycho_dist.data.formats.base import NAN, BoolArray, ComplexArray, RawScan, ScanFormat, ScanOptions
@@ -27,6 +29,7 @@ NAME = "ptycho_dist_h5"
 KEYS = ("patterns", "positions_px")
 MARK = "ptycho_dist_scan"
 SCHEMA_VERSION = 1
+_DEFLATE_RATIO = 1100  # deflate compresses at most 1032 to 1
 
 
 def detect(keys: Collection[str]) -> bool:
@@ -60,7 +63,7 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
             patterns=hdf5.H5Patterns(path, "patterns", shape),
             fftshift=False,
             square=False,
-            positions_px=checks.checked_positions(path, positions[()], shape[0], shape[1]),
+            positions_px=checks.checked_positions(path, _load(path, file, "positions_px"), shape[0], shape[1]),
             probe=_probe(path, file, shape[1]),
             mask=_mask(path, file, shape[1]),
             object_source=H5Object(path) if "object" in list(file) else None,
@@ -71,6 +74,19 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
             energy_eV=_number(path, file, "energy_eV") or NAN,
             detector_distance_m=_number(path, file, "detector_distance_m") or NAN,
         )
+
+
+def _load(path: Path, file: h5py.File, key: str) -> NDArray[Any]:
+    """Load a small dataset; a size that its storage cannot hold is refused before memory is taken."""
+    dataset = hdf5.require_dataset(file, path, key)
+    stored = dataset.id.get_storage_size()
+    if not dataset.is_virtual and not dataset.external and dataset.nbytes > _DEFLATE_RATIO * stored:
+        msg = (
+            f"{key!r} in {path} declares shape {dataset.shape}, {dataset.nbytes} bytes, but holds {stored}; the file "
+            "is damaged. Write the scan again."
+        )
+        raise DataFormatError(msg)
+    return np.asarray(dataset[()])
 
 
 def _require_version(path: Path, file: h5py.File) -> None:
@@ -96,7 +112,7 @@ def _number(path: Path, file: h5py.File, name: str) -> float | None:
 def _probe(path: Path, file: h5py.File, N: int) -> ComplexArray | None:
     if "probe" not in list(file):
         return None
-    probe = checks.checked_probe(path, "probe", hdf5.require_dataset(file, path, "probe")[()])
+    probe = checks.checked_probe(path, "probe", _load(path, file, "probe"))
     return checks.embed_probe(path, probe, N)[0]
 
 
@@ -107,7 +123,7 @@ def _mask(path: Path, file: h5py.File, N: int) -> BoolArray | None:
     if dataset.shape != (N, N) or dataset.dtype != np.bool_:
         msg = f"'mask' in {path} is {dataset.dtype} {dataset.shape}; expected bool ({N}, {N}), True = valid. Rewrite."
         raise DataFormatError(msg)
-    mask: BoolArray = dataset[()]
+    mask: BoolArray = _load(path, file, "mask")
     if not mask.any():
         msg = f"'mask' in {path} leaves no pixel valid; expected True = valid. Invert or rewrite it."
         raise DataFormatError(msg)
@@ -135,7 +151,7 @@ class H5Object:
     def load(self) -> ComplexArray:
         """Return the object as complex64, shape (H, W)."""
         with hdf5.reading(self.path) as file:
-            return np.asarray(hdf5.require_dataset(file, self.path, "object")[()], dtype=np.complex64)
+            return _load(self.path, file, "object").astype(np.complex64)
 
 
 FORMAT = ScanFormat(name=NAME, keys=KEYS, container="hdf5", detect=detect, open_raw=open_raw)

@@ -99,6 +99,12 @@ def _huge(file: h5py.File) -> None:
     file.create_dataset("patterns", (12, 30_000, 30_000), np.float64, chunks=(1, 64, 64))
 
 
+def _huge_probe(file: h5py.File) -> None:
+    del file["probe"]
+    probe = file.create_dataset("probe", (50_000, 16, 16, 16), np.complex64, chunks=(1, 1, 16, 16))
+    probe[0] = 1
+
+
 def _replace(name: str, data: Any) -> Callable[[h5py.File], None]:
     def change(file: h5py.File) -> None:
         del file[name]
@@ -112,6 +118,7 @@ H5_CASES: dict[str, tuple[Callable[[h5py.File], None], str]] = {
     "link outside": (_outside, "outside the folder"),
     "storage outside": (_outside_storage, "outside the folder"),
     "declared but empty": (_huge, "holds no data"),
+    "huge probe": (_huge_probe, "declares shape"),
     "newer": (lambda file: file.attrs.modify("schema_version", 2), "schema_version 2"),
     "lengths": (_replace("positions_px", MADE.positions_px[:5]), r"\(5, 2\)"),
     "group for dataset": (_replace("positions_px", h5py.SoftLink("/nowhere")), "broken link"),

@@ -200,3 +200,20 @@ def test_npz_patterns_do_not_fill_memory(tmp_path: Path, compress: bool) -> None
     root = Path(__file__).resolve().parents[3]
     done = subprocess.run([sys.executable, "-c", program, str(path)], cwd=root, check=False, timeout=60)
     assert done.returncode == 0, "peak memory grew by more than 20 MB for a member of 64 MB"
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("compress", [True, False])
+def test_npz_storage_makes_no_difference(tmp_path: Path, compress: bool, order: Any) -> None:
+    made = make_scan()
+    data = np.asarray(np.fft.ifftshift(made.counts, axes=(1, 2))[None].astype(np.uint16), order=order)
+    scan = open_scan(write_tike(tmp_path / "s.npz", made, compress=compress, data=data))
+    np.testing.assert_array_equal(scan.read_patterns(np.array([4, 4, 11])), made.counts[[4, 4, 11]])
+
+
+def test_read_patterns_refuses_numbers_outside_the_scan(tmp_path: Path) -> None:
+    scan = open_scan(write_own(tmp_path / "s.h5", make_scan()))
+    assert scan.read_patterns(np.array([], dtype=np.int64)).shape == (0, 16, 16)
+    for wrong in (-1, 12):
+        with pytest.raises(IndexError, match="expected 0 to 11"):
+            scan.read_patterns(np.array([0, wrong]))
