@@ -17,7 +17,7 @@ from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.request import RunRequest
 from ptycho_dist.config.sections import INFERENCE_SECTIONS, TRAINING_SECTIONS
 from ptycho_dist.distributed.environment import detect, launcher_name
-from ptycho_dist.errors import ConfigError
+from ptycho_dist.errors import ConfigError, DataFormatError
 
 _FILE_KEYS = {
     "scan": ("training.train_data_file", "inference.test_data_file"),
@@ -145,16 +145,15 @@ def ranks_to_start(typed: Typed) -> int:
     Raises
     ------
     ConfigError
-        If devices or accelerator are out of range.
+        If an execution setting is out of range.
     """
     if launcher_name(os.environ) != "plain":
         return 1
     values = _file_values(typed) | dict(typed.overrides)
-    wanted = {name: values.get(f"execution.{name}", "auto") for name in ("devices", "accelerator")}
-    devices = PyTorchExecutionConfig(**wanted).devices
-    if devices != "auto":
-        return int(devices)
-    if wanted["accelerator"] == "cpu":
+    execution = PyTorchExecutionConfig(**precedence.Resolution(values, {}).section("execution"))
+    if execution.devices != "auto":
+        return int(execution.devices)
+    if execution.accelerator == "cpu":
         return 1
     from ptycho_dist.factory.devices import count_gpus
 
@@ -168,6 +167,9 @@ def _run_on_ranks(typed: Typed, required: tuple[str, ...], run: Callable[[RunReq
             spelled = "a scan file" if name == "scan" else f"--{name}"
             msg = f"{typed.argv[0]} got no {name}; expected {spelled}. See ptycho-dist {typed.argv[0]} --help."
             raise ConfigError(msg)
+    if request.scan is not None and not request.scan.is_file():
+        msg = f"{request.scan} is not a file; expected a scan. Check the path."
+        raise DataFormatError(msg)
     ranks = ranks_to_start(typed)
     _configure_logging(typed)
     if ranks > 1:

@@ -59,7 +59,7 @@ class PyTorchExecutionConfig:
     prefetch_factor: int | None = None
     """Batches that each loader process prepares ahead; needs num_workers > 0."""
 
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Peak learning rate of the network."""
 
     scheduler: str = "WarmupCosine"

@@ -36,7 +36,7 @@ class DataConfig:
     file_format: str = "auto"
     """Reader to use: auto, or a reader's name such as tike_npz, ptychopinn_npz, ptycho_dist_h5."""
 
-    group_size: int = 16
+    group_size: int = 8
     """Patterns in a compact overlap group; they share one canvas in training. Unused when gridsize is set."""
 
     gridsize: int | None = None
@@ -71,7 +71,7 @@ class ModelConfig:
     width: int = 64
     """Channels of the network at its working resolution."""
 
-    depth: int = 4
+    depth: int = 2
     """Residual blocks of the network at its working resolution."""
 
     output_px: int | None = None
@@ -126,7 +126,7 @@ class TrainingConfig:
     weight_decay: float = 0.01
     """Decoupled weight decay of the network's matrices (adamw)."""
 
-    probe_learning_rate: float = 0.01
+    probe_learning_rate: float = 0.03
     """Learning rate of the probe, as a fraction of the largest probe magnitude."""
 
     warmup_fraction: float = 0.05

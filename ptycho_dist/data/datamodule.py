@@ -116,10 +116,8 @@ class ScanDataModule(pl.LightningDataModule):
         """Shares of shuffled global steps."""
         return self._loader(self.split.train, shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[StepBatch] | list[Any]:
-        """Shares of the validation steps, always the same; none without validation."""
-        if len(self.split.validation) == 0:
-            return []
+    def val_dataloader(self) -> DataLoader[StepBatch]:
+        """Shares of the validation steps, always the same."""
         return self._loader(self.split.validation, shuffle=False)
 
     def _loader(self, chosen: IntArray, *, shuffle: bool) -> DataLoader[StepBatch]:

@@ -53,10 +53,10 @@ class LeanNetwork(nn.Module):
         self._margin = (spec.in_px - spec.out_px) // 2
         self._out_px = spec.out_px
         area = PATCH_PX**2
-        self.stem = nn.Conv2d(spec.in_channels * area, spec.width, 3, padding=1)
+        self.stem = nn.Conv2d(spec.in_channels * area, spec.width, 1)
         self.blocks = nn.Sequential(*(ResidualBlock(spec.width) for _ in range(spec.depth)))
         self.norm = nn.GroupNorm(_GROUPS, spec.width)
-        self.head = _zero_start(nn.Conv2d(spec.width, spec.out_channels * area, 3, padding=1))
+        self.head = _zero_start(nn.Conv2d(spec.width, spec.out_channels * area, 1))
 
     def forward(self, x: Float[Tensor, "B C n n"]) -> Float[Tensor, "B D m m"]:
         """Predict the output channels on the central square."""

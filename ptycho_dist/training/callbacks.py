@@ -30,7 +30,7 @@ class Throughput(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the epoch's speed."""
         seconds = max(time.monotonic() - self._started, 1e-9)
-        pl_module.log("patterns_per_s", self._patterns / seconds, prog_bar=True)
+        pl_module.log("patterns_per_s", self._patterns / seconds, prog_bar=True, sync_dist=trainer.world_size > 1)
 
 
 def build_callbacks(execution: PyTorchExecutionConfig, output_dir: Path) -> list[Callback]:

@@ -81,5 +81,5 @@ class PtychoModule(pl.LightningModule):
         misfit, patterns = all_reduce_sum(self._sums[stage].to(self.device)).tolist()
         self._sums[stage].zero_()
         loss: float = misfit / (patterns * self._photons)
-        self.log(f"{stage}_loss", loss, prog_bar=True)
+        self.log(f"{stage}_loss", loss, prog_bar=True, sync_dist=self._world > 1)
         return loss

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.plugins.environments import (
     ClusterEnvironment,
@@ -17,6 +17,7 @@ from lightning.pytorch.plugins.environments import (
     TorchElasticEnvironment,
 )
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
+from torch.nn.parallel import DistributedDataParallel
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.distributed.devices import device_of, process_group_backend
@@ -24,9 +25,22 @@ from ptycho_dist.distributed.environment import RankContext
 from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.training.callbacks import build_callbacks
 
+_BUFFER_SYNC = next(
+    name for name in ("forward_sync_buffers", "broadcast_buffers") if name in signature(DistributedDataParallel).parameters
+)
+"""Buffers never change in training; newer versions of torch renamed the switch."""
+
+
+class SupervisedEnvironment(LightningEnvironment):
+    """Ranks of our own supervisor; their variables outlive the Trainer."""
+
+    def teardown(self) -> None:
+        """Leave the environment as the supervisor made it."""
+
+
 _ENVIRONMENTS: dict[str, type[ClusterEnvironment]] = {
     "plain": LightningEnvironment,
-    "spawn": LightningEnvironment,
+    "spawn": SupervisedEnvironment,
     "torchrun": TorchElasticEnvironment,
     "slurm": SLURMEnvironment,
     "mpi": MPIEnvironment,
@@ -53,6 +67,7 @@ def build_trainer(payload: TrainingPayload, context: RankContext) -> pl.Trainer:
         enable_model_summary=False,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
+        limit_val_batches=1.0 if training.val_fraction > 0 else 0,
         log_every_n_steps=1,
         logger=build_logger(execution.logger_backend, training.output_dir),
         callbacks=build_callbacks(execution, training.output_dir),
@@ -70,7 +85,7 @@ def build_strategy(execution: PyTorchExecutionConfig, context: RankContext) -> S
         timeout=timedelta(seconds=execution.timeout_s),
         find_unused_parameters=False,
         gradient_as_bucket_view=True,
-        broadcast_buffers=False,
+        **{_BUFFER_SYNC: False},
     )
 
 
@@ -81,8 +96,3 @@ def build_logger(backend: str | None, output_dir: Path) -> Logger | bool:
         return False
     logger: Logger = builders[str(backend)](save_dir=output_dir, name="logs", version="")
     return logger
-
-
-def seed_everything(seed: int) -> None:
-    """Seed the weights' start; batches have seeds of their own."""
-    torch.manual_seed(seed)

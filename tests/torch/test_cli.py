@@ -142,9 +142,13 @@ def test_parse_refuses_what_it_cannot_understand(line: str, words: str) -> None:
         typed(line)
 
 
-def test_wrong_devices_are_refused_before_ranks_start() -> None:
-    with pytest.raises(ConfigError, match=r"execution\.devices = 'two'"):
-        ranks_to_start(typed("train s --devices two"))
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [("--devices two", r"execution\.devices = 'two'"), ("--precision half", r"execution\.precision = 'half'")],
+)
+def test_wrong_execution_settings_are_refused_before_ranks_start(flag: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        ranks_to_start(typed(f"train s {flag}"))
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
@@ -237,6 +241,7 @@ def test_simulate_writes_a_scan_that_inspect_reads(tmp_path: Path, capsys: pytes
         ("infer s --output_dir o", "infer got no model_path"),
         ("train s --output_dir o --config /no/such.yaml", "cannot be read"),
         ("simulate", "no output_file"),
+        ("reconstruct /no/scan.h5 --output_dir o --devices 2", "/no/scan.h5 is not a file"),
     ],
 )
 def test_user_error_is_one_line_and_exit_code_two(line: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:

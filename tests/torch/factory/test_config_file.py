@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ptycho_dist.errors import ConfigError
-from ptycho_dist.factory.config_file import read_config_file
+from ptycho_dist.factory.config_file import read_config_file, read_section
 
 
 def test_read_config_file_gives_dotted_and_plain_names(tmp_path: Path) -> None:
@@ -47,3 +47,12 @@ def test_read_config_file_refuses_when_the_text_is_wrong(tmp_path: Path, text: s
 def test_read_config_file_refuses_when_there_is_none(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         read_config_file(tmp_path / "none.yaml")
+
+
+def test_read_section_gives_one_section_by_plain_name(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("simulate: {seed: 3}\ntraining: {seed: 4}\nmodel: 5\n")
+    assert read_section(path, "simulate") == {"seed": 3}
+    assert read_section(path, "data") == {}
+    with pytest.raises(ConfigError, match="section 'model' of .* is 5"):
+        read_section(path, "model")
