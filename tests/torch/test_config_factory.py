@@ -370,12 +370,12 @@ class TestExecutionConfigFingerprint:
     @pytest.mark.parametrize(
         "changed",
         [
-            {"group_size": 4}, {"gridsize": 2}, {"nphotons": 5.0}, {"intensity_kind": "counts"},
+            {"group_size": 5}, {"gridsize": 2}, {"nphotons": 5.0}, {"intensity_kind": "counts"},
             {"pixel_size_m": 1e-8}, {"energy_eV": 8e3},
-            {"detector_distance_m": 1.0}, {"width": 32}, {"depth": 2}, {"output_px": 24}, {"n_modes": 2},
-            {"probe_trainable": False}, {"intensity_scale_trainable": True}, {"max_epochs": 2}, {"max_steps": 9},
-            {"batch_size": 5}, {"seed": 1}, {"likelihood": "poisson"}, {"optimizer": "sgd"}, {"weight_decay": 0.0},
-            {"probe_learning_rate": 0.1}, {"warmup_fraction": 0.2}, {"val_fraction": 0.1}, {"train_rows": [0.0, 0.5]},
+            {"detector_distance_m": 1.0}, {"width": 24}, {"depth": 7}, {"output_px": 20}, {"n_modes": 2},
+            {"probe_trainable": False}, {"intensity_scale_trainable": True}, {"max_epochs": 23}, {"max_steps": 9},
+            {"batch_size": 5}, {"seed": 11}, {"likelihood": "poisson"}, {"optimizer": "sgd"}, {"weight_decay": 0.123},
+            {"probe_learning_rate": 0.123}, {"warmup_fraction": 0.123}, {"val_fraction": 0.123}, {"train_rows": [0.0, 0.5]},
         ],
     )  # fmt: skip
     def test_fingerprint_changes_with_every_other_field(self, scan: Path, changed: dict[str, Any]) -> None:
@@ -467,18 +467,20 @@ class TestInferencePayload:
         assert payload.provenance["width"] == payload.provenance["nphotons"] == "bundle"
         assert payload.provenance["learning_rate"] == "default"
 
-    @pytest.mark.parametrize("override", [{"width": 32}, {"nphotons": 1.0}, {"output_px": 8}, {"N": 64}])
+    @pytest.mark.parametrize("override", [{"width": 24}, {"nphotons": 1.0}, {"output_px": 8}, {"N": 64}])
     def test_contradicting_override_is_refused(self, scan: Path, bundle: Path, override: dict[str, Any]) -> None:
         with pytest.raises(ConfigError, match="the bundle was trained with"):
             create_inference_payload(bundle, scan, "out", override)
 
     def test_contradicting_config_file_is_refused(self, scan: Path, bundle: Path, tmp_path: Path) -> None:
-        (tmp_path / "c.yaml").write_text("model: {width: 32}")
-        with pytest.raises(ConfigError, match=r"config_file: model\.width = 32"):
+        (tmp_path / "c.yaml").write_text("model: {width: 24}")
+        with pytest.raises(ConfigError, match=r"config_file: model\.width = 24"):
             create_inference_payload(bundle, scan, "out", config_file=tmp_path / "c.yaml")
 
     def test_equal_override_passes(self, scan: Path, bundle: Path) -> None:
-        payload = create_inference_payload(bundle, scan, "out", {"width": 64, "model_path": str(bundle)})
+        payload = create_inference_payload(
+            bundle, scan, "out", {"width": ModelConfig().width, "model_path": str(bundle)}
+        )
         assert payload.provenance["width"] == "override > bundle"
 
     def test_scan_of_another_size_is_refused(self, bundle: Path, tmp_path: Path) -> None:

@@ -54,5 +54,5 @@ def test_read_section_gives_one_section_by_plain_name(tmp_path: Path) -> None:
     path.write_text("simulate: {seed: 3}\ntraining: {seed: 4}\nmodel: 5\n")
     assert read_section(path, "simulate") == {"seed": 3}
     assert read_section(path, "data") == {}
-    with pytest.raises(ConfigError, match="section 'model' of .* is 5"):
+    with pytest.raises(ConfigError, match=r"section 'model' of .* is 5"):
         read_section(path, "model")
