@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from ptycho_dist.atomic import sync
 from ptycho_dist.errors import BundleError
 
 SCHEMA_VERSION = 1
@@ -111,7 +111,7 @@ def _write_contents(folder: Path, state: Mapping[str, Tensor], payload_dict: Map
     folder.chmod(0o755)
     _write_synced(folder / WEIGHTS_NAME, weights)
     _write_synced(folder / INFO_NAME, json.dumps(info, indent=1, sort_keys=True).encode())
-    _sync_folder(folder)
+    sync(folder)
 
 
 def _storable(tensor: Tensor) -> Tensor:
@@ -120,18 +120,8 @@ def _storable(tensor: Tensor) -> Tensor:
 
 
 def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    path.write_bytes(content)
+    sync(path)
 
 
 def _replace_folder(new: Path, path: Path) -> None:
@@ -143,7 +133,7 @@ def _replace_folder(new: Path, path: Path) -> None:
         shutil.rmtree(old)
     else:
         new.rename(path)
-    _sync_folder(path.parent)
+    sync(path.parent)
 
 
 def find_bundle(path: Path) -> Path:

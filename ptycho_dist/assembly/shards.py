@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.assembly.accumulate import Canvas
+from ptycho_dist.atomic import atomic_path
 from ptycho_dist.errors import ShardError
 from ptycho_dist.types import FloatArray, Shard
 
@@ -84,7 +84,7 @@ def write_shard(
 def write_manifest(folder: Path, manifest: Manifest) -> Path:
     """Write the manifest of a prediction under a temporary name, sync, and rename."""
     path = folder / _MANIFEST
-    arrays = {"probe": manifest.probe_PNN, "positions_px": manifest.positions_px}
+    arrays: dict[str, NDArray[Any]] = {"probe": manifest.probe_PNN, "positions_px": manifest.positions_px}
     attributes = {
         "fingerprint": manifest.fingerprint,
         "world": manifest.world,
@@ -162,25 +162,9 @@ def _pair(values: Any) -> tuple[int, int]:
 
 
 def _write(path: Path, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with h5py.File(temporary, "w") as file:
-            file.attrs["schema"] = SCHEMA
-            for name, value in attributes.items():
-                file.attrs[name] = value
-            for name, array in arrays.items():
-                file.create_dataset(name, data=array)
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["schema"] = SCHEMA
+        for name, value in attributes.items():
+            file.attrs[name] = value
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array)

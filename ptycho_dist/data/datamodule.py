@@ -13,7 +13,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
-from ptycho_dist.data.sampler import PatternSplit, StepSampler, StepShare, split_patterns
+from ptycho_dist.data.sampler import (
+    PatternSplit,
+    StepSampler,
+    StepShare,
+    split_patterns,
+)
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.types import FloatArray, IntArray
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from ptycho_dist.data.formats.atomic import atomic_path
+from ptycho_dist.atomic import atomic_path
 from ptycho_dist.evaluate import display
 from ptycho_dist.evaluate.metrics import ReferenceMetrics, Window
 from ptycho_dist.types import FloatArray

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ptycho_dist.data.formats.atomic import atomic_path
+from ptycho_dist.atomic import atomic_path
 
 
 def write_metrics(path: Path | str, metrics: Mapping[str, Any]) -> Path:

@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ptycho_dist.atomic import publish, temporary_name
 from ptycho_dist.data.formats import hdf5
-from ptycho_dist.data.formats.atomic import publish, temporary_name
 from ptycho_dist.data.formats.base import ComplexArray
 from ptycho_dist.data.formats.product import Product, ProductGeometry
 from ptycho_dist.errors import DataFormatError

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_dist.data.formats.atomic import atomic_path
+from ptycho_dist.atomic import atomic_path
 from ptycho_dist.data.formats.base import NAN, BoolArray, ComplexArray
 from ptycho_dist.data.formats.intensity import DEAD_PIXEL
 from ptycho_dist.data.formats.ptycho_dist_h5 import MARK, SCHEMA_VERSION

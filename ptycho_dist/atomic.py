@@ -13,16 +13,20 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the storage device."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def publish(temporary: Path, path: Path) -> None:
     """Sync a finished temporary file, rename it to ``path``, and sync the folder."""
-    with temporary.open("rb") as stream:
-        os.fsync(stream.fileno())
+    sync(temporary)
     temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync(path.parent)
 
 
 @contextmanager
