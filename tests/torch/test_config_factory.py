@@ -375,7 +375,8 @@ class TestExecutionConfigFingerprint:
             {"detector_distance_m": 1.0}, {"width": 24}, {"depth": 7}, {"output_px": 20}, {"n_modes": 2},
             {"probe_trainable": False}, {"intensity_scale_trainable": True}, {"max_epochs": 23}, {"max_steps": 9},
             {"batch_size": 5}, {"seed": 11}, {"likelihood": "poisson"}, {"optimizer": "sgd"}, {"weight_decay": 0.123},
-            {"probe_learning_rate": 0.123}, {"warmup_fraction": 0.123}, {"val_fraction": 0.123}, {"train_rows": [0.0, 0.5]},
+            {"probe_learning_rate": 0.123}, {"warmup_fraction": 0.123}, {"val_fraction": 0.123},
+            {"train_rows": [0.0, 0.5]},
         ],
     )  # fmt: skip
     def test_fingerprint_changes_with_every_other_field(self, scan: Path, changed: dict[str, Any]) -> None:

@@ -1,0 +1,100 @@
+"""Tests of the range checks of every config."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.schema import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
+from ptycho_dist.errors import ConfigError
+
+PATHS: dict[type[Any], dict[str, Path]] = {
+    TrainingConfig: {"train_data_file": Path("a"), "output_dir": Path("b")},
+    InferenceConfig: {"model_path": Path("m"), "test_data_file": Path("a"), "output_dir": Path("b")},
+}
+
+WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
+    PyTorchExecutionConfig: {
+        "accelerator": ("tpu", None, ""),
+        "devices": (0, -1, True, "two", 1.0, None),
+        "strategy": ("dp", "ddp_spawn", None),
+        "deterministic": (1, "yes", None),
+        "precision": ("16", 32, None),
+        "gradient_clip_val": (0.0, -1.0, math.nan, math.inf, "1"),
+        "gradient_clip_algorithm": ("max", None),
+        "accum_steps": (0, 1.5, True),
+        "num_workers": (-1, 1.0, False),
+        "pin_memory": (1, None),
+        "persistent_workers": (0, "no"),
+        "prefetch_factor": (0, 2.0),
+        "learning_rate": (0.0, -1e-3, math.nan, math.inf, None),
+        "scheduler": ("cosine", None),
+        "enable_progress_bar": (1, None),
+        "enable_checkpointing": (0, None),
+        "checkpoint_save_top_k": (-1, None),
+        "checkpoint_monitor_metric": ("loss", None),
+        "checkpoint_mode": ("least", None),
+        "early_stop_patience": (0, None),
+        "logger_backend": ("wandb", "CSV"),
+        "inference_batch_size": (0, 1.5),
+        "middle_trim": (-1, None),
+        "timeout_s": (0.0, math.inf),
+    },
+    DataConfig: {
+        "N": (4, 64.0, None),
+        "nphotons": (0.0, -1.0, math.nan),
+        "intensity_kind": ("photons", None),
+        "group_size": (0, None),
+        "gridsize": (0, 1.5),
+        "pixel_size_m": (0.0, math.nan),
+        "energy_eV": (-1.0,),
+        "detector_distance_m": (math.inf,),
+    },
+    ModelConfig: {
+        "width": (4, None),
+        "depth": (-1, 1.0),
+        "output_px": (2, 16.0),
+        "n_modes": (0, True),
+        "probe_trainable": (1, None),
+        "intensity_scale_trainable": ("no",),
+    },
+    TrainingConfig: {
+        "max_epochs": (0, None),
+        "max_steps": (0, 1.5),
+        "batch_size": (0, True),
+        "seed": (-1, None),
+        "likelihood": ("mae", None),
+        "optimizer": ("adam", None),
+        "weight_decay": (-0.1, math.nan),
+        "probe_learning_rate": (0.0, None),
+        "warmup_fraction": (-0.1, 1.0),
+        "val_fraction": (-0.1, 1.0, math.nan),
+        "train_rows": ((0.5, 0.5), (0.6, 0.4), (-0.1, 1.0), (0.0, 1.1)),
+    },
+    InferenceConfig: {"patch_weighting": ("gauss", None), "stitch_tile_px": (8, 64.0)},
+}
+CASES = [(config, name, value) for config, names in WRONG.items() for name, values in names.items() for value in values]
+FREE = {"architecture", "file_format", "train_data_file", "test_data_file", "output_dir", "model_path"}
+"""Fields checked where the names are known: in the factory, or when the file is opened."""
+
+
+@pytest.mark.parametrize(("config", "name", "value"), CASES)
+def test_config_refuses_a_value_that_is_wrong_in_itself(config: type[Any], name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"\.{name} = .*; expected .* Change "):
+        config(**PATHS.get(config, {}), **{name: value})
+
+
+@pytest.mark.parametrize("config", WRONG)
+def test_every_field_has_a_check(config: type[Any]) -> None:
+    assert {field.name for field in fields(config)} - FREE == set(WRONG[config])
+
+
+@pytest.mark.parametrize("config", WRONG)
+def test_configs_take_keywords_only(config: type[Any]) -> None:
+    with pytest.raises(TypeError):
+        config("value")
