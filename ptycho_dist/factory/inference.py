@@ -34,6 +34,7 @@ from ptycho_dist.factory.settings import (
     require_same_n,
     scan_options,
 )
+from ptycho_dist.types import ScanHeader
 
 _ABOUT_THE_FILE = (
     "data.file_format",
@@ -89,6 +90,13 @@ def create_inference_payload(
     header = read_header(Path(test_data_file), scan_options(data_settings(levels, INFERENCE_SECTIONS)))
     resolution = _resolve(levels)
     require_same_n(header, resolution)
+    return _assemble(resolution, header, info.weights_checksum, legacy_cfg)
+
+
+def _assemble(
+    resolution: Resolution, header: ScanHeader, weights_checksum: str, legacy_cfg: MutableMapping[str, Any] | None
+) -> InferencePayload:
+    """Build and check the configs; the legacy mapping is updated before the execution config is built."""
     data = name_reader(build(DataConfig, "data", resolution), header)
     model = build(ModelConfig, "model", resolution)
     inference = build(InferenceConfig, "inference", resolution)
@@ -110,7 +118,7 @@ def create_inference_payload(
         scan_checksum=header.checksum,
         n_patterns=header.n_patterns,
         mean_counts=header.mean_counts,
-        weights_checksum=info.weights_checksum,
+        weights_checksum=weights_checksum,
     )
 
 
@@ -118,7 +126,7 @@ def _without_alternative_path(overrides: Mapping[str, Any] | None, model_path: P
     """Drop an override that only repeats the model path as the caller spelled it."""
     given = dict(overrides or {})
     for name in ("model_path", "inference.model_path"):
-        if name in given and Path(given[name]) == model_path:
+        if isinstance(given.get(name), str | Path) and Path(given[name]) == model_path:
             del given[name]
     return given
 

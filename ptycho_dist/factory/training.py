@@ -81,7 +81,13 @@ def create_training_payload(
     )
     levels = given_levels(Given(overrides, execution_config, config_file), arguments, TRAINING_SECTIONS)
     header = read_header(Path(train_data_file), scan_options(data_settings(levels, TRAINING_SECTIONS)))
-    resolution = _resolve(levels, header)
+    return _assemble(_resolve(levels, header), header, legacy_cfg)
+
+
+def _assemble(
+    resolution: Resolution, header: ScanHeader, legacy_cfg: MutableMapping[str, Any] | None
+) -> TrainingPayload:
+    """Build and check the configs; the legacy mapping is updated before the execution config is built."""
     data = name_reader(build(DataConfig, "data", resolution), header)
     model = build(ModelConfig, "model", resolution)
     training = build(TrainingConfig, "training", resolution)
