@@ -75,7 +75,11 @@ _SCAN_OPTIONS = tuple(f"data.{name}" for name in ScanOptions.__dataclass_fields_
 
 
 def _predict_and_evaluate(
-    payload: InferencePayload, context: RankContext, scan: Scan, request: RunRequest, facts: dict[str, Any] | None = None
+    payload: InferencePayload,
+    context: RankContext,
+    scan: Scan,
+    request: RunRequest,
+    facts: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     result: InferenceResult = run_inference(payload, context, scan)
     seconds = result.seconds

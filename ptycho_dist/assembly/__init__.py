@@ -1,0 +1,1 @@
+"""From patches to one object: sums that do not depend on order, shard files, stitching."""

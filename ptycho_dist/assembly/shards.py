@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import h5py
 import numpy as np
@@ -16,6 +16,9 @@ from ptycho_dist.assembly.accumulate import Canvas
 from ptycho_dist.atomic import atomic_path
 from ptycho_dist.errors import ShardError
 from ptycho_dist.types import FloatArray, Shard
+
+ShardFile: TypeAlias = h5py.File
+"""An open shard file or manifest."""
 
 SCHEMA = 1
 SUMS = ("real", "imag", "weight", "count")
@@ -109,7 +112,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / _MANIFEST
     if not path.is_file():
-        msg = f"{folder} holds no {_MANIFEST}; expected a folder of shards that 'ptycho-dist infer' wrote. Check the path."
+        msg = f"{folder} holds no {_MANIFEST}; expected a folder that 'ptycho-dist infer' wrote. Check the path."
         raise ShardError(msg)
     with open_checked(path) as file:
         attributes = dict(file.attrs)
@@ -126,7 +129,7 @@ def read_manifest(folder: Path) -> Manifest:
         )
 
 
-def open_checked(path: Path) -> h5py.File:
+def open_checked(path: Path) -> ShardFile:
     """Open a file of ours for reading.
 
     Raises
@@ -147,12 +150,12 @@ def open_checked(path: Path) -> h5py.File:
     return file
 
 
-def shard_origin(file: h5py.File) -> tuple[int, int]:
+def shard_origin(file: ShardFile) -> tuple[int, int]:
     """Position of a shard's first pixel."""
     return _pair(file.attrs["origin_px"])
 
 
-def shard_range(file: h5py.File) -> Shard:
+def shard_range(file: ShardFile) -> Shard:
     """Which part of the canonical list a shard holds."""
     return Shard(*(int(file.attrs[name]) for name in ("rank", "world", "start", "stop")))
 

@@ -7,13 +7,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.assembly import shards
 from ptycho_dist.assembly.accumulate import Canvas, normalise
-from ptycho_dist.assembly.shards import Manifest
+from ptycho_dist.assembly.shards import Manifest, ShardFile
 from ptycho_dist.distributed.layout import shard
 from ptycho_dist.errors import ShardError
 
@@ -89,7 +88,7 @@ def _tiles(canvas: Canvas, tile_px: int) -> Iterator[Canvas]:
             yield Canvas(origin, (min(tile_px, rows - top), min(tile_px, columns - left)))
 
 
-def _stitch_tile(files: Sequence[h5py.File], tile: Canvas, canvas: Canvas) -> ObjectTile:
+def _stitch_tile(files: Sequence[ShardFile], tile: Canvas, canvas: Canvas) -> ObjectTile:
     sums = {name: np.zeros(tile.shape, np.int64) for name in shards.SUMS}
     for file in files:
         _add_overlap(file, tile, sums)
@@ -98,7 +97,7 @@ def _stitch_tile(files: Sequence[h5py.File], tile: Canvas, canvas: Canvas) -> Ob
     return ObjectTile(corner, mean, sums["count"].astype(np.int32))
 
 
-def _add_overlap(file: h5py.File, tile: Canvas, sums: dict[str, NDArray[np.int64]]) -> None:
+def _add_overlap(file: ShardFile, tile: Canvas, sums: dict[str, NDArray[np.int64]]) -> None:
     """Add the part of a shard that lies on the tile."""
     rows, columns = (
         _overlap(shards.shard_origin(file)[axis], file["real"].shape[axis], tile.origin_px[axis], tile.shape[axis])
@@ -119,7 +118,7 @@ def _overlap(shard_start: int, shard_size: int, tile_start: int, tile_size: int)
     return slice(start - shard_start, stop - shard_start), slice(start - tile_start, stop - tile_start)
 
 
-def _require_own(path: Path, file: h5py.File, rank: int, manifest: Manifest) -> None:
+def _require_own(path: Path, file: ShardFile, rank: int, manifest: Manifest) -> None:
     found, expected = str(file.attrs["fingerprint"]), manifest.fingerprint
     if found != expected:
         msg = (

@@ -1,0 +1,1 @@
+"""Scans: reading, grouping, batching."""

@@ -13,12 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
-from ptycho_dist.data.sampler import (
-    PatternSplit,
-    StepSampler,
-    StepShare,
-    split_patterns,
-)
+from ptycho_dist.data.sampler import PatternSplit, StepSampler, StepShare, split_patterns
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.types import FloatArray, IntArray
 
@@ -57,7 +52,7 @@ class StepDataset(Dataset[StepBatch]):
     def __init__(self, scan: Scan, N: int, count_factor: float) -> None:
         self._scan, self._N, self._count_factor = scan, N, count_factor
 
-    def __getitem__(self, share: StepShare) -> StepBatch:  # type: ignore[override]
+    def __getitem__(self, share: StepShare) -> StepBatch:
         counts = self._scan.read_patterns(np.concatenate(share.groups))
         if self._count_factor != 1.0:
             counts = counts * np.float32(self._count_factor)
@@ -85,7 +80,7 @@ def stack_canvases(positions: list[FloatArray], N: int) -> tuple[FloatArray, tup
     """
     local = [group - np.floor(group.min(axis=0)) for group in positions]
     extent = np.max([np.ceil(group.max(axis=0)) for group in local], axis=0).astype(int) + N + 1
-    corners = np.concatenate([group + (row * extent[0], 0) for row, group in enumerate(local)])
+    corners = np.concatenate([group + np.array([row * extent[0], 0]) for row, group in enumerate(local)])
     return corners, (int(extent[0]) * len(local), int(extent[1]))
 
 
@@ -167,7 +162,7 @@ class PatternBatches(Dataset[tuple[Tensor, Tensor]]):
         return -(-len(self._order) // self._size)
 
     def __getitem__(self, batch: int) -> tuple[Tensor, Tensor]:
-        """Counts (size, N, N) float32, zero-padded, and the pattern indices (n,) int64 they start with."""
+        """Return counts (size, N, N) float32, zero-padded, and the pattern indices (n,) int64 they start with."""
         if not 0 <= batch < len(self):
             raise IndexError(batch)
         rows = self._order[batch * self._size : (batch + 1) * self._size]

@@ -81,7 +81,7 @@ def pad_groups(parts: list[IntArray]) -> Groups:
 
 def members(groups: Groups, row: int) -> IntArray:
     """Pattern indices of one group, padding left out."""
-    return groups.index[row][groups.valid[row]]
+    return np.asarray(groups.index[row][groups.valid[row]])
 
 
 def _halve(part: IntArray, positions: FloatArray, group_size: int, rng: np.random.Generator) -> list[IntArray]:

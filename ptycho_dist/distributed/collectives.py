@@ -51,7 +51,7 @@ def process_group(context: RankContext, backend: str, timeout_s: float) -> Itera
     except dist.DistError as error:
         msg = (
             f"rank {context.rank} of {context.world} did not find the other ranks at {address} within {timeout_s} s "
-            f"({error}); expected {context.world} ranks of one launch. Check that all were started and that the port is free."
+            f"({error}); expected {context.world} ranks of one launch. Check that all were started, the port free."
         )
         raise LaunchError(msg) from error
     try:

@@ -15,5 +15,5 @@ def device_of(accelerator: str, local_rank: int) -> torch.device:
 
 
 def process_group_backend(accelerator: str) -> str:
-    """nccl between CUDA devices, gloo otherwise."""
+    """Name the backend: nccl between CUDA devices, gloo otherwise."""
     return "nccl" if device_of(accelerator, 0).type == "cuda" else "gloo"

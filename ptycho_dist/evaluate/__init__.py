@@ -1,0 +1,1 @@
+"""How good an object is: metrics, pictures, report."""

@@ -52,7 +52,7 @@ def _npz_object(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.complexfl
                 if key in file:
                     found = np.squeeze(file[key])
                     if found.ndim == 2 and np.iscomplexobj(found):
-                        return found
+                        return np.asarray(found)
             keys = ", ".join(file.files)
     except (OSError, ValueError) as error:
         msg = f"{path} cannot be read ({error}); expected an NPZ file with a complex 'object'. Check the path."

@@ -1,0 +1,1 @@
+"""Sharded prediction with a trained bundle."""

@@ -1,0 +1,1 @@
+"""Optics that know no networks."""

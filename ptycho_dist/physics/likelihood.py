@@ -11,7 +11,7 @@ _TINY = 1e-6
 
 def amplitude_misfit(
     model_BNN: Float[Tensor, "B N N"], counts_BNN: Float[Tensor, "B N N"], mask_NN: Bool[Tensor, "N N"] | None = None
-) -> Float[Tensor, "B"]:
+) -> Float[Tensor, " B"]:
     r"""Sum over valid pixels of :math:`(\sqrt{I} - \sqrt{n})^2`, for each pattern.
 
     The square root stabilises the variance of Poisson counts, which makes this
@@ -24,7 +24,7 @@ def amplitude_misfit(
 
 def poisson_misfit(
     model_BNN: Float[Tensor, "B N N"], counts_BNN: Float[Tensor, "B N N"], mask_NN: Bool[Tensor, "N N"] | None = None
-) -> Float[Tensor, "B"]:
+) -> Float[Tensor, " B"]:
     r"""Poisson deviance over two, :math:`\sum I - n + n \ln(n / I)`, for each pattern.
 
     The negative log-likelihood of the counts, up to a constant that makes it

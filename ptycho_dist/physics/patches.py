@@ -134,9 +134,7 @@ def place_at(patches_Bnn: Num[Tensor, "B n n"], geometry: PatchGeometry) -> Num[
     return canvas
 
 
-def extract(
-    canvas_HW: Complex[Tensor, "H W"], positions_px: Float[Tensor, "B 2"], n: int
-) -> Complex[Tensor, "B n n"]:
+def extract(canvas_HW: Complex[Tensor, "H W"], positions_px: Float[Tensor, "B 2"], n: int) -> Complex[Tensor, "B n n"]:
     """Take patches of side ``n`` out of a canvas.
 
     Parameters
@@ -190,6 +188,6 @@ def _require_inside(corner: Tensor, window: int, canvas_px: tuple[int, int]) -> 
         first = int(outside.nonzero()[0, 0])
         msg = (
             f"patch {first} of side {window} at corner {tuple(corner[first].tolist())} leaves the canvas of "
-            f"{canvas_px[0]} x {canvas_px[1]} pixels; expected every patch inside. Pad the canvas or shift the positions."
+            f"{canvas_px[0]} x {canvas_px[1]} pixels; expected all inside. Pad the canvas or shift the positions."
         )
         raise PhysicsError(msg)

@@ -16,7 +16,8 @@ def far_field(wave: Complex[Tensor, "*B N N"]) -> Complex[Tensor, "*B N N"]:
     Introduction to Fourier Optics, 3rd ed. (2005), Eq. 4-25).
     """
     spectrum = torch.fft.fft2(torch.fft.ifftshift(wave, dim=_AXES), norm="ortho")
-    return torch.fft.fftshift(spectrum, dim=_AXES)
+    shifted: Tensor = torch.fft.fftshift(spectrum, dim=_AXES)
+    return shifted
 
 
 def far_field_intensity(wave_PBNN: Complex[Tensor, "P B N N"]) -> Float[Tensor, "B N N"]:
@@ -26,4 +27,5 @@ def far_field_intensity(wave_PBNN: Complex[Tensor, "P B N N"]) -> Float[Tensor, 
     """
     spectrum = torch.fft.fft2(wave_PBNN, norm="ortho")
     intensity = (spectrum.real.square() + spectrum.imag.square()).sum(dim=0)
-    return torch.fft.fftshift(intensity, dim=_AXES)
+    shifted: Tensor = torch.fft.fftshift(intensity, dim=_AXES)
+    return shifted

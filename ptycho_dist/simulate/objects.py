@@ -35,7 +35,7 @@ class PictureObject:
         """Return the transmission, complex64, of shape (H, W)."""
         amplitude = self.amplitude_min + (1 - self.amplitude_min) * picture(self.amplitude, shape)
         phase = self.phase_range_rad * picture(self.phase, shape)
-        return (amplitude * np.exp(1j * phase)).astype(np.complex64)
+        return np.asarray(amplitude * np.exp(1j * phase), dtype=np.complex64)
 
 
 def picture(name: str, shape: tuple[int, int]) -> FloatArray:

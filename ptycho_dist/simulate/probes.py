@@ -41,7 +41,7 @@ class ZonePlate:
         The defocus is the angular-spectrum propagator of free space (Goodman,
         Introduction to Fourier Optics, 3rd ed. (2005), Eq. 3-74).
         """
-        frequency = np.fft.fftfreq(N)
+        frequency = np.asarray(np.fft.fftfreq(N), dtype=np.float64)
         radius = np.hypot(frequency[:, None], frequency) * N
         outer = self.pupil_radius * N
         pupil = _soft_disc(radius, outer) - _soft_disc(radius, self.central_stop * outer)
@@ -69,7 +69,7 @@ def incoherent_modes(probe: NDArray[np.complex128], n_modes: int) -> NDArray[np.
             mode = mode - other * np.vdot(other, mode)
         basis.append(mode / np.linalg.norm(mode))
     energy = _MODE_ENERGY ** np.arange(n_modes)
-    return np.stack(basis) * np.sqrt(energy / energy.sum())[:, None, None]
+    return np.asarray(np.stack(basis) * np.sqrt(energy / energy.sum())[:, None, None])
 
 
 def _soft_disc(radius: FloatArray, edge: float) -> FloatArray:

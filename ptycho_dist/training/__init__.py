@@ -1,0 +1,1 @@
+"""Lightning training on all ranks."""

@@ -18,7 +18,7 @@ from ptycho_dist.errors import DataFormatError
 from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.model.build import build_model
 from ptycho_dist.training.module import PtychoModule
-from ptycho_dist.training.trainer import build_trainer
+from ptycho_dist.training.trainer import build_trainer, calm_lightning
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +53,10 @@ def run_training(payload: TrainingPayload, context: RankContext, scan: Scan) -> 
     module = build_module(payload, scan, context.world)
     configs = (payload.data_config, payload.training_config, payload.execution_config)
     data = ScanDataModule(scan, configs, (context.rank, context.world), count_factor(payload))
-    trainer = build_trainer(payload, context)
-    logger.info("training on %d patterns with %d ranks", len(data.split.train), context.world)
-    trainer.fit(module, datamodule=data)
+    with calm_lightning():
+        trainer = build_trainer(payload, context)
+        logger.info("training on %d patterns with %d ranks", len(data.split.train), context.world)
+        trainer.fit(module, datamodule=data)
     return _save(payload, context, module, trainer)
 
 
@@ -76,13 +77,12 @@ def count_factor(payload: TrainingPayload) -> float:
     return float(payload.data_config.nphotons or payload.mean_counts) / payload.mean_counts
 
 
-def _save(
-    payload: TrainingPayload, context: RankContext, module: PtychoModule, trainer: pl.Trainer
-) -> TrainingResult:
+def _save(payload: TrainingPayload, context: RankContext, module: PtychoModule, trainer: pl.Trainer) -> TrainingResult:
     path = payload.training_config.output_dir / BUNDLE_FOLDER
     if context.rank == 0:
         history = {"train_loss": module.train_losses, "steps": trainer.global_step}
         save_bundle(path, module.model.state_dict(), payload.to_dict() | {"history": history})
         logger.info("bundle written to %s", path)
     barrier()
-    return TrainingResult(path, tuple(module.train_losses), float(trainer.callback_metrics.get("patterns_per_s", float("nan"))))
+    speed = float(trainer.callback_metrics.get("patterns_per_s", float("nan")))
+    return TrainingResult(path, tuple(module.train_losses), speed)

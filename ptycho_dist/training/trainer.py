@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from inspect import signature
 from pathlib import Path
@@ -26,7 +30,9 @@ from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.training.callbacks import build_callbacks
 
 _BUFFER_SYNC = next(
-    name for name in ("forward_sync_buffers", "broadcast_buffers") if name in signature(DistributedDataParallel).parameters
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in signature(DistributedDataParallel).parameters
 )
 """Buffers never change in training; newer versions of torch renamed the switch."""
 
@@ -45,6 +51,21 @@ _ENVIRONMENTS: dict[str, type[ClusterEnvironment]] = {
     "slurm": SLURMEnvironment,
     "mpi": MPIEnvironment,
 }
+
+
+@contextmanager
+def calm_lightning() -> Iterator[None]:
+    """Hold back Lightning's notices (they stay in the debug log) and its warnings about its own internals."""
+    lightning_log = logging.getLogger("lightning.pytorch")
+    level = lightning_log.level
+    debug = logging.getLogger("ptycho_dist").isEnabledFor(logging.DEBUG)
+    lightning_log.setLevel(level if debug else logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\.")
+        try:
+            yield
+        finally:
+            lightning_log.setLevel(level)
 
 
 def build_trainer(payload: TrainingPayload, context: RankContext) -> pl.Trainer:
@@ -79,13 +100,14 @@ def build_strategy(execution: PyTorchExecutionConfig, context: RankContext) -> S
     """Single device, or DDP over ranks that the launcher has started."""
     if execution.strategy == "single_device":
         return SingleDeviceStrategy(device=device_of(execution.accelerator, context.local_rank))
+    buffers: dict[str, Any] = {_BUFFER_SYNC: False}
     return DDPStrategy(
         cluster_environment=_ENVIRONMENTS[context.launcher](),
         process_group_backend=process_group_backend(execution.accelerator),
         timeout=timedelta(seconds=execution.timeout_s),
         find_unused_parameters=False,
         gradient_as_bucket_view=True,
-        **{_BUFFER_SYNC: False},
+        **buffers,
     )
 
 

@@ -112,7 +112,7 @@ def make(request: pytest.FixtureRequest, scan: Path, bundle: Path) -> Make:
 
 
 def in_force(name: str, value: Any) -> Any:
-    """What a given value becomes on a CPU with more than one device."""
+    """Return what a given value becomes on a CPU with more than one device."""
     return IN_FORCE["auto"].get(name, value) if value == "auto" else value
 
 

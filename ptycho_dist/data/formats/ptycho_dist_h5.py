@@ -20,14 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.data.formats import checks, hdf5
-from ptycho_dist.data.formats.base import (
-    NAN,
-    BoolArray,
-    ComplexArray,
-    RawScan,
-    ScanFormat,
-    ScanOptions,
-)
+from ptycho_dist.data.formats.base import NAN, BoolArray, ComplexArray, RawScan, ScanFormat, ScanOptions
 from ptycho_dist.data.formats.intensity import require_counts
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FloatArray
