@@ -72,7 +72,7 @@ class PtychoModel(nn.Module):
     def expected_counts(
         self, canvas_HW: Complex[Tensor, "H W"], corners_px: Float[Tensor, "B 2"]
     ) -> Float[Tensor, "B N N"]:
-        """Counts that the object on a canvas scatters at each position."""
+        """Return the counts that the object on a canvas scatters at each position."""
         rows, columns = canvas_HW.shape
         objects = extract_at(canvas_HW, PatchGeometry.build(corners_px, self.N, (rows, columns)))
         counts: Tensor = self.optics(objects)
@@ -81,7 +81,7 @@ class PtychoModel(nn.Module):
     def misfit(
         self, kind: str, canvas_HW: Complex[Tensor, "H W"], corners_px: Float[Tensor, "B 2"],
         counts_BNN: Float[Tensor, "B N N"],
-    ) -> Float[Tensor, "B"]:  # fmt: skip
+    ) -> Float[Tensor, " B"]:  # fmt: skip
         """Misfit of each pattern to the object on a canvas; ``kind`` as in physics.likelihood."""
         return MISFITS[kind](self.expected_counts(canvas_HW, corners_px), counts_BNN, self.mask)
 
