@@ -34,4 +34,3 @@ def configure_logging(context: RankContext, *, debug: bool = False, quiet: bool 
     package.handlers = [handler]
     package.propagate = False
     package.setLevel(level)
-    logging.getLogger("lightning.pytorch").setLevel(logging.DEBUG if debug else logging.WARNING)

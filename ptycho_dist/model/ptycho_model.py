@@ -53,8 +53,8 @@ class PtychoModel(nn.Module):
         probe = self.optics.scaled_probe.detach()
         correction = backproject(counts_BNN, probe, self.mask)
         change = self.network(self._features(correction, probe)).to(counts_BNN.dtype)
-        patch = torch.complex(change[:, 0], change[:, 1])
-        return 1 + self.step * _centre(correction, self.output_px) + patch
+        exponent = self.step * _centre(correction, self.output_px) + torch.complex(change[:, 0], change[:, 1])
+        return torch.exp(exponent)
 
     def assemble(
         self, patches_Bnn: Complex[Tensor, "B n n"], corners_px: Float[Tensor, "B 2"], canvas_px: tuple[int, int]

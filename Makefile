@@ -1,0 +1,75 @@
+# Everything a developer or a CI runs; needs Python >= 3.11, make and gcc.
+# Variables: PYTHON (interpreter for the environment), VENV (its folder), TORCH (which torch to install).
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= torch==2.13.0
+BIN := $(VENV)/bin
+DEMO ?= runs/demo
+DEMO_FLAGS ?= --devices 2
+
+# Tests, checks and documentation see no GPU and use one thread in each process.
+CALM := CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help install format lint type imports test-fast test demo docs bench clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(VENV)/.installed ## Make the environment: torch first, then this package with its tools
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is too old; Python >= 3.11 is needed. Name one: make PYTHON=python3.12"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.torch: $(VENV)/.python
+	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/python -m pip install '$(TORCH)'
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.torch setup.cfg pyproject.toml
+	$(BIN)/python -m pip install -e '.[dev]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install -e '.[docs]'
+	touch $@
+
+format: $(VENV)/.installed ## Format the source and sort its imports
+	$(BIN)/ruff check --select I --fix .
+	$(BIN)/ruff format .
+
+lint: $(VENV)/.installed imports ## Style rules, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: $(VENV)/.installed ## Types, strictly
+	$(BIN)/mypy
+
+imports: $(VENV)/.installed ## Who may import whom
+	$(BIN)/lint-imports
+
+test-fast: $(VENV)/.installed ## In-process tests of a few seconds each
+	$(CALM) $(BIN)/python -m pytest tests/torch -m "not slow"
+
+test: lint type ## All checks and all tests
+	$(CALM) $(BIN)/python -m pytest
+
+demo: $(VENV)/.installed ## Simulate a scan, train on two ranks, reconstruct, evaluate
+	$(BIN)/ptycho-dist simulate $(DEMO)/scan.h5
+	$(BIN)/ptycho-dist reconstruct $(DEMO)/scan.h5 --output_dir $(DEMO) $(DEMO_FLAGS)
+	@echo "Results are in $(DEMO): look at overview.png and metrics.json; the object is in reconstruction.h5."
+
+docs: $(VENV)/.docs ## HTML documentation in docs/_build/html; warnings are errors
+	$(CALM) $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "Open docs/_build/html/index.html."
+
+bench: $(VENV)/.installed ## Training speed of one and of two ranks
+	$(BIN)/python -m benchmarks.training_speed
+
+clean: ## Remove what the targets made, but not the environment and not runs/
+	rm -rf docs/_build build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find ptycho_dist tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
