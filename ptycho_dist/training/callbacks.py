@@ -61,5 +61,6 @@ def _checkpoints(execution: PyTorchExecutionConfig, output_dir: Path) -> ModelCh
         mode=execution.checkpoint_mode,
         save_top_k=execution.checkpoint_save_top_k,
         save_last=True,
+        enable_version_counter=False,
         save_on_train_epoch_end=execution.checkpoint_monitor_metric.startswith("train"),
     )

@@ -1,0 +1,24 @@
+"""Fixtures of the in-process tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ptycho_dist.data.scan import Scan, open_scan
+from tests.support.runs import simulate_tiny
+
+
+@pytest.fixture(scope="session")
+def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a scan of 25 patterns of 32 by 32 pixels; not to be changed."""
+    return simulate_tiny(tmp_path_factory.mktemp("tiny") / "tiny.h5")
+
+
+@pytest.fixture
+def tiny_scan(tiny_path: Path) -> Iterator[Scan]:
+    """Open the tiny scan."""
+    with open_scan(tiny_path) as scan:
+        yield scan
