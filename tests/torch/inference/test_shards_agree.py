@@ -1,0 +1,152 @@
+"""One bundle predicted by any number of ranks gives one object, bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ptycho_dist.assembly.accumulate import FixedPointSum
+from ptycho_dist.data.formats.product_h5 import read_product
+from ptycho_dist.data.scan import Scan
+from ptycho_dist.distributed.environment import RankContext, detect
+from ptycho_dist.distributed.layout import local_slice, shard
+from ptycho_dist.errors import ShardError
+from ptycho_dist.inference import run as inference_run
+from ptycho_dist.inference.predict import canonical_order, place_model, predict_patches, predict_shard
+from ptycho_dist.inference.product import stitch_to_product
+from ptycho_dist.inference.run import load_model, run_inference
+from tests.support.runs import inference_payload, training_payload, untrained_bundle
+
+
+@dataclass(frozen=True)
+class Trained:
+    bundle: Path
+    path: Path
+    scan: Scan
+
+
+@pytest.fixture
+def trained(tiny_path: Path, tiny_scan: Scan, tmp_path: Path) -> Trained:
+    payload = training_payload(tiny_path, tmp_path / "trained", depth=1)
+    return Trained(untrained_bundle(payload, tiny_scan), tiny_path, tiny_scan)
+
+
+def predict_as(trained: Trained, output_dir: Path, world: int, **overrides: Any) -> Path:
+    """Run the ranks one after the other in this process, rank 0 first to predict and last to stitch."""
+    payload = inference_payload(trained.bundle, trained.path, output_dir, **overrides)
+    for rank in (*range(1, world), 0):
+        context = RankContext(
+            rank=rank, world=world, local_rank=rank, local_world=world, node_rank=0, nodes=1, launcher="spawn",
+            why="test", main_address="127.0.0.1", main_port=0,
+        )  # fmt: skip
+        _write_share(payload, context, trained.scan)
+    return stitch_to_product(output_dir / "shards", output_dir / "reconstruction.h5")
+
+
+def _write_share(payload: Any, context: RankContext, scan: Scan) -> None:
+    model, facts = load_model(payload)
+    if context.rank == 0:
+        inference_run.write_manifest(
+            payload.inference_config.output_dir / "shards",
+            inference_run._manifest(payload, context, scan, model, facts),
+        )
+    inference_run._predict(payload, context, scan, place_model(model, payload.execution_config, 0))
+
+
+def arrays(path: Path) -> dict[str, Any]:
+    product = read_product(path)
+    return {"object": product.object_, "probe": product.probe, **product.extras}
+
+
+def test_objects_are_bit_identical_for_any_number_of_ranks(trained: Trained, tmp_path: Path) -> None:
+    alone = arrays(predict_as(trained, tmp_path / "1", 1, inference_batch_size=4))
+    assert np.abs(alone["object"] - 1).max() > 0.05
+    assert alone["coverage"].max() > 3
+    for world in (2, 3, 4, 30):
+        found = arrays(predict_as(trained, tmp_path / str(world), world, inference_batch_size=4))
+        for name, array in alone.items():
+            assert array.tobytes() == found[name].tobytes(), f"{name} of {world} ranks"
+
+
+def test_run_inference_gives_the_same_object_as_its_parts(trained: Trained, tmp_path: Path) -> None:
+    payload = inference_payload(trained.bundle, trained.path, tmp_path / "whole")
+    result = run_inference(payload, detect({}), trained.scan)
+    parts = predict_as(trained, tmp_path / "parts", 2)
+    assert arrays(result.product_path)["object"].tobytes() == arrays(parts)["object"].tobytes()
+
+
+def test_stitched_object_does_not_depend_on_the_tile(trained: Trained, tmp_path: Path) -> None:
+    whole = arrays(predict_as(trained, tmp_path / "a", 2, stitch_tile_px=1024))
+    tiled = arrays(predict_as(trained, tmp_path / "b", 2, stitch_tile_px=17))
+    for name, array in whole.items():
+        assert array.tobytes() == tiled[name].tobytes(), name
+
+
+def test_second_prediction_into_a_folder_leaves_no_old_shards(trained: Trained, tmp_path: Path) -> None:
+    predict_as(trained, tmp_path, 3)
+    payload = inference_payload(trained.bundle, trained.path, tmp_path)
+    run_inference(payload, detect({}), trained.scan)
+    assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == ["manifest.h5", "shard-00000-of-00001.h5"]
+
+
+def test_stitch_refuses_a_shard_of_another_model(trained: Trained, tmp_path: Path) -> None:
+    predict_as(trained, tmp_path / "a", 2, middle_trim=1)
+    predict_as(trained, tmp_path / "b", 2)
+    foreign = tmp_path / "a" / "shards" / "shard-00001-of-00002.h5"
+    foreign.replace(tmp_path / "b" / "shards" / foreign.name)
+    with pytest.raises(ShardError, match=r"shard-00001-of-00002\.h5 is of another prediction"):
+        stitch_to_product(tmp_path / "b" / "shards", tmp_path / "x.h5")
+    assert not (tmp_path / "x.h5").exists()
+
+
+def test_predict_patches_does_not_depend_on_place_or_batch_mates(trained: Trained, tmp_path: Path) -> None:
+    payload = inference_payload(trained.bundle, trained.path, tmp_path, inference_batch_size=8)
+    model = place_model(load_model(payload)[0], payload.execution_config, 0)
+
+    def predict(order: list[int]) -> dict[int, bytes]:
+        found = predict_patches(model, trained.scan, np.array(order), payload)
+        return {
+            int(row): patch.numpy().tobytes()
+            for patches, rows in found
+            for row, patch in zip(rows, patches, strict=True)
+        }
+
+    together = predict(list(range(25)))
+    assert predict([7]) == {7: together[7]}
+    assert predict(list(range(24, -1, -1))) == together
+
+
+def test_predict_shard_covers_each_pattern_once_and_trims(trained: Trained, tmp_path: Path) -> None:
+    order = canonical_order(trained.scan.positions_px)
+    assert sorted(order) == list(range(25))
+    for trim, side in ((0, 16), (3, 10)):
+        payload = inference_payload(trained.bundle, trained.path, tmp_path, middle_trim=trim, patch_weighting="uniform")
+        model = place_model(load_model(payload)[0], payload.execution_config, 0)
+        total = predict_shard(model, trained.scan, order[local_slice(shard(25, 0, 1))], payload)
+        assert isinstance(total, FixedPointSum)
+        weight = total.arrays()["weight"].sum() / 2.0**total.bits
+        assert weight == pytest.approx(25 * side**2, rel=1e-9)
+
+
+def test_predict_shard_of_no_pattern_is_none(trained: Trained, tmp_path: Path) -> None:
+    payload = inference_payload(trained.bundle, trained.path, tmp_path)
+    model = place_model(load_model(payload)[0], payload.execution_config, 0)
+    assert predict_shard(model, trained.scan, np.empty(0, np.int64), payload) is None
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
+def test_precision_changes_the_prediction_a_little(trained: Trained, tmp_path: Path, precision: str) -> None:
+    single = read_product(predict_as(trained, tmp_path / "single", 1)).object_
+    other = read_product(predict_as(trained, tmp_path / "other", 1, precision=precision)).object_
+    difference = np.abs(single - other).max()
+    assert 0 < difference < (1e-4 if precision == "64-true" else 0.05)
+
+
+def test_workers_do_not_change_the_object(trained: Trained, tmp_path: Path) -> None:
+    alone = arrays(predict_as(trained, tmp_path / "a", 1, inference_batch_size=4))
+    helped = arrays(predict_as(trained, tmp_path / "b", 1, inference_batch_size=4, num_workers=2))
+    assert alone["object"].tobytes() == helped["object"].tobytes()
