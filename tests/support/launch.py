@@ -1,0 +1,85 @@
+"""Start the command line as real processes, and read what they leave."""
+
+from __future__ import annotations
+
+import csv
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_FOREIGN = ("SLURM_", "OMPI_", "PMI_", "TORCHELASTIC_", "PTYCHO_DIST_LAUNCHER", "MASTER_", "WORLD_SIZE", "LOCAL_")
+
+
+def calm_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Variables of a child: no GPU, one thread, no launcher."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN) and name != "RANK"}
+    return kept | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "COLUMNS": "500"} | dict(extra or {})
+
+
+def start(arguments: Sequence[object], extra: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start ``python ARGUMENTS``; both outputs are kept apart."""
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        env=calm_environment(extra),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def run(arguments: Sequence[object], limit_s: float = 90.0) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m ptycho_dist ARGUMENTS`` to its end."""
+    return finish(start(["-m", "ptycho_dist", *arguments]), limit_s)
+
+
+def run_torchrun(arguments: Sequence[object], ranks: int, limit_s: float = 90.0) -> subprocess.CompletedProcess[str]:
+    """Run the same under torchrun."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", ranks]
+    return finish(start([*launcher, "-m", "ptycho_dist", *arguments]), limit_s)
+
+
+def finish(process: subprocess.Popen[str], limit_s: float) -> subprocess.CompletedProcess[str]:
+    """Wait for a process; one that outlives its limit is killed and fails the test."""
+    try:
+        out, err = process.communicate(timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def run_well(arguments: Sequence[object]) -> None:
+    """Run a command that must succeed."""
+    done = run(arguments)
+    assert done.returncode == 0, done.stderr
+
+
+def rank_variables(rank: int, world: int, port: int) -> dict[str, str]:
+    """Give the variables that our supervisor gives to a rank."""
+    return {
+        "PTYCHO_DIST_LAUNCHER": "spawn",
+        "RANK": str(rank),
+        "WORLD_SIZE": str(world),
+        "LOCAL_RANK": str(rank),
+        "LOCAL_WORLD_SIZE": str(world),
+        "NODE_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+
+
+def free_port() -> int:
+    """Find a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def step_losses(output_dir: Path) -> list[float]:
+    """Losses of all steps that a training logged."""
+    with (output_dir / "logs" / "metrics.csv").open() as file:
+        return [float(row["train_loss_step"]) for row in csv.DictReader(file) if row["train_loss_step"]]
