@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 _POLL_S = 0.1
 _KILL_AFTER_S = 5.0
 _TAIL_LINES = 200
+_USER_ERROR = 2
 
 
 @dataclass
@@ -30,6 +31,26 @@ class _Rank:
     rank: int
     process: subprocess.Popen[str]
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL_LINES))
+    reader: threading.Thread | None = None
+    stopped: bool = False
+    """Whether it was told to end, by us or by the user."""
+
+    @property
+    def code(self) -> int | None:
+        """Exit code; None while it runs."""
+        return self.process.poll()
+
+    def signal(self, number: int) -> None:
+        """Send a signal, if it still runs."""
+        if self.code is None:
+            self.stopped = True
+            self.process.send_signal(number)
+
+    def last_words(self) -> str:
+        """End of what it wrote to standard error."""
+        if self.reader is not None:
+            self.reader.join(_KILL_AFTER_S)
+        return "".join(self.tail).rstrip()
 
 
 def run_ranks(argv: Sequence[str], n_ranks: int, grace_s: float = 10.0) -> int:
@@ -50,23 +71,23 @@ def run_ranks(argv: Sequence[str], n_ranks: int, grace_s: float = 10.0) -> int:
     Returns
     -------
     int
-        0 when all ranks succeeded, else the exit code of the first that failed
+        0 when all ranks succeeded, else the exit code of the one to blame
         (128 + signal number for a killed one).
     """
     port = _free_port()
     ranks = [_start(argv, rank, n_ranks, port) for rank in range(n_ranks)]
     previous = {number: signal.signal(number, _stop_all(ranks)) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        failed = _wait(ranks)
-        if failed is None:
+        if _wait(ranks):
             return 0
         _end_others(ranks, grace_s)
-        _explain(ranks, failed)
-        return _exit_code(failed)
+        _explain(ranks)
+        return _exit_code(ranks)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
         _end_others(ranks, 0.0)
+        _close(ranks)
 
 
 def _start(argv: Sequence[str], rank: int, n_ranks: int, port: int) -> _Rank:
@@ -89,64 +110,82 @@ def _start(argv: Sequence[str], rank: int, n_ranks: int, port: int) -> _Rank:
     )
     started = _Rank(rank, process)
     if process.stderr is not None:
-        threading.Thread(target=started.tail.extend, args=(process.stderr,), daemon=True).start()
+        started.reader = threading.Thread(target=started.tail.extend, args=(process.stderr,), daemon=True)
+        started.reader.start()
     return started
 
 
-def _wait(ranks: Sequence[_Rank]) -> _Rank | None:
-    """Wait for all ranks to end well, or for the first that fails."""
+def _close(ranks: Sequence[_Rank]) -> None:
+    """Read what is left of the ended ranks' output, and close it."""
+    for one in ranks:
+        one.last_words()
+        if one.process.stderr is not None and one.reader is not None and not one.reader.is_alive():
+            one.process.stderr.close()
+
+
+def _wait(ranks: Sequence[_Rank]) -> bool:
+    """Wait for all ranks to end well (True), or for the first that fails (False)."""
     while True:
-        codes = [one.process.poll() for one in ranks]
-        for one, code in zip(ranks, codes, strict=True):
-            if code not in (None, 0):
-                return one
+        codes = [one.code for one in ranks]
+        if any(code not in (None, 0) for code in codes):
+            return False
         if all(code == 0 for code in codes):
-            return None
+            return True
         time.sleep(_POLL_S)
 
 
 def _end_others(ranks: Sequence[_Rank], grace_s: float) -> None:
     """Give the ranks ``grace_s`` seconds, then terminate, then kill them."""
     for wait_s, end in ((grace_s, None), (_KILL_AFTER_S, signal.SIGTERM), (_KILL_AFTER_S, signal.SIGKILL)):
-        running = [one for one in ranks if one.process.poll() is None]
+        running = [one for one in ranks if one.code is None]
         if not running:
             return
         for one in running:
             if end is not None:
-                one.process.send_signal(end)
+                one.signal(end)
         _sleep_until_ended(running, wait_s)
 
 
 def _sleep_until_ended(ranks: Sequence[_Rank], limit_s: float) -> None:
     deadline = time.monotonic() + limit_s
-    while time.monotonic() < deadline and any(one.process.poll() is None for one in ranks):
+    while time.monotonic() < deadline and any(one.code is None for one in ranks):
         time.sleep(_POLL_S)
 
 
-def _explain(ranks: Sequence[_Rank], failed: _Rank) -> None:
-    """Name the rank that failed; show what it said, unless rank 0 failed alike."""
-    code = failed.process.returncode
-    rank_0 = ranks[0].process.returncode
-    if code < 0:
-        name = signal.Signals(-code).name
-        logger.error(
-            "rank %d (pid %d) was killed by %s; the other ranks were ended. If the system ran out of memory, "
-            "use fewer ranks or a smaller batch_size.", failed.rank, failed.process.pid, name
-        )  # fmt: skip
-    elif failed.rank != 0 and code != rank_0:
-        logger.error("rank %d failed with exit code %d and said:\n%s", failed.rank, code, "".join(failed.tail).rstrip())
+def _explain(ranks: Sequence[_Rank]) -> None:
+    """Name the ranks that are to blame; show what they said, unless rank 0 said it already."""
+    for one in _to_blame(ranks):
+        code = one.process.returncode
+        if code < 0:
+            logger.error(
+                "rank %d (pid %d) was killed by %s; the other ranks were ended. If the system ran out of memory, "
+                "use fewer ranks or a smaller batch_size.", one.rank, one.process.pid, signal.Signals(-code).name
+            )  # fmt: skip
+        elif one.rank != 0 and not code == ranks[0].code == _USER_ERROR:
+            logger.error("rank %d failed with exit code %d and said:\n%s", one.rank, code, one.last_words())
 
 
-def _exit_code(failed: _Rank) -> int:
-    code = failed.process.returncode
+def _to_blame(ranks: Sequence[_Rank]) -> list[_Rank]:
+    """Ranks that failed by themselves and for a reason of their own, as far as exit codes tell.
+
+    When one rank is gone, the others fail too, for they lose their connection to it, and
+    often before we look. So a killed rank comes before a user error, and that before a crash.
+    """
+    fallen = [one for one in ranks if one.code != 0 and not one.stopped]
+    killed = [one for one in fallen if one.process.returncode < 0]
+    refused = [one for one in fallen if one.code == _USER_ERROR]
+    return killed or refused or fallen
+
+
+def _exit_code(ranks: Sequence[_Rank]) -> int:
+    code = next(one.process.returncode for one in (*_to_blame(ranks), *ranks) if one.code != 0)
     return 128 - code if code < 0 else code
 
 
 def _stop_all(ranks: Sequence[_Rank]):  # type: ignore[no-untyped-def]  # a signal handler
     def stop(number: int, _frame: object) -> None:
         for one in ranks:
-            if one.process.poll() is None:
-                one.process.send_signal(number)
+            one.signal(number)
 
     return stop
 
