@@ -171,11 +171,15 @@ class InferenceConfig:
     patch_weighting: str = "probe"
     """Weight of a patch pixel when patches are averaged: probe (intensity of the probe) or uniform."""
 
+    synchronise_phases: bool = True
+    """Give all patches one global phase before stitching (a pattern alone does not tell it)."""
+
     stitch_tile_px: int = 1024
     """Side of the tiles that rank 0 stitches one at a time."""
 
     def __post_init__(self) -> None:
         checks.require_choice("inference.patch_weighting", self.patch_weighting, PATCH_WEIGHTINGS)
+        checks.require_bool("inference.synchronise_phases", self.synchronise_phases)
         checks.require_int("inference.stitch_tile_px", self.stitch_tile_px, 16)
 
 

@@ -131,7 +131,7 @@ class InferencePayload:
             {
                 "data": _only(everything["data"], _DATA_NUMBERS),
                 "model": everything["model"],
-                "inference": _only(everything["inference"], ("patch_weighting",)),
+                "inference": _only(everything["inference"], ("patch_weighting", "synchronise_phases")),
                 "execution": _only(everything["execution"], _INFERENCE_NUMBERS),
                 "scan": everything["scan"],
                 "bundle": everything["bundle"],

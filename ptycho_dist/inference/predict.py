@@ -1,4 +1,4 @@
-"""One rank's shard: patterns to patches to order-free sums."""
+"""Patterns to patches, in a canonical order and fixed batches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ptycho_dist.assembly.accumulate import Canvas, FixedPointSum, fraction_bits
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.data.datamodule import PatternBatches, loader_options
 from ptycho_dist.data.grouping import compact_groups
@@ -63,37 +62,6 @@ def recipe(model: PtychoModel, payload: InferencePayload) -> PatchRecipe:
         weight = torch.ones_like(weight)
     side = weight.shape[-1]
     return PatchRecipe(weight[trim : side - trim, trim : side - trim].contiguous(), model.margin_px + trim, trim)
-
-
-def predict_shard(model: PtychoModel, scan: Scan, order: IntArray, payload: InferencePayload) -> FixedPointSum | None:
-    """Predict the patterns of one shard and sum their patches on the tile they touch.
-
-    Parameters
-    ----------
-    model
-        Trained model on this rank's device.
-    scan
-        Open scan.
-    order
-        Pattern indices of this shard, int64.
-    payload
-        Settings.
-
-    Returns
-    -------
-    FixedPointSum or None
-        None for an empty shard.
-    """
-    if len(order) == 0:
-        return None
-    how = recipe(model, payload)
-    corners = scan.positions_px[order] + how.offset_px
-    total = FixedPointSum(Canvas.around(corners, how.side), fraction_bits(payload.n_patterns))
-    for patches, rows in predict_patches(model, scan, order, payload):
-        inside = slice(how.trim_px, patches.shape[-1] - how.trim_px)
-        where = torch.from_numpy(scan.positions_px[rows] + how.offset_px)
-        total.add(patches[:, inside, inside], how.weight_nn, where)
-    return total
 
 
 def predict_patches(

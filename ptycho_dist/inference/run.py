@@ -9,18 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from ptycho_dist.assembly.accumulate import Canvas, FixedPointSum, fraction_bits
-from ptycho_dist.assembly.shards import Manifest, write_manifest, write_shard
+from ptycho_dist.assembly.accumulate import Canvas, fraction_bits
+from ptycho_dist.assembly.shards import Manifest, write_manifest
 from ptycho_dist.bundle import load_bundle
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.distributed.collectives import barrier
+from ptycho_dist.distributed.collectives import all_reduce_sum, barrier, from_rank_0
 from ptycho_dist.distributed.environment import RankContext
-from ptycho_dist.distributed.layout import local_slice, shard
 from ptycho_dist.factory.payload import InferencePayload
-from ptycho_dist.inference.predict import canonical_order, place_model, predict_shard
+from ptycho_dist.inference.predict import place_model
 from ptycho_dist.inference.product import stitch_to_product
+from ptycho_dist.inference.shard import ShardWork
 from ptycho_dist.model.build import empty_model
 from ptycho_dist.model.ptycho_model import PtychoModel
 
@@ -75,16 +77,16 @@ def load_model(payload: InferencePayload) -> tuple[PtychoModel, dict[str, Any]]:
 
 
 def _predict(payload: InferencePayload, context: RankContext, scan: Scan, model: PtychoModel) -> None:
-    share = shard(payload.n_patterns, context.rank, context.world)
-    order = canonical_order(scan.positions_px)[local_slice(share)]
-    total = predict_shard(model, scan, order, payload) or _nothing(payload, scan)
     folder = payload.inference_config.output_dir / SHARD_FOLDER
-    write_shard(folder, share, payload.result_fingerprint(), total.tile, total.arrays())
+    with ShardWork(model, scan, payload, (context.rank, context.world), folder) as work:
+        products = _add_over_ranks(work.products())
+        work.write(from_rank_0(lambda: work.solve(products)))
 
 
-def _nothing(payload: InferencePayload, scan: Scan) -> FixedPointSum:
-    origin = Canvas.around(scan.positions_px, payload.data_config.N).origin_px
-    return FixedPointSum(Canvas(origin, (0, 0)), fraction_bits(payload.n_patterns))
+def _add_over_ranks(values: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """Exact sum over ranks of values that are zero on all ranks but one."""
+    whole = all_reduce_sum(torch.view_as_real(torch.from_numpy(values)))
+    return np.asarray(torch.view_as_complex(whole).numpy())
 
 
 def _manifest(

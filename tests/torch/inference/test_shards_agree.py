@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ptycho_dist.assembly.accumulate import FixedPointSum
+from ptycho_dist.assembly.synchronise import overlap_pairs, solve_phases
 from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.environment import RankContext, detect
-from ptycho_dist.distributed.layout import local_slice, shard
 from ptycho_dist.errors import ShardError
 from ptycho_dist.inference import run as inference_run
-from ptycho_dist.inference.predict import canonical_order, place_model, predict_patches, predict_shard
+from ptycho_dist.inference.patches import ShardPatches
+from ptycho_dist.inference.predict import canonical_order, place_model, predict_patches
 from ptycho_dist.inference.product import stitch_to_product
 from ptycho_dist.inference.run import load_model, run_inference
+from ptycho_dist.inference.shard import ShardWork
 from tests.support.runs import inference_payload, training_payload, untrained_bundle
 
 
@@ -36,25 +38,27 @@ def trained(tiny_path: Path, tiny_scan: Scan, tmp_path: Path) -> Trained:
 
 
 def predict_as(trained: Trained, output_dir: Path, world: int, **overrides: Any) -> Path:
-    """Run the ranks one after the other in this process, rank 0 first to predict and last to stitch."""
+    """Run all ranks of a prediction side by side in this process."""
     payload = inference_payload(trained.bundle, trained.path, output_dir, **overrides)
-    for rank in (*range(1, world), 0):
-        context = RankContext(
-            rank=rank, world=world, local_rank=rank, local_world=world, node_rank=0, nodes=1, launcher="spawn",
-            why="test", main_address="127.0.0.1", main_port=0,
-        )  # fmt: skip
-        _write_share(payload, context, trained.scan)
-    return stitch_to_product(output_dir / "shards", output_dir / "reconstruction.h5")
+    folder = output_dir / "shards"
+    loaded, facts = load_model(payload)
+    inference_run.write_manifest(folder, inference_run._manifest(payload, as_rank(world), trained.scan, loaded, facts))
+    model = place_model(loaded, payload.execution_config, 0)
+    with ExitStack() as stack:
+        works = [
+            stack.enter_context(ShardWork(model, trained.scan, payload, (rank, world), folder)) for rank in range(world)
+        ]
+        phases = works[0].solve(np.sum([work.products() for work in works], axis=0))
+        for work in works:
+            work.write(phases)
+    return stitch_to_product(folder, output_dir / "reconstruction.h5")
 
 
-def _write_share(payload: Any, context: RankContext, scan: Scan) -> None:
-    model, facts = load_model(payload)
-    if context.rank == 0:
-        inference_run.write_manifest(
-            payload.inference_config.output_dir / "shards",
-            inference_run._manifest(payload, context, scan, model, facts),
-        )
-    inference_run._predict(payload, context, scan, place_model(model, payload.execution_config, 0))
+def as_rank(world: int) -> RankContext:
+    return RankContext(
+        rank=0, world=world, local_rank=0, local_world=world, node_rank=0, nodes=1, launcher="spawn",
+        why="test", main_address="127.0.0.1", main_port=0,
+    )  # fmt: skip
 
 
 def arrays(path: Path) -> dict[str, Any]:
@@ -120,22 +124,31 @@ def test_predict_patches_does_not_depend_on_place_or_batch_mates(trained: Traine
     assert predict(list(range(24, -1, -1))) == together
 
 
-def test_predict_shard_covers_each_pattern_once_and_trims(trained: Trained, tmp_path: Path) -> None:
+def test_shard_patches_cover_each_pattern_once_and_trim(trained: Trained, tmp_path: Path) -> None:
     order = canonical_order(trained.scan.positions_px)
     assert sorted(order) == list(range(25))
     for trim, side in ((0, 16), (3, 10)):
         payload = inference_payload(trained.bundle, trained.path, tmp_path, middle_trim=trim, patch_weighting="uniform")
         model = place_model(load_model(payload)[0], payload.execution_config, 0)
-        total = predict_shard(model, trained.scan, order[local_slice(shard(25, 0, 1))], payload)
-        assert isinstance(total, FixedPointSum)
+        patches = ShardPatches(model, trained.scan, order, payload, tmp_path)
+        total = patches.total(order, np.zeros(25))
         weight = total.arrays()["weight"].sum() / 2.0**total.bits
         assert weight == pytest.approx(25 * side**2, rel=1e-9)
+        patches.close()
 
 
-def test_predict_shard_of_no_pattern_is_none(trained: Trained, tmp_path: Path) -> None:
+def test_phases_of_patches_do_not_reach_the_object(trained: Trained, tmp_path: Path) -> None:
+    """Patches turned by unknown phases give the object they gave before, up to one global phase."""
     payload = inference_payload(trained.bundle, trained.path, tmp_path)
     model = place_model(load_model(payload)[0], payload.execution_config, 0)
-    assert predict_shard(model, trained.scan, np.empty(0, np.int64), payload) is None
+    pairs = overlap_pairs(trained.scan.positions_px, 16)
+    patches = ShardPatches(model, trained.scan, np.arange(25), payload, tmp_path)
+    products = patches.products(pairs)
+    patches.close()
+    turns = np.random.default_rng(0).uniform(-1.0, 1.0, 25)
+    turned = products * np.exp(1j * (turns[pairs[:, 0]] - turns[pairs[:, 1]]))
+    change = solve_phases(25, pairs, turned) - solve_phases(25, pairs, products) + turns
+    assert np.abs(change - change.mean()).max() < 1e-3
 
 
 @pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
