@@ -65,7 +65,9 @@ def neighbor_groups(positions_px: FloatArray, gridsize: int) -> Groups:
     asked = min(count, size + 8)
     distance, index = cKDTree(positions_px).query(positions_px, k=asked)
     distance, index = np.asarray(distance).reshape(count, asked), np.asarray(index).reshape(count, asked)
-    distance[index == np.arange(count)[:, None]] = -1.0
+    own = np.arange(count)[:, None]
+    distance = np.hstack([np.full((count, 1), -1.0), np.where(index == own, np.inf, distance)])
+    index = np.hstack([own, index])
     order = np.lexsort((index, distance.round(9)), axis=1)[:, :size]
     members = np.take_along_axis(index, order, axis=1).astype(np.int64)
     return Groups(members, np.ones_like(members, dtype=np.bool_))

@@ -98,6 +98,9 @@ def test_neighbor_groups_put_itself_first_when_positions_repeat() -> None:
     groups = neighbor_groups(np.zeros((6, 2)), 2)
     assert groups.index[:, 0].tolist() == list(range(6))
     assert groups.index[5].tolist() == [5, 0, 1, 2]
+    many = neighbor_groups(np.zeros((60, 2)), 2).index
+    assert many[:, 0].tolist() == list(range(60))
+    assert all(len(set(row)) == 4 for row in many)
 
 
 def test_neighbor_groups_of_the_whole_scan_and_of_more_than_it() -> None:

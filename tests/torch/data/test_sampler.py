@@ -37,7 +37,7 @@ def epoch_shares(rank: int, world: int, epoch: int = 0, **changes: Any) -> list[
 
 
 def global_epoch(world: int, epoch: int = 0, **changes: Any) -> list[Step]:
-    """Groups of every step, as all ranks together have them."""
+    """Collect the groups of every step, as all ranks together have them."""
     ranks = [epoch_shares(rank, world, epoch, **changes) for rank in range(world)]
     return [
         [tuple(group) for share in shares if share.weight for group in share.groups]
