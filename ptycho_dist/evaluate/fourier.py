@@ -16,8 +16,10 @@ from ptycho_dist.errors import ConfigError
 from ptycho_dist.physics.likelihood import amplitude_misfit
 from ptycho_dist.physics.patches import extract
 from ptycho_dist.physics.propagation import far_field_intensity
+from ptycho_dist.types import FloatArray
 
 _BATCH = 32
+_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def fourier_errors(product: Product, scan: Scan, place: tuple[int, int] = (0, 1)
 def _sums(product: Product, scan: Scan, rows: NDArray[np.int64]) -> torch.Tensor:
     counts = torch.from_numpy(scan.read_patterns(product.indexes[rows]))
     mask = None if scan.mask is None else torch.from_numpy(scan.mask)
-    corners = torch.from_numpy(product.positions_px[rows] - np.array(product.geometry.object_origin_px))
+    corners = torch.from_numpy(_corners(product)[rows])
     low = torch.floor(corners.min(dim=0).values).long()
     high = torch.floor(corners.max(dim=0).values).long() + product.geometry.N + 1
     near = torch.from_numpy(product.object_[low[0] : high[0], low[1] : high[1]])
@@ -83,6 +85,12 @@ def _sums(product: Product, scan: Scan, rows: NDArray[np.int64]) -> torch.Tensor
     modelled = far_field_intensity(torch.from_numpy(product.probe)[:, None] * objects)
     photons = counts if mask is None else torch.where(mask, counts, torch.zeros_like(counts))
     return torch.stack([amplitude_misfit(modelled, counts, mask).double(), photons.double().sum(dim=(1, 2))], dim=1)
+
+
+def _corners(product: Product) -> FloatArray:
+    """Patch corners (B, 2) as object indices; metres there and back leave whole pixels a hair off, which is undone."""
+    corners = product.positions_px - np.array(product.geometry.object_origin_px)
+    return np.asarray(np.round(corners, _DIGITS), np.float64)
 
 
 def _require_related(product: Product, scan: Scan) -> None:
