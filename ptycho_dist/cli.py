@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Sequence
@@ -14,6 +15,18 @@ from ptycho_dist.commands.table import COMMANDS
 from ptycho_dist.errors import ConfigError, PtychoDistError
 
 USER_ERROR = 2
+STORAGE_ERRORS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EIO,
+)
+"""Errors of the system that tell of full, locked or missing storage, not of a fault of the program."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,6 +50,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "--debug" in arguments:
             sys.stderr.write(traceback.format_exc())
         sys.stderr.write(f"ptycho-dist: {type(error).__name__}: {' '.join(str(error).split())}\n")
+        return USER_ERROR
+    except OSError as error:
+        if error.errno not in STORAGE_ERRORS:
+            raise
+        if "--debug" in arguments:
+            sys.stderr.write(traceback.format_exc())
+        where = f" at {error.filename}" if error.filename else ""
+        sys.stderr.write(
+            f"ptycho-dist: storage error{where}: {error.strerror}; expected a place that can be read and written. "
+            "Free space, or choose another path.\n"
+        )
         return USER_ERROR
 
 

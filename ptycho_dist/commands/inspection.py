@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 
 from ptycho_dist.bundle import find_bundle, read_bundle_info
@@ -47,6 +48,7 @@ def _file(path: Path) -> list[str]:
 def _scan(header: ScanHeader) -> list[str]:
     size = header.path.stat().st_size / 2**20
     stated = "" if header.nphotons is None else f" (the file states {header.nphotons:.4g})"
+    results = _shell(f"runs/{header.path.stem}")
     modes = f"{header.n_modes} mode(s)" if header.n_modes else "none; training needs one to start from"
     return [
         f"{header.path}: scan, format {header.format_name}, {size:.1f} MiB",
@@ -58,7 +60,7 @@ def _scan(header: ScanHeader) -> list[str]:
         f"  distance     {_quantity(header.detector_distance_m, 'm')}",
         f"  sha256       {header.checksum}",
         *(f"  converted    {sentence}" for sentence in header.conversions),
-        f"next: ptycho-dist reconstruct {header.path} --output_dir runs/{header.path.stem} --devices 2",
+        f"next: ptycho-dist reconstruct {_shell(header.path)} --output_dir {results} --devices 2",
     ]
 
 
@@ -74,7 +76,7 @@ def _product(path: Path, product: Product) -> list[str]:
         f"  energy       {_quantity(product.metadata.probe_energy_eV, 'eV')}",
         f"  distance     {_quantity(product.metadata.detector_object_distance_m, 'm')}",
         f"  losses       {len(product.losses)}",
-        f"next: ptycho-dist evaluate {path} --scan SCAN",
+        f"next: ptycho-dist evaluate {_shell(path)} --scan SCAN",
     ]
 
 
@@ -89,8 +91,13 @@ def _bundle(path: Path) -> list[str]:
         f"{path}: model bundle, written by ptycho-dist {info.package_version}",
         *settings,
         f"  weights      sha256 {info.weights_checksum}",
-        f"next: ptycho-dist infer SCAN --model_path {path} --output_dir runs/next",
+        f"next: ptycho-dist infer SCAN --model_path {_shell(path)} --output_dir runs/next",
     ]
+
+
+def _shell(path: Path | str) -> str:
+    """Path as one word of a shell."""
+    return shlex.quote(str(path))
 
 
 def _quantity(value: float, unit: str, consequence: str = "") -> str:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_dist.commands.command import Typed
+from ptycho_dist.commands.paths import require_output_file, require_output_folder, require_reference, require_scan
 from ptycho_dist.config import precedence
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.request import RunRequest
 from ptycho_dist.config.sections import INFERENCE_SECTIONS, TRAINING_SECTIONS
 from ptycho_dist.distributed.environment import detect, launcher_name
-from ptycho_dist.errors import ConfigError, DataFormatError
+from ptycho_dist.errors import ConfigError
 
 _FILE_KEYS = {
     "scan": ("training.train_data_file", "inference.test_data_file"),
@@ -25,6 +26,10 @@ _FILE_KEYS = {
     "model_path": ("inference.model_path",),
 }
 """Where a path that was not typed may be in the config file."""
+SCAN_SUFFIXES = (".h5", ".hdf5")
+"""How the name of a simulated scan may end."""
+RANKS_PER_CORE = 8
+"""Ranks that our supervisor starts for each CPU core at most; beyond, it is a typing error."""
 
 
 def train(typed: Typed) -> int:
@@ -65,7 +70,9 @@ def stitch(typed: Typed) -> int:
     from ptycho_dist.pipeline import run_stitch
 
     _configure_logging(typed)
-    run_stitch(_path(typed, "shard_dir"))
+    folder = _path(typed, "shard_dir")
+    require_output_folder(folder.absolute().parent, "folder")
+    run_stitch(folder)
     return 0
 
 
@@ -74,8 +81,10 @@ def evaluate(typed: Typed) -> int:
     from ptycho_dist.pipeline import run_evaluate
 
     _configure_logging(typed)
-    _path(typed, "product")
-    run_evaluate(make_request(typed))
+    request = make_request(typed)
+    require_output_folder(request.output_dir or _path(typed, "product").parent)
+    require_reference(request.reference)
+    run_evaluate(request)
     return 0
 
 
@@ -85,7 +94,7 @@ def simulate(typed: Typed) -> int:
     from ptycho_dist.simulate.run import simulate as simulate_scan
 
     _configure_logging(typed)
-    _path(typed, "output_file")
+    require_output_file(_path(typed, "output_file"), SCAN_SUFFIXES)
     values = read_simulate_section(typed) | {key.partition(".")[2]: value for key, value in typed.overrides.items()}
     paths = {name: path for name, path in typed.paths.items() if name in SimulateConfig.__dataclass_fields__}
     written = simulate_scan(SimulateConfig(**(values | paths)))
@@ -145,19 +154,30 @@ def ranks_to_start(typed: Typed) -> int:
     Raises
     ------
     ConfigError
-        If an execution setting is out of range.
+        If an execution setting is out of range, or far more ranks are asked for than there are cores.
     """
     if launcher_name(os.environ) != "plain":
         return 1
     values = _file_values(typed) | dict(typed.overrides)
     execution = PyTorchExecutionConfig(**precedence.Resolution(values, {}).section("execution"))
     if execution.devices != "auto":
-        return int(execution.devices)
+        return _sensible(int(execution.devices))
     if execution.accelerator == "cpu":
         return 1
     from ptycho_dist.factory.devices import count_gpus
 
     return max(1, count_gpus())
+
+
+def _sensible(ranks: int) -> int:
+    cores = os.cpu_count() or 1
+    if ranks > RANKS_PER_CORE * cores:
+        msg = (
+            f"execution.devices = {ranks} would start {ranks} processes on this host of {cores} CPU cores; expected "
+            f"at most {RANKS_PER_CORE * cores}. Set execution.devices = {cores} or less."
+        )
+        raise ConfigError(msg)
+    return ranks
 
 
 def _run_on_ranks(typed: Typed, required: tuple[str, ...], run: Callable[[RunRequest], object]) -> int:
@@ -167,9 +187,10 @@ def _run_on_ranks(typed: Typed, required: tuple[str, ...], run: Callable[[RunReq
             spelled = "a scan file" if name == "scan" else f"--{name}"
             msg = f"{typed.argv[0]} got no {name}; expected {spelled}. See ptycho-dist {typed.argv[0]} --help."
             raise ConfigError(msg)
-    if request.scan is not None and not request.scan.is_file():
-        msg = f"{request.scan} is not a file; expected a scan. Check the path."
-        raise DataFormatError(msg)
+    if request.scan is not None and request.output_dir is not None:
+        require_scan(request.scan)
+        require_output_folder(request.output_dir)
+    require_reference(request.reference)
     ranks = ranks_to_start(typed)
     _configure_logging(typed)
     if ranks > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,10 @@ def find_reference(path: Path | None, scan: Scan | None, positions_px: FloatArra
 
 
 def _npz_object(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.complexfloating]]:
+    if not zipfile.is_zipfile(path):
+        found = "no NPZ archive" if path.is_file() else "no file"
+        msg = f"{path} is {found}; expected an NPZ file with a complex 'object'. Check the path, or export it again."
+        raise DataFormatError(msg)
     try:
         with np.load(path, allow_pickle=False) as file:
             for key in _NPZ_KEYS:

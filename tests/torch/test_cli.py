@@ -242,15 +242,43 @@ def test_simulate_writes_a_scan_that_inspect_reads(tmp_path: Path, capsys: pytes
         ("train s --output_dir o --config /no/such.yaml", "cannot be read"),
         ("simulate", "no output_file"),
         ("reconstruct /no/scan.h5 --output_dir o --devices 2", "/no/scan.h5 is not a file"),
+        ("evaluate /no/such.h5 --output_dir .", "/no/such.h5 is missing; expected an HDF5 file"),
+        ("evaluate s.h5 --reference /no/r.npz --output_dir .", "/no/r.npz is not a file"),
+        ("simulate . --n_patterns 2", "is a folder; expected the name of a file"),
+        ("simulate scan.npz --n_patterns 2", "expected a name that ends in .h5"),
+        ("simulate setup.cfg/scan.h5 --n_patterns 2", "setup.cfg is a file; expected a folder"),
+        ("train setup.cfg --output_dir setup.cfg/o", "setup.cfg is a file; expected a folder"),
+        ("train setup.cfg --output_dir o --devices 100000", "would start 100000 processes"),
+        ("reconstruct setup.cfg --output_dir o --reference /no/r.npz", "/no/r.npz is not a file"),
     ],
 )
-def test_user_error_is_one_line_and_exit_code_two(line: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_user_error_is_one_line_and_exit_code_two(
+    line: str, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
     assert main(line.split()) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     assert words in captured.err
     assert "Traceback" not in captured.err
+
+
+def test_full_or_locked_storage_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = Path("/proc/ptycho_dist_test/scan.h5")
+    if not Path("/proc/self").exists():
+        pytest.skip("needs /proc, where nobody can make a folder")
+    assert main(["simulate", str(target), "--n_patterns", "2", "--N", "16", "--quiet"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert "/proc" in captured.err
+
+
+def test_inspect_quotes_paths_with_spaces(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "my scan.h5"
+    assert main(["simulate", str(path), "--n_patterns", "2", "--N", "16", "--quiet"]) == 0
+    assert main(["inspect", str(path)]) == 0
+    assert f"reconstruct '{path}' --output_dir 'runs/my scan'" in capsys.readouterr().out
 
 
 def test_debug_adds_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,6 +26,9 @@ def open_file(path: Path) -> h5py.File:
     DataFormatError
         If it is not a whole HDF5 file.
     """
+    if not path.is_file():
+        msg = f"{path} is {'a folder' if path.is_dir() else 'missing'}; expected an HDF5 file. Check the path."
+        raise DataFormatError(msg)
     try:
         return h5py.File(path, "r", locking=False)
     except OSError as error:
