@@ -42,7 +42,7 @@ def untrained_bundle(payload: TrainingPayload, scan: Scan, *, noise: float = 0.0
     generator = torch.Generator().manual_seed(7)
     state = module.model.state_dict()
     for name, value in state.items():
-        if name.startswith("network."):
+        if not name.startswith("optics.") and value.is_floating_point():
             state[name] = value + noise * torch.randn(value.shape, generator=generator)
     return save_bundle(payload.training_config.output_dir / "bundle", state, payload.to_dict())
 

@@ -287,7 +287,8 @@ def check_inference_batch_size(make: Make) -> None:
     for size, expected in ((7, [7, 7, 7, 4]), (25, [25])):
         payload, model = _prediction(make, inference_batch_size=size)
         inputs: list[int] = []
-        model.network.register_forward_pre_hook(lambda _net, args, inputs=inputs: inputs.append(len(args[0])))
+        first = next(part for part in model.modules() if isinstance(part, nn.Conv2d))
+        first.register_forward_pre_hook(lambda _layer, args, inputs=inputs: inputs.append(len(args[0])))
         scan = make().data._scan
         order = torch.arange(25).numpy()
         assert [len(rows) for _patches, rows in predict_patches(model, scan, order, payload)] == expected
