@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ptycho_dist.data.formats.product_h5 import Product, read_product
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.collectives import barrier
+from ptycho_dist.errors import ConfigError
 from ptycho_dist.evaluate.area import illumination, scanned_area
 from ptycho_dist.evaluate.figures import Overview, draw_overview
 from ptycho_dist.evaluate.fourier import FourierErrors, fourier_errors
@@ -79,7 +80,7 @@ def _judge(product: Product, scan: Scan | None, output_dir: Path, reference: Pat
     comparison, name = None, "reference"
     if found is not None:
         name, placed = found
-        comparison = _compare(product, placed)
+        comparison = _compare(product, placed, name)
     overview = Overview(
         title=product.metadata.name,
         object_=product.object_,
@@ -95,9 +96,14 @@ def _judge(product: Product, scan: Scan | None, output_dir: Path, reference: Pat
     return {} if comparison is None else comparison.summary(geometry.pixel_size_m)
 
 
-def _compare(product: Product, reference: Placed) -> ReferenceMetrics:
+def _compare(product: Product, reference: Placed, name: str) -> ReferenceMetrics | None:
+    """Compare over the scanned area; None, with a warning, where that is too small to judge."""
     found = Placed(product.object_, product.geometry.object_origin_px)
-    return compare_to_reference(found, reference, _area(product, reference))
+    try:
+        return compare_to_reference(found, reference, _area(product, reference))
+    except ConfigError as error:
+        logger.warning("metrics against the %s are left out: %s", name, error)
+        return None
 
 
 def _area(product: Product, placed: Placed) -> NDArray[np.bool_]:

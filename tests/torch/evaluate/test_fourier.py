@@ -155,3 +155,16 @@ def test_evaluate_product_tells_trained_from_unseen_rows(tmp_path: Path) -> None
     written = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert written["fourier_error"] == pytest.approx(metrics["fourier_error"])
     assert (tmp_path / "out" / "overview.png").stat().st_size > 1000
+
+
+def test_evaluate_product_writes_the_fourier_error_when_the_area_is_too_small_to_compare(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scan, path = write_truth(tmp_path, np.zeros((1, 2)), 2e-8)
+    reference = tmp_path / "reference.npz"
+    np.savez(reference, object=np.ones((12, 12), np.complex64))
+    with open_scan(scan) as opened:
+        metrics = evaluate_product(path, opened, tmp_path / "out", reference=reference)
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["fourier_error"] == metrics["fourier_error"]
+    assert "ssim_phase" not in metrics
+    assert "metrics against the reference are left out" in caplog.text
