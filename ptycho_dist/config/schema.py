@@ -71,8 +71,11 @@ class ModelConfig:
     width: int = 64
     """Channels of the network at its working resolution."""
 
-    depth: int = 2
+    depth: int = 1
     """Residual blocks of the network at its working resolution."""
+
+    stages: int = 2
+    """Times that the network improves a patch after holding it against its pattern."""
 
     output_px: int | None = None
     """Side of the object patch that the network predicts, centred in the N by N frame; half of N where not set."""
@@ -89,6 +92,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         checks.require_int("model.width", self.width, 8)
         checks.require_int("model.depth", self.depth, 0)
+        checks.require_int("model.stages", self.stages, 1)
         checks.require_optional_int("model.output_px", self.output_px, 4)
         checks.require_optional_int("model.n_modes", self.n_modes, 1)
         checks.require_bool("model.probe_trainable", self.probe_trainable)

@@ -53,8 +53,8 @@ def build_model(data: DataConfig, model: ModelConfig, probe_PNN: Tensor, mask_NN
         probe_trainable=model.probe_trainable,
         scale_trainable=model.intensity_scale_trainable,
     )
-    network = build_network(model.architecture, spec)
-    return PtychoModel(network, optics, (data.N, field_px, model.output_px), mask_NN)
+    networks = [build_network(model.architecture, spec) for _ in range(model.stages)]
+    return PtychoModel(networks, optics, (data.N, field_px, model.output_px), mask_NN)
 
 
 def empty_model(data: DataConfig, model: ModelConfig, *, has_mask: bool) -> PtychoModel:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ptycho_dist.physics.backprojection import backproject
 from ptycho_dist.physics.forward import ForwardModel
 from ptycho_dist.physics.likelihood import MISFITS
 from ptycho_dist.physics.patches import PatchGeometry, extract_at, place_at
 
-FEATURES = 4
-"""Real input channels of a network: the back-projected correction, and the wave it corrects."""
+FEATURES = 6
+"""Real input channels of a network: the correction to the object, to the wave, and the present exponent."""
 OUTPUTS = 2
 """Real output channels: real and imaginary part of the change to the object patch."""
 
@@ -22,8 +25,8 @@ class PtychoModel(nn.Module):
 
     Parameters
     ----------
-    network
-        Maps (B, 4, field, field) to (B, 2, output, output).
+    networks
+        One for each stage; each maps (B, 6, field, field) to (B, 2, output, output).
     optics
         Forward model with the probe.
     sizes
@@ -35,25 +38,34 @@ class PtychoModel(nn.Module):
 
     def __init__(
         self,
-        network: nn.Module,
+        networks: Sequence[nn.Module],
         optics: ForwardModel,
         sizes: tuple[int, int, int],
         mask_NN: Bool[Tensor, "N N"] | None = None,
     ) -> None:
         super().__init__()
-        self.network, self.optics = network, optics
+        self.networks, self.optics = nn.ModuleList(networks), optics
         self.N, self.field_px, self.output_px = sizes
-        self.step = nn.Parameter(torch.tensor(0.3))
+        self.steps = nn.Parameter(torch.full((len(self.networks),), 0.3))
         self.register_buffer("mask", mask_NN)
 
     mask: Tensor | None
 
     def predict(self, counts_BNN: Float[Tensor, "B N N"]) -> Complex[Tensor, "B n n"]:
-        """Object patches of side ``output_px``, each from its own pattern alone."""
+        """Object patches of side ``output_px``, each from its own pattern alone.
+
+        Each stage holds the present patch against the pattern and lets a
+        network turn the correction that physics asks for into a better patch.
+        """
         probe = self.optics.scaled_probe.detach()
-        correction = backproject(counts_BNN, probe, self.mask)
-        change = self.network(self._features(correction, probe)).to(counts_BNN.dtype)
-        exponent = self.step * _centre(correction, self.output_px) + torch.complex(change[:, 0], change[:, 1])
+        exponent = torch.zeros(len(counts_BNN), self.output_px, self.output_px, dtype=probe.dtype, device=probe.device)
+        objects: Tensor | None = None
+        for stage, network in enumerate(self.networks):
+            correction = self._correction(counts_BNN, probe, objects)
+            change = network(self._features(correction, probe, exponent)).to(counts_BNN.dtype)
+            step = self.steps[stage] * _centre(correction, self.output_px)
+            exponent = exponent + step + torch.complex(change[:, 0], change[:, 1])
+            objects = self._frame(torch.exp(exponent))
         return torch.exp(exponent)
 
     def assemble(
@@ -94,10 +106,22 @@ class PtychoModel(nn.Module):
         """Distance between the corners of a frame and of its predicted patch."""
         return (self.N - self.output_px) / 2
 
-    def _features(self, correction_BNN: Tensor, probe_PNN: Tensor) -> Tensor:
+    def _correction(self, counts_BNN: Tensor, probe_PNN: Tensor, objects_BNN: Tensor | None) -> Tensor:
+        """Relative correction that physics asks for."""
+        correction = backproject(counts_BNN, probe_PNN, self.mask, objects_BNN)
+        return correction if objects_BNN is None else correction / objects_BNN
+
+    def _features(self, correction_BNN: Tensor, probe_PNN: Tensor, exponent_Bnn: Tensor) -> Tensor:
         near = _centre(correction_BNN, self.field_px)
         wave = near * _centre(probe_PNN[0] / probe_PNN[0].abs().max(), self.field_px)
-        return torch.stack([near.real, near.imag, wave.real, wave.imag], dim=1)
+        margin = (self.field_px - self.output_px) // 2
+        present = functional.pad(exponent_Bnn, (margin,) * 4)
+        return torch.stack([near.real, near.imag, wave.real, wave.imag, present.real, present.imag], dim=1)
+
+    def _frame(self, patches_Bnn: Tensor) -> Tensor:
+        """Patches in the middle of frames of ones."""
+        margin = (self.N - self.output_px) // 2
+        return functional.pad(patches_Bnn - 1, (margin,) * 4) + 1
 
 
 def _centre(images: Tensor, side: int) -> Tensor:

@@ -16,6 +16,8 @@ from torch import Tensor
 from ptycho_dist.physics.probe import probe_intensity
 
 _REGULARISATION = 0.05
+_TINY = 1e-3
+"""Counts that keep the division finite in the dark."""
 _AXES = (-2, -1)
 
 
@@ -23,8 +25,9 @@ def backproject(
     counts_BNN: Float[Tensor, "B N N"],
     probe_PNN: Complex[Tensor, "P N N"],
     mask_NN: Bool[Tensor, "N N"] | None = None,
+    objects_BNN: Complex[Tensor, "B N N"] | None = None,
 ) -> Complex[Tensor, "B N N"]:
-    """Correction to an object of ones that one pattern asks for.
+    """Correction that one pattern asks of an object.
 
     Parameters
     ----------
@@ -34,24 +37,23 @@ def backproject(
         Probe modes whose far field squares to counts.
     mask_NN : Tensor, bool, shape (N, N), optional
         Valid pixels; elsewhere the modelled modulus is kept.
+    objects_BNN : Tensor, complex, shape (B, N, N), optional
+        Present object of each pattern; an object of ones where not given.
 
     Returns
     -------
     Tensor, complex, shape (B, N, N)
-        Estimate of the object minus 1, damped where the probe is dark.
+        Better object minus present object, damped where the probe is dark.
     """
-    wave = torch.fft.fft2(probe_PNN, norm="ortho")
-    modulus = torch.sqrt((wave.real.square() + wave.imag.square()).sum(dim=0))
-    ratio = torch.fft.ifftshift(torch.sqrt(counts_BNN), dim=_AXES) / (modulus + _floor(modulus)) - 1
+    waves = probe_PNN[:, None] if objects_BNN is None else probe_PNN[:, None] * objects_BNN
+    spectrum = torch.fft.fft2(waves, norm="ortho")
+    intensity = (spectrum.real.square() + spectrum.imag.square()).sum(dim=0)
+    modulus = torch.sqrt(intensity + _TINY)
+    ratio = torch.fft.ifftshift(torch.sqrt(counts_BNN), dim=_AXES) / modulus - 1
     if mask_NN is not None:
         ratio = ratio * torch.fft.ifftshift(mask_NN, dim=_AXES)
-    intensity = probe_intensity(probe_PNN)
-    damped = intensity + _REGULARISATION * intensity.max()
-    correction = torch.zeros_like(ratio, dtype=probe_PNN.dtype)
-    for mode, spectrum in zip(probe_PNN, wave, strict=True):
-        correction = correction + torch.fft.ifft2(ratio * spectrum, norm="ortho") * (mode.conj() / damped)
+    bright = probe_intensity(probe_PNN)
+    damped = bright + _REGULARISATION * bright.max()
+    corrected = torch.fft.ifft2(ratio * spectrum, norm="ortho")
+    correction: Tensor = (corrected * (probe_PNN.conj() / damped)[:, None]).sum(dim=0)
     return correction
-
-
-def _floor(modulus: Tensor) -> Tensor:
-    return 1e-3 * modulus.max()
