@@ -15,6 +15,8 @@ from ptycho_dist.commands.table import COMMANDS
 from ptycho_dist.errors import ConfigError, PtychoDistError
 
 USER_ERROR = 2
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells give it."""
 STORAGE_ERRORS = (
     errno.ENOSPC,
     errno.EDQUOT,
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         Exit code: 0, or 2 after one line on standard error for an error that a
-        user can act on (with a traceback under ``--debug``).
+        user can act on (with a traceback under ``--debug``), or 130 after Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -51,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stderr.write(traceback.format_exc())
         sys.stderr.write(f"ptycho-dist: {type(error).__name__}: {' '.join(str(error).split())}\n")
         return USER_ERROR
+    except KeyboardInterrupt:
+        sys.stderr.write("ptycho-dist: interrupted; results that were complete before are as they were.\n")
+        return INTERRUPTED
     except OSError as error:
         if error.errno not in STORAGE_ERRORS:
             raise

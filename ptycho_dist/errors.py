@@ -33,5 +33,9 @@ class AgreementError(LaunchError):
     """Ranks hold different payloads."""
 
 
+class TrainingError(PtychoDistError):
+    """A training went wrong in a way that settings can mend."""
+
+
 class PhysicsError(PtychoDistError):
     """Tensors given to the physics do not fit together."""

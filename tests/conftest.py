@@ -1,4 +1,4 @@
-"""Settings of all tests: no GPU is seen, and where the real data lies."""
+"""Settings of all tests: no GPU is seen, one thread unless asked for more, and where the real data lies."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -18,6 +18,7 @@ from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.request import RunRequest
 from ptycho_dist.config.sections import INFERENCE_SECTIONS, TRAINING_SECTIONS
 from ptycho_dist.distributed.environment import detect, launcher_name
+from ptycho_dist.distributed.parent import end_with_parent
 from ptycho_dist.errors import ConfigError
 
 _FILE_KEYS = {
@@ -197,6 +198,7 @@ def _run_on_ranks(typed: Typed, required: tuple[str, ...], run: Callable[[RunReq
         from ptycho_dist.distributed.supervisor import run_ranks
 
         return run_ranks(typed.argv, ranks)
+    end_with_parent(os.environ)
     run(request)
     return 0
 

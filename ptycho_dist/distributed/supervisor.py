@@ -11,10 +11,11 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ptycho_dist.distributed.environment import LAUNCHER_VARIABLE
+from ptycho_dist.distributed.parent import PARENT_VARIABLE
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,7 @@ _POLL_S = 0.1
 _KILL_AFTER_S = 5.0
 _TAIL_LINES = 200
 _USER_ERROR = 2
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass
@@ -72,15 +74,18 @@ def run_ranks(argv: Sequence[str], n_ranks: int, grace_s: float = 10.0) -> int:
     -------
     int
         0 when all ranks succeeded, else the exit code of the one to blame
-        (128 + signal number for a killed one).
+        (128 + signal number for a killed one, or where a signal stopped the run).
     """
-    port = _free_port()
+    port, received = _free_port(), list[int]()
     ranks = [_start(argv, rank, n_ranks, port) for rank in range(n_ranks)]
-    previous = {number: signal.signal(number, _stop_all(ranks)) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, _stop_all(ranks, received)) for number in _STOP_SIGNALS}
     try:
-        if _wait(ranks):
+        if _wait(ranks, received):
             return 0
         _end_others(ranks, grace_s)
+        if received:
+            logger.warning("stopped by %s; all ranks have ended", signal.Signals(received[0]).name)
+            return 128 + received[0]
         _explain(ranks)
         return _exit_code(ranks)
     finally:
@@ -93,6 +98,7 @@ def run_ranks(argv: Sequence[str], n_ranks: int, grace_s: float = 10.0) -> int:
 def _start(argv: Sequence[str], rank: int, n_ranks: int, port: int) -> _Rank:
     env = os.environ | {
         LAUNCHER_VARIABLE: "spawn",
+        PARENT_VARIABLE: str(os.getpid()),
         "RANK": str(rank),
         "WORLD_SIZE": str(n_ranks),
         "LOCAL_RANK": str(rank),
@@ -123,11 +129,11 @@ def _close(ranks: Sequence[_Rank]) -> None:
             one.process.stderr.close()
 
 
-def _wait(ranks: Sequence[_Rank]) -> bool:
-    """Wait for all ranks to end well (True), or for the first that fails (False)."""
+def _wait(ranks: Sequence[_Rank], received: Sequence[int]) -> bool:
+    """Wait for all ranks to end well (True), or for the first that fails or a signal to us (False)."""
     while True:
         codes = [one.code for one in ranks]
-        if any(code not in (None, 0) for code in codes):
+        if received or any(code not in (None, 0) for code in codes):
             return False
         if all(code == 0 for code in codes):
             return True
@@ -182,8 +188,11 @@ def _exit_code(ranks: Sequence[_Rank]) -> int:
     return 128 - code if code < 0 else code
 
 
-def _stop_all(ranks: Sequence[_Rank]):  # type: ignore[no-untyped-def]  # a signal handler
+def _stop_all(ranks: Sequence[_Rank], received: list[int]) -> Callable[[int, object], None]:
+    """Make a signal handler that notes the signal and passes it on."""
+
     def stop(number: int, _frame: object) -> None:
+        received.append(number)
         for one in ranks:
             one.signal(number)
 

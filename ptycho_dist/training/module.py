@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import lightning.pytorch as pl
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from ptycho_dist.data.datamodule import StepBatch
 from ptycho_dist.distributed.collectives import all_reduce_sum
+from ptycho_dist.errors import TrainingError
 from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.training.optim import build_optimizer, build_scheduler
@@ -54,8 +56,22 @@ class PtychoModule(pl.LightningModule):
         self._share_of_loss(batch, "val")
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's loss over all ranks, and keep it in ``train_losses``."""
-        self.train_losses.append(self._log_epoch("train"))
+        """Log the epoch's loss over all ranks, and keep it in ``train_losses``.
+
+        Raises
+        ------
+        TrainingError
+            On every rank, if the loss is no longer a finite number.
+        """
+        loss = self._log_epoch("train")
+        if not math.isfinite(loss):
+            msg = (
+                f"the training loss is {loss} after epoch {self.current_epoch + 1}; expected a finite number. Lower "
+                f"execution.learning_rate (now {self._execution.learning_rate}) or training.probe_learning_rate (now "
+                f"{self._training.probe_learning_rate}), or set execution.gradient_clip_val = 1."
+            )
+            raise TrainingError(msg)
+        self.train_losses.append(loss)
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation loss over all ranks."""

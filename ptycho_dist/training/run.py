@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ptycho_dist.bundle import BUNDLE_FOLDER, save_bundle
 from ptycho_dist.data.datamodule import ScanDataModule
@@ -56,8 +58,20 @@ def run_training(payload: TrainingPayload, context: RankContext, scan: Scan) -> 
     with calm_lightning():
         trainer = build_trainer(payload, context)
         logger.info("training on %d patterns with %d ranks", len(data.split.train), context.world)
-        trainer.fit(module, datamodule=data)
+        _fit(trainer, module, data)
     return _save(payload, context, module, trainer)
+
+
+def _fit(trainer: pl.Trainer, module: PtychoModule, data: ScanDataModule) -> None:
+    """Train; an interrupt or SIGTERM, which Lightning turns into a plain exit, is told as what it was."""
+    try:
+        trainer.fit(module, datamodule=data)
+    except SIGTERMException as stop:
+        raise SystemExit(128 + signal.SIGTERM) from stop
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from stop
+        raise
 
 
 def build_module(payload: TrainingPayload, scan: Scan, world: int) -> PtychoModule:
