@@ -123,4 +123,23 @@ def test_run_ranks_passes_a_signal_on_and_blames_nobody(ranks: Ranks, said: pyte
     assert ranks("time.sleep(60)") == 128 + signal.SIGTERM
     timer.join()
     assert time.monotonic() - started < 5
-    assert said.text == ""
+    assert "stopped by SIGTERM" in said.text
+    assert "rank 1" not in said.text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_run_ranks_ends_ranks_that_ignore_the_signal(ranks: Ranks, number: signal.Signals) -> None:
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), number))
+    timer.start()
+    started = time.monotonic()
+    program = "[signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)]\n"
+    assert ranks(f"{program}time.sleep(60)") == 128 + number
+    timer.join()
+    assert time.monotonic() - started < 5
+
+
+def test_run_ranks_tells_a_stop_even_when_ranks_end_well_on_it(ranks: Ranks) -> None:
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    assert ranks("signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\ntime.sleep(60)") == 128 + signal.SIGTERM
+    timer.join()
