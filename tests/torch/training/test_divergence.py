@@ -1,0 +1,60 @@
+"""A training that diverges, or is told to stop, says so and leaves earlier results alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+
+from ptycho_dist.data.scan import open_scan
+from ptycho_dist.distributed.environment import detect
+from ptycho_dist.errors import TrainingError
+from ptycho_dist.training.run import run_training
+from tests.support.runs import forget_launchers, simulate_tiny, training_payload
+
+
+@pytest.fixture(autouse=True)
+def _one_plain_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_launchers(monkeypatch)
+
+
+def test_run_training_names_the_rates_when_the_loss_is_not_finite(tmp_path: Path) -> None:
+    path = simulate_tiny(tmp_path / "scan.h5")
+    payload = training_payload(path, tmp_path, learning_rate=1e30, max_epochs=3)
+    with open_scan(path) as scan, pytest.raises(TrainingError, match=r"Lower execution\.learning_rate"):
+        run_training(payload, detect(os.environ), scan)
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)], ids=["int", "term"]
+)
+def test_run_training_tells_a_signal_as_what_it_was(
+    tmp_path: Path, number: signal.Signals, raised: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = simulate_tiny(tmp_path / "scan.h5")
+    payload = training_payload(path, tmp_path, max_epochs=10000)
+    monkeypatch.setattr(pl.Callback, "on_train_start", _send(number))
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    with open_scan(path) as scan, pytest.raises(raised) as caught:
+        run_training(payload, detect(os.environ), scan)
+    for one, handler in before.items():
+        signal.signal(one, handler)
+    assert not isinstance(caught.value, SystemExit) or caught.value.code == 128 + signal.SIGTERM
+    assert not (tmp_path / "bundle").exists()
+
+
+def _send(number: signal.Signals) -> Callable[..., None]:
+    """Make a Lightning hook that sends this process one signal, however many callbacks call it."""
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), number))
+
+    def hook(*_: object) -> None:
+        if timer.ident is None:
+            timer.start()
+
+    return hook
