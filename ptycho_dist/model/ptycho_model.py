@@ -59,14 +59,14 @@ class PtychoModel(nn.Module):
         """
         probe = self.optics.scaled_probe.detach()
         exponent = torch.zeros(len(counts_BNN), self.output_px, self.output_px, dtype=probe.dtype, device=probe.device)
-        objects: Tensor | None = None
+        patches: Tensor | None = None
         for stage, network in enumerate(self.networks):
-            correction = self._correction(counts_BNN, probe, objects)
+            correction = self._correction(counts_BNN, probe, patches)
             change = network(self._features(correction, probe, exponent)).to(counts_BNN.dtype)
             step = self.steps[stage] * _centre(correction, self.output_px)
             exponent = exponent + step + torch.complex(change[:, 0], change[:, 1])
-            objects = self._frame(torch.exp(exponent))
-        return torch.exp(exponent)
+            patches = torch.polar(torch.exp(exponent.real), exponent.imag)
+        return torch.ones_like(exponent) if patches is None else patches
 
     def assemble(
         self, patches_Bnn: Complex[Tensor, "B n n"], corners_px: Float[Tensor, "B 2"], canvas_px: tuple[int, int]
@@ -106,10 +106,13 @@ class PtychoModel(nn.Module):
         """Distance between the corners of a frame and of its predicted patch."""
         return (self.N - self.output_px) / 2
 
-    def _correction(self, counts_BNN: Tensor, probe_PNN: Tensor, objects_BNN: Tensor | None) -> Tensor:
-        """Relative correction that physics asks for."""
-        correction = backproject(counts_BNN, probe_PNN, self.mask, objects_BNN)
-        return correction if objects_BNN is None else correction / objects_BNN
+    def _correction(self, counts_BNN: Tensor, probe_PNN: Tensor, patches_Bnn: Tensor | None) -> Tensor:
+        """Relative correction that physics asks for, outside the patch of an object of ones."""
+        if patches_Bnn is None:
+            return backproject(counts_BNN, probe_PNN, self.mask)
+        margin = (self.N - self.output_px) // 2
+        objects = functional.pad(patches_Bnn - 1, (margin,) * 4) + 1
+        return backproject(counts_BNN, probe_PNN, self.mask, objects) / objects
 
     def _features(self, correction_BNN: Tensor, probe_PNN: Tensor, exponent_Bnn: Tensor) -> Tensor:
         near = _centre(correction_BNN, self.field_px)
@@ -117,11 +120,6 @@ class PtychoModel(nn.Module):
         margin = (self.field_px - self.output_px) // 2
         present = functional.pad(exponent_Bnn, (margin,) * 4)
         return torch.stack([near.real, near.imag, wave.real, wave.imag, present.real, present.imag], dim=1)
-
-    def _frame(self, patches_Bnn: Tensor) -> Tensor:
-        """Patches in the middle of frames of ones."""
-        margin = (self.N - self.output_px) // 2
-        return functional.pad(patches_Bnn - 1, (margin,) * 4) + 1
 
 
 def _centre(images: Tensor, side: int) -> Tensor:

@@ -53,17 +53,39 @@ class LeanNetwork(nn.Module):
         self._margin = (spec.in_px - spec.out_px) // 2
         self._out_px = spec.out_px
         area = PATCH_PX**2
-        self.stem = nn.Conv2d(spec.in_channels * area, spec.width, 1)
+        self.stem = nn.Linear(spec.in_channels * area, spec.width)
         self.blocks = nn.Sequential(*(ResidualBlock(spec.width) for _ in range(spec.depth)))
         self.norm = nn.GroupNorm(_GROUPS, spec.width)
-        self.head = _zero_start(nn.Conv2d(spec.width, spec.out_channels * area, 1))
+        self.head = nn.Linear(spec.width, spec.out_channels * area)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
 
     def forward(self, x: Float[Tensor, "B C n n"]) -> Float[Tensor, "B D m m"]:
         """Predict the output channels on the central square."""
-        hidden = self.blocks(self.stem(functional.pixel_unshuffle(x, PATCH_PX)))
-        full = functional.pixel_shuffle(self.head(functional.gelu(self.norm(hidden))), PATCH_PX)
-        inside = slice(self._margin, self._margin + self._out_px)
+        tokens = self.stem(to_tokens(x, PATCH_PX)).permute(0, 3, 1, 2)
+        hidden = functional.gelu(self.norm(self.blocks(tokens))).permute(0, 2, 3, 1)
+        skipped = self._margin // PATCH_PX
+        near = hidden[:, skipped : hidden.shape[1] - skipped, skipped : hidden.shape[2] - skipped]
+        full = from_tokens(self.head(near), PATCH_PX)
+        rest = self._margin - skipped * PATCH_PX
+        inside = slice(rest, rest + self._out_px)
         return full[:, :, inside, inside]
+
+
+def to_tokens(images: Float[Tensor, "B C n n"], patch_px: int) -> Float[Tensor, "B h w F"]:
+    """Cut images into square patches, one row of numbers each."""
+    batch, channels, rows, columns = images.shape
+    h, w = rows // patch_px, columns // patch_px
+    cut = images.reshape(batch, channels, h, patch_px, w, patch_px).permute(0, 2, 4, 1, 3, 5)
+    return cut.reshape(batch, h, w, channels * patch_px**2)
+
+
+def from_tokens(tokens: Float[Tensor, "B h w F"], patch_px: int) -> Float[Tensor, "B C n n"]:
+    """Put patches back into images; the inverse of :func:`to_tokens`."""
+    batch, h, w, numbers = tokens.shape
+    channels = numbers // patch_px**2
+    cut = tokens.reshape(batch, h, w, channels, patch_px, patch_px).permute(0, 3, 1, 4, 2, 5)
+    return cut.reshape(batch, channels, h * patch_px, w * patch_px)
 
 
 @register_network("lean")

@@ -23,7 +23,7 @@ def build_optimizer(model: PtychoModel, training: TrainingConfig, learning_rate:
     groups = _parameter_groups(model, training, learning_rate)
     if training.optimizer == "sgd":
         return SGD(groups, lr=learning_rate)
-    return AdamW(groups, lr=learning_rate, betas=_BETAS)
+    return AdamW(groups, lr=learning_rate, betas=_BETAS, fused=True)
 
 
 def _parameter_groups(model: PtychoModel, training: TrainingConfig, learning_rate: float) -> list[dict[str, Any]]:
