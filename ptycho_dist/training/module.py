@@ -97,5 +97,6 @@ class PtychoModule(pl.LightningModule):
         misfit, patterns = all_reduce_sum(self._sums[stage].to(self.device)).tolist()
         self._sums[stage].zero_()
         loss: float = misfit / (patterns * self._photons)
-        self.log(f"{stage}_loss", loss, prog_bar=True, sync_dist=self._world > 1)
+        # Equal on all ranks already. Syncing again would hang: only rank 0's progress bar asks for the synced value.
+        self.log(f"{stage}_loss", loss, prog_bar=True, sync_dist=False)
         return loss
