@@ -17,6 +17,9 @@ from ptycho_dist.errors import ConfigError, PtychoDistError
 USER_ERROR = 2
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells give it."""
+LOST = 1
+LOST_RANK = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
+"""What torch says in a rank when another one is gone; the supervisor names that one."""
 STORAGE_ERRORS = (
     errno.ENOSPC,
     errno.EDQUOT,
@@ -56,6 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("ptycho-dist: interrupted; results that were complete before are as they were.\n")
         return INTERRUPTED
+    except RuntimeError as error:
+        if "--debug" in arguments or not any(words in str(error) for words in LOST_RANK):
+            raise
+        sys.stderr.write("ptycho-dist: lost the connection to another rank; its own message tells why.\n")
+        return LOST
     except OSError as error:
         if error.errno not in STORAGE_ERRORS:
             raise

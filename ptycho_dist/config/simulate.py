@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,11 @@ from ptycho_dist.config import checks
 from ptycho_dist.errors import ConfigError
 
 PICTURES = ("astronaut", "brick", "camera", "coins", "grass", "gravel", "moon", "page", "text")
+
+MAX_PHOTONS = 1e15
+"""Photons in a frame beyond which float32 patterns and integer counts lose their meaning."""
+MAX_OBJECT_PX = 16384
+"""Side of the largest object that is simulated (about 2 GiB)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +82,13 @@ class SimulateConfig:
         checks.require_int("simulate.seed", self.seed, 0)
         for name in ("photons", "step_px", "pixel_size_m", "energy_eV", "detector_distance_m"):
             checks.require_positive(f"simulate.{name}", getattr(self, name))
+        if self.photons < 1 or self.photons > MAX_PHOTONS:
+            msg = (
+                f"simulate.photons = {self.photons!r}; expected 1 to {MAX_PHOTONS:g} photons a frame. "
+                "Change simulate.photons."
+            )
+            raise ConfigError(msg)
+        _require_extent(self.n_patterns, self.step_px, self.N)
         for name in ("jitter_px", "phase_range_rad", "defocus_m"):
             checks.require_positive(f"simulate.{name}", getattr(self, name), zero_allowed=True)
         for name, top in (("pupil_radius", 0.5), ("central_stop", 1.0), ("amplitude_min", 1.0)):
@@ -87,3 +100,13 @@ class SimulateConfig:
                 raise ConfigError(msg)
         for name in ("phase_picture", "amplitude_picture"):
             checks.require_choice(f"simulate.{name}", getattr(self, name), PICTURES)
+
+
+def _require_extent(n_patterns: int, step_px: float, N: int) -> None:
+    side = math.sqrt(n_patterns) * step_px + N
+    if side > MAX_OBJECT_PX:
+        msg = (
+            f"simulate.n_patterns = {n_patterns} with simulate.step_px = {step_px} needs an object of about "
+            f"{side:.0f} pixels a side; expected at most {MAX_OBJECT_PX}. Lower simulate.step_px or n_patterns."
+        )
+        raise ConfigError(msg)
