@@ -67,6 +67,11 @@ def shard_path(folder: Path, rank: int, world: int) -> Path:
     return folder / f"shard-{rank:05d}-of-{world:05d}.h5"
 
 
+def is_shard_folder(path: Path) -> bool:
+    """Tell whether a folder holds the manifest of a prediction."""
+    return (path / _MANIFEST).is_file()
+
+
 def write_shard(
     folder: Path, shard: Shard, fingerprint: str, tile: Canvas, sums: Mapping[str, NDArray[Any]]
 ) -> Path:  # fmt: skip

@@ -6,6 +6,7 @@ import math
 import shlex
 from pathlib import Path
 
+from ptycho_dist.assembly.shards import Manifest, is_shard_folder, read_manifest, shard_path
 from ptycho_dist.bundle import find_bundle, read_bundle_info
 from ptycho_dist.data.formats.product_h5 import Product, read_product
 from ptycho_dist.data.scan import read_header
@@ -14,12 +15,12 @@ from ptycho_dist.types import ScanHeader
 
 
 def describe(path: Path) -> str:
-    """Describe a scan, product or bundle: sizes, units, conversions, what to run next.
+    """Describe a scan, product, bundle or shard folder: sizes, units, conversions, what to run next.
 
     Parameters
     ----------
     path
-        A file, a bundle folder, or the output folder of a training.
+        A file, a bundle folder, the output folder of a training, or a folder of shards.
 
     Raises
     ------
@@ -28,8 +29,23 @@ def describe(path: Path) -> str:
     BundleError
         If a folder is no bundle, or a damaged one.
     """
-    lines = _bundle(find_bundle(path)) if path.is_dir() else _file(path)
+    if is_shard_folder(path):
+        lines = _shards(path, read_manifest(path))
+    else:
+        lines = _bundle(find_bundle(path)) if path.is_dir() else _file(path)
     return "".join(f"{line}\n" for line in lines)
+
+
+def _shards(path: Path, manifest: Manifest) -> list[str]:
+    height, width = manifest.canvas.shape
+    there = sum(shard_path(path, rank, manifest.world).is_file() for rank in range(manifest.world))
+    return [
+        f"{path}: shards of a prediction of {manifest.facts['name']!r}",
+        f"  shards       {there} of {manifest.world}",
+        f"  patterns     {manifest.n_patterns} of {manifest.N} x {manifest.N} pixels",
+        f"  object       {height} x {width} pixels, complex",
+        f"next: ptycho-dist stitch {_shell(path)}",
+    ]
 
 
 def _file(path: Path) -> list[str]:

@@ -19,6 +19,7 @@ from ptycho_dist.bundle import load_bundle
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.collectives import all_reduce_sum, barrier, from_rank_0
 from ptycho_dist.distributed.environment import RankContext
+from ptycho_dist.errors import BundleError
 from ptycho_dist.factory.payload import InferencePayload
 from ptycho_dist.inference.predict import place_model
 from ptycho_dist.inference.product import stitch_to_product
@@ -69,10 +70,25 @@ def run_inference(payload: InferencePayload, context: RankContext, scan: Scan) -
 
 
 def load_model(payload: InferencePayload) -> tuple[PtychoModel, dict[str, Any]]:
-    """Trained model of the payload's bundle, and all that the bundle says of its training."""
-    bundle = load_bundle(payload.inference_config.model_path)
+    """Trained model of the payload's bundle, and all that the bundle says of its training.
+
+    Raises
+    ------
+    BundleError
+        If the weights are not those of the network that the payload describes.
+    """
+    path = payload.inference_config.model_path
+    bundle = load_bundle(path)
     model = empty_model(payload.data_config, payload.model_config, has_mask="mask" in bundle.state)
-    model.load_state_dict(bundle.state)
+    try:
+        model.load_state_dict(bundle.state)
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        msg = (
+            f"the weights of bundle {path} do not fit network {payload.model_config.architecture!r} of this version "
+            f"({first}); expected weights of the same network. Use the version that wrote the bundle, or train again."
+        )
+        raise BundleError(msg) from error
     return model, bundle.payload_dict
 
 

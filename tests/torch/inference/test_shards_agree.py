@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from ptycho_dist.assembly.synchronise import overlap_pairs, solve_phases
+from ptycho_dist.commands.inspection import describe
 from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.environment import RankContext, detect
-from ptycho_dist.errors import ShardError
+from ptycho_dist.errors import BundleError, ShardError
 from ptycho_dist.inference import run as inference_run
 from ptycho_dist.inference.patches import ShardPatches
 from ptycho_dist.inference.predict import canonical_order, place_model, predict_patches
@@ -163,3 +164,17 @@ def test_workers_do_not_change_the_object(trained: Trained, tmp_path: Path) -> N
     alone = arrays(predict_as(trained, tmp_path / "a", 1, inference_batch_size=4))
     helped = arrays(predict_as(trained, tmp_path / "b", 1, inference_batch_size=4, num_workers=2))
     assert alone["object"].tobytes() == helped["object"].tobytes()
+
+
+def test_load_model_refuses_weights_of_another_network(trained: Trained, tmp_path: Path) -> None:
+    payload = inference_payload(trained.bundle, trained.path, tmp_path)
+    deeper = replace(payload, model_config=replace(payload.model_config, depth=2))
+    with pytest.raises(BundleError, match=r"do not fit network 'lean' of this version"):
+        load_model(deeper)
+
+
+def test_inspect_tells_a_shard_folder_and_what_to_run(trained: Trained, tmp_path: Path) -> None:
+    predict_as(trained, tmp_path, 2)
+    text = describe(tmp_path / "shards")
+    assert "2 of 2" in text
+    assert "ptycho-dist stitch" in text
