@@ -32,6 +32,7 @@ $(VENV)/.torch: $(VENV)/.python
 
 $(VENV)/.installed: $(VENV)/.torch setup.cfg pyproject.toml
 	$(BIN)/python -m pip install -e '.[dev]'
+	-$(BIN)/python -m pip install --no-deps ptychodus # the reference reader of products; its test skips without it
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.installed
