@@ -6,7 +6,7 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 DEMO ?= runs/demo
-DEMO_FLAGS ?= --devices 2 --stages 3 --max_epochs 45 --probe_learning_rate 0.01
+DEMO_FLAGS ?= --devices 2 --stages 3 --max_epochs 55 --probe_learning_rate 0.01
 
 # Tests, checks and documentation see no GPU and use one thread in each process.
 CALM := CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1

@@ -41,7 +41,7 @@ class ScanHeader:
     nphotons
         Photon count stated by the file's metadata; None where it states none.
     checksum
-        SHA-256 (hex) over the file's bytes.
+        SHA-256 (hex) over the file's bytes; of a file of 256 MiB or more, over samples of them.
     conversions
         One sentence for each conversion the reader made.
     pixel_size_m, energy_eV, detector_distance_m

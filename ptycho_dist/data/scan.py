@@ -16,9 +16,11 @@ from ptycho_dist.data.formats.registry import open_raw
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FloatArray, IntArray, ScanHeader
 
-__all__ = ["Scan", "ScanOptions", "open_scan", "read_header"]
+__all__ = ["Scan", "ScanOptions", "checksum", "open_scan", "read_header"]
 
-_BLOCK_BYTES = 1 << 22
+_BLOCK_BYTES = 1 << 20
+_WHOLE_BELOW_BYTES = 1 << 28
+_SAMPLED_BLOCKS = 256
 
 
 class Scan:
@@ -141,7 +143,7 @@ def _header(path: Path, raw: RawScan, options: ScanOptions) -> ScanHeader:
         n_modes=0 if raw.probe is None else len(raw.probe),
         mean_counts=_mean_counts(path, raw),
         nphotons=raw.nphotons,
-        checksum=_checksum(path),
+        checksum=checksum(path),
         conversions=raw.conversions,
         units_known=math.isfinite(units["pixel_size_m"]),
         **units,
@@ -169,9 +171,23 @@ def _mean_counts(path: Path, raw: RawScan) -> float:
     return mean
 
 
-def _checksum(path: Path) -> str:
+def checksum(path: Path, whole_below: int = _WHOLE_BELOW_BYTES) -> str:
+    """SHA-256 (hex) that tells scan files apart without reading large ones whole.
+
+    Files below ``whole_below`` bytes are covered whole. Of larger ones their
+    size and 256 blocks of 1 MiB are covered: the first, the last, and others
+    spread evenly, so that every rank can afford it.
+    """
+    size = path.stat().st_size
     digest = hashlib.sha256()
+    if size < whole_below:
+        starts = list(range(0, size, _BLOCK_BYTES))
+    else:
+        digest.update(f"{size} bytes".encode())
+        last = max(0, size - _BLOCK_BYTES)
+        starts = [round(last * part / (_SAMPLED_BLOCKS - 1)) for part in range(_SAMPLED_BLOCKS)]
     with path.open("rb") as stream:
-        while block := stream.read(_BLOCK_BYTES):
-            digest.update(block)
+        for start in starts:
+            stream.seek(start)
+            digest.update(stream.read(_BLOCK_BYTES))
     return digest.hexdigest()

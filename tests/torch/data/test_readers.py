@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import multiprocessing
@@ -16,7 +17,7 @@ import h5py
 import numpy as np
 import pytest
 
-from ptycho_dist.data.scan import Scan, ScanOptions, open_scan, read_header
+from ptycho_dist.data.scan import Scan, ScanOptions, checksum, open_scan, read_header
 from ptycho_dist.errors import DataFormatError
 from tests.support.scans import MadeScan, make_scan, write_own, write_ptychopinn, write_tike
 
@@ -106,6 +107,21 @@ def test_siemens_star_header_is_as_described(data_dir: Path) -> None:
     assert scan.header.mean_counts == pytest.approx(461_000, rel=0.01)
     brightest = np.unravel_index(scan.read_patterns(np.arange(0, 516, 40)).sum(0).argmax(), (128, 128))
     assert max(abs(int(i) - 64) for i in brightest) < 20, "zero frequency is not near the centre"
+
+
+def test_checksum_of_a_large_file_covers_size_ends_and_samples(tmp_path: Path) -> None:
+    path = tmp_path / "large.bin"
+    content = bytearray(np.random.default_rng(0).bytes(3 << 20))
+    path.write_bytes(content)
+    whole, sampled = checksum(path), checksum(path, whole_below=1)
+    assert whole == hashlib.sha256(content).hexdigest()
+    for changed in (0, len(content) // 2, len(content) - 1):
+        content[changed] ^= 1
+        path.write_bytes(content)
+        assert checksum(path, whole_below=1) != sampled
+        content[changed] ^= 1
+    path.write_bytes(content + b"0")
+    assert checksum(path, whole_below=1) != sampled
 
 
 def test_checksum_changes_with_any_byte_and_only_then(tmp_path: Path) -> None:
