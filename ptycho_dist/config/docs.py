@@ -38,7 +38,7 @@ ACTS_ON = {
     "logger_backend": "Trainer logger",
     "inference_batch_size": "batches of the sharded prediction",
     "middle_trim": "stitching: border cut from each patch",
-    "timeout_s": "process group and supervisor: longest wait",
+    "timeout_s": "process group: longest wait of a collective",
 }
 """Where each field acts."""
 

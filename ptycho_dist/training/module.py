@@ -79,7 +79,7 @@ class PtychoModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Optimiser and schedule of the payload."""
-        optimizer = build_optimizer(self.model, self._training, self._execution.learning_rate)
+        optimizer = build_optimizer(self.model, self._training, self._execution)
         total = int(self.trainer.estimated_stepping_batches)
         scheduler = build_scheduler(optimizer, self._training, self._execution, total)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

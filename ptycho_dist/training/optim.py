@@ -18,12 +18,16 @@ from ptycho_dist.model.ptycho_model import PtychoModel
 _BETAS = (0.9, 0.99)
 
 
-def build_optimizer(model: PtychoModel, training: TrainingConfig, learning_rate: float) -> Optimizer:
-    """Build AdamW or SGD, with weight decay on matrices only and a rate of its own for the probe."""
+def build_optimizer(model: PtychoModel, training: TrainingConfig, execution: PyTorchExecutionConfig) -> Optimizer:
+    """Build AdamW or SGD, with weight decay on matrices only and a rate of its own for the probe.
+
+    The fused AdamW would unscale gradients itself, which 16-mixed with clipping does not allow.
+    """
+    learning_rate = execution.learning_rate
     groups = _parameter_groups(model, training, learning_rate)
     if training.optimizer == "sgd":
         return SGD(groups, lr=learning_rate)
-    return AdamW(groups, lr=learning_rate, betas=_BETAS, fused=True)
+    return AdamW(groups, lr=learning_rate, betas=_BETAS, fused=execution.precision != "16-mixed")
 
 
 def _parameter_groups(model: PtychoModel, training: TrainingConfig, learning_rate: float) -> list[dict[str, Any]]:

@@ -60,6 +60,7 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "depth": (-1, 1.0),
         "output_px": (2, 16.0),
         "n_modes": (0, True),
+        "stages": (0, 1.5),
         "probe_trainable": (1, None),
         "intensity_scale_trainable": ("no",),
     },
@@ -76,7 +77,11 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "val_fraction": (-0.1, 1.0, math.nan),
         "train_rows": ((0.5, 0.5), (0.6, 0.4), (-0.1, 1.0), (0.0, 1.1)),
     },
-    InferenceConfig: {"patch_weighting": ("gauss", None), "stitch_tile_px": (8, 64.0)},
+    InferenceConfig: {
+        "patch_weighting": ("gauss", None),
+        "synchronise_phases": (1, None),
+        "stitch_tile_px": (8, 64.0),
+    },
 }
 CASES = [(config, name, value) for config, names in WRONG.items() for name, values in names.items() for value in values]
 FREE = {"architecture", "file_format", "train_data_file", "test_data_file", "output_dir", "model_path"}
