@@ -54,6 +54,16 @@ class TrainingPayload:
     n_patterns: int
     mean_counts: float
 
+    @property
+    def photons(self) -> float:
+        """Mean photons of a pattern that patterns are scaled to."""
+        return _photons(self.data_config, self.mean_counts)
+
+    @property
+    def count_factor(self) -> float:
+        """Factor from the file's counts to photons."""
+        return self.photons / self.mean_counts
+
     def to_dict(self) -> dict[str, Any]:
         """Return all settings as nested plain values (what the fingerprint covers)."""
         return {
@@ -109,6 +119,16 @@ class InferencePayload:
     mean_counts: float
     weights_checksum: str
 
+    @property
+    def photons(self) -> float:
+        """Mean photons of a pattern that patterns are scaled to."""
+        return _photons(self.data_config, self.mean_counts)
+
+    @property
+    def count_factor(self) -> float:
+        """Factor from the file's counts to photons."""
+        return self.photons / self.mean_counts
+
     def to_dict(self) -> dict[str, Any]:
         """Return all settings as nested plain values (what the fingerprint covers)."""
         return {
@@ -137,6 +157,10 @@ class InferencePayload:
                 "bundle": everything["bundle"],
             }
         )
+
+
+def _photons(data: DataConfig, mean_counts: float) -> float:
+    return mean_counts if data.nphotons is None else data.nphotons
 
 
 def _scan(checksum: str, n_patterns: int, mean_counts: float) -> dict[str, Any]:

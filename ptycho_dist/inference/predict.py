@@ -70,10 +70,8 @@ def predict_patches(
     """Yield predicted patches (n, side, side) on the CPU, and their pattern indices (n,)."""
     execution = payload.execution_config
     size = execution.inference_batch_size or len(order)
-    factor = float(payload.data_config.nphotons or payload.mean_counts) / payload.mean_counts
-    loader = DataLoader(
-        PatternBatches(scan, order, size, factor), batch_size=None, shuffle=False, **loader_options(execution)
-    )  # fmt: skip
+    batches = PatternBatches(scan, order, size, payload.count_factor)
+    loader = DataLoader(batches, batch_size=None, shuffle=False, **loader_options(execution))
     device, dtype = next(model.parameters()).device, model.patch_weight().dtype
     with torch.inference_mode(), precision_context(execution, device):
         for counts, rows in loader:

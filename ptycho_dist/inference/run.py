@@ -109,8 +109,7 @@ def _manifest(
     payload: InferencePayload, context: RankContext, scan: Scan, model: PtychoModel, trained: dict[str, Any]
 ) -> Manifest:
     data = payload.data_config
-    factor = float(data.nphotons or payload.mean_counts) / payload.mean_counts
-    probe = model.optics.scaled_probe / factor**0.5
+    probe = model.optics.scaled_probe / payload.count_factor**0.5
     header = scan.header
     return Manifest(
         fingerprint=payload.result_fingerprint(),

@@ -40,7 +40,7 @@ class PtychoModule(pl.LightningModule):
         super().__init__()
         self.model = model
         self._training, self._execution = payload.training_config, payload.execution_config
-        self._photons = float(payload.data_config.nphotons or payload.mean_counts)
+        self._photons = payload.photons
         self._world = world
         self.train_losses: list[float] = []
         self._sums = {stage: torch.zeros(2, dtype=torch.float64) for stage in _STAGES}

@@ -54,7 +54,7 @@ def run_training(payload: TrainingPayload, context: RankContext, scan: Scan) -> 
     """
     module = build_module(payload, scan, context.world)
     configs = (payload.data_config, payload.training_config, payload.execution_config)
-    data = ScanDataModule(scan, configs, (context.rank, context.world), count_factor(payload))
+    data = ScanDataModule(scan, configs, (context.rank, context.world), payload.count_factor)
     with calm_lightning():
         trainer = build_trainer(payload, context)
         logger.info("training on %d patterns with %d ranks", len(data.split.train), context.world)
@@ -84,11 +84,6 @@ def build_module(payload: TrainingPayload, scan: Scan, world: int) -> PtychoModu
         torch.manual_seed(payload.training_config.seed)
         model = build_model(payload.data_config, payload.model_config, torch.from_numpy(scan.probe), mask)
     return PtychoModule(model, payload, world)
-
-
-def count_factor(payload: TrainingPayload) -> float:
-    """Factor from the file's counts to the photons of the payload."""
-    return float(payload.data_config.nphotons or payload.mean_counts) / payload.mean_counts
 
 
 def _save(payload: TrainingPayload, context: RankContext, module: PtychoModule, trainer: pl.Trainer) -> TrainingResult:

@@ -14,7 +14,7 @@ from ptycho_dist.distributed.environment import detect
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.nn import registry
 from ptycho_dist.nn.registry import NetworkSpec, build_network, network_names, register_network
-from ptycho_dist.training.run import build_module, count_factor
+from ptycho_dist.training.run import build_module
 from ptycho_dist.training.trainer import build_trainer, calm_lightning
 from tests.support.runs import inference_payload, training_payload, untrained_bundle
 
@@ -50,7 +50,7 @@ def test_second_network_is_known_and_trains_a_step(
     before = [network.mix.weight.detach().clone() for network in networks]
     assert networks
     configs = (payload.data_config, payload.training_config, payload.execution_config)
-    data = ScanDataModule(tiny_scan, configs, (0, 1), count_factor(payload))
+    data = ScanDataModule(tiny_scan, configs, (0, 1), payload.count_factor)
     with calm_lightning():
         trainer = build_trainer(payload, detect({}))
         trainer.fit(module, datamodule=data)

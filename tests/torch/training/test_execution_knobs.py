@@ -30,7 +30,7 @@ from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.inference.predict import place_model, predict_patches, recipe
 from ptycho_dist.inference.run import load_model
 from ptycho_dist.training.module import PtychoModule
-from ptycho_dist.training.run import build_module, count_factor
+from ptycho_dist.training.run import build_module
 from ptycho_dist.training.trainer import build_trainer, calm_lightning
 from tests.support.runs import forget_launchers, inference_payload, training_payload, untrained_bundle
 
@@ -115,7 +115,7 @@ def make(tiny_path: Path, tiny_scan: Scan, tmp_path: Path) -> Make:
         with calm_lightning():
             trainer = build_trainer(payload, context)
         module = build_module(payload, tiny_scan, context.world)
-        return Run(payload, context, trainer, module, ScanDataModule(tiny_scan, configs, (0, 1), count_factor(payload)))
+        return Run(payload, context, trainer, module, ScanDataModule(tiny_scan, configs, (0, 1), payload.count_factor))
 
     return build
 
