@@ -22,7 +22,7 @@ from ptycho_dist.factory.inference import create_inference_payload
 from ptycho_dist.factory.payload import InferencePayload, TrainingPayload
 from ptycho_dist.factory.training import create_training_payload
 from ptycho_dist.inference.product import stitch_to_product
-from ptycho_dist.inference.run import PRODUCT_NAME, SHARD_FOLDER, InferenceResult, run_inference
+from ptycho_dist.inference.run import PRODUCT_NAME, InferenceResult, run_inference
 from ptycho_dist.training.run import TrainingResult, run_training
 
 logger = logging.getLogger(__name__)
@@ -55,8 +55,8 @@ def run_reconstruct(request: RunRequest) -> dict[str, Any]:
 
 
 def run_stitch(shard_dir: Path) -> Path:
-    """Stitch a folder of shards, in this process alone."""
-    folder = shard_dir if shard_dir.name != PRODUCT_NAME else shard_dir.parent / SHARD_FOLDER
+    """Stitch a folder of shards, in this process alone; the product goes beside the folder."""
+    folder = shard_dir.resolve()
     return stitch_to_product(folder, folder.parent / PRODUCT_NAME)
 
 

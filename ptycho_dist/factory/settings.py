@@ -102,11 +102,12 @@ def require_same_n(header: ScanHeader, resolution: Resolution) -> None:
     ConfigError
         With both numbers.
     """
-    wanted = resolution.values["data.N"]
+    wanted, source = resolution.values["data.N"], resolution.provenance["data.N"]
     if wanted != header.N:
+        fix = f"Use a bundle trained on {header.N} pixels" if source == precedence.BUNDLE else "Remove data.N"
         msg = (
-            f"data.N = {wanted} (from {resolution.provenance['data.N']}), but the patterns in {header.path} are "
-            f"{header.N} by {header.N}; expected the same. Remove data.N, or use a scan with {wanted} pixels."
+            f"data.N = {wanted} (from {source}), but the patterns in {header.path} are "
+            f"{header.N} by {header.N}; expected the same. {fix}, or use a scan with {wanted} pixels."
         )
         raise ConfigError(msg)
 

@@ -22,6 +22,7 @@ from ptycho_dist.inference.predict import canonical_order, place_model, predict_
 from ptycho_dist.inference.product import stitch_to_product
 from ptycho_dist.inference.run import load_model, run_inference
 from ptycho_dist.inference.shard import ShardWork
+from ptycho_dist.pipeline import run_stitch
 from tests.support.runs import inference_payload, training_payload, untrained_bundle
 
 
@@ -178,3 +179,12 @@ def test_inspect_tells_a_shard_folder_and_what_to_run(trained: Trained, tmp_path
     text = describe(tmp_path / "shards")
     assert "2 of 2" in text
     assert "ptycho-dist stitch" in text
+
+
+def test_stitch_from_inside_the_shard_folder_writes_beside_it(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict_as(trained, tmp_path, 2).unlink()
+    monkeypatch.chdir(tmp_path / "shards")
+    assert run_stitch(Path()) == tmp_path / "reconstruction.h5"
+    assert (tmp_path / "reconstruction.h5").is_file()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def test_run_training_tells_a_signal_as_what_it_was(
 ) -> None:
     path = simulate_tiny(tmp_path / "scan.h5")
     payload = training_payload(path, tmp_path, max_epochs=10000)
-    monkeypatch.setattr(pl.Callback, "on_train_start", _send(number))
+    monkeypatch.setattr(pl.Callback, "on_train_batch_start", _send(number))
     before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
     with open_scan(path) as scan, pytest.raises(raised) as caught:
         run_training(payload, detect(os.environ), scan)
@@ -50,11 +49,11 @@ def test_run_training_tells_a_signal_as_what_it_was(
 
 
 def _send(number: signal.Signals) -> Callable[..., None]:
-    """Make a Lightning hook that sends this process one signal, however many callbacks call it."""
-    timer = threading.Timer(0.3, os.kill, (os.getpid(), number))
+    """Make a Lightning hook that gives this process one signal at once, however many callbacks call it."""
+    left = [number]
 
     def hook(*_: object) -> None:
-        if timer.ident is None:
-            timer.start()
+        if left:
+            signal.raise_signal(left.pop())
 
     return hook
