@@ -13,7 +13,7 @@ CALM := CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install format lint type imports test-fast test demo docs bench clean
+.PHONY: help install format lint type imports test-fast test-lowest test demo docs bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,12 @@ imports: $(VENV)/.installed ## Who may import whom
 
 test-fast: $(VENV)/.installed ## In-process tests of a few seconds each
 	$(CALM) $(BIN)/python -m pytest tests/torch -m "not slow"
+
+test-lowest: $(VENV)/.python ## In-process tests with the oldest versions that setup.cfg admits (torch: TORCH)
+	test -x $(VENV)-lowest/bin/python || $(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install -q '$(TORCH)'
+	$(VENV)-lowest/bin/python -m pip install -q -r tests/lowest.txt -e .
+	$(CALM) $(VENV)-lowest/bin/python -m pytest tests/torch -o filterwarnings=default
 
 test: lint type ## All checks and all tests
 	$(CALM) $(BIN)/python -m pytest

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import configparser
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,3 +97,15 @@ def test_imported_sees_nested_and_attribute_imports(tmp_path: Path) -> None:
     path = tmp_path / "module.py"
     path.write_text("import torch\ndef f():\n    from h5py import File\n    torch.distributed.barrier()\n")
     assert {"torch", "h5py.File", "torch.distributed"} <= set(imported(path))
+
+
+def test_lowest_versions_are_those_that_setup_cfg_admits() -> None:
+    config = configparser.ConfigParser()
+    config.read(REPOSITORY / "setup.cfg")
+    wanted = config["options"]["install_requires"] + config["options.extras_require"]["test"]
+    bounds = dict(re.findall(r"^([A-Za-z0-9-]+)(?:\[\w+\])? >= ([\d.]+)$", wanted, re.MULTILINE))
+    pins = dict(line.split("==") for line in (REPOSITORY / "tests" / "lowest.txt").read_text(encoding="utf-8").split())
+    assert bounds.pop("torch") == "2.11"
+    assert set(pins) == set(bounds)
+    for name, version in pins.items():
+        assert f"{version}.".startswith(f"{bounds[name]}."), f"{name}: {version} is not the oldest of {bounds[name]}"

@@ -79,7 +79,7 @@ def read_counts(path: Path, raw: RawScan, index: IntArray) -> NDArray[np.float32
 
 def _require_valid(path: Path, values: NDArray[Any], index: IntArray, mask: BoolArray | None) -> None:
     bad = ~np.isfinite(values) | (values < 0)
-    if values.dtype.kind in "iu":
+    if values.dtype.kind in "iu" and np.iinfo(values.dtype).max >= DEAD_PIXEL:
         bad |= values >= DEAD_PIXEL
     if not bad.any():
         return
