@@ -20,6 +20,7 @@ from ptycho_dist.evaluate.run import evaluate_product
 from ptycho_dist.factory.devices import require_launch
 from ptycho_dist.factory.inference import create_inference_payload
 from ptycho_dist.factory.payload import InferencePayload, TrainingPayload
+from ptycho_dist.factory.settings import scan_options
 from ptycho_dist.factory.training import create_training_payload
 from ptycho_dist.inference.product import stitch_to_product
 from ptycho_dist.inference.run import PRODUCT_NAME, InferenceResult, run_inference
@@ -131,12 +132,10 @@ def _ranks(payload: TrainingPayload | InferencePayload, context: RankContext) ->
 
 @contextmanager
 def _scan_of(payload: TrainingPayload | InferencePayload) -> Iterator[Scan]:
-    data = payload.data_config
-    options = ScanOptions(**{name: getattr(data, name) for name in ScanOptions.__dataclass_fields__})
     path = (
         payload.training_config.train_data_file
         if isinstance(payload, TrainingPayload)
         else payload.inference_config.test_data_file
     )
-    with open_scan(path, options) as scan:
+    with open_scan(path, scan_options(payload.data_config)) as scan:
         yield scan

@@ -24,7 +24,9 @@ def compact_groups(positions_px: FloatArray, group_size: int, seed: tuple[int, .
     The scan is halved along its longer side again and again (a k-d tree) until
     a part holds at most ``group_size`` patterns. Where the choice is free (side
     lengths nearly equal, an odd number of parts) the seed decides, so that
-    another seed gives other groups and every overlap is seen in training.
+    another seed gives other groups and every overlap is seen in training. The
+    number of groups is always ceil(B / group_size): a half of k parts holds at
+    most k * group_size patterns.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
@@ -45,6 +46,13 @@ class PatternSplit:
     validation: IntArray
 
 
+def rows_between(positions_px: FloatArray, quantiles: tuple[float, float]) -> NDArray[np.bool_]:
+    """Tell which patterns lie between two quantiles of y (see ``training.train_rows``)."""
+    y = positions_px[:, 0]
+    low, high = np.quantile(y, quantiles)
+    return np.asarray((y >= low) & (y <= high))
+
+
 def split_patterns(positions_px: FloatArray, data: DataConfig, training: TrainingConfig) -> PatternSplit:
     """Select the training rows, and hold whole groups back for validation.
 
@@ -53,9 +61,7 @@ def split_patterns(positions_px: FloatArray, data: DataConfig, training: Trainin
     ConfigError
         If no pattern is left to train on.
     """
-    y = positions_px[:, 0]
-    low, high = np.quantile(y, training.train_rows)
-    chosen = np.flatnonzero((y >= low) & (y <= high))
+    chosen = np.flatnonzero(rows_between(positions_px, training.train_rows))
     groups = compact_groups(positions_px[chosen], data.group_size, (training.seed, _VALIDATION_STREAM))
     held = np.random.default_rng((training.seed, _VALIDATION_STREAM)).permutation(len(groups))
     n_held = math.ceil(training.val_fraction * len(groups)) if training.val_fraction else 0
@@ -127,9 +133,9 @@ class StepSampler(Sampler[StepShare]):
         self._epoch = epoch
 
     def __len__(self) -> int:
-        if self._data.gridsize is None:
-            return math.ceil(len(self._groups()) / self._training.batch_size)
-        return math.ceil(len(self._chosen) / self._training.batch_size)
+        patterns, data = len(self._chosen), self._data
+        groups = math.ceil(patterns / data.group_size) if data.gridsize is None else patterns
+        return math.ceil(groups / self._training.batch_size)
 
     def __iter__(self) -> Iterator[StepShare]:
         groups = self._groups()

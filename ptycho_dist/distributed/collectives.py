@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -82,9 +82,9 @@ def all_gather_object(value: T) -> list[T]:
     """Give every rank the (picklable) value of every rank, in rank order."""
     if not is_open():
         return [value]
-    gathered: list[T | None] = [None] * dist.get_world_size()
+    gathered: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(gathered, value)
-    return [item for item in gathered if item is not None or value is None]  # type: ignore[misc]
+    return gathered
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:
@@ -99,9 +99,10 @@ def from_rank_0(make: Callable[[], T]) -> T:
     """Call ``make`` on rank 0 only, and give its (picklable) value to every rank."""
     if not is_open():
         return make()
-    box: list[T | None] = [make() if dist.get_rank() == 0 else None]
+    box: list[Any] = [make() if dist.get_rank() == 0 else None]
     dist.broadcast_object_list(box, src=0)
-    return box[0]  # type: ignore[return-value]
+    value: T = box[0]
+    return value
 
 
 def barrier() -> None:

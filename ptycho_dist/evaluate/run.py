@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.data.formats.product_h5 import Product, read_product
+from ptycho_dist.data.sampler import rows_between
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.collectives import barrier
 from ptycho_dist.errors import ConfigError
@@ -19,7 +20,6 @@ from ptycho_dist.evaluate.fourier import FourierErrors, fourier_errors
 from ptycho_dist.evaluate.metrics import Placed, ReferenceMetrics, compare_to_reference
 from ptycho_dist.evaluate.reference import find_reference
 from ptycho_dist.evaluate.report import write_metrics
-from ptycho_dist.types import FloatArray
 
 logger = logging.getLogger(__name__)
 
@@ -65,13 +65,6 @@ def _fourier_summary(product: Product, errors: FourierErrors) -> dict[str, float
         summary["fourier_error_trained_rows"] = errors.error(trained)
         summary["fourier_error_unseen_rows"] = errors.error(~trained)
     return summary
-
-
-def rows_between(positions_px: FloatArray, quantiles: tuple[float, float]) -> NDArray[np.bool_]:
-    """Tell which patterns lie between two quantiles of y (see ``training.train_rows``)."""
-    y = positions_px[:, 0]
-    low, high = np.quantile(y, quantiles)
-    return np.asarray((y >= low) & (y <= high))
 
 
 def _judge(product: Product, scan: Scan | None, output_dir: Path, reference: Path | None) -> dict[str, float]:

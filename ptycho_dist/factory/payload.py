@@ -25,7 +25,48 @@ _INFERENCE_NUMBERS = ("precision", "inference_batch_size", "middle_trim")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingPayload:
+class _Payload:
+    """What training and prediction have in common."""
+
+    data_config: DataConfig
+    model_config: ModelConfig
+    execution_config: PyTorchExecutionConfig
+    overrides_applied: dict[str, Any]
+    provenance: dict[str, str]
+    scan_checksum: str
+    n_patterns: int
+    mean_counts: float
+
+    @property
+    def photons(self) -> float:
+        """Mean photons of a pattern that patterns are scaled to."""
+        return self.mean_counts if self.data_config.nphotons is None else self.data_config.nphotons
+
+    @property
+    def count_factor(self) -> float:
+        """Factor from the file's counts to photons."""
+        return self.photons / self.mean_counts
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all settings as nested plain values (what the fingerprint covers)."""
+        return {
+            "data": plain(self.data_config),
+            "model": plain(self.model_config),
+            "execution": plain(self.execution_config),
+            "scan": {
+                "checksum": self.scan_checksum,
+                "n_patterns": self.n_patterns,
+                "mean_counts": plain(self.mean_counts),
+            },
+        }
+
+    def fingerprint(self) -> str:
+        """SHA-256 over every setting, for agreement between ranks."""
+        return digest(self.to_dict())
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPayload(_Payload):
     """Settings in force for a training, with where each came from.
 
     Parameters
@@ -44,39 +85,11 @@ class TrainingPayload:
         Mean photon count of a pattern as read from the scan.
     """
 
-    data_config: DataConfig
-    model_config: ModelConfig
     training_config: TrainingConfig
-    execution_config: PyTorchExecutionConfig
-    overrides_applied: dict[str, Any]
-    provenance: dict[str, str]
-    scan_checksum: str
-    n_patterns: int
-    mean_counts: float
-
-    @property
-    def photons(self) -> float:
-        """Mean photons of a pattern that patterns are scaled to."""
-        return _photons(self.data_config, self.mean_counts)
-
-    @property
-    def count_factor(self) -> float:
-        """Factor from the file's counts to photons."""
-        return self.photons / self.mean_counts
 
     def to_dict(self) -> dict[str, Any]:
         """Return all settings as nested plain values (what the fingerprint covers)."""
-        return {
-            "data": plain(self.data_config),
-            "model": plain(self.model_config),
-            "training": plain(self.training_config),
-            "execution": plain(self.execution_config),
-            "scan": _scan(self.scan_checksum, self.n_patterns, self.mean_counts),
-        }
-
-    def fingerprint(self) -> str:
-        """SHA-256 over every setting, for agreement between ranks."""
-        return digest(self.to_dict())
+        return super().to_dict() | {"training": plain(self.training_config)}
 
     def result_fingerprint(self) -> str:
         """SHA-256 over what changes the trained weights, for checkpoints."""
@@ -93,7 +106,7 @@ class TrainingPayload:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InferencePayload:
+class InferencePayload(_Payload):
     """Settings in force for a prediction, with where each came from.
 
     Parameters
@@ -108,41 +121,13 @@ class InferencePayload:
         SHA-256 (hex) of the bundle's weights.
     """
 
-    data_config: DataConfig
-    model_config: ModelConfig
     inference_config: InferenceConfig
-    execution_config: PyTorchExecutionConfig
-    overrides_applied: dict[str, Any]
-    provenance: dict[str, str]
-    scan_checksum: str
-    n_patterns: int
-    mean_counts: float
     weights_checksum: str
-
-    @property
-    def photons(self) -> float:
-        """Mean photons of a pattern that patterns are scaled to."""
-        return _photons(self.data_config, self.mean_counts)
-
-    @property
-    def count_factor(self) -> float:
-        """Factor from the file's counts to photons."""
-        return self.photons / self.mean_counts
 
     def to_dict(self) -> dict[str, Any]:
         """Return all settings as nested plain values (what the fingerprint covers)."""
-        return {
-            "data": plain(self.data_config),
-            "model": plain(self.model_config),
-            "inference": plain(self.inference_config),
-            "execution": plain(self.execution_config),
-            "scan": _scan(self.scan_checksum, self.n_patterns, self.mean_counts),
-            "bundle": {"weights_checksum": self.weights_checksum},
-        }
-
-    def fingerprint(self) -> str:
-        """SHA-256 over every setting, for agreement between ranks."""
-        return digest(self.to_dict())
+        own = {"inference": plain(self.inference_config), "bundle": {"weights_checksum": self.weights_checksum}}
+        return super().to_dict() | own
 
     def result_fingerprint(self) -> str:
         """SHA-256 over what changes the predicted object, for shards."""
@@ -157,14 +142,6 @@ class InferencePayload:
                 "bundle": everything["bundle"],
             }
         )
-
-
-def _photons(data: DataConfig, mean_counts: float) -> float:
-    return mean_counts if data.nphotons is None else data.nphotons
-
-
-def _scan(checksum: str, n_patterns: int, mean_counts: float) -> dict[str, Any]:
-    return {"checksum": checksum, "n_patterns": n_patterns, "mean_counts": plain(mean_counts)}
 
 
 def _only(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

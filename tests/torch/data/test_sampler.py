@@ -115,3 +115,13 @@ def test_split_takes_rows_between_quantiles_only() -> None:
 def test_split_refuses_when_nothing_is_left_to_train_on() -> None:
     with pytest.raises(ConfigError, match=r"val_fraction = 0\.5 leaves 0 of 3 patterns"):
         split_patterns(POSITIONS[:3], *configs(val_fraction=0.5))
+
+
+@pytest.mark.parametrize(("patterns", "group_size"), [(1, 1), (7, 8), (25, 8), (101, 16), (387, 5)])
+def test_number_of_steps_is_the_same_in_every_epoch(patterns: int, group_size: int) -> None:
+    positions = np.random.default_rng(patterns).uniform(0.0, 90.0, (patterns, 2))
+    configs = (DataConfig(group_size=group_size), TrainingConfig(train_data_file=Path("s"), output_dir=Path("o")))
+    sampler = StepSampler(positions, np.arange(patterns), configs, (0, 1), shuffle=True)
+    for epoch in range(6):
+        sampler.set_epoch(epoch)
+        assert len(list(sampler)) == len(sampler)

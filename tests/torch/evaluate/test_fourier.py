@@ -13,10 +13,11 @@ import torch
 
 from ptycho_dist.assembly.accumulate import Canvas
 from ptycho_dist.data.formats.product_h5 import Product, ProductGeometry, ProductWriter, read_product
+from ptycho_dist.data.sampler import rows_between
 from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.evaluate.fourier import FourierErrors, fourier_errors
-from ptycho_dist.evaluate.run import evaluate_product, rows_between
+from ptycho_dist.evaluate.run import evaluate_product
 from ptycho_dist.physics.patches import extract
 from ptycho_dist.physics.propagation import far_field_intensity
 from ptycho_dist.types import FloatArray, ProductMetadata
