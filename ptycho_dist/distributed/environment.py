@@ -16,6 +16,7 @@ from ptycho_dist.errors import LaunchError
 Env = Mapping[str, str]
 
 LAUNCHER_VARIABLE = "PTYCHO_DIST_LAUNCHER"
+LAUNCH_ID_VARIABLE = "PTYCHO_DIST_LAUNCH_ID"
 DEFAULT_PORT = 29500
 _PORT_BASE, _PORT_SPAN = 20000, 10000
 
@@ -38,6 +39,10 @@ class RankContext:
         The variables that decided it, for logs and error messages.
     main_address, main_port
         Where rank 0 listens; port 0 means that none is needed.
+    port_is_derived
+        Whether the port was derived from the job's number, so that another may be taken instead.
+    launch_id
+        What all ranks of this launch know and those of another launch do not.
 
     Raises
     ------
@@ -55,6 +60,8 @@ class RankContext:
     why: str
     main_address: str
     main_port: int
+    port_is_derived: bool = False
+    launch_id: str = ""
 
     def __post_init__(self) -> None:
         for name, value, bound in (
@@ -172,6 +179,7 @@ def _torch_style(env: Env, launcher: str, marker: str) -> RankContext:
         why=_why(env, marker, "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "NODE_RANK"),
         main_address=env.get("MASTER_ADDR", "127.0.0.1"),
         main_port=_read_int(env, "MASTER_PORT"),
+        launch_id=env.get("TORCHELASTIC_RUN_ID") or env.get(LAUNCH_ID_VARIABLE, ""),
     )
 
 
@@ -207,6 +215,8 @@ def _slurm(env: Env) -> RankContext:
                  "SLURM_STEP_TASKS_PER_NODE"),
         main_address=env.get("MASTER_ADDR") or first_host(hosts),
         main_port=_port(env, job),
+        port_is_derived="MASTER_PORT" not in env,
+        launch_id=f"slurm {job}",
     )  # fmt: skip
 
 
@@ -233,6 +243,7 @@ def _mpi(env: Env) -> RankContext:
         why=_why(env, *(variable for pair in names.values() for variable in pair)),
         main_address=env.get("MASTER_ADDR", "127.0.0.1"),
         main_port=_port(env, env.get("PMIX_NAMESPACE") or env.get("OMPI_MCA_ess_base_jobid") or ""),
+        launch_id=env.get("PMIX_NAMESPACE") or env.get("OMPI_MCA_ess_base_jobid") or "",
     )
 
 
