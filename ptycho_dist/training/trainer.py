@@ -13,13 +13,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.plugins.environments import (
-    ClusterEnvironment,
-    LightningEnvironment,
-    MPIEnvironment,
-    SLURMEnvironment,
-    TorchElasticEnvironment,
-)
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 from torch.nn.parallel import DistributedDataParallel
 
@@ -28,6 +21,7 @@ from ptycho_dist.distributed.devices import device_of, process_group_backend
 from ptycho_dist.distributed.environment import RankContext
 from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.training.callbacks import build_callbacks
+from ptycho_dist.training.environments import cluster_environment
 
 _BUFFER_SYNC = next(
     name
@@ -35,22 +29,6 @@ _BUFFER_SYNC = next(
     if name in signature(DistributedDataParallel).parameters
 )
 """Buffers never change in training; newer versions of torch renamed the switch."""
-
-
-class SupervisedEnvironment(LightningEnvironment):
-    """Ranks of our own supervisor; their variables outlive the Trainer."""
-
-    def teardown(self) -> None:
-        """Leave the environment as the supervisor made it."""
-
-
-_ENVIRONMENTS: dict[str, type[ClusterEnvironment]] = {
-    "plain": LightningEnvironment,
-    "spawn": SupervisedEnvironment,
-    "torchrun": TorchElasticEnvironment,
-    "slurm": SLURMEnvironment,
-    "mpi": MPIEnvironment,
-}
 
 
 @contextmanager
@@ -76,6 +54,7 @@ def build_trainer(payload: TrainingPayload, context: RankContext) -> pl.Trainer:
         devices=execution.devices,
         num_nodes=context.nodes,
         strategy=build_strategy(execution, context),
+        plugins=[cluster_environment(context)] if execution.strategy == "single_device" else None,
         precision=execution.precision,  # type: ignore[arg-type]  # checked by the execution config
         deterministic=execution.deterministic,  # type: ignore[arg-type]  # checked by the execution config
         max_epochs=training.max_epochs,
@@ -102,7 +81,7 @@ def build_strategy(execution: PyTorchExecutionConfig, context: RankContext) -> S
         return SingleDeviceStrategy(device=device_of(execution.accelerator, context.local_rank))
     buffers: dict[str, Any] = {_BUFFER_SYNC: False}
     return DDPStrategy(
-        cluster_environment=_ENVIRONMENTS[context.launcher](),
+        cluster_environment=cluster_environment(context),
         process_group_backend=process_group_backend(execution.accelerator),
         timeout=timedelta(seconds=execution.timeout_s),
         find_unused_parameters=False,
