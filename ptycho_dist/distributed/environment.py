@@ -38,7 +38,7 @@ class RankContext:
     why
         The variables that decided it, for logs and error messages.
     main_address, main_port
-        Where rank 0 listens; port 0 means that none is needed.
+        Where rank 0 listens; port 0 means that none is needed, no address that the ranks have yet to agree on one.
     port_is_derived
         Whether the port was derived from the job's number, so that another may be taken instead.
     launch_id
@@ -229,21 +229,20 @@ def _mpi(env: Env) -> RankContext:
     }
     place = {key: _read_int(env, *variables) for key, variables in names.items()}
     nodes = _count_nodes(place["world"], place["local_world"])
-    if nodes > 1 and "MASTER_ADDR" not in env:
-        msg = (
-            f"mpirun: {place['world']} ranks on {nodes} nodes, but MASTER_ADDR is not set; expected the host of "
-            "rank 0. Export MASTER_ADDR to all ranks."
-        )
-        raise LaunchError(msg)
+    job = env.get("PMIX_NAMESPACE") or env.get("OMPI_MCA_ess_base_jobid") or ""
     return RankContext(
-        **place,
+        rank=place["rank"],
+        world=place["world"],
+        local_rank=place["local_rank"],
+        local_world=place["local_world"],
         node_rank=place["rank"] // max(1, place["local_world"]),
         nodes=nodes,
         launcher="mpi",
         why=_why(env, *(variable for pair in names.values() for variable in pair)),
-        main_address=env.get("MASTER_ADDR", "127.0.0.1"),
-        main_port=_port(env, env.get("PMIX_NAMESPACE") or env.get("OMPI_MCA_ess_base_jobid") or ""),
-        launch_id=env.get("PMIX_NAMESPACE") or env.get("OMPI_MCA_ess_base_jobid") or "",
+        main_address=env.get("MASTER_ADDR", "127.0.0.1" if nodes == 1 else ""),
+        main_port=_port(env, job),
+        port_is_derived="MASTER_PORT" not in env,
+        launch_id=job,
     )
 
 

@@ -88,7 +88,6 @@ def test_detect_gives_all_ranks_of_one_job_the_same_port() -> None:
         ({k: v for k, v in TORCHRUN.items() if k != "MASTER_PORT"}, "MASTER_PORT is not set"),
         (SRUN | {"SLURM_STEP_TASKS_PER_NODE": "2,1", "SLURM_NTASKS": "3"}, "--ntasks-per-node"),
         (SRUN | {"SLURM_STEP_TASKS_PER_NODE": "two"}, "'two'"),
-        (OPENMPI | {"OMPI_COMM_WORLD_SIZE": "4"}, "MASTER_ADDR"),
         ({"RANK": "0", "WORLD_SIZE": "2"}, "no known launcher"),
         (SPAWN | {"TORCHELASTIC_RUN_ID": "x"}, "both set"),
         ({"PTYCHO_DIST_LAUNCHER": "pbs"}, "'pbs'"),
@@ -114,3 +113,10 @@ def test_first_host_expands_node_lists(text: str, host: str) -> None:
 
 def test_expand_tasks_per_node_expands_repeats() -> None:
     assert expand_tasks_per_node("2(x3),1") == [2, 2, 2, 1]
+
+
+def test_mpi_ranks_on_several_nodes_have_yet_to_agree_on_an_address() -> None:
+    two_nodes = OPENMPI | {"OMPI_COMM_WORLD_SIZE": "4"}
+    assert detect(two_nodes).main_address == ""
+    assert detect(two_nodes | {"MASTER_ADDR": "n9"}).main_address == "n9"
+    assert detect(OPENMPI).main_address == "127.0.0.1"
