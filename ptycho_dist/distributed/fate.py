@@ -1,0 +1,206 @@
+"""Ranks of mpirun share one fate: a failure is heard by all, shown by rank 0, and ends all with one exit code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from ptycho_dist.distributed import mpi_library
+from ptycho_dist.distributed.environment import detect, launcher_name
+from ptycho_dist.distributed.stop import EXIT_GO_ON, StopRequested
+from ptycho_dist.errors import LaunchError, PtychoDistError
+
+logger = logging.getLogger(__name__)
+
+GRACE_S = 10.0
+"""How long a failed rank waits for the others before it ends them."""
+USER_ERROR, CRASH, INTERRUPTED = 2, 1, 130
+_TAG = 7
+_POLL_S = 0.01
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a rank ended badly.
+
+    Parameters
+    ----------
+    rank
+        Which rank.
+    code
+        Its exit code.
+    text
+        Kind and message of its error; empty where a code says all.
+    is_echo
+        Whether it only failed because another rank did.
+    """
+
+    rank: int
+    code: int
+    text: str
+    is_echo: bool = False
+
+
+class OtherRankError(LaunchError):
+    """Another rank has failed, and this one stops with it."""
+
+
+@dataclass
+class Fate:
+    """What this rank has heard of the others.
+
+    Parameters
+    ----------
+    comm, work_comm
+        A communicator for these messages only, and one for the work of the ranks.
+    heard
+        Failures so far, this rank's own included.
+    """
+
+    comm: Any
+    work_comm: Any
+    heard: list[Outcome] = field(default_factory=list)
+    _sends: list[Any] = field(default_factory=list)
+
+    def tell(self, outcome: Outcome) -> None:
+        """Tell all other ranks that this one has failed."""
+        self.heard.append(outcome)
+        others = (rank for rank in range(self.comm.size) if rank != self.comm.rank)
+        self._sends += [self.comm.isend(outcome, dest=rank, tag=_TAG) for rank in others]
+
+    def listen(self) -> None:
+        """Take in what other ranks have told."""
+        while self.comm.iprobe(tag=_TAG):
+            self.heard.append(self.comm.recv(tag=_TAG))
+
+    def watch(self) -> None:
+        """Listen, and stop waiting when another rank has failed.
+
+        Raises
+        ------
+        OtherRankError
+            Naming that rank and its error.
+        """
+        self.listen()
+        others = [one for one in self.heard if one.rank != self.comm.rank]
+        if others:
+            msg = f"rank {others[0].rank} failed: {others[0].text}"
+            raise OtherRankError(msg)
+
+    def settle(self, grace_s: float) -> bool:
+        """Wait until every rank is here; False if one has failed and not all come within ``grace_s`` seconds."""
+        here = self.comm.Ibarrier()
+        deadline: float | None = None
+        while not here.Test():
+            self.listen()
+            if self.heard and deadline is None:
+                deadline = time.monotonic() + grace_s
+            if deadline is not None and time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_S)
+        self.listen()
+        return True
+
+    def cause(self) -> Outcome | None:
+        """Failure to blame: of the lowest rank that failed for a reason of its own."""
+        return min(self.heard, key=lambda one: (one.is_echo, one.rank), default=None)
+
+
+@cache
+def own_fate() -> Fate:
+    """Fate of this rank of mpirun; the first call is one of all ranks."""
+    comm = mpi_library.start(detect(os.environ))
+    return Fate(comm.Dup(), comm.Dup())
+
+
+def exchange() -> mpi_library.MpiExchange:
+    """Exchange of objects between the ranks of mpirun; the failure of another rank ends each wait."""
+    fate = own_fate()
+    return mpi_library.MpiExchange(fate.work_comm, fate.watch)
+
+
+def share_fate(work: Callable[[], int], grace_s: float = GRACE_S) -> int:
+    """Run a command; under mpirun with mpi4py, all ranks end with one exit code when one of them fails.
+
+    Rank 0 shows the failure of another rank. Where a rank does not come within
+    ``grace_s`` seconds after a failure, MPI ends it.
+
+    Parameters
+    ----------
+    work
+        What this rank does; returns its exit code or raises.
+
+    Returns
+    -------
+    int
+        Exit code of ``work``, the same on all ranks.
+    """
+    if launcher_name(os.environ) != "mpi" or not mpi_library.available():
+        return work()
+    fate = own_fate()
+    try:
+        code = work()
+    except BaseException as error:
+        own = _outcome(fate.comm.rank, error)
+        if own.code:
+            fate.tell(own)
+        _end(fate, grace_s)
+        if not own.code or _speaks(fate, own):
+            raise
+    else:
+        if code:
+            fate.tell(Outcome(fate.comm.rank, code, ""))
+        _end(fate, grace_s)
+    cause = fate.cause()
+    return 0 if cause is None else cause.code
+
+
+def _end(fate: Fate, grace_s: float) -> None:
+    """Wait for all ranks, let rank 0 show what went wrong elsewhere, and end MPI."""
+    everyone = fate.settle(grace_s)
+    cause = fate.cause()
+    own = [one.text for one in fate.heard if one.rank == fate.comm.rank]
+    if cause is not None and fate.comm.rank == 0 and cause.rank != 0 and cause.text not in own:
+        logger.error("rank %d failed: %s", cause.rank, cause.text or f"exit code {cause.code}")
+    if not everyone and cause is not None:
+        sys.stderr.write(
+            f"ptycho-dist: {' '.join(cause.text.split())}\nptycho-dist: other ranks do not end: aborting.\n"
+        )
+        sys.stderr.flush()
+        fate.comm.Abort(cause.code)
+    mpi_library.finish()
+
+
+def _speaks(fate: Fate, own: Outcome) -> bool:
+    """Tell whether this rank raises its own error: for itself on rank 0, or a crash, whose traceback counts."""
+    cause = fate.cause()
+    is_cause = cause is not None and own.code == cause.code and not own.is_echo
+    return is_cause and (own.rank == 0 or own.code == CRASH)
+
+
+def _outcome(rank: int, error: BaseException) -> Outcome:
+    lost = isinstance(error, RuntimeError) and any(words in str(error) for words in LOST_RANK)
+    text = f"{type(error).__name__}: {error}"
+    return Outcome(rank, _exit_code(error), text, is_echo=lost or isinstance(error, OtherRankError))
+
+
+LOST_RANK = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
+"""What torch says in a rank when another one is gone."""
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    known = (
+        (KeyboardInterrupt, INTERRUPTED),
+        (StopRequested, EXIT_GO_ON),
+        (PtychoDistError, USER_ERROR),
+        (OSError, USER_ERROR),
+    )
+    return next((code for kind, code in known if isinstance(error, kind)), CRASH)

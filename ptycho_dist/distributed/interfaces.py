@@ -1,0 +1,97 @@
+"""Network interfaces of this host, and the one that reaches other hosts."""
+
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import socket
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ptycho_dist.errors import LaunchError
+
+INTERFACE_VARIABLES = ("PTYCHO_DIST_INTERFACE", "GLOO_SOCKET_IFNAME")
+"""Variables that name the interface to use; the first that is set decides."""
+_SIOCGIFADDR, _SIOCGIFNETMASK = 0x8915, 0x891B
+
+
+@dataclass(frozen=True)
+class Interface:
+    """A network interface with an IPv4 address.
+
+    Parameters
+    ----------
+    name
+        Such as ``eth0``.
+    address, netmask
+        In dotted form.
+    """
+
+    name: str
+    address: str
+    netmask: str
+
+    @property
+    def network(self) -> ipaddress.IPv4Network:
+        """The network that this interface is part of."""
+        return ipaddress.IPv4Interface(f"{self.address}/{self.netmask}").network
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it reaches this host only."""
+        return ipaddress.IPv4Address(self.address).is_loopback
+
+
+def own_interfaces() -> tuple[Interface, ...]:
+    """Interfaces of this host that have an IPv4 address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        found = [
+            Interface(name, address, _ask(probe, name, _SIOCGIFNETMASK) or "255.255.255.255")
+            for _, name in socket.if_nameindex()
+            if (address := _ask(probe, name, _SIOCGIFADDR)) is not None
+        ]
+    return tuple(found)
+
+
+def named_interface(env: Mapping[str, str], interfaces: Sequence[Interface]) -> Interface | None:
+    """Interface that a variable names; None where none does.
+
+    Raises
+    ------
+    LaunchError
+        If this host has no such interface.
+    """
+    variable = next((name for name in INTERFACE_VARIABLES if env.get(name)), None)
+    if variable is None:
+        return None
+    for one in interfaces:
+        if one.name == env[variable]:
+            return one
+    listed = ", ".join(f"{one.name} ({one.address})" for one in interfaces) or "none"
+    msg = (
+        f"{variable} = {env[variable]!r}, but {socket.gethostname()} has no such interface with an IPv4 address; "
+        f"expected one of {listed}. Change or unset {variable}."
+    )
+    raise LaunchError(msg)
+
+
+def reaching(own: Sequence[Interface], others: Sequence[Sequence[Interface]]) -> Interface | None:
+    """First of our interfaces whose network every other host is part of; None where there is none."""
+    for one in own:
+        if not one.is_loopback and all(_is_in(one.network, host) for host in others):
+            return one
+    return None
+
+
+def _is_in(network: ipaddress.IPv4Network, host: Sequence[Interface]) -> bool:
+    return any(ipaddress.IPv4Address(one.address) in network for one in host)
+
+
+def _ask(probe: socket.socket, name: str, request: int) -> str | None:
+    """One address of an interface; None where it has none."""
+    try:
+        answer = fcntl.ioctl(probe.fileno(), request, struct.pack("256s", name.encode()[:15]))
+    except OSError:
+        return None
+    return socket.inet_ntoa(answer[20:24])

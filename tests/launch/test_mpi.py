@@ -1,0 +1,210 @@
+"""Ranks of a real mpirun: where they meet, what they tell each other, and how all end when one fails."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.support.launch import calm_environment, run_well, step_losses
+from tests.support.mpi import missing, mpirun
+
+pytestmark = [
+    pytest.mark.mpi,
+    pytest.mark.skipif(missing() is not None, reason=f"NOT RUN: {missing()}"),
+]
+
+JOIN = """
+import os
+from ptycho_dist.distributed.environment import detect
+from ptycho_dist.distributed.fate import exchange, share_fate
+from ptycho_dist.distributed.mpi import bootstrap
+context = detect(os.environ)
+"""
+"""Start of a program that runs as a rank of mpirun."""
+
+
+def ranks_say(code: str, ranks: int = 2, **env: str) -> list[str]:
+    """Run a program as ranks that must succeed; returns the lines that they wrote, sorted."""
+    done = mpirun(ranks, [sys.executable, "-c", JOIN + code], env)
+    assert done.returncode == 0, done.stderr
+    return sorted(done.stdout.splitlines())
+
+
+def cli(*arguments: object) -> list[object]:
+    return [sys.executable, "-m", "ptycho_dist", *arguments]
+
+
+SAY_PLACE = """
+from sys import stdout
+c = bootstrap(context)
+stdout.write(f"{c.rank} {c.main_address} {c.main_port} {c.port_is_derived} {c.launch_id}\\n")
+"""
+
+
+def test_bootstrap_gives_all_ranks_one_free_port_on_loopback() -> None:
+    lines = [line.split() for line in ranks_say(SAY_PLACE, 3)]
+    assert [line[0] for line in lines] == ["0", "1", "2"]
+    assert len({tuple(line[1:]) for line in lines}) == 1
+    _, address, port, derived, launch_id = lines[0]
+    assert (address, derived, len(launch_id)) == ("127.0.0.1", "False", 16)
+    with socket.socket() as probe:
+        probe.bind((address, int(port)))
+    assert ranks_say(SAY_PLACE, 2)[0].split()[4] != launch_id, "two launches must not share an id"
+
+
+def test_bootstrap_obeys_the_named_interface_and_the_named_port() -> None:
+    lines = ranks_say(SAY_PLACE, 2, PTYCHO_DIST_INTERFACE="lo", MASTER_PORT="12345")
+    assert [line.split()[1:3] for line in lines] == [["127.0.0.1", "12345"]] * 2
+
+
+def test_bootstrap_refuses_on_every_rank_when_the_interface_is_not_there() -> None:
+    code = "import sys\ntry:\n    bootstrap(context)\nexcept Exception as error:\n    sys.stdout.write(f'{error}\\n')"
+    lines = ranks_say(code, 2, PTYCHO_DIST_INTERFACE="nosuch0")
+    assert len(lines) == 2
+    for line in lines:
+        assert "PTYCHO_DIST_INTERFACE = 'nosuch0'" in line
+        assert "expected one of" in line
+
+
+GATHER = """
+from dataclasses import replace
+from sys import stdout
+ranks = replace(exchange(), piece_bytes={piece})
+own = bytes([context.rank + 1]) * ({bytes} if context.rank == 1 else 3)
+got = ranks.all_gather_bytes(own)
+ends = [(one[0], one[-1], one.count(one[0]) == len(one)) for one in got]
+stdout.write(f"{{[len(one) for one in got]}} {{ends}}\\n")
+"""
+
+
+@pytest.mark.parametrize("piece", [7, 1000, 1 << 30])
+def test_gather_is_whole_when_messages_go_in_pieces(piece: int) -> None:
+    lines = ranks_say(GATHER.format(piece=piece, bytes=2500), 3)
+    assert lines == ["[3, 2500, 3] [(1, 1, True), (2, 2, True), (3, 3, True)]"] * 3
+
+
+@pytest.mark.exhaustive
+def test_gather_is_whole_when_a_message_exceeds_2_to_the_31_bytes() -> None:
+    size = 2_362_232_012
+    if os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 6 * size:
+        pytest.skip(f"NOT RUN: two ranks need {6 * size >> 30} GiB of memory")
+    lines = ranks_say(GATHER.format(piece=1 << 30, bytes=size), 2)
+    assert lines == [f"[3, {size}] [(1, 1, True), (2, 2, True)]"] * 2
+
+
+def test_training_under_mpirun_follows_the_loss_curve_of_one_rank(scan: Path, tmp_path: Path) -> None:
+    flags = ["--max_steps", 4, "--accelerator", "cpu", "--width", 8, "--depth", 1, "--group_size", 4, "--batch_size", 2,
+             "--precision", "64-true"]  # fmt: skip
+    run_well(["train", scan, "--output_dir", tmp_path / "alone", *flags])
+    done = mpirun(2, cli("train", scan, "--output_dir", tmp_path / "two", *flags))
+    assert done.returncode == 0, done.stderr
+    assert step_losses(tmp_path / "two") == pytest.approx(step_losses(tmp_path / "alone"), rel=1e-9)
+
+
+FAIL = """
+import time, sys
+from ptycho_dist.errors import {error}
+def work():
+    if context.rank == {failing}:
+        raise {error}("the reason")
+    {others}
+    return 0
+sys.exit(share_fate(work, 3.0))
+"""
+
+
+def fail(error: str, failing: int, others: str, code: int) -> tuple[str, float]:
+    """Let one rank fail; returns what was said and how long it took."""
+    program = JOIN + FAIL.format(error=error, failing=failing, others=others)
+    program = program.replace("import RuntimeError", "import ConfigError")
+    started = time.monotonic()
+    done = mpirun(2, [sys.executable, "-c", program], limit_s=60.0)
+    assert done.returncode == code, done.stderr
+    return done.stderr, time.monotonic() - started
+
+
+@pytest.mark.parametrize("others", ["pass", "exchange().all_gather(1)", "bootstrap(context)"])
+def test_failure_of_a_rank_is_shown_by_rank_0_and_ends_all_when_they_wait_or_are_done(others: str) -> None:
+    said, seconds = fail("ConfigError", 1, others, 2)
+    assert said.count("the reason") == 1
+    assert "rank 1 failed: ConfigError: the reason" in said
+    assert seconds < 20
+
+
+def test_ranks_that_do_not_listen_are_ended_when_one_fails() -> None:
+    said, seconds = fail("ConfigError", 1, "time.sleep(50)", 2)
+    assert "ptycho-dist: ConfigError: the reason" in said
+    assert "other ranks do not end" in said
+    assert seconds < 30
+
+
+def test_crash_of_a_rank_keeps_its_traceback_and_its_exit_code() -> None:
+    said, _ = fail("RuntimeError", 1, "exchange().all_gather(1)", 1)
+    assert "Traceback" in said
+    assert "RuntimeError: the reason" in said
+
+
+def test_rank_that_never_starts_mpi_ends_the_others_within_the_limit() -> None:
+    limit = "from ptycho_dist.distributed import mpi_library\nmpi_library.START_LIMIT_S = 2.0\n"
+    program = JOIN + limit + "import sys\nif context.rank == 1: sys.exit(3)\nshare_fate(lambda: 0)\n"
+    started = time.monotonic()
+    done = mpirun(2, [sys.executable, "-c", program], limit_s=60.0)
+    assert time.monotonic() - started < 30
+    assert done.returncode != 0
+    assert "_wait_for_every_rank_to_start_mpi" in done.stderr
+
+
+def test_user_error_of_all_ranks_is_shown_once(tmp_path: Path) -> None:
+    done = mpirun(2, cli("train", tmp_path / "nosuch.h5", "--output_dir", tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.count("DataFormatError") == 1
+
+
+@pytest.fixture
+def broken_library(tmp_path: Path) -> dict[str, str]:
+    """Name an MPI library that is none."""
+    path = tmp_path / "libmpi.so"
+    path.write_bytes(b"")
+    return {"MPI4PY_LIBMPI": str(path)}
+
+
+def test_broken_library_is_not_available_and_raises_nothing(broken_library: dict[str, str]) -> None:
+    code = "from ptycho_dist.distributed.mpi import available; import sys; sys.exit(10 + available())"
+    assert python(["-c", code], broken_library).returncode == 10
+    assert python(["-c", code], {}).returncode == 11
+
+
+def test_plain_training_needs_no_mpi_library(scan: Path, tmp_path: Path, broken_library: dict[str, str]) -> None:
+    flags = ["--max_steps", "1", "--accelerator", "cpu", "--width", "8", "--depth", "1"]
+    done = python(["-m", "ptycho_dist", "train", str(scan), "--output_dir", str(tmp_path), *flags], broken_library)
+    assert done.returncode == 0, done.stderr
+
+
+def test_ranks_of_mpirun_need_no_mpi_library(scan: Path, tmp_path: Path, broken_library: dict[str, str]) -> None:
+    flags = ["--max_steps", 2, "--accelerator", "cpu", "--width", 8, "--depth", 1]
+    done = mpirun(2, cli("train", scan, "--output_dir", tmp_path, *flags), broken_library)
+    assert done.returncode == 0, done.stderr
+    assert len(step_losses(tmp_path)) == 2
+
+
+def test_library_of_another_mpi_than_mpirun_is_refused_with_the_fix() -> None:
+    pretend = {"PMI_RANK": "1", "PMI_SIZE": "2", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "2"}
+    done = run_with(["inspect", "nosuch.h5"], pretend)
+    assert done.returncode == 2
+    assert "says rank 0 of 1; expected one MPI for both" in done.stderr
+
+
+def run_with(arguments: Sequence[object], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return python(["-m", "ptycho_dist", *map(str, arguments)], env)
+
+
+def python(arguments: Sequence[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=calm_environment(env), text=True, capture_output=True, timeout=60, check=False)
