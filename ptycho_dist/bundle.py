@@ -12,7 +12,6 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from ptycho_dist.atomic import sync
 from ptycho_dist.errors import BundleError
+from ptycho_dist.version import package_version
 
 SCHEMA_VERSION = 1
 WEIGHTS_NAME = "weights.safetensors"
@@ -101,7 +101,7 @@ def _write_contents(folder: Path, state: Mapping[str, Tensor], payload_dict: Map
     weights = safetensors.torch.save({name: _storable(tensor) for name, tensor in state.items()})
     info = {
         "schema_version": SCHEMA_VERSION,
-        "package_version": _package_version(),
+        "package_version": package_version(),
         "payload": dict(payload_dict),
         "payload_sha256": _payload_checksum(payload_dict),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
@@ -237,13 +237,6 @@ def _payload_checksum(payload: Mapping[str, Any]) -> str:
         msg = f"bundle settings cannot be written as JSON ({error}); expected plain values. Pass payload.to_dict()."
         raise BundleError(msg) from error
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _package_version() -> str:
-    try:
-        return version("ptycho-dist")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _refuse(path: Path, found: str, cause: BaseException | None = None) -> NoReturn:

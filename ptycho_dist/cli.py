@@ -6,13 +6,15 @@ import errno
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 
 from ptycho_dist.commands.parsing import build_parser, parse
 from ptycho_dist.commands.printing import config_text
 from ptycho_dist.commands.running import read_settings
 from ptycho_dist.commands.table import COMMANDS
+from ptycho_dist.distributed.fate import share_fate
+from ptycho_dist.distributed.stop import EXIT_GO_ON, StopRequested
 from ptycho_dist.errors import ConfigError, PtychoDistError
+from ptycho_dist.version import package_version
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -46,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         Exit code: 0, or 2 after one line on standard error for an error that a
-        user can act on (with a traceback under ``--debug``), or 130 after Ctrl-C.
+        user can act on (with a traceback under ``--debug``), 75 if a signal stopped
+        the run, which can go on, or 130 after Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -59,6 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("ptycho-dist: interrupted; results that were complete before are as they were.\n")
         return INTERRUPTED
+    except StopRequested as stop:
+        sys.stderr.write(
+            f"ptycho-dist: stopped by {stop}; what is finished is saved. Start the same command again to go on.\n"
+        )
+        return EXIT_GO_ON
     except RuntimeError as error:
         if "--debug" in arguments or not any(words in str(error) for words in LOST_RANK):
             raise
@@ -82,7 +90,7 @@ def _run(arguments: list[str]) -> int:
         sys.stdout.write(overview())
         return 0 if arguments else USER_ERROR
     if arguments[0] == "--version":
-        sys.stdout.write(f"ptycho-dist {_version()}\n")
+        sys.stdout.write(f"ptycho-dist {package_version()}\n")
         return 0
     commands = {command.name: command for command in COMMANDS}
     if arguments[0] not in commands:
@@ -96,7 +104,7 @@ def _run(arguments: list[str]) -> int:
     if typed.print_config:
         sys.stdout.write(config_text(typed, read_settings(typed), command.sections))
         return 0
-    return command.run(typed)
+    return share_fate(lambda: command.run(typed))
 
 
 def overview() -> str:
@@ -120,10 +128,3 @@ def overview() -> str:
             "",
         ]
     )
-
-
-def _version() -> str:
-    try:
-        return version("ptycho-dist")
-    except PackageNotFoundError:
-        return "unknown"

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ptycho_dist import unfinished
+from ptycho_dist.bundle import BUNDLE_FOLDER, load_bundle
 from ptycho_dist.config.request import RunRequest
 from ptycho_dist.data.scan import Scan, ScanOptions, open_scan
 from ptycho_dist.distributed.agreement import require_agreement
-from ptycho_dist.distributed.collectives import all_gather_object, process_group
+from ptycho_dist.distributed.collectives import all_gather_object, from_rank_0, process_group, together
 from ptycho_dist.distributed.devices import process_group_backend
 from ptycho_dist.distributed.environment import RankContext, detect
+from ptycho_dist.distributed.stop import StopSignals
 from ptycho_dist.evaluate.run import evaluate_product
 from ptycho_dist.factory.devices import require_launch
 from ptycho_dist.factory.inference import create_inference_payload
@@ -32,27 +37,25 @@ logger = logging.getLogger(__name__)
 def run_train(request: RunRequest) -> TrainingResult:
     """Train on all ranks; rank 0 writes the bundle."""
     context, payload = detect(os.environ), _training_payload(request)
-    with _ranks(payload, context), _scan_of(payload) as scan:
-        return run_training(payload, context, scan)
+    with _job("train", payload, context) as job:
+        return _train(payload, context, job)
 
 
 def run_infer(request: RunRequest) -> dict[str, Any]:
     """Predict on all ranks, stitch on rank 0, evaluate; returns the metrics."""
     context, payload = detect(os.environ), _inference_payload(request, request.model_path)
-    with _ranks(payload, context), _scan_of(payload) as scan:
-        return _predict_and_evaluate(payload, context, scan, request)
+    with _job("infer", payload, context) as job:
+        return _predict_and_evaluate(payload, context, job, request)
 
 
 def run_reconstruct(request: RunRequest) -> dict[str, Any]:
     """Train, predict, stitch and evaluate, in one launch; returns the metrics."""
     context, payload = detect(os.environ), _training_payload(request)
-    started = time.monotonic()
-    with _ranks(payload, context), _scan_of(payload) as scan:
-        trained = run_training(payload, context, scan)
-        facts = {"training_s": time.monotonic() - started, "training_patterns_per_s": trained.patterns_per_s}
+    with _job("reconstruct", payload, context) as job:
+        trained = _train(payload, context, job)
         inference = _inference_payload(request, trained.bundle_path)
         require_agreement(inference.to_dict(), all_gather_object)
-        return _predict_and_evaluate(inference, context, scan, request, facts)
+        return _predict_and_evaluate(inference, context, job, request)
 
 
 def run_stitch(shard_dir: Path) -> Path:
@@ -75,14 +78,50 @@ def run_evaluate(request: RunRequest) -> dict[str, Any]:
 _SCAN_OPTIONS = tuple(f"data.{name}" for name in ScanOptions.__dataclass_fields__)
 
 
+@dataclass(frozen=True)
+class _Job:
+    """A job on all ranks: its folder, its scan, and how far an unfinished one came (None for a fresh one)."""
+
+    output_dir: Path
+    scan: Scan
+    stop: StopSignals
+    progress: dict[str, Any] | None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether an unfinished job of the same settings is here."""
+        return self.progress is not None
+
+    @property
+    def training_facts(self) -> dict[str, Any]:
+        """What is known of a training that is finished."""
+        facts: dict[str, Any] = (self.progress or {}).get("training", {})
+        return facts
+
+
+def _train(payload: TrainingPayload, context: RankContext, job: _Job) -> TrainingResult:
+    """Train, unless the unfinished job had finished that."""
+    bundle = job.output_dir / BUNDLE_FOLDER
+    if job.training_facts:
+        logger.info("the training was finished before; its bundle %s is taken", bundle)
+        history = together(lambda: load_bundle(bundle)).payload_dict["history"]
+        speed = float(job.training_facts["training_patterns_per_s"] or math.nan)
+        return TrainingResult(bundle, tuple(history["train_loss"]), speed)
+    started = time.monotonic()
+    trained = run_training(payload, context, job.scan, stop=job.stop, resume=job.goes_on)
+    speed = trained.patterns_per_s
+    facts = {
+        "training_s": time.monotonic() - started,
+        "training_patterns_per_s": speed if math.isfinite(speed) else None,
+    }
+    from_rank_0(lambda: unfinished.note(job.output_dir, training=facts))
+    return trained
+
+
 def _predict_and_evaluate(
-    payload: InferencePayload,
-    context: RankContext,
-    scan: Scan,
-    request: RunRequest,
-    facts: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    result: InferenceResult = run_inference(payload, context, scan)
+    payload: InferencePayload, context: RankContext, job: _Job, request: RunRequest
+) -> dict[str, Any]:  # fmt: skip
+    result: InferenceResult = run_inference(payload, context, job.scan, resume=job.goes_on)
     seconds = result.seconds
     speed = {
         "ranks": context.world,
@@ -90,13 +129,14 @@ def _predict_and_evaluate(
         "stitching_s": seconds["stitching"],
         "prediction_patterns_per_s": payload.n_patterns / seconds["prediction"],
     }
+    marker = from_rank_0(lambda: unfinished.read_marker(job.output_dir)) or {"progress": {}}
     return evaluate_product(
         result.product_path,
-        scan,
+        job.scan,
         payload.inference_config.output_dir,
         reference=request.reference,
         place=(context.rank, context.world),
-        facts={**(facts or {}), **speed},
+        facts={**marker["progress"].get("training", {}), **speed},
     )
 
 
@@ -117,25 +157,18 @@ def _inference_payload(request: RunRequest, model_path: Path | None) -> Inferenc
 
 
 @contextmanager
-def _ranks(payload: TrainingPayload | InferencePayload, context: RankContext) -> Iterator[None]:
-    """Open the process group, and prove that all ranks hold the same payload."""
-    execution = payload.execution_config
+def _job(command: str, payload: TrainingPayload | InferencePayload, context: RankContext) -> Iterator[_Job]:
+    """Open the process group, prove that all ranks hold the same payload, and mark the job until it ends well."""
+    execution, output_dir = payload.execution_config, payload.output_dir
     require_launch(execution, context)
     backend = process_group_backend(execution.accelerator)
-    with process_group(context, backend, execution.timeout_s):
+    settings = payload.result_settings()
+    with StopSignals() as stop, process_group(context, backend, execution.timeout_s):
         require_agreement(payload.to_dict(), all_gather_object)
         logger.info(
             "%d rank(s), launcher %s, payload %s", context.world, context.launcher, payload.fingerprint()[:12]
         )  # fmt: skip
-        yield
-
-
-@contextmanager
-def _scan_of(payload: TrainingPayload | InferencePayload) -> Iterator[Scan]:
-    path = (
-        payload.training_config.train_data_file
-        if isinstance(payload, TrainingPayload)
-        else payload.inference_config.test_data_file
-    )
-    with open_scan(path, scan_options(payload.data_config)) as scan:
-        yield scan
+        progress = from_rank_0(lambda: unfinished.begin(output_dir, command, settings, resume=execution.resume))
+        with open_scan(payload.scan_path, scan_options(payload.data_config)) as scan:
+            yield _Job(output_dir, scan, stop, progress)
+        from_rank_0(lambda: unfinished.finish(output_dir))

@@ -23,6 +23,7 @@ ShardFile: TypeAlias = h5py.File
 SCHEMA = 1
 SUMS = ("real", "imag", "weight", "count")
 _MANIFEST = "manifest.h5"
+_PHASES = "phases.h5"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +133,40 @@ def read_manifest(folder: Path) -> Manifest:
             positions_px=file["positions_px"][()],
             facts=json.loads(attributes["facts"]),
         )
+
+
+def write_phases(folder: Path, fingerprint: str, phases: FloatArray) -> Path:
+    """Keep the phases (B,) of all patches, so that a missing shard can be made alone."""
+    path = folder / _PHASES
+    _write(path, {"phases": phases}, {"fingerprint": fingerprint})
+    return path
+
+
+def read_phases(folder: Path, fingerprint: str) -> FloatArray | None:
+    """Read the phases (B,) that an earlier run of this prediction has found; None where there are none."""
+    path = folder / _PHASES
+    if not path.is_file():
+        return None
+    with open_checked(path) as file:
+        if str(file.attrs["fingerprint"]) != fingerprint:
+            return None
+        phases: FloatArray = file["phases"][()]
+        return phases
+
+
+def damage_of(folder: Path, part: Shard, fingerprint: str) -> str:
+    """Read a shard file through; say what is wrong with it, empty if it is whole and of this prediction."""
+    path = shard_path(folder, part.rank, part.world)
+    if not path.is_file():
+        return f"{path.name} is missing"
+    try:
+        with open_checked(path) as file:
+            own = str(file.attrs["fingerprint"]) == fingerprint and shard_range(file) == part
+            for name in SUMS:
+                file[name][()]
+    except (OSError, KeyError, ShardError) as error:
+        return f"{path.name} is damaged ({error})"
+    return "" if own else f"{path.name} is of another prediction"
 
 
 def open_checked(path: Path) -> ShardFile:

@@ -69,7 +69,13 @@ class PyTorchExecutionConfig:
     """Show progress on rank 0: patterns per second and time left."""
 
     enable_checkpointing: bool = True
-    """Write checkpoints in training."""
+    """Write checkpoints in training: the best ones, and places from which a killed job goes on."""
+
+    checkpoint_interval_s: float = 60.0
+    """Seconds between places from which a killed training goes on; 0 makes one after each step."""
+
+    resume: bool = True
+    """Go on with an unfinished job of the same settings that the output folder holds."""
 
     checkpoint_save_top_k: int = 1
     """Best checkpoints to keep; 0 keeps only the last one."""
@@ -126,6 +132,8 @@ class PyTorchExecutionConfig:
     def _check_outputs(self) -> None:
         checks.require_bool("execution.enable_progress_bar", self.enable_progress_bar)
         checks.require_bool("execution.enable_checkpointing", self.enable_checkpointing)
+        checks.require_positive("execution.checkpoint_interval_s", self.checkpoint_interval_s, zero_allowed=True)
+        checks.require_bool("execution.resume", self.resume)
         checks.require_int("execution.checkpoint_save_top_k", self.checkpoint_save_top_k, 0)
         checks.require_choice("execution.checkpoint_monitor_metric", self.checkpoint_monitor_metric, MONITOR_METRICS)
         checks.require_choice("execution.checkpoint_mode", self.checkpoint_mode, ("min", "max"))

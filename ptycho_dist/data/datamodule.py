@@ -97,6 +97,8 @@ class ScanDataModule(pl.LightningDataModule):
         This rank and the number of ranks.
     count_factor
         Factor from the file's counts to photons.
+    start
+        Epoch and step of it where an unfinished training goes on.
     """
 
     def __init__(
@@ -105,24 +107,27 @@ class ScanDataModule(pl.LightningDataModule):
         configs: tuple[DataConfig, TrainingConfig, PyTorchExecutionConfig],
         place: tuple[int, int],
         count_factor: float,
+        start: tuple[int, int] = (0, 0),
     ) -> None:
         super().__init__()
-        self._scan, self._place = scan, place
+        self._scan, self._place, self._start = scan, place, start
         self._data, self._training, self._execution = configs
         self._dataset = StepDataset(scan, self._data.N, count_factor)
         self.split: PatternSplit = split_patterns(scan.positions_px, self._data, self._training)
 
     def train_dataloader(self) -> DataLoader[StepBatch]:
         """Shares of shuffled global steps."""
-        return self._loader(self.split.train, shuffle=True)
+        return self._loader(self.split.train, shuffle=True, start=self._start)
 
     def val_dataloader(self) -> DataLoader[StepBatch]:
         """Shares of the validation steps, always the same."""
         return self._loader(self.split.validation, shuffle=False)
 
-    def _loader(self, chosen: IntArray, *, shuffle: bool) -> DataLoader[StepBatch]:
+    def _loader(
+        self, chosen: IntArray, *, shuffle: bool, start: tuple[int, int] = (0, 0)
+    ) -> DataLoader[StepBatch]:  # fmt: skip
         sampler = StepSampler(
-            self._scan.positions_px, chosen, (self._data, self._training), self._place, shuffle=shuffle
+            self._scan.positions_px, chosen, (self._data, self._training), self._place, shuffle=shuffle, start=start
         )  # fmt: skip
         return DataLoader(self._dataset, sampler=sampler, batch_size=None, **loader_options(self._execution))
 

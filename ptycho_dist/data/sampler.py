@@ -116,17 +116,20 @@ class StepSampler(Sampler[StepShare]):
         Whose share.
     shuffle
         New groups and a new order in each epoch; else always the same.
+    start
+        Epoch and step of it where an unfinished training goes on; that epoch is drawn from there.
     """
 
     def __init__(
         self, positions_px: FloatArray, chosen: IntArray, configs: tuple[DataConfig, TrainingConfig],
-        place: tuple[int, int], *, shuffle: bool,
+        place: tuple[int, int], *, shuffle: bool, start: tuple[int, int] = (0, 0),
     ) -> None:  # fmt: skip
         self._positions_px, self._chosen = positions_px, chosen
         self._data, self._training = configs
         self._rank, self._world = place
         self._shuffle = shuffle
-        self._epoch = 0
+        self._start = start
+        self._epoch = start[0]
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration draws."""
@@ -140,7 +143,8 @@ class StepSampler(Sampler[StepShare]):
     def __iter__(self) -> Iterator[StepShare]:
         groups = self._groups()
         seed = (self._training.seed, 2, self._epoch) if self._shuffle else None
-        for rows in global_steps(groups, self._training.batch_size, seed):
+        done = self._start[1] if self._epoch == self._start[0] else 0
+        for rows in global_steps(groups, self._training.batch_size, seed)[done:]:
             yield share_of_step(groups, rows, self._rank, self._world)
 
     def _groups(self) -> Groups:

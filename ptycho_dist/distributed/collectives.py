@@ -1,4 +1,4 @@
-"""The only file that calls torch.distributed.
+"""What ranks do with each other; with :mod:`rendezvous` the only file that calls torch.distributed.
 
 With one rank no process group is opened, and every collective returns what
 this rank gave.
@@ -9,19 +9,24 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from threading import Thread
+from typing import Any, Generic, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from ptycho_dist.distributed.environment import RankContext
+from ptycho_dist.distributed.rendezvous import meet
 from ptycho_dist.errors import LaunchError
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+BEAT_S = 5.0
+"""Seconds between signs of life of ranks that wait for each other's work."""
 
 
 @contextmanager
@@ -45,13 +50,12 @@ def process_group(context: RankContext, backend: str, timeout_s: float) -> Itera
     if context.world == 1:
         yield
         return
-    address = f"{context.main_address}:{context.main_port}"
     try:
-        _open(context, backend, timeout_s)
+        _open(context, backend, timedelta(seconds=timeout_s))
     except dist.DistError as error:
         msg = (
-            f"rank {context.rank} of {context.world} did not find the other ranks at {address} within {timeout_s} s "
-            f"({error}); expected {context.world} ranks of one launch. Check that all were started, the port free."
+            f"rank {context.rank} of {context.world} did not find the other ranks within {timeout_s} s ({error}); "
+            f"expected {context.world} ranks of one launch. Check that all were started."
         )
         raise LaunchError(msg) from error
     try:
@@ -60,16 +64,15 @@ def process_group(context: RankContext, backend: str, timeout_s: float) -> Itera
         dist.destroy_process_group()
 
 
-def _open(context: RankContext, backend: str, timeout_s: float) -> None:
-    os.environ.setdefault("MASTER_ADDR", context.main_address)
-    os.environ.setdefault("MASTER_PORT", str(context.main_port))
-    dist.init_process_group(
-        backend,
-        init_method="env://",
-        rank=context.rank,
-        world_size=context.world,
-        timeout=timedelta(seconds=timeout_s),
-    )
+def _open(context: RankContext, backend: str, timeout: timedelta) -> None:
+    """Open the group; torchrun's agents keep the store of their ranks, the ranks of others make their own."""
+    place: dict[str, Any] = {"rank": context.rank, "world_size": context.world, "timeout": timeout}
+    if context.launcher == "torchrun":
+        dist.init_process_group(backend, init_method="env://", **place)
+    else:
+        os.environ.setdefault("MASTER_ADDR", context.main_address)
+        os.environ.setdefault("MASTER_PORT", str(context.main_port))
+        dist.init_process_group(backend, store=meet(context, timeout.total_seconds()), **place)
     logger.debug("process group of %d ranks is open (%s)", context.world, backend)
 
 
@@ -95,14 +98,88 @@ def all_reduce_sum(values: Tensor) -> Tensor:
     return values
 
 
+def together(work: Callable[[], T], beat_s: float = BEAT_S) -> T:
+    """Do local work (without collectives) on every rank; if it fails on one, raise on all.
+
+    The ranks exchange a sign of life every ``beat_s`` seconds, so a slow rank,
+    or a long stitch on rank 0, is not taken for a dead one.
+
+    Raises
+    ------
+    LaunchError
+        On the ranks whose own work did not fail, naming the rank that failed and its error.
+    """
+    if not is_open():
+        return work()
+    own = _Work(work)
+    everyone_done = False
+    while not everyone_done:
+        own.wait(beat_s)
+        done, failed = all_reduce_sum(torch.tensor([own.done, own.failed], dtype=torch.int64)).tolist()
+        everyone_done = failed > 0 or done == dist.get_world_size()
+    failures = all_gather_object(own.failure()) if failed else []
+    value = own.result()
+    for rank, failure in enumerate(failures):
+        if failure:
+            msg = f"rank {rank} failed: {failure} The other ranks stop with it."
+            raise LaunchError(msg)
+    return value
+
+
+class _Work(Generic[T]):
+    """Work in a thread of its own, so that this rank can give signs of life meanwhile."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._future: Future[T] = Future()
+        Thread(target=self._run, args=(work,), daemon=True).start()
+
+    def _run(self, work: Callable[[], T]) -> None:
+        try:
+            self._future.set_result(work())
+        except BaseException as error:  # noqa: BLE001  # result() raises it in the main thread
+            self._future.set_exception(error)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the work ends, but no longer than so many seconds."""
+        wait([self._future], seconds)
+
+    @property
+    def done(self) -> bool:
+        return self._future.done()
+
+    @property
+    def failed(self) -> bool:
+        return self.done and self._future.exception() is not None
+
+    def failure(self) -> str:
+        """Type and message of the error; empty without one."""
+        error = self._future.exception() if self.done else None
+        return "" if error is None else f"{type(error).__name__}: {error}"
+
+    def result(self) -> T | Any:
+        """Give the value or raise the error; None while the work goes on."""
+        return self._future.result() if self.done else None
+
+
 def from_rank_0(make: Callable[[], T]) -> T:
-    """Call ``make`` on rank 0 only, and give its (picklable) value to every rank."""
+    """Call ``make`` on rank 0 only, and give its (picklable) value to every rank.
+
+    Raises
+    ------
+    LaunchError
+        On the other ranks, if ``make`` fails on rank 0 (which raises the error itself).
+    """
     if not is_open():
         return make()
-    box: list[Any] = [make() if dist.get_rank() == 0 else None]
+    made = together(make if dist.get_rank() == 0 else _nothing)
+    box: list[Any] = [made]
     dist.broadcast_object_list(box, src=0)
     value: T = box[0]
     return value
+
+
+def _nothing() -> Any:
+    return None
 
 
 def barrier() -> None:

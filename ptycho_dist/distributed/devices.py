@@ -15,5 +15,5 @@ def device_of(accelerator: str, local_rank: int) -> torch.device:
 
 
 def process_group_backend(accelerator: str) -> str:
-    """Name the backend: nccl between CUDA devices, gloo otherwise."""
-    return "nccl" if device_of(accelerator, 0).type == "cuda" else "gloo"
+    """Name the backend: nccl between CUDA devices, gloo for everything on the CPU."""
+    return "cpu:gloo,cuda:nccl" if device_of(accelerator, 0).type == "cuda" else "gloo"

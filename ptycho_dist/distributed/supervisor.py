@@ -14,8 +14,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ptycho_dist.distributed.environment import LAUNCHER_VARIABLE
+from ptycho_dist.distributed.environment import LAUNCH_ID_VARIABLE, LAUNCHER_VARIABLE
 from ptycho_dist.distributed.parent import PARENT_VARIABLE
+from ptycho_dist.distributed.stop import EXIT_GO_ON, STOP_SIGNALS
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +24,9 @@ _POLL_S = 0.1
 _KILL_AFTER_S = 5.0
 _TAIL_LINES = 200
 _USER_ERROR = 2
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+_SAVE_S = 60.0
+"""Seconds that ranks get to save their state after a signal that asks for it."""
 
 
 @dataclass
@@ -73,8 +76,8 @@ def run_ranks(argv: Sequence[str], n_ranks: int, grace_s: float = 10.0) -> int:
     Returns
     -------
     int
-        0 when all ranks succeeded, else the exit code of the one to blame
-        (128 + signal number for a killed one, or where a signal stopped the run).
+        0 when all ranks succeeded, 75 where a signal stopped them and they can go on, else the exit code of
+        the one to blame (128 + signal number for a killed one, or where a signal ended the run).
     """
     port, received = _free_port(), list[int]()
     ranks = [_start(argv, rank, n_ranks, port) for rank in range(n_ranks)]
@@ -82,10 +85,11 @@ def run_ranks(argv: Sequence[str], n_ranks: int, grace_s: float = 10.0) -> int:
     try:
         if _wait(ranks, received):
             return 0
-        _end_others(ranks, grace_s)
+        saves = bool(received) and received[0] in STOP_SIGNALS
+        _end_others(ranks, _SAVE_S if saves else grace_s)
         if received:
             logger.warning("stopped by %s; all ranks have ended", signal.Signals(received[0]).name)
-            return 128 + received[0]
+            return EXIT_GO_ON if any(one.code == EXIT_GO_ON for one in ranks) else 128 + received[0]
         _explain(ranks)
         return _exit_code(ranks)
     finally:
@@ -106,6 +110,7 @@ def _start(argv: Sequence[str], rank: int, n_ranks: int, port: int) -> _Rank:
         "NODE_RANK": "0",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
+        LAUNCH_ID_VARIABLE: f"spawn {os.getpid()} {port}",
     }
     env.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // n_ranks)))
     process = subprocess.Popen(

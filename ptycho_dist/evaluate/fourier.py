@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ptycho_dist.data.formats.product_h5 import Product
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.distributed.collectives import all_reduce_sum
+from ptycho_dist.distributed.collectives import all_reduce_sum, together
 from ptycho_dist.distributed.layout import local_slice, shard
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.physics.likelihood import amplitude_misfit
@@ -63,6 +63,12 @@ def fourier_errors(product: Product, scan: Scan, place: tuple[int, int] = (0, 1)
     ConfigError
         If product and scan do not belong together.
     """
+    misfit, counts = all_reduce_sum(together(lambda: _share_of_sums(product, scan, place))).numpy().T
+    return FourierErrors(misfit, counts)
+
+
+def _share_of_sums(product: Product, scan: Scan, place: tuple[int, int]) -> torch.Tensor:
+    """Misfit and counts (B, 2) of this rank's patterns; zero for those of the others."""
     _require_related(product, scan)
     count = len(product.positions_px)
     mine = np.arange(count)[local_slice(shard(count, *place))]
@@ -70,8 +76,7 @@ def fourier_errors(product: Product, scan: Scan, place: tuple[int, int] = (0, 1)
     for start in range(0, len(mine), _BATCH):
         rows = mine[start : start + _BATCH]
         sums[rows] = _sums(product, scan, rows)
-    misfit, counts = all_reduce_sum(sums).numpy().T
-    return FourierErrors(misfit, counts)
+    return sums
 
 
 def _sums(product: Product, scan: Scan, rows: NDArray[np.int64]) -> torch.Tensor:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ptycho_dist.data.formats.product_h5 import Product, read_product
 from ptycho_dist.data.sampler import rows_between
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.distributed.collectives import barrier
+from ptycho_dist.distributed.collectives import from_rank_0, together
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.evaluate.area import illumination, scanned_area
 from ptycho_dist.evaluate.figures import Overview, draw_overview
@@ -45,16 +45,18 @@ def evaluate_product(
     facts
         Further entries of the metrics.
     """
-    product = read_product(path)
+    product = together(lambda: read_product(path))
     metrics: dict[str, Any] = {"product": path.name, "n_patterns": len(product.positions_px), **(facts or {})}
     if scan is not None:
         metrics |= _fourier_summary(product, fourier_errors(product, scan, place))
-    if place[0] == 0:
-        metrics |= _judge(product, scan, output_dir, reference)
-        write_metrics(output_dir / "metrics.json", metrics)
-        _say(metrics)
-    barrier()
-    return metrics
+
+    def report() -> dict[str, Any]:
+        everything = metrics | _judge(product, scan, output_dir, reference)
+        write_metrics(output_dir / "metrics.json", everything)
+        _say(everything)
+        return everything
+
+    return from_rank_0(report)
 
 
 def _fourier_summary(product: Product, errors: FourierErrors) -> dict[str, float]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 from ptycho_dist.factory.fingerprint import digest, plain
+from ptycho_dist.version import package_version
 
 _DATA_NUMBERS = ("N", "nphotons", "intensity_kind")
 _DATA_GROUPS = ("group_size", "gridsize")
@@ -58,11 +60,20 @@ class _Payload:
                 "n_patterns": self.n_patterns,
                 "mean_counts": plain(self.mean_counts),
             },
+            "program": {"version": package_version()},
         }
+
+    def result_settings(self) -> dict[str, Any]:
+        """Return what changes the result, as nested plain values; other folders, workers or devices do not."""
+        raise NotImplementedError
 
     def fingerprint(self) -> str:
         """SHA-256 over every setting, for agreement between ranks."""
         return digest(self.to_dict())
+
+    def result_fingerprint(self) -> str:
+        """SHA-256 over what changes the result, for checkpoints and shards."""
+        return digest(self.result_settings())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,22 +98,31 @@ class TrainingPayload(_Payload):
 
     training_config: TrainingConfig
 
+    @property
+    def scan_path(self) -> Path:
+        """The scan file."""
+        return self.training_config.train_data_file
+
+    @property
+    def output_dir(self) -> Path:
+        """Folder of results."""
+        return self.training_config.output_dir
+
     def to_dict(self) -> dict[str, Any]:
         """Return all settings as nested plain values (what the fingerprint covers)."""
         return super().to_dict() | {"training": plain(self.training_config)}
 
-    def result_fingerprint(self) -> str:
-        """SHA-256 over what changes the trained weights, for checkpoints."""
+    def result_settings(self) -> dict[str, Any]:
+        """Return what changes the trained weights, as nested plain values."""
         everything = self.to_dict()
-        return digest(
-            {
-                "data": _only(everything["data"], (*_DATA_NUMBERS, *_DATA_GROUPS)),
-                "model": everything["model"],
-                "training": _without(everything["training"], _TRAINING_PATHS),
-                "execution": _only(everything["execution"], _TRAINING_NUMBERS),
-                "scan": everything["scan"],
-            }
-        )
+        return {
+            "data": _only(everything["data"], (*_DATA_NUMBERS, *_DATA_GROUPS)),
+            "model": everything["model"],
+            "training": _without(everything["training"], _TRAINING_PATHS),
+            "execution": _only(everything["execution"], _TRAINING_NUMBERS),
+            "scan": everything["scan"],
+            "program": everything["program"],
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,24 +144,33 @@ class InferencePayload(_Payload):
     inference_config: InferenceConfig
     weights_checksum: str
 
+    @property
+    def scan_path(self) -> Path:
+        """The scan file."""
+        return self.inference_config.test_data_file
+
+    @property
+    def output_dir(self) -> Path:
+        """Folder of results."""
+        return self.inference_config.output_dir
+
     def to_dict(self) -> dict[str, Any]:
         """Return all settings as nested plain values (what the fingerprint covers)."""
         own = {"inference": plain(self.inference_config), "bundle": {"weights_checksum": self.weights_checksum}}
         return super().to_dict() | own
 
-    def result_fingerprint(self) -> str:
-        """SHA-256 over what changes the predicted object, for shards."""
+    def result_settings(self) -> dict[str, Any]:
+        """Return what changes the predicted object, as nested plain values."""
         everything = self.to_dict()
-        return digest(
-            {
-                "data": _only(everything["data"], _DATA_NUMBERS),
-                "model": everything["model"],
-                "inference": _only(everything["inference"], ("patch_weighting", "synchronise_phases")),
-                "execution": _only(everything["execution"], _INFERENCE_NUMBERS),
-                "scan": everything["scan"],
-                "bundle": everything["bundle"],
-            }
-        )
+        return {
+            "data": _only(everything["data"], _DATA_NUMBERS),
+            "model": everything["model"],
+            "inference": _only(everything["inference"], ("patch_weighting", "synchronise_phases")),
+            "execution": _only(everything["execution"], _INFERENCE_NUMBERS),
+            "scan": everything["scan"],
+            "bundle": everything["bundle"],
+            "program": everything["program"],
+        }
 
 
 def _only(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

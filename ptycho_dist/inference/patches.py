@@ -1,9 +1,12 @@
-"""Predicted patches of one shard, kept on disk until their phases are known."""
+"""Predicted patches of one shard, kept on disk until they are summed, also over a failure."""
 
 from __future__ import annotations
 
-import tempfile
+import hashlib
+import json
+import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,19 +14,23 @@ from numpy.typing import NDArray
 
 from ptycho_dist.assembly.accumulate import Canvas, FixedPointSum, fraction_bits
 from ptycho_dist.assembly.synchronise import pair_product
+from ptycho_dist.atomic import atomic_path, sync
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.factory.payload import InferencePayload
 from ptycho_dist.inference.predict import predict_patches, recipe
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.types import FloatArray, IntArray
 
+logger = logging.getLogger(__name__)
+
 _BATCH = 64
 
 
 class ShardPatches:
-    """Predictions of some patterns in an unnamed file, until closed.
+    """Predictions of some patterns, in a file of ``folder``.
 
-    Memory does not grow with the shard: patches go to disk as they come.
+    Memory does not grow with the shard: patches go to disk as they come. A file that an
+    earlier run of the same prediction has finished is taken as it is.
 
     Parameters
     ----------
@@ -35,24 +42,35 @@ class ShardPatches:
         Pattern indices to predict, int64, sorted or not, each once.
     payload
         Settings.
-    folder
-        Where the unnamed file lives.
+    path
+        The file, named ``*.npy``.
     """
 
     def __init__(
-        self, model: PtychoModel, scan: Scan, rows: IntArray, payload: InferencePayload, folder: Path
+        self, model: PtychoModel, scan: Scan, rows: IntArray, payload: InferencePayload, path: Path
     ) -> None:  # fmt: skip
         self._recipe = recipe(model, payload)
         self._corners_px: FloatArray = scan.positions_px + self._recipe.offset_px
         self._place = {int(row): place for place, row in enumerate(rows)}
         self._bits = fraction_bits(payload.n_patterns)
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed by close()
-        self._patches = self._predict(model, scan, rows, payload)
+        self._path, self._seal = path, path.with_suffix(".json")
+        sealed = _seal(payload, rows)
+        if self._seal.is_file() and json.loads(self._seal.read_text(encoding="utf-8")) == sealed:
+            logger.info("patches of an earlier run are taken from %s", path)
+            self._patches: NDArray[np.complex64] = np.load(path, mmap_mode="r")
+        else:
+            self._patches = self._predict(model, scan, rows, payload)
+            with atomic_path(self._seal) as temporary:
+                temporary.write_text(json.dumps(sealed), encoding="utf-8")
 
     def close(self) -> None:
-        """Give the file back to the system."""
+        """Let the file go; it stays for a run that goes on."""
         del self._patches
-        self._file.close()
+
+    def discard(self) -> None:
+        """Remove the file: its patches are summed, and the sum is written."""
+        self._seal.unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
 
     def products(self, pairs: IntArray) -> NDArray[np.complex128]:
         """Inner products of overlapping patches (E,), one for each pair (E, 2) of pattern indices."""
@@ -90,12 +108,18 @@ class ShardPatches:
         self, model: PtychoModel, scan: Scan, rows: IntArray, payload: InferencePayload
     ) -> NDArray[np.complex64]:
         side, trim = self._recipe.side, self._recipe.trim_px
-        shape = (len(rows), side, side)
-        self._file.truncate(max(1, int(np.prod(shape)) * np.dtype(np.complex64).itemsize))
-        patches = np.memmap(self._file, np.complex64, "r+", shape=shape) if len(rows) else np.empty(shape, np.complex64)
+        patches = np.lib.format.open_memmap(self._path, "w+", np.complex64, (len(rows), side, side))
         done = 0
         for predicted, some in predict_patches(model, scan, rows, payload):
             inside = slice(trim, predicted.shape[-1] - trim)
             patches[done : done + len(some)] = predicted[:, inside, inside].numpy()
             done += len(some)
+        patches.flush()
+        sync(self._path)
         return patches
+
+
+def _seal(payload: InferencePayload, rows: IntArray) -> dict[str, Any]:
+    """Tell a finished file of patches from one of another prediction."""
+    numbers = np.ascontiguousarray(rows, np.int64).tobytes()
+    return {"fingerprint": payload.result_fingerprint(), "rows_sha256": hashlib.sha256(numbers).hexdigest()}

@@ -14,11 +14,19 @@ import torch
 from numpy.typing import NDArray
 
 from ptycho_dist.assembly.accumulate import Canvas, fraction_bits
-from ptycho_dist.assembly.shards import Manifest, write_manifest
+from ptycho_dist.assembly.shards import (
+    Manifest,
+    damage_of,
+    is_shard_folder,
+    read_manifest,
+    read_phases,
+    write_manifest,
+)
 from ptycho_dist.bundle import load_bundle
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.distributed.collectives import all_reduce_sum, barrier, from_rank_0
+from ptycho_dist.distributed.collectives import all_gather_object, all_reduce_sum, from_rank_0, together
 from ptycho_dist.distributed.environment import RankContext
+from ptycho_dist.distributed.layout import shard
 from ptycho_dist.errors import BundleError
 from ptycho_dist.factory.payload import InferencePayload
 from ptycho_dist.inference.predict import place_model
@@ -26,6 +34,7 @@ from ptycho_dist.inference.product import stitch_to_product
 from ptycho_dist.inference.shard import ShardWork
 from ptycho_dist.model.build import empty_model
 from ptycho_dist.model.ptycho_model import PtychoModel
+from ptycho_dist.types import FloatArray
 
 logger = logging.getLogger(__name__)
 
@@ -49,24 +58,62 @@ class InferenceResult:
     seconds: dict[str, float]
 
 
-def run_inference(payload: InferencePayload, context: RankContext, scan: Scan) -> InferenceResult:
-    """Predict this rank's shard, and stitch all of them on rank 0."""
+def run_inference(
+    payload: InferencePayload, context: RankContext, scan: Scan, *, resume: bool = False
+) -> InferenceResult:  # fmt: skip
+    """Predict this rank's shard, and stitch all of them on rank 0.
+
+    Parameters
+    ----------
+    payload, context, scan
+        Settings, place of this rank, and the open scan.
+    resume
+        Keep the whole shards of an unfinished run of the same prediction on as many ranks.
+    """
     started = time.monotonic()
     folder = payload.inference_config.output_dir / SHARD_FOLDER
-    model, trained = load_model(payload)
-    if context.rank == 0:
-        shutil.rmtree(folder, ignore_errors=True)
-        write_manifest(folder, _manifest(payload, context, scan, model, trained))
-    barrier()
-    _predict(payload, context, scan, place_model(model, payload.execution_config, context.local_rank))
-    barrier()
+    model, trained = together(lambda: load_model(payload))
+    from_rank_0(lambda: _prepare(folder, _manifest(payload, context, scan, model, trained), resume=resume))
+    missing = _missing_shards(folder, payload, context)
+    if missing:
+        placed = place_model(model, payload.execution_config, context.local_rank)
+        _predict(payload, context, scan, placed, context.rank in missing)
     predicted = time.monotonic()
     path = payload.inference_config.output_dir / PRODUCT_NAME
-    if context.rank == 0:
-        stitch_to_product(folder, path)
-    barrier()
+    from_rank_0(lambda: _stitch(folder, path))
     seconds = {"prediction": predicted - started, "stitching": time.monotonic() - predicted}
     return InferenceResult(path, seconds)
+
+
+def _stitch(folder: Path, path: Path) -> None:
+    stitch_to_product(folder, path)
+    for left in folder.glob("patches-*"):
+        left.unlink()
+
+
+def _prepare(folder: Path, manifest: Manifest, *, resume: bool) -> None:
+    """Make the folder of shards; what is not of this prediction goes."""
+    if not (resume and _is_of_this_prediction(folder, manifest)):
+        shutil.rmtree(folder, ignore_errors=True)
+        write_manifest(folder, manifest)
+
+
+def _is_of_this_prediction(folder: Path, manifest: Manifest) -> bool:
+    if not is_shard_folder(folder):
+        return False
+    found = read_manifest(folder)
+    return (found.fingerprint, found.world) == (manifest.fingerprint, manifest.world)
+
+
+def _missing_shards(folder: Path, payload: InferencePayload, context: RankContext) -> set[int]:
+    """Ranks whose shard is still to be made; the same on every rank."""
+    own = shard(payload.n_patterns, context.rank, context.world)
+    damage = together(lambda: damage_of(folder, own, payload.result_fingerprint()))
+    missing = {rank for rank, text in enumerate(all_gather_object(damage)) if text}
+    if len(missing) < context.world:
+        named = ", ".join(str(rank) for rank in sorted(missing)) or "none"
+        logger.info("shards of an unfinished run are kept; still to be made: %s of %d", named, context.world)
+    return missing
 
 
 def load_model(payload: InferencePayload) -> tuple[PtychoModel, dict[str, Any]]:
@@ -92,11 +139,33 @@ def load_model(payload: InferencePayload) -> tuple[PtychoModel, dict[str, Any]]:
     return model, bundle.payload_dict
 
 
-def _predict(payload: InferencePayload, context: RankContext, scan: Scan, model: PtychoModel) -> None:
+def _predict(
+    payload: InferencePayload, context: RankContext, scan: Scan, model: PtychoModel, is_missing: bool
+) -> None:  # fmt: skip
+    """Make this rank's shard if it is missing; patches and phases that an unfinished run left are used."""
     folder = payload.inference_config.output_dir / SHARD_FOLDER
-    with ShardWork(model, scan, payload, (context.rank, context.world), folder) as work:
-        products = _add_over_ranks(work.products())
-        work.write(from_rank_0(lambda: work.solve(products)))
+    place = (context.rank, context.world)
+    phases = from_rank_0(lambda: read_phases(folder, payload.result_fingerprint()))
+
+    def begin() -> ShardWork:
+        return ShardWork(model, scan, payload, place, folder)
+
+    def make_alone() -> None:
+        if is_missing and phases is not None:
+            with begin() as work:
+                work.write(phases)
+
+    if phases is not None:
+        together(make_alone)
+        return
+    with together(begin) as work:
+        found = _find_phases(work)
+        together(lambda: work.write(found) if is_missing else None)
+
+
+def _find_phases(work: ShardWork) -> FloatArray:
+    products = _add_over_ranks(together(work.products))
+    return from_rank_0(lambda: work.solve(products))
 
 
 def _add_over_ranks(values: NDArray[np.complex128]) -> NDArray[np.complex128]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.assembly.accumulate import Canvas, FixedPointSum, fraction_bits
-from ptycho_dist.assembly.shards import write_shard
+from ptycho_dist.assembly.shards import write_phases, write_shard
 from ptycho_dist.assembly.synchronise import overlap_pairs, solve_phases
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.layout import local_slice, shard
@@ -52,7 +52,8 @@ class ShardWork:
         self._mine = self._measured_here(order)
         beside = np.setdiff1d(self._pairs[self._mine], self._own)
         rows = np.concatenate([self._own, beside])
-        self._patches = ShardPatches(model, scan, rows, payload, folder)
+        path = folder / f"patches-{place[0]:05d}-of-{place[1]:05d}.npy"
+        self._patches = ShardPatches(model, scan, rows, payload, path)
 
     def __enter__(self) -> Self:
         return self
@@ -69,14 +70,18 @@ class ShardWork:
         return products
 
     def solve(self, products: NDArray[np.complex128]) -> FloatArray:
-        """Phases (B,) in radians of all patterns, from the products of all ranks added up."""
-        return solve_phases(self._payload.n_patterns, self._pairs, products)
+        """Phases (B,) in radians of all patterns, from the products of all ranks added up; kept beside the shards."""
+        phases = solve_phases(self._payload.n_patterns, self._pairs, products)
+        write_phases(self._folder, self._payload.result_fingerprint(), phases)
+        return phases
 
     def write(self, phases: FloatArray) -> Path:
         """Sum the patches of this rank's share, turned by their phases, and write the shard file."""
         total = self._patches.total(self._own, phases) if len(self._own) else self._nothing()
         fingerprint = self._payload.result_fingerprint()
-        return write_shard(self._folder, self._share, fingerprint, total.tile, total.arrays())
+        path = write_shard(self._folder, self._share, fingerprint, total.tile, total.arrays())
+        self._patches.discard()
+        return path
 
     def _measured_here(self, order: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which pairs this rank measures: those whose first pattern it owns."""

@@ -3,19 +3,51 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTheme
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.data.datamodule import StepBatch
+from ptycho_dist.distributed.collectives import together
+from ptycho_dist.distributed.stop import StopSignals
+from ptycho_dist.training.checkpoints import FOLDER, ResumePoint, VerifiedCheckpointIO, forget_older, step_path
+from ptycho_dist.training.loggers import flush
+from ptycho_dist.training.module import PtychoModule
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Where and how the state of a training is kept.
+
+    Parameters
+    ----------
+    output_dir
+        Folder of the run.
+    start
+        Place in the order of training that an unfinished run has reached; None for a fresh one.
+    stop
+        Signals that ask this rank to stop.
+    io
+        Writes checkpoints.
+    """
+
+    output_dir: Path
+    start: ResumePoint | None = None
+    stop: StopSignals = field(default_factory=StopSignals)
+    io: VerifiedCheckpointIO = field(default_factory=VerifiedCheckpointIO)
 
 
 class Throughput(Callback):
     """Logs the patterns that all ranks together train on per second."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock, also of an epoch that goes on in the middle."""
+        self._started, self._patterns = time.monotonic(), 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock of the epoch."""
@@ -33,13 +65,88 @@ class Throughput(Callback):
         pl_module.log("patterns_per_s", self._patterns / seconds, prog_bar=True, sync_dist=False)
 
 
-def build_callbacks(execution: PyTorchExecutionConfig, output_dir: Path) -> list[Callback]:
+class ResumePoints(Checkpoint):
+    """Keeps places from which a killed or stopped training goes on exactly.
+
+    All ranks agree in each step (:meth:`PtychoModule.agree`) whether to make one: rank 0's
+    clock or a signal to any rank decides.
+
+    Parameters
+    ----------
+    keeping
+        Where and how.
+    interval_s
+        Seconds between two places; 0 makes one after each step.
+    """
+
+    def __init__(self, keeping: Keeping, interval_s: float) -> None:
+        self._folder, self._io, self._stop = keeping.output_dir / FOLDER, keeping.io, keeping.stop
+        self._interval_s = interval_s
+        self._saved = time.monotonic()
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take SIGTERM back from Lightning, whose handler would talk to other ranks in the middle of a step."""
+        self._stop.install()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._saved = time.monotonic()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: StepBatch, batch_idx: int
+    ) -> None:
+        """Tell the module what this rank wishes."""
+        due = trainer.is_global_zero and time.monotonic() - self._saved >= self._interval_s
+        _module(pl_module).wish(stop=self._stop.received is not None, save=due)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: StepBatch, batch_idx: int
+    ) -> None:
+        """Save between two batches, where no gradients wait; after the last one the epoch's end does it."""
+        if batch_idx + 1 < trainer.num_training_batches and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            self._act(trainer, _module(pl_module), batch_idx + 1)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save after the last batch of an epoch."""
+        together(self._io.raise_failure)
+        self._act(trainer, _module(pl_module), 0)
+
+    def _act(self, trainer: pl.Trainer, module: PtychoModule, batch: int) -> None:
+        """Do what the ranks have agreed on.
+
+        Raises
+        ------
+        StopRequested
+            On every rank, if one was told to stop; the state is saved then.
+        """
+        if module.agreed.save or module.agreed.stop:
+            self._save(trainer, module, batch)
+        if module.agreed.stop:
+            module.stop_here(self._stop)
+
+    def _save(self, trainer: pl.Trainer, module: PtychoModule, batch: int) -> None:
+        module.mark_place(trainer.current_epoch + (batch == 0), batch)
+        flush(trainer.loggers)
+        trainer.save_checkpoint(step_path(self._folder, module.steps))
+        together(self._io.raise_failure)
+        self._saved = time.monotonic()
+        if trainer.is_global_zero:
+            forget_older(self._folder)
+
+
+def _module(module: pl.LightningModule) -> PtychoModule:
+    assert isinstance(module, PtychoModule)
+    return module
+
+
+def build_callbacks(execution: PyTorchExecutionConfig, keeping: Keeping) -> list[Callback]:
     """Build the callbacks that the execution config asks for."""
     callbacks: list[Callback] = [Throughput(), _early_stopping(execution)]
     if execution.enable_progress_bar:
         callbacks.append(RichProgressBar(theme=RichProgressBarTheme(metrics_format=".4g")))
     if execution.enable_checkpointing:
-        callbacks.append(_checkpoints(execution, output_dir))
+        callbacks.append(_best(execution, keeping.output_dir))
+        callbacks.append(ResumePoints(keeping, execution.checkpoint_interval_s))
     return callbacks
 
 
@@ -52,9 +159,9 @@ def _early_stopping(execution: PyTorchExecutionConfig) -> EarlyStopping:
     )
 
 
-def _checkpoints(execution: PyTorchExecutionConfig, output_dir: Path) -> ModelCheckpoint:
+def _best(execution: PyTorchExecutionConfig, output_dir: Path) -> ModelCheckpoint:
     return ModelCheckpoint(
-        dirpath=output_dir / "checkpoints",
+        dirpath=output_dir / FOLDER,
         filename="epoch-{epoch:04d}",
         auto_insert_metric_name=False,
         monitor=execution.checkpoint_monitor_metric if execution.checkpoint_save_top_k else None,

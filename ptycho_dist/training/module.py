@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+import signal
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
 from ptycho_dist.data.datamodule import StepBatch
-from ptycho_dist.distributed.collectives import all_reduce_sum
+from ptycho_dist.distributed.collectives import all_gather_object, all_reduce_sum
+from ptycho_dist.distributed.stop import StopRequested, StopSignals
 from ptycho_dist.errors import TrainingError
 from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.model.ptycho_model import PtychoModel
+from ptycho_dist.training import loggers
+from ptycho_dist.training.checkpoints import STATE_KEY
 from ptycho_dist.training.optim import build_optimizer, build_scheduler
 
-_STAGES = ("train", "val")
+
+@dataclass(frozen=True)
+class Agreed:
+    """What all ranks know after a step.
+
+    Parameters
+    ----------
+    misfit
+        Misfit of the global step.
+    stop, save
+        Whether any rank wants to stop, or to save.
+    """
+
+    misfit: float
+    stop: bool
+    save: bool
 
 
 class PtychoModule(pl.LightningModule):
@@ -40,42 +60,87 @@ class PtychoModule(pl.LightningModule):
         super().__init__()
         self.model = model
         self._training, self._execution = payload.training_config, payload.execution_config
-        self._photons = payload.photons
+        self._photons, self._fingerprint = payload.photons, payload.result_fingerprint()
         self._world = world
         self.train_losses: list[float] = []
-        self._sums = {stage: torch.zeros(2, dtype=torch.float64) for stage in _STAGES}
+        self.steps = 0
+        """Batches done in all."""
+        self.agreed = Agreed(0.0, stop=False, save=False)
+        self._wish = (False, False)
+        self._place = (0, 0)
+        self._epoch_sums = [0.0, 0.0]
+        self._val_sums = torch.zeros(2, dtype=torch.float64)
+
+    def wish(self, *, stop: bool, save: bool) -> None:
+        """Say what this rank wants after the coming step."""
+        self._wish = (stop, save)
+
+    def mark_place(self, epoch: int, batch: int) -> None:
+        """Say where in the order of training the state to be saved lies: batches done of which epoch."""
+        self._place = (epoch, batch)
 
     def training_step(self, batch: StepBatch, batch_idx: int) -> Tensor:
-        """Loss of this rank; its mean over ranks is the global loss."""
-        loss = self._share_of_loss(batch, "train")
-        self.log("train_loss_step", loss.detach(), on_step=True, on_epoch=False, sync_dist=self._world > 1)
-        return loss
-
-    def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
-        """Add this rank's share to the validation loss."""
-        self._share_of_loss(batch, "val")
-
-    def on_train_epoch_end(self) -> None:
-        """Log the epoch's loss over all ranks, and keep it in ``train_losses``.
+        """Loss of this rank; its mean over ranks is the global loss.
 
         Raises
         ------
         TrainingError
-            On every rank, if the loss is no longer a finite number.
+            On every rank, if the loss of one is no longer a finite number.
         """
-        loss = self._log_epoch("train")
-        if not math.isfinite(loss):
-            msg = (
-                f"the training loss is {loss} after epoch {self.current_epoch + 1}; expected a finite number. Lower "
-                f"execution.learning_rate (now {self._execution.learning_rate}) or training.probe_learning_rate (now "
-                f"{self._training.probe_learning_rate}), or set execution.gradient_clip_val = 1."
-            )
-            raise TrainingError(msg)
-        self.train_losses.append(loss)
+        misfit, patterns = self._misfit(batch), float(batch.n_patterns_global)
+        self.agreed = self._agree(misfit)
+        self._epoch_sums[0] += self.agreed.misfit
+        self._epoch_sums[1] += patterns
+        self._record({"train_loss_step": self.agreed.misfit / (patterns * self._photons)})
+        self.steps += 1
+        return misfit * (self._world / (patterns * self._photons))
+
+    def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
+        """Add this rank's share to the validation loss."""
+        misfit = self._misfit(batch)
+        self._val_sums += torch.tensor([float(misfit), float(batch.weight) * len(batch.counts)])
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's loss over all ranks, and keep it in ``train_losses``."""
+        misfit, patterns = self._epoch_sums
+        self._epoch_sums = [0.0, 0.0]
+        self.train_losses.append(misfit / (patterns * self._photons))
+        self._log_epoch("train_loss", self.train_losses[-1])
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation loss over all ranks."""
-        self._log_epoch("val")
+        misfit, patterns = all_reduce_sum(self._val_sums).tolist()
+        self._val_sums.zero_()
+        self._log_epoch("val_loss", misfit / (patterns * self._photons))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what our part of the training needs to go on; the same on every rank."""
+        epoch, batch = self._place
+        checkpoint[STATE_KEY] = {
+            "fingerprint": self._fingerprint,
+            "epoch": epoch,
+            "batch": batch,
+            "step": self.steps,
+            "epoch_sums": list(self._epoch_sums),
+            "train_losses": list(self.train_losses),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take our part of a saved training back."""
+        state = checkpoint[STATE_KEY]
+        self.steps, self._epoch_sums = state["step"], list(state["epoch_sums"])
+        self.train_losses = list(state["train_losses"])
+
+    def stop_here(self, stop: StopSignals) -> NoReturn:
+        """Stop all ranks because one was told to.
+
+        Raises
+        ------
+        StopRequested
+            Always; with this rank's own signal, where it got one.
+        """
+        stop.check()
+        raise StopRequested(signal.SIGTERM)
 
     def configure_optimizers(self) -> Any:
         """Optimiser and schedule of the payload."""
@@ -84,19 +149,40 @@ class PtychoModule(pl.LightningModule):
         scheduler = build_scheduler(optimizer, self._training, self._execution, total)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _share_of_loss(self, batch: StepBatch, stage: str) -> Tensor:
+    def _misfit(self, batch: StepBatch) -> Tensor:
+        """Misfit of this rank's share, summed."""
         rows, columns = (int(side) for side in batch.canvas_px)
         patches = self.model.predict(batch.counts)
         canvas = self.model.assemble(patches, batch.corners_px, (rows, columns))
         misfits = self.model.misfit(self._training.likelihood, canvas, batch.corners_px, batch.counts)
-        local = misfits.sum() * batch.weight
-        self._sums[stage] += torch.tensor([float(local.detach()), float(batch.weight) * len(batch.counts)])
-        return local * (self._world / (batch.n_patterns_global * self._photons))
+        return misfits.sum() * batch.weight
 
-    def _log_epoch(self, stage: str) -> float:
-        misfit, patterns = all_reduce_sum(self._sums[stage].to(self.device)).tolist()
-        self._sums[stage].zero_()
-        loss: float = misfit / (patterns * self._photons)
+    def _agree(self, misfit: Tensor) -> Agreed:
+        """Add the misfits of all ranks up, and find out what any of them wishes."""
+        own = [float(misfit.detach()), *(float(wish) for wish in self._wish)]
+        total, stop, save = all_reduce_sum(torch.tensor(own, dtype=torch.float64)).tolist()
+        if not math.isfinite(total):
+            self._refuse(all_gather_object(own[0]))
+        return Agreed(total, stop=stop > 0, save=save > 0)
+
+    def _refuse(self, misfits: list[float]) -> NoReturn:
+        bad = [f"{misfit} on rank {rank}" for rank, misfit in enumerate(misfits) if not math.isfinite(misfit)]
+        msg = (
+            f"the training loss is no finite number in step {self.steps + 1} (epoch {self.current_epoch + 1}): "
+            f"{', '.join(bad)}; expected a finite number. Lower execution.learning_rate (now "
+            f"{self._execution.learning_rate}) or training.probe_learning_rate (now "
+            f"{self._training.probe_learning_rate}), or set execution.gradient_clip_val = 1; start anew with --resume "
+            "false."
+        )
+        raise TrainingError(msg)
+
+    def _log_epoch(self, name: str, loss: float) -> None:
         # Equal on all ranks already. Syncing again would hang: only rank 0's progress bar asks for the synced value.
-        self.log(f"{stage}_loss", loss, prog_bar=True, sync_dist=False)
-        return loss
+        self.log(name, loss, prog_bar=True, logger=False, sync_dist=False)
+        self._record({name: loss}, self.steps - 1)
+
+    def _record(self, values: dict[str, float], step: int | None = None) -> None:
+        """Log values at once, so that a checkpoint never is ahead of the log."""
+        loggers.record(
+            self.trainer.loggers, values | {"epoch": self.current_epoch}, self.steps if step is None else step
+        )  # fmt: skip

@@ -8,11 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 from torch.nn.parallel import DistributedDataParallel
 
@@ -20,8 +18,9 @@ from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.distributed.devices import device_of, process_group_backend
 from ptycho_dist.distributed.environment import RankContext
 from ptycho_dist.factory.payload import TrainingPayload
-from ptycho_dist.training.callbacks import build_callbacks
+from ptycho_dist.training.callbacks import Keeping, build_callbacks
 from ptycho_dist.training.environments import cluster_environment
+from ptycho_dist.training.loggers import build_logger
 
 _BUFFER_SYNC = next(
     name
@@ -46,15 +45,24 @@ def calm_lightning() -> Iterator[None]:
             lightning_log.setLevel(level)
 
 
-def build_trainer(payload: TrainingPayload, context: RankContext) -> pl.Trainer:
-    """Build the Trainer; every execution knob ends here, in the loader or in the optimiser."""
+def build_trainer(payload: TrainingPayload, context: RankContext, keeping: Keeping) -> pl.Trainer:
+    """Build the Trainer; every execution knob ends here, in the loader or in the optimiser.
+
+    Parameters
+    ----------
+    payload, context
+        Settings, and the place of this rank.
+    keeping
+        Where and how the state is kept, and where an unfinished training goes on.
+    """
     execution, training = payload.execution_config, payload.training_config
+    start_step = keeping.start.step if keeping.start else 0
     return pl.Trainer(
         accelerator=execution.accelerator,
         devices=execution.devices,
         num_nodes=context.nodes,
         strategy=build_strategy(execution, context),
-        plugins=[cluster_environment(context)] if execution.strategy == "single_device" else None,
+        plugins=[keeping.io, *([cluster_environment(context)] if execution.strategy == "single_device" else [])],
         precision=execution.precision,  # type: ignore[arg-type]  # checked by the execution config
         deterministic=execution.deterministic,  # type: ignore[arg-type]  # checked by the execution config
         max_epochs=training.max_epochs,
@@ -69,8 +77,8 @@ def build_trainer(payload: TrainingPayload, context: RankContext) -> pl.Trainer:
         num_sanity_val_steps=0,
         limit_val_batches=1.0 if training.val_fraction > 0 else 0,
         log_every_n_steps=1,
-        logger=build_logger(execution.logger_backend, training.output_dir),
-        callbacks=build_callbacks(execution, training.output_dir),
+        logger=build_logger(execution.logger_backend, training.output_dir, start_step),
+        callbacks=build_callbacks(execution, keeping),
         default_root_dir=training.output_dir,
     )
 
@@ -88,12 +96,3 @@ def build_strategy(execution: PyTorchExecutionConfig, context: RankContext) -> S
         gradient_as_bucket_view=True,
         **buffers,
     )
-
-
-def build_logger(backend: str | None, output_dir: Path) -> Logger | bool:
-    """Metric logger writing to ``output_dir/logs``; False for none."""
-    builders: dict[str, Any] = {"csv": CSVLogger, "tensorboard": TensorBoardLogger}
-    if backend in (None, "none"):
-        return False
-    logger: Logger = builders[str(backend)](save_dir=output_dir, name="logs", version="")
-    return logger

@@ -72,51 +72,88 @@ def write_scan_h5(path: Path | str, content: ScanContent) -> Path:
     """
     path = Path(path)
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        _write_patterns(path, file, content)
-        _write_arrays(file, content)
-        _write_attributes(file, content)
+        rows = Rows(path, 0, len(content.positions_px), content.mask)
+        sums = write_rows(file, content.patterns, rows)
+        write_facts(file, content, sums)
     return path
 
 
-def _write_patterns(path: Path, file: h5py.File, content: ScanContent) -> None:
+@dataclass(frozen=True)
+class Rows:
+    """Which patterns of a scan are written, for checks and messages.
+
+    Parameters
+    ----------
+    path
+        The scan that they are part of.
+    start, stop
+        Half-open range of pattern numbers.
+    mask
+        bool, shape (N, N), True = valid, or None.
+    """
+
+    path: Path
+    start: int
+    stop: int
+    mask: BoolArray | None = None
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+def write_rows(file: h5py.File, chunks: Iterable[NDArray[Any]], rows: Rows) -> FloatArray:
+    """Write patterns as dataset ``patterns`` of the smallest type that holds them.
+
+    Returns
+    -------
+    ndarray, float64, shape (len(rows),)
+        Counts in the valid pixels of each pattern.
+
+    Raises
+    ------
+    DataFormatError
+        If counts are NaN, infinite, negative or overflow, or lengths and shapes disagree.
+    """
     dataset: h5py.Dataset | None = None
-    written, total = 0, 0.0
-    for chunk in content.patterns:
-        _require_counts(path, chunk, written)
-        dataset = _room_for(file, dataset, chunk, len(content.positions_px))
+    written, sums = 0, np.zeros(len(rows))
+    for chunk in chunks:
+        _require_counts(rows, chunk, written)
+        dataset = _room_for(file, dataset, chunk, len(rows))
         stop = written + len(chunk)
         if stop > len(dataset) or chunk.shape[1:] != dataset.shape[1:]:
-            _raise_disagreement(path, stop, chunk.shape[1:], content)
+            _raise_disagreement(rows, stop, chunk.shape[1:])
         dataset[written:stop] = chunk
-        written, total = stop, total + float(chunk.sum(dtype=np.float64))
-    if dataset is None or written != len(content.positions_px):
-        _raise_disagreement(path, written, None, content)
+        valid = chunk if rows.mask is None else chunk[:, rows.mask]
+        sums[written:stop] = valid.reshape(len(chunk), -1).sum(axis=1, dtype=np.float64)
+        written = stop
+    if dataset is None or written != len(rows):
+        _raise_disagreement(rows, written, None)
     else:
-        dataset.attrs["units"] = "counts"
-        dataset.attrs["zero_frequency"] = "centre"
-        valid = total if content.mask is None else _masked_total(dataset, content.mask)
-        file.attrs["mean_counts"] = valid / written
+        write_pattern_attributes(dataset)
+    return sums
 
 
-def _masked_total(dataset: h5py.Dataset, mask: BoolArray) -> float:
-    return sum(float(dataset[row][mask].sum(dtype=np.float64)) for row in range(len(dataset)))
+def write_pattern_attributes(dataset: h5py.Dataset) -> None:
+    """Say what the patterns are."""
+    dataset.attrs["units"] = "counts"
+    dataset.attrs["zero_frequency"] = "centre"
 
 
-def _raise_disagreement(path: Path, n_found: int, shape: tuple[int, ...] | None, content: ScanContent) -> None:
+def _raise_disagreement(rows: Rows, n_found: int, shape: tuple[int, ...] | None) -> None:
     sides = "" if shape is None else f" (the last chunk {shape} a pattern)"
     msg = (
-        f"{n_found} patterns{sides} for {len(content.positions_px)} positions to be written to {path}; expected one "
+        f"{n_found} patterns{sides} for {len(rows)} positions to be written to {rows.path}; expected one "
         "square pattern of one size for each position. Make them agree."
     )
     raise DataFormatError(msg)
 
 
-def _require_counts(path: Path, chunk: NDArray[Any], first: int) -> None:
+def _require_counts(rows: Rows, chunk: NDArray[Any], first: int) -> None:
     bad = ~np.isfinite(chunk) | (chunk < 0) | (chunk >= DEAD_PIXEL)
     if bad.any():
         row, y, x = (int(i) for i in np.argwhere(bad)[0])
         msg = (
-            f"pattern {first + row} to be written to {path} holds {chunk[row, y, x]} at ({y}, {x}); expected counts "
+            f"pattern {rows.start + first + row} to be written to {rows.path} holds {chunk[row, y, x]} at ({y}, {x}); expected counts "
             "from 0 to 2^32-2. Set such pixels to 0 and mark them in the mask."
         )
         raise DataFormatError(msg)
@@ -146,6 +183,23 @@ def _create(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[
     return file.create_dataset(
         name, shape, dtype, chunks=(1, *shape[1:]), compression="gzip", compression_opts=1, shuffle=True
     )
+
+
+def write_facts(file: h5py.File, content: ScanContent, sums: FloatArray) -> None:
+    """Write all that is not patterns.
+
+    Parameters
+    ----------
+    file
+        The open scan.
+    content
+        What to write; its patterns are left alone.
+    sums
+        float64, shape (B,): counts in the valid pixels of each pattern.
+    """
+    _write_arrays(file, content)
+    _write_attributes(file, content)
+    file.attrs["mean_counts"] = float(sums.sum()) / len(sums)
 
 
 def _write_arrays(file: h5py.File, content: ScanContent) -> None:

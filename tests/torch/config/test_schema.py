@@ -36,6 +36,8 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "scheduler": ("cosine", None),
         "enable_progress_bar": (1, None),
         "enable_checkpointing": (0, None),
+        "checkpoint_interval_s": (-1.0, math.inf, None),
+        "resume": (1, "auto"),
         "checkpoint_save_top_k": (-1, None),
         "checkpoint_monitor_metric": ("loss", None),
         "checkpoint_mode": ("least", None),

@@ -96,7 +96,11 @@ def test_second_prediction_into_a_folder_leaves_no_old_shards(trained: Trained, 
     predict_as(trained, tmp_path, 3)
     payload = inference_payload(trained.bundle, trained.path, tmp_path)
     run_inference(payload, detect({}), trained.scan)
-    assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == ["manifest.h5", "shard-00000-of-00001.h5"]
+    assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == [
+        "manifest.h5",
+        "phases.h5",
+        "shard-00000-of-00001.h5",
+    ]
 
 
 def test_stitch_refuses_a_shard_of_another_model(trained: Trained, tmp_path: Path) -> None:
@@ -132,7 +136,7 @@ def test_shard_patches_cover_each_pattern_once_and_trim(trained: Trained, tmp_pa
     for trim, side in ((0, 16), (3, 10)):
         payload = inference_payload(trained.bundle, trained.path, tmp_path, middle_trim=trim, patch_weighting="uniform")
         model = place_model(load_model(payload)[0], payload.execution_config, 0)
-        patches = ShardPatches(model, trained.scan, order, payload, tmp_path)
+        patches = ShardPatches(model, trained.scan, order, payload, tmp_path / f"{trim}.npy")
         total = patches.total(order, np.zeros(25))
         weight = total.arrays()["weight"].sum() / 2.0**total.bits
         assert weight == pytest.approx(25 * side**2, rel=1e-9)
@@ -144,7 +148,7 @@ def test_phases_of_patches_do_not_reach_the_object(trained: Trained, tmp_path: P
     payload = inference_payload(trained.bundle, trained.path, tmp_path)
     model = place_model(load_model(payload)[0], payload.execution_config, 0)
     pairs = overlap_pairs(trained.scan.positions_px, 16)
-    patches = ShardPatches(model, trained.scan, np.arange(25), payload, tmp_path)
+    patches = ShardPatches(model, trained.scan, np.arange(25), payload, tmp_path / "patches.npy")
     products = patches.products(pairs)
     patches.close()
     turns = np.random.default_rng(0).uniform(-1.0, 1.0, 25)

@@ -14,6 +14,7 @@ from ptycho_dist.distributed.environment import detect
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.nn import registry
 from ptycho_dist.nn.registry import NetworkSpec, build_network, network_names, register_network
+from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.run import build_module
 from ptycho_dist.training.trainer import build_trainer, calm_lightning
 from tests.support.runs import inference_payload, training_payload, untrained_bundle
@@ -52,7 +53,7 @@ def test_second_network_is_known_and_trains_a_step(
     configs = (payload.data_config, payload.training_config, payload.execution_config)
     data = ScanDataModule(tiny_scan, configs, (0, 1), payload.count_factor)
     with calm_lightning():
-        trainer = build_trainer(payload, detect({}))
+        trainer = build_trainer(payload, detect({}), Keeping(payload.output_dir))
         trainer.fit(module, datamodule=data)
     assert not any(torch.equal(old, network.mix.weight) for old, network in zip(before, networks, strict=True))
 

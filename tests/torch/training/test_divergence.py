@@ -12,6 +12,7 @@ import pytest
 
 from ptycho_dist.data.scan import open_scan
 from ptycho_dist.distributed.environment import detect
+from ptycho_dist.distributed.stop import StopRequested
 from ptycho_dist.errors import TrainingError
 from ptycho_dist.training.run import run_training
 from tests.support.runs import forget_launchers, simulate_tiny, training_payload
@@ -31,7 +32,7 @@ def test_run_training_names_the_rates_when_the_loss_is_not_finite(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)], ids=["int", "term"]
+    ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, StopRequested)], ids=["int", "term"]
 )
 def test_run_training_tells_a_signal_as_what_it_was(
     tmp_path: Path, number: signal.Signals, raised: type[BaseException], monkeypatch: pytest.MonkeyPatch
@@ -44,7 +45,9 @@ def test_run_training_tells_a_signal_as_what_it_was(
         run_training(payload, detect(os.environ), scan)
     for one, handler in before.items():
         signal.signal(one, handler)
-    assert not isinstance(caught.value, SystemExit) or caught.value.code == 128 + signal.SIGTERM
+    saved = list((tmp_path / "checkpoints").glob("step-*.ckpt"))
+    assert len(saved) == (1 if raised is StopRequested else 0)
+    assert not isinstance(caught.value, StopRequested) or caught.value.number == signal.SIGTERM
     assert not (tmp_path / "bundle").exists()
 
 

@@ -29,9 +29,11 @@ from ptycho_dist.errors import LaunchError
 from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.inference.predict import place_model, predict_patches, recipe
 from ptycho_dist.inference.run import load_model
+from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.module import PtychoModule
 from ptycho_dist.training.run import build_module
 from ptycho_dist.training.trainer import build_trainer, calm_lightning
+from ptycho_dist.unfinished import begin, finish
 from tests.support.runs import forget_launchers, inference_payload, training_payload, untrained_bundle
 
 
@@ -113,7 +115,7 @@ def make(tiny_path: Path, tiny_scan: Scan, tmp_path: Path) -> Make:
         context = detect(os.environ)
         configs = (payload.data_config, payload.training_config, payload.execution_config)
         with calm_lightning():
-            trainer = build_trainer(payload, context)
+            trainer = build_trainer(payload, context, Keeping(payload.output_dir))
         module = build_module(payload, tiny_scan, context.world)
         return Run(payload, context, trainer, module, ScanDataModule(tiny_scan, configs, (0, 1), payload.count_factor))
 
@@ -237,6 +239,25 @@ def check_enable_checkpointing(make: Make) -> None:
     assert off.callback(ModelCheckpoint) is None
     assert not [name for name in off.files if name.endswith(".ckpt")]
     assert "checkpoints/last.ckpt" in make(enable_checkpointing=True).fit().files
+
+
+def check_checkpoint_interval_s(make: Make) -> None:
+    for interval_s, places in ((0.0, 2), (1e6, 0)):
+        run = make(checkpoint_interval_s=interval_s).fit()
+        assert len([name for name in run.files if "/step-" in name and name.endswith(".ckpt")]) == places
+        for path in run.payload.output_dir.glob("checkpoints/step-*"):
+            path.unlink()
+
+
+def check_resume(make: Make) -> None:
+    for resume, begun in ((True, {}), (False, None)):
+        payload = make(resume=resume).payload
+        for _ in range(2):
+            found = begin(
+                payload.output_dir, "train", payload.result_settings(), resume=payload.execution_config.resume
+            )
+        assert found == begun
+        finish(payload.output_dir)
 
 
 def check_checkpoint_save_top_k(make: Make) -> None:

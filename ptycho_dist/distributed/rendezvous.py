@@ -1,0 +1,132 @@
+"""How the ranks of one launch find each other, and nobody else."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import NoReturn
+
+from torch.distributed import (  # type: ignore[attr-defined]  # torch names them in another way
+    DistError,
+    PrefixStore,
+    Store,
+    TCPStore,
+)
+
+from ptycho_dist.distributed.environment import RankContext
+from ptycho_dist.errors import LaunchError
+
+logger = logging.getLogger(__name__)
+
+_CANDIDATES = 8
+_STRIDE = 101
+"""Distance of the ports that are tried after one that another launch holds."""
+_GLANCE_S = 2.0
+"""How long a rank looks at one port before it tries the next."""
+_LAUNCH, _PLACE = "launch", "rank-{}"
+
+
+def candidate_ports(context: RankContext) -> tuple[int, ...]:
+    """Ports to try in turn; only one where the user or the launcher has named it."""
+    if not context.port_is_derived:
+        return (context.main_port,)
+    return tuple(context.main_port + step * _STRIDE for step in range(_CANDIDATES))
+
+
+def meet(context: RankContext, timeout_s: float) -> Store:
+    """Open the key-value store of this launch: rank 0 listens, the others find it.
+
+    A port that another launch holds is recognised (it tells another launch id,
+    or a rank of this number is there already) and the next candidate is tried.
+
+    Parameters
+    ----------
+    context
+        Place of this process, and where rank 0 listens.
+    timeout_s
+        Longest wait for the other ranks, in seconds.
+
+    Raises
+    ------
+    LaunchError
+        On each rank, with the ports tried and what was found there.
+    """
+    limit = timedelta(seconds=timeout_s)
+    found = _listen(context, limit) if context.rank == 0 else _find(context, timeout_s)
+    if isinstance(found, str):
+        _refuse(context, found)
+    found.set_timeout(limit)
+    return PrefixStore("ptycho_dist", found)
+
+
+def _listen(context: RankContext, limit: timedelta) -> TCPStore | str:
+    """Listen on the first port that is free; say so if none is."""
+    for port in candidate_ports(context):
+        try:
+            store = TCPStore(context.main_address, port, None, True, limit, wait_for_workers=False)
+        except (DistError, RuntimeError) as error:
+            logger.warning("port %d of %s is taken (%s)", port, context.main_address, _first_line(error))
+            continue
+        store.set(_LAUNCH, context.launch_id)
+        store.add(_PLACE.format(0), 1)
+        return store
+    return "rank 0 cannot listen there: the port is taken by another program or launch"
+
+
+def _find(context: RankContext, timeout_s: float) -> TCPStore | str:
+    """Find the store of this launch; say what was found instead."""
+    found = "no answer"
+    for port, left_s in _attempts(context, timeout_s):
+        try:
+            store = TCPStore(
+                context.main_address, port, None, False, timedelta(seconds=left_s), wait_for_workers=False
+            )  # fmt: skip
+            found = _recognise(store, context)
+        except (DistError, RuntimeError) as error:
+            found = _first_line(error)
+            continue
+        if not found:
+            return store
+    return found
+
+
+def _attempts(context: RankContext, timeout_s: float) -> Iterator[tuple[int, float]]:
+    """Yield ports to try, each with its share of the time that is left."""
+    deadline, ports, turn = time.monotonic() + timeout_s, candidate_ports(context), 0
+    while (left_s := deadline - time.monotonic()) > 0:
+        yield ports[turn % len(ports)], min(left_s, _GLANCE_S)
+        turn += 1
+
+
+def _recognise(store: TCPStore, context: RankContext) -> str:
+    """Say what is wrong with a store that answered; empty if it is that of this launch."""
+    launch_id = store.get(_LAUNCH).decode()
+    if launch_id != context.launch_id:
+        time.sleep(min(0.2, _GLANCE_S))
+        return f"another launch listens there (id {launch_id!r}, expected {context.launch_id!r})"
+    if store.add(_PLACE.format(context.rank), 1) > 1:
+        msg = (
+            f"rank {context.rank} of {context.world} is there already at {_where(context)}: two launches share this "
+            "port. Give each launch its own MASTER_PORT."
+        )
+        raise LaunchError(msg)
+    return ""
+
+
+def _refuse(context: RankContext, found: str) -> NoReturn:
+    msg = (
+        f"rank {context.rank} of {context.world} did not find the other ranks at {_where(context)} ({found}); expected "
+        f"{context.world} ranks of one launch. Check that all were started and that the port is free; MASTER_PORT "
+        "names another."
+    )
+    raise LaunchError(msg)
+
+
+def _where(context: RankContext) -> str:
+    return f"{context.main_address}:{'|'.join(str(port) for port in candidate_ports(context))}"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

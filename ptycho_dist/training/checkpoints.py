@@ -1,0 +1,190 @@
+"""Checkpoint files that appear whole, carry their checksum, and can be gone on from."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import CheckpointIO
+
+from ptycho_dist.atomic import atomic_path
+from ptycho_dist.errors import TrainingError
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "checkpoints"
+STATE_KEY = "ptycho_dist"
+"""Where our part of the training's state is in a checkpoint."""
+_KEPT = 2
+_PATTERN = "step-*.ckpt"
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """A whole checkpoint, and where in the order of training it lies.
+
+    Parameters
+    ----------
+    path
+        The file.
+    epoch, batch
+        Epoch (from 0), and batches of it that are done.
+    step
+        Batches done in all.
+    """
+
+    path: Path
+    epoch: int
+    batch: int
+    step: int
+
+
+class VerifiedCheckpointIO(CheckpointIO):
+    """Writes a checkpoint under a temporary name, renames it, and puts ``NAME.sha256`` beside it.
+
+    A failure to write is kept in ``failure`` and raised by :meth:`raise_failure`, since
+    only rank 0 writes, and the others would wait for it.
+    """
+
+    def __init__(self) -> None:
+        self.failure: OSError | None = None
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint and its checksum."""
+        try:
+            _write(checkpoint, Path(path))
+        except (OSError, RuntimeError) as error:
+            self.failure = _as_storage_error(error, Path(path))
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Read a checkpoint to the CPU; nothing in it is executed."""
+        return load(Path(path))
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove a checkpoint and its checksum."""
+        _checksum_path(Path(path)).unlink(missing_ok=True)
+        Path(path).unlink(missing_ok=True)
+
+    def raise_failure(self) -> None:
+        """Raise what a write failed with.
+
+        Raises
+        ------
+        OSError
+            If a checkpoint could not be written; those from before are whole.
+        """
+        if self.failure is not None:
+            raise self.failure
+
+
+def step_path(folder: Path, step: int) -> Path:
+    """Name of the checkpoint after so many steps."""
+    return folder / f"step-{step:010d}.ckpt"
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint to the CPU; nothing in it is executed."""
+    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return checkpoint
+
+
+def newest_whole(folder: Path, fingerprint: str) -> ResumePoint | None:
+    """Find the newest whole checkpoint; a damaged one is passed over, with a warning.
+
+    Parameters
+    ----------
+    folder
+        Folder of the checkpoints.
+    fingerprint
+        Result fingerprint of the payload; a checkpoint of another run is an error.
+
+    Raises
+    ------
+    TrainingError
+        If there are checkpoints, but all are damaged, or of another run.
+    """
+    paths = sorted(folder.glob(_PATTERN), reverse=True)
+    for path in paths:
+        damage = _damage(path)
+        if not damage:
+            return _resume_point(path, fingerprint)
+        logger.warning("checkpoint %s is passed over: %s; trying the one before", path, damage)
+    if paths:
+        msg = (
+            f"all {len(paths)} checkpoints in {folder} are damaged; expected one whole one to go on from. Start anew "
+            "with --resume false."
+        )
+        raise TrainingError(msg)
+    return None
+
+
+def forget(folder: Path, keep: int = 0) -> None:
+    """Remove all but the newest ``keep`` places to go on from."""
+    io = VerifiedCheckpointIO()
+    for path in sorted(folder.glob(_PATTERN), reverse=True)[keep:]:
+        io.remove_checkpoint(path)
+
+
+def forget_older(folder: Path) -> None:
+    """Keep the newest place to go on from and the one before."""
+    forget(folder, _KEPT)
+
+
+def _write(checkpoint: dict[str, Any], path: Path) -> None:
+    with atomic_path(path) as temporary:
+        torch.save(checkpoint, temporary)
+        checksum = _sha256(temporary)
+    with atomic_path(_checksum_path(path)) as temporary:
+        temporary.write_text(f"{checksum}  {path.name}\n", encoding="ascii")
+
+
+def _as_storage_error(error: OSError | RuntimeError, path: Path) -> OSError:
+    """Give torch's errors of a full disk, which are plain RuntimeErrors, their number back."""
+    if isinstance(error, OSError):
+        return error
+    cause = error.__context__
+    number = cause.errno if isinstance(cause, OSError) else None
+    if number is None:
+        raise error
+    return OSError(number, str(error).partition("\n")[0], str(path))
+
+
+def _damage(path: Path) -> str:
+    """Say what is wrong with a checkpoint; empty if it is whole."""
+    beside = _checksum_path(path)
+    if not beside.is_file():
+        return f"{beside.name} is missing, so it was not finished"
+    stated = beside.read_text(encoding="ascii", errors="replace").split()[:1]
+    found = _sha256(path)
+    return (
+        "" if stated == [found] else f"its SHA-256 is {found[:12]}, not the {stated[0][:12] if stated else ''} stated"
+    )
+
+
+def _resume_point(path: Path, fingerprint: str) -> ResumePoint:
+    try:
+        state = load(path)[STATE_KEY]
+    except (KeyError, RuntimeError, pickle.UnpicklingError) as error:
+        msg = f"{path} is no checkpoint of this program ({error}); expected one. Start anew with --resume false."
+        raise TrainingError(msg) from error
+    if state["fingerprint"] != fingerprint:
+        msg = (
+            f"{path} is of another training (fingerprint {state['fingerprint'][:12]}, expected {fingerprint[:12]}). "
+            "Give the same settings, or start anew with --resume false."
+        )
+        raise TrainingError(msg)
+    return ResumePoint(path, int(state["epoch"]), int(state["batch"]), int(state["step"]))
+
+
+def _checksum_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,65 @@
+"""Metric loggers; those of a run that goes on keep what was logged before."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+
+FOLDER = "logs"
+_METRICS = "metrics.csv"
+
+
+def build_logger(backend: str | None, output_dir: Path, start_step: int = 0) -> Logger | bool:
+    """Metric logger writing to ``output_dir/logs``; False for none.
+
+    Parameters
+    ----------
+    backend
+        csv, tensorboard, or none.
+    output_dir
+        Folder of the run.
+    start_step
+        First step that is still to come; what was logged for it or later is dropped.
+    """
+    if backend in (None, "none"):
+        return False
+    if backend == "tensorboard":
+        return TensorBoardLogger(save_dir=output_dir, name=FOLDER, version="", purge_step=start_step or None)
+    return _csv_logger(output_dir, start_step)
+
+
+def flush(loggers: Sequence[Logger]) -> None:
+    """Put on disk what was logged so far (on rank 0; the others log nothing)."""
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.flush()
+        else:
+            logger.save()
+
+
+def record(loggers: Sequence[Logger], values: Mapping[str, float], step: int) -> None:
+    """Log values at a step."""
+    for logger in loggers:
+        logger.log_metrics(dict(values), step)
+
+
+def _csv_logger(output_dir: Path, start_step: int) -> CSVLogger:
+    kept = _rows_before(output_dir / FOLDER / _METRICS, start_step)
+    logger = CSVLogger(save_dir=output_dir, name=FOLDER, version="")
+    if kept:
+        for row in kept:
+            logger.experiment.log_metrics({name: value for name, value in row.items() if value != ""}, row["step"])
+        logger.save()
+    return logger
+
+
+def _rows_before(path: Path, step: int) -> list[dict[str, Any]]:
+    """Rows of an earlier log whose step is done for good."""
+    if step == 0 or not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as stream:
+        return [row for row in csv.DictReader(stream) if row.get("step", "").isdigit() and int(row["step"]) < step]

@@ -1,0 +1,109 @@
+"""The marker of an unfinished job: what it was, and how far it came.
+
+``OUTPUT_DIR/unfinished.json`` exists from the start of a job to its good end.
+The same command finds it and goes on; other settings are refused, so that no
+hours of work are overwritten by a typing error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ptycho_dist.atomic import atomic_path
+from ptycho_dist.errors import ConfigError
+
+NAME = "unfinished.json"
+_ABSENT = "(absent)"
+
+
+def read_marker(output_dir: Path) -> dict[str, Any] | None:
+    """Read the marker of an unfinished job; None where there is none.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be understood.
+    """
+    path = output_dir / NAME
+    try:
+        marker = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        msg = f"{path} is not JSON ({error}); expected the marker of an unfinished job. Remove it to start anew."
+        raise ConfigError(msg) from error
+    if not isinstance(marker, dict) or not {"command", "settings", "progress"} <= set(marker):
+        msg = f"{path} lacks command, settings or progress; expected the marker of a job. Remove it to start anew."
+        raise ConfigError(msg)
+    return marker
+
+
+def begin(output_dir: Path, command: str, settings: Mapping[str, Any], *, resume: bool) -> dict[str, Any] | None:
+    """Mark a job as begun; for one process of the job.
+
+    Parameters
+    ----------
+    output_dir
+        Folder of the job's results; made if needed.
+    command
+        What runs, for people who read the marker.
+    settings
+        Everything that changes the result, as nested plain values.
+    resume
+        Whether to go on with an unfinished job that is there.
+
+    Returns
+    -------
+    dict or None
+        How far the unfinished job came, if this one goes on with it; else None.
+
+    Raises
+    ------
+    ConfigError
+        If the unfinished job has other settings.
+    """
+    marker = read_marker(output_dir) if resume else None
+    if marker is None:
+        _write(output_dir, {"command": command, "settings": dict(settings), "progress": {}})
+        return None
+    differing = list(_differences(marker["settings"], json.loads(json.dumps(settings))))
+    if differing:
+        msg = (
+            f"{output_dir} holds an unfinished '{marker['command']}' (begun {marker.get('begun')}) with other settings:"
+            f" {'; '.join(differing)}. Give the same settings to go on, choose another --output_dir, or start anew "
+            "with --resume false."
+        )
+        raise ConfigError(msg)
+    progress: dict[str, Any] = marker["progress"]
+    return progress
+
+
+def note(output_dir: Path, **progress: Any) -> None:
+    """Add to what is known of the progress of the job."""
+    marker = read_marker(output_dir)
+    if marker is not None:
+        _write(output_dir, marker | {"progress": marker["progress"] | progress})
+
+
+def finish(output_dir: Path) -> None:
+    """Take the marker away: the job has ended well."""
+    (output_dir / NAME).unlink(missing_ok=True)
+
+
+def _write(output_dir: Path, marker: dict[str, Any]) -> None:
+    begun = {"begun": datetime.now(UTC).isoformat(timespec="seconds")}
+    with atomic_path(output_dir / NAME) as temporary:
+        temporary.write_text(json.dumps(begun | marker, indent=1), encoding="utf-8")
+
+
+def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
+    """Say for each setting that differs what it was and what it is."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            yield from _differences(before.get(key, _ABSENT), now.get(key, _ABSENT), f"{name}.{key}" if name else key)
+    elif before != now:
+        yield f"{name} was {before!r}, now {now!r}"
