@@ -31,6 +31,8 @@ ACTS_ON = {
     "scheduler": "learning-rate scheduler",
     "enable_progress_bar": "Trainer enable_progress_bar, rank 0",
     "enable_checkpointing": "Trainer enable_checkpointing",
+    "checkpoint_interval_s": "checkpoints to go on from (`step-*.ckpt`)",
+    "resume": "unfinished jobs (`unfinished.json`)",
     "checkpoint_save_top_k": "ModelCheckpoint save_top_k",
     "checkpoint_monitor_metric": "ModelCheckpoint and EarlyStopping monitor",
     "checkpoint_mode": "ModelCheckpoint and EarlyStopping mode",
