@@ -39,3 +39,7 @@ class TrainingError(PtychoDistError):
 
 class PhysicsError(PtychoDistError):
     """Tensors given to the physics do not fit together."""
+
+
+class OtherRankError(LaunchError):
+    """Another rank has failed, and this one stops with it."""

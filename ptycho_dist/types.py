@@ -41,7 +41,8 @@ class ScanHeader:
     nphotons
         Photon count stated by the file's metadata; None where it states none.
     checksum
-        SHA-256 (hex) over the file's bytes; of a file of 256 MiB or more, over samples of them.
+        SHA-256 (hex) over the bytes of the file and of those that hold a part of its patterns; of 256 MiB or more,
+        over samples of them.
     conversions
         One sentence for each conversion the reader made.
     pixel_size_m, energy_eV, detector_distance_m

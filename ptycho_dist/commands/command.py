@@ -51,6 +51,8 @@ class Command:
         Flags that name the same path.
     paths
         Further path flags with their meaning.
+    second_operand
+        The one of these that may also be typed as second positional path; empty for none.
     required
         Paths that must be given, by flag or config file.
     sections
@@ -67,6 +69,7 @@ class Command:
     operand_help: str
     operand_flags: tuple[str, ...] = ()
     paths: Mapping[str, str] = field(default_factory=dict)
+    second_operand: str = ""
     required: tuple[str, ...] = ()
     sections: Sections = field(default_factory=dict)
     run: Callable[[Typed], int]

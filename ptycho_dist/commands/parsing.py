@@ -23,6 +23,7 @@ _GROUPS = {
     "inference": "prediction and stitching (or --inference.NAME)",
     "execution": "ranks, devices, precision, optimiser (or --execution.NAME)",
     "simulate": "simulated scan (or --simulate.NAME)",
+    "ranks": "ranks that share the work (or --ranks.NAME)",
 }
 _METAVARS = {bool: "true|false", str: "NAME", float: "NUMBER", int: "INT"}
 
@@ -35,7 +36,7 @@ def build_parser(command: Command) -> ArgumentParser:
     """Derive the parser of a command from its config dataclasses."""
     parser = ArgumentParser(
         prog=f"ptycho-dist {command.name}",
-        usage=f"ptycho-dist {command.name} {command.operand.upper()} [flags]",
+        usage=f"ptycho-dist {command.name} {' '.join(_operands(command)).upper()} [flags]",
         description=f"{command.description}\n\nexample:\n  {command.example}",
         epilog="Flags may be written with hyphens or underscores. Typed flags win over the file of --config.",
         formatter_class=_Formatter,
@@ -94,8 +95,10 @@ def parse(command: Command, argv: Sequence[str]) -> Typed:
         If they cannot be understood.
     """
     flags, operands = canonical_argv(argv, command)
+    if command.second_operand and len(operands) == 2 and command.second_operand not in flags:
+        flags[command.second_operand] = operands.pop()
     if len(set(operands)) > 1:
-        msg = f"{command.name} got {' and '.join(operands)}; expected one {command.operand}. Remove one."
+        msg = f"{command.name} got {' and '.join(operands)}; expected {_listed(command)}. Remove one."
         raise ConfigError(msg)
     switches = {name for name in flags if name in SWITCHES}
     shown = shown_flags(command)
@@ -115,6 +118,14 @@ def parse(command: Command, argv: Sequence[str]) -> Typed:
         debug="debug" in switches,
         print_config="print_config" in switches,
     )
+
+
+def _operands(command: Command) -> tuple[str, ...]:
+    return (command.operand, command.second_operand) if command.second_operand else (command.operand,)
+
+
+def _listed(command: Command) -> str:
+    return " and ".join(f"one {name}" for name in _operands(command))
 
 
 def _readable(message: str, command: Command) -> str:

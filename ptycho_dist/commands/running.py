@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_dist.commands.command import Typed
-from ptycho_dist.commands.paths import require_output_file, require_output_folder, require_reference, require_scan
+from ptycho_dist.commands.paths import require_output_folder, require_reference, require_scan
 from ptycho_dist.config import precedence
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.request import RunRequest
@@ -27,8 +27,6 @@ _FILE_KEYS = {
     "model_path": ("inference.model_path",),
 }
 """Where a path that was not typed may be in the config file."""
-SCAN_SUFFIXES = (".h5", ".hdf5")
-"""How the name of a simulated scan may end."""
 RANKS_PER_CORE = 8
 """Ranks that our supervisor starts for each CPU core at most; beyond, it is a typing error."""
 
@@ -70,8 +68,8 @@ def stitch(typed: Typed) -> int:
     """Join the shards of a folder into one object."""
     from ptycho_dist.pipeline import run_stitch
 
-    _configure_logging(typed)
-    folder = _path(typed, "shard_dir")
+    configure_logging(typed)
+    folder = required_path(typed, "shard_dir")
     require_output_folder(folder.absolute().parent, "folder")
     run_stitch(folder)
     return 0
@@ -81,25 +79,11 @@ def evaluate(typed: Typed) -> int:
     """Compute the metrics of a product."""
     from ptycho_dist.pipeline import run_evaluate
 
-    _configure_logging(typed)
+    configure_logging(typed)
     request = make_request(typed)
-    require_output_folder(request.output_dir or _path(typed, "product").parent)
+    require_output_folder(request.output_dir or required_path(typed, "product").parent)
     require_reference(request.reference)
     run_evaluate(request)
-    return 0
-
-
-def simulate(typed: Typed) -> int:
-    """Simulate a scan with known truth."""
-    from ptycho_dist.config.simulate import SimulateConfig
-    from ptycho_dist.simulate.run import simulate as simulate_scan
-
-    _configure_logging(typed)
-    require_output_file(_path(typed, "output_file"), SCAN_SUFFIXES)
-    values = read_simulate_section(typed) | {key.partition(".")[2]: value for key, value in typed.overrides.items()}
-    paths = {name: path for name, path in typed.paths.items() if name in SimulateConfig.__dataclass_fields__}
-    written = simulate_scan(SimulateConfig(**(values | paths)))
-    sys.stdout.write(f"{written}\n")
     return 0
 
 
@@ -107,7 +91,7 @@ def inspect(typed: Typed) -> int:
     """Say what a file or folder is."""
     from ptycho_dist.commands.inspection import describe
 
-    sys.stdout.write(describe(_path(typed, "file")))
+    sys.stdout.write(describe(required_path(typed, "file")))
     return 0
 
 
@@ -116,19 +100,6 @@ def read_settings(typed: Typed) -> dict[str, Any]:
     from ptycho_dist.factory.config_file import read_config_file
 
     return {} if typed.config_file is None else read_config_file(typed.config_file)
-
-
-def read_simulate_section(typed: Typed) -> dict[str, Any]:
-    """Read the simulate section of ``--config``, in declared types."""
-    from ptycho_dist.config.simulate import SimulateConfig
-    from ptycho_dist.factory.config_file import SIMULATE_SECTION, read_section
-
-    if typed.config_file is None:
-        return {}
-    settings = read_section(typed.config_file, SIMULATE_SECTION)
-    dotted = {f"{SIMULATE_SECTION}.{name}": value for name, value in settings.items()}
-    level = precedence.canonicalise(dotted, {SIMULATE_SECTION: SimulateConfig}, precedence.CONFIG_FILE)
-    return {key.partition(".")[2]: value for key, value in level.values.items()}
 
 
 def make_request(typed: Typed) -> RunRequest:
@@ -162,7 +133,7 @@ def ranks_to_start(typed: Typed) -> int:
     values = _file_values(typed) | dict(typed.overrides)
     execution = PyTorchExecutionConfig(**precedence.Resolution(values, {}).section("execution"))
     if execution.devices != "auto":
-        return _sensible(int(execution.devices))
+        return sensible_ranks(int(execution.devices))
     if execution.accelerator == "cpu":
         return 1
     from ptycho_dist.factory.devices import count_gpus
@@ -170,7 +141,14 @@ def ranks_to_start(typed: Typed) -> int:
     return max(1, count_gpus())
 
 
-def _sensible(ranks: int) -> int:
+def sensible_ranks(ranks: int) -> int:
+    """Return the number of ranks to start on this host.
+
+    Raises
+    ------
+    ConfigError
+        If there are far more than cores.
+    """
     cores = os.cpu_count() or 1
     if ranks > RANKS_PER_CORE * cores:
         msg = (
@@ -193,7 +171,7 @@ def _run_on_ranks(typed: Typed, required: tuple[str, ...], run: Callable[[RunReq
         require_output_folder(request.output_dir)
     require_reference(request.reference)
     ranks = ranks_to_start(typed)
-    _configure_logging(typed)
+    configure_logging(typed)
     if ranks > 1:
         from ptycho_dist.distributed.supervisor import run_ranks
 
@@ -203,10 +181,11 @@ def _run_on_ranks(typed: Typed, required: tuple[str, ...], run: Callable[[RunReq
     return 0
 
 
-def _configure_logging(typed: Typed) -> None:
-    from ptycho_dist.distributed.logs import configure_logging
+def configure_logging(typed: Typed) -> None:
+    """Send the log of this rank to standard error."""
+    from ptycho_dist.distributed import logs
 
-    configure_logging(detect(os.environ), debug=typed.debug, quiet=typed.quiet)
+    logs.configure_logging(detect(os.environ), debug=typed.debug, quiet=typed.quiet)
 
 
 def _file_values(typed: Typed) -> dict[str, Any]:
@@ -223,7 +202,14 @@ def _first(values: dict[str, Any], keys: tuple[str, ...]) -> Any:
     return next((values[key] for key in keys if key in values), None)
 
 
-def _path(typed: Typed, name: str) -> Path:
+def required_path(typed: Typed, name: str) -> Path:
+    """Return a path that was typed.
+
+    Raises
+    ------
+    ConfigError
+        If it was not.
+    """
     if name not in typed.paths:
         msg = f"{typed.argv[0]} got no {name}; expected a path. See ptycho-dist {typed.argv[0]} --help."
         raise ConfigError(msg)

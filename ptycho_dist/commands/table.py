@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ptycho_dist.commands import running
+from ptycho_dist.commands import running, writing
 from ptycho_dist.commands.command import Command
 from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.ranks import RanksConfig
 from ptycho_dist.config.schema import DataConfig, InferenceConfig
 from ptycho_dist.config.sections import ALL_SECTIONS, TRAINING_SECTIONS
 from ptycho_dist.config.simulate import SimulateConfig
@@ -21,8 +22,20 @@ COMMANDS: tuple[Command, ...] = (
         example="ptycho-dist simulate runs/scan.h5 --n_patterns 1000 --photons 3e5",
         operand="output_file",
         operand_help="HDF5 file to write.",
-        sections={"simulate": SimulateConfig},
-        run=running.simulate,
+        sections={"simulate": SimulateConfig, "ranks": RanksConfig},
+        run=writing.simulate,
+    ),
+    Command(
+        name="convert",
+        summary="write a scan of any readable format as HDF5 of this project",
+        description="Convert a scan to the project's HDF5; with --devices, or under a launcher, on several ranks.",
+        example="ptycho-dist convert scan.npz runs/scan.h5 --devices 2",
+        operand="scan",
+        operand_help=_SCAN_HELP,
+        paths={"output_file": "HDF5 file to write."},
+        second_operand="output_file",
+        sections={"data": DataConfig, "ranks": RanksConfig},
+        run=writing.convert,
     ),
     Command(
         name="train",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +146,7 @@ def _header(path: Path, raw: RawScan, options: ScanOptions) -> ScanHeader:
         n_modes=0 if raw.probe is None else len(raw.probe),
         mean_counts=_mean_counts(path, raw),
         nphotons=raw.nphotons,
-        checksum=checksum(path),
+        checksum=checksum(path, raw.companions),
         conversions=raw.conversions,
         units_known=math.isfinite(units["pixel_size_m"]),
         **units,
@@ -171,14 +174,17 @@ def _mean_counts(path: Path, raw: RawScan) -> float:
     return mean
 
 
-def checksum(path: Path, whole_below: int = _WHOLE_BELOW_BYTES) -> str:
+def checksum(path: Path, companions: Sequence[Path] = (), whole_below: int = _WHOLE_BELOW_BYTES) -> str:
     """SHA-256 (hex) that tells scan files apart without reading large ones whole.
 
-    Files below ``whole_below`` bytes are covered whole. Of larger ones their
+    Scans below ``whole_below`` bytes are covered whole. Of larger ones their
     size and 256 blocks of 1 MiB are covered: the first, the last, and others
-    spread evenly, so that every rank can afford it.
+    spread evenly, so that every rank can afford it. Files that hold a part of
+    the patterns count as if they followed the scan file.
     """
-    size = path.stat().st_size
+    files = (path, *companions)
+    ends = list(accumulate(file.stat().st_size for file in files))
+    size = ends[-1]
     digest = hashlib.sha256()
     if size < whole_below:
         starts = list(range(0, size, _BLOCK_BYTES))
@@ -186,8 +192,19 @@ def checksum(path: Path, whole_below: int = _WHOLE_BELOW_BYTES) -> str:
         digest.update(f"{size} bytes".encode())
         last = max(0, size - _BLOCK_BYTES)
         starts = [round(last * part / (_SAMPLED_BLOCKS - 1)) for part in range(_SAMPLED_BLOCKS)]
-    with path.open("rb") as stream:
-        for start in starts:
-            stream.seek(start)
-            digest.update(stream.read(_BLOCK_BYTES))
+    for start in starts:
+        digest.update(_read_across(files, ends, start, min(_BLOCK_BYTES, size - start)))
     return digest.hexdigest()
+
+
+def _read_across(files: Sequence[Path], ends: Sequence[int], start: int, length: int) -> bytes:
+    """Read from files laid end to end; ``ends`` are the places where each one ends."""
+    found = b""
+    number = bisect_right(ends, start)
+    while len(found) < length and number < len(files):
+        begin = ends[number - 1] if number else 0
+        with files[number].open("rb") as stream:
+            stream.seek(max(0, start + len(found) - begin))
+            found += stream.read(length - len(found))
+        number += 1
+    return found

@@ -14,7 +14,7 @@ from typing import Any
 from ptycho_dist.distributed import mpi_library
 from ptycho_dist.distributed.environment import detect, launcher_name
 from ptycho_dist.distributed.stop import EXIT_GO_ON, StopRequested
-from ptycho_dist.errors import LaunchError, PtychoDistError
+from ptycho_dist.errors import OtherRankError, PtychoDistError
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +45,6 @@ class Outcome:
     code: int
     text: str
     is_echo: bool = False
-
-
-class OtherRankError(LaunchError):
-    """Another rank has failed, and this one stops with it."""
 
 
 @dataclass

@@ -12,12 +12,11 @@ import faulthandler
 import pickle
 import sys
 import time
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
-
-import numpy as np
 
 from ptycho_dist.distributed.environment import RankContext
 from ptycho_dist.errors import LaunchError
@@ -79,13 +78,13 @@ class MpiExchange:
 
     def all_gather_bytes(self, data: bytes | bytearray | memoryview) -> list[bytearray]:
         """Give every rank the bytes of every rank, in rank order; any length, 2^31 bytes and more included."""
-        sizes = np.empty(self.comm.size, np.int64)
-        self._finish(self.comm.Iallgather(np.array([len(data)], np.int64), sizes), _LONGEST_PAUSE_S)
-        received = [bytearray(int(size)) for size in sizes]
+        sizes = array("q", [0]) * self.comm.size
+        self._finish(self.comm.Iallgather(array("q", [len(data)]), sizes), _LONGEST_PAUSE_S)
+        received = [bytearray(size) for size in sizes]
         piece = max(1, self.piece_bytes // self.comm.size)
-        for start in range(0, int(sizes.max()), piece):
-            counts = np.clip(sizes - start, 0, piece)
-            part = bytearray(int(counts.sum()))
+        for start in range(0, max(sizes), piece):
+            counts = [min(max(size - start, 0), piece) for size in sizes]
+            part = bytearray(sum(counts))
             own = memoryview(data)[start : start + piece]
             self._finish(self.comm.Iallgatherv([own, _byte()], [part, (counts, None), _byte()]), 0.0)
             _spread(part, counts, received, start)
@@ -108,7 +107,7 @@ def _byte() -> Any:
 def _spread(part: bytearray, counts: Sequence[int], received: Sequence[bytearray], start: int) -> None:
     """Put the pieces of all ranks, which lie one after another, where they belong."""
     view, where = memoryview(part), 0
-    for count, whole in zip(map(int, counts), received, strict=True):
+    for count, whole in zip(counts, received, strict=True):
         whole[start : start + count] = view[where : where + count]
         where += count
 

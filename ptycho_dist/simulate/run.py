@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,42 +12,51 @@ import torch
 from numpy.typing import NDArray
 
 from ptycho_dist.config.simulate import SimulateConfig
-from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent, write_scan_h5
+from ptycho_dist.data.formats.ptycho_dist_h5_ranks import write_scan_h5_on_ranks
+from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent
+from ptycho_dist.distributed.exchange import Exchange, GroupExchange
+from ptycho_dist.distributed.layout import shard
 from ptycho_dist.physics.patches import extract
 from ptycho_dist.physics.propagation import far_field_intensity
 from ptycho_dist.simulate.objects import PictureObject
 from ptycho_dist.simulate.probes import ZonePlate, incoherent_modes
 from ptycho_dist.simulate.scans import fermat_spiral
-from ptycho_dist.types import FloatArray
+from ptycho_dist.types import FloatArray, Shard
 
 _logger = logging.getLogger(__name__)
-_CHUNK = 64
+_CHUNK = 16
+"""Patterns that are computed at once and share a stream of random numbers."""
 _MARGIN_PX = 2
 
 
-def simulate(config: SimulateConfig) -> Path:
+def simulate(config: SimulateConfig, ranks: Exchange | None = None) -> Path:
     """Write a simulated scan in the project's HDF5 layout, with the true object and probe.
 
-    The same configuration on one machine gives the same patterns.
+    The same configuration on one machine gives the same patterns, on any number of ranks.
 
     Parameters
     ----------
     config
         What to simulate.
+    ranks
+        Exchange with other ranks that simulate a part each; alone where None.
 
     Returns
     -------
     Path
         The file written.
     """
-    rng = np.random.default_rng(config.seed)
-    positions = fermat_spiral(config.n_patterns, config.step_px, config.jitter_px, rng)
+    ranks = ranks or GroupExchange()
+    positions = fermat_spiral(
+        config.n_patterns, config.step_px, config.jitter_px, np.random.default_rng(config.seed)
+    )  # fmt: skip
     origin = np.floor(positions.min(axis=0)) - _MARGIN_PX
     rows, columns = (np.ceil(positions.max(axis=0)) - origin + config.N + _MARGIN_PX).astype(int)
     object_ = _picture_object(config).make((int(rows), int(columns)))
     probe = np.sqrt(config.photons) * incoherent_modes(_zone_plate(config).probe(config.N), config.n_modes)
+    own = own_rows(config.n_patterns, ranks.rank, ranks.world)
     content = ScanContent(
-        patterns=_patterns(object_, positions - origin, probe.astype(np.complex64), rng),
+        patterns=_Patterns(object_, positions - origin, probe.astype(np.complex64), config.seed).of(own),
         positions_px=positions,
         probe=probe.astype(np.complex64),
         object_=object_,
@@ -57,19 +66,34 @@ def simulate(config: SimulateConfig) -> Path:
         detector_distance_m=config.detector_distance_m,
         metadata={"simulated": {**asdict(config), "output_file": config.output_file.name}},
     )
-    path = write_scan_h5(config.output_file, content)
+    path = write_scan_h5_on_ranks(config.output_file, content, own, ranks)
     _logger.info("simulated %d patterns of %d px into %s", config.n_patterns, config.N, path)
     return path
 
 
-def _patterns(
-    object_: NDArray[np.complex64], corners: FloatArray, probe: NDArray[np.complex64], rng: np.random.Generator
-) -> Iterator[NDArray[np.int64]]:
-    canvas, modes = torch.from_numpy(object_), torch.from_numpy(probe)
-    for start in range(0, len(corners), _CHUNK):
-        patches = extract(canvas, torch.from_numpy(corners[start : start + _CHUNK]), probe.shape[-1])
-        intensity = far_field_intensity(modes[:, None] * patches)
-        yield rng.poisson(intensity.double().numpy())
+def own_rows(n_patterns: int, rank: int, world: int) -> Shard:
+    """Patterns of a rank: whole chunks, so that each pattern is computed the same way on any number of ranks."""
+    chunks = shard(-(-n_patterns // _CHUNK), rank, world)
+    return Shard(rank, world, min(chunks.start * _CHUNK, n_patterns), min(chunks.stop * _CHUNK, n_patterns))
+
+
+@dataclass(frozen=True)
+class _Patterns:
+    """Noisy patterns of an object, chunk by chunk; the noise depends on seed and pattern only."""
+
+    object_: NDArray[np.complex64]
+    corners: FloatArray
+    probe: NDArray[np.complex64]
+    seed: int
+
+    def of(self, rows: Shard) -> Iterator[NDArray[np.int64]]:
+        """Yield chunks (n, N, N) of counts, of some rows in order."""
+        canvas, modes = torch.from_numpy(self.object_), torch.from_numpy(self.probe)
+        for start in range(rows.start, rows.stop, _CHUNK):
+            corners = torch.from_numpy(self.corners[start : start + _CHUNK])
+            intensity = far_field_intensity(modes[:, None] * extract(canvas, corners, self.probe.shape[-1]))
+            noise = np.random.default_rng((self.seed, 1 + start // _CHUNK))
+            yield noise.poisson(intensity.double().numpy())
 
 
 def _picture_object(config: SimulateConfig) -> PictureObject:

@@ -79,6 +79,8 @@ class RawScan:
         Object and the position of its pixel (0, 0), or None.
     mean_counts
         Mean counts of a pattern where the file states it, else None.
+    companions
+        Other files that hold patterns of this scan.
     """
 
     format_name: str
@@ -93,6 +95,7 @@ class RawScan:
     mean_counts: float | None = None
     nphotons: float | None = None
     conversions: tuple[str, ...] = ()
+    companions: tuple[Path, ...] = ()
     pixel_size_m: float = NAN
     energy_eV: float = NAN
     detector_distance_m: float = NAN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,11 +67,45 @@ def require_dataset(file: h5py.File, path: Path, key: str) -> h5py.Dataset:
         msg = f"{key!r} in {path} is no dataset or a broken link; expected a dataset. Re-export the file."
         raise DataFormatError(msg)
     stored = [entry[0] for entry in dataset.external or ()]
-    if dataset.is_virtual:
-        stored += [source.file_name for source in dataset.virtual_sources() if source.file_name != "."]
-    for target in stored:
+    for target in (*stored, *_virtual_files(dataset)):
         _require_inside(path, key, target)
     return dataset
+
+
+def source_files(path: Path, dataset: h5py.Dataset) -> tuple[Path, ...]:
+    """Other files that hold the values of a virtual dataset, in order; empty for a plain one.
+
+    Raises
+    ------
+    DataFormatError
+        If one is missing, damaged, or holds fewer rows than the dataset takes from it
+        (HDF5 itself would give zeros in their place).
+    """
+    files: dict[Path, None] = {}
+    for source in dataset.virtual_sources() if dataset.is_virtual else ():
+        if source.file_name == ".":
+            continue
+        part = path.parent / source.file_name
+        files[part] = None
+        with reading(part) as file:
+            held = require_dataset(file, part, source.dset_name.lstrip("/")).shape
+        if not _holds(source, held):
+            msg = f"{source.dset_name!r} in {part} has shape {held}; {path} takes more from it. Write {path} again."
+            raise DataFormatError(msg)
+    return tuple(files)
+
+
+def _holds(source: Any, held: tuple[int, ...]) -> bool:
+    """Tell whether a dataset of shape ``held`` has all values that a virtual dataset takes from it."""
+    if source.src_space.get_select_type() == h5py.h5s.SEL_ALL:
+        return math.prod(held) >= int(source.vspace.get_select_npoints())
+    last = source.src_space.get_select_bounds()[1]
+    return len(last) == len(held) and all(index < size for index, size in zip(last, held, strict=True))
+
+
+def _virtual_files(dataset: h5py.Dataset) -> list[str]:
+    sources = dataset.virtual_sources() if dataset.is_virtual else ()
+    return [source.file_name for source in sources if source.file_name != "."]
 
 
 def _require_inside(path: Path, key: str, target: str) -> None:

@@ -70,6 +70,7 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
             object_origin_px=_object_origin(path, file),
             mean_counts=_number(path, file, "mean_counts"),
             nphotons=_number(path, file, "nphotons"),
+            companions=hdf5.source_files(path, patterns),
             pixel_size_m=_number(path, file, "pixel_size_m") or NAN,
             energy_eV=_number(path, file, "energy_eV") or NAN,
             detector_distance_m=_number(path, file, "detector_distance_m") or NAN,

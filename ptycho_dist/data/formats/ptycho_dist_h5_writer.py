@@ -20,7 +20,8 @@ from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FloatArray
 
 _DTYPES: tuple[np.dtype[Any], ...] = tuple(np.dtype(t) for t in (np.uint8, np.uint16, np.uint32, np.float32))
-_COPY_ROWS = 256
+COPY_ROWS = 256
+"""Patterns that are copied at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,8 +154,8 @@ def _require_counts(rows: Rows, chunk: NDArray[Any], first: int) -> None:
     if bad.any():
         row, y, x = (int(i) for i in np.argwhere(bad)[0])
         msg = (
-            f"pattern {rows.start + first + row} to be written to {rows.path} holds {chunk[row, y, x]} at ({y}, {x}); expected counts "
-            "from 0 to 2^32-2. Set such pixels to 0 and mark them in the mask."
+            f"pattern {rows.start + first + row} to be written to {rows.path} holds {chunk[row, y, x]} at ({y}, {x}); "
+            "expected counts from 0 to 2^32-2. Set such pixels to 0 and mark them in the mask."
         )
         raise DataFormatError(msg)
 
@@ -162,15 +163,20 @@ def _require_counts(rows: Rows, chunk: NDArray[Any], first: int) -> None:
 def _room_for(file: h5py.File, dataset: h5py.Dataset | None, chunk: NDArray[Any], n_patterns: int) -> h5py.Dataset:
     needed = _smallest_dtype(chunk)
     if dataset is None:
-        return _create(file, "patterns", (n_patterns, *chunk.shape[1:]), needed)
+        return create_patterns(file, "patterns", (n_patterns, *chunk.shape[1:]), needed)
     if _DTYPES.index(needed) <= _DTYPES.index(dataset.dtype):
         return dataset
-    wider = _create(file, "patterns_wider", dataset.shape, needed)
-    for start in range(0, len(dataset), _COPY_ROWS):
-        wider[start : start + _COPY_ROWS] = dataset[start : start + _COPY_ROWS]
+    wider = create_patterns(file, "patterns_wider", dataset.shape, needed)
+    for start in range(0, len(dataset), COPY_ROWS):
+        wider[start : start + COPY_ROWS] = dataset[start : start + COPY_ROWS]
     del file["patterns"]
     file.move("patterns_wider", "patterns")
     return file["patterns"]
+
+
+def smallest_common(dtypes: Iterable[np.dtype[Any]]) -> np.dtype[Any]:
+    """Type of patterns that holds the values of all these types of patterns."""
+    return max(dtypes, key=_DTYPES.index)
 
 
 def _smallest_dtype(chunk: NDArray[Any]) -> np.dtype[Any]:
@@ -179,7 +185,8 @@ def _smallest_dtype(chunk: NDArray[Any]) -> np.dtype[Any]:
     return next(dtype for dtype in _DTYPES[:-1] if chunk.max(initial=0) <= np.iinfo(dtype).max)
 
 
-def _create(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> h5py.Dataset:
+def create_patterns(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> h5py.Dataset:
+    """Make a dataset with one compressed chunk for each pattern."""
     return file.create_dataset(
         name, shape, dtype, chunks=(1, *shape[1:]), compression="gzip", compression_opts=1, shuffle=True
     )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.ranks import RanksConfig
 from ptycho_dist.config.schema import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 from ptycho_dist.errors import ConfigError
 
@@ -47,6 +48,7 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "middle_trim": (-1, None),
         "timeout_s": (0.0, math.inf),
     },
+    RanksConfig: {"devices": (0, -1, True, "two", 1.0, None), "timeout_s": (0.0, math.inf)},
     DataConfig: {
         "N": (4, 64.0, None),
         "nphotons": (0.0, -1.0, math.nan),

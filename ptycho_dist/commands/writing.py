@@ -1,0 +1,102 @@
+"""Commands that write scans, on one rank or several.
+
+Heavy packages are imported inside the functions, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptycho_dist.commands.command import Typed
+from ptycho_dist.commands.paths import require_output_file, require_scan
+from ptycho_dist.commands.running import configure_logging, required_path, sensible_ranks
+from ptycho_dist.config import precedence
+from ptycho_dist.config.coerce import field_types
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.ranks import RanksConfig
+from ptycho_dist.distributed.environment import detect, launcher_name
+from ptycho_dist.distributed.parent import end_with_parent
+
+if TYPE_CHECKING:
+    from ptycho_dist.distributed.exchange import Exchange
+
+SCAN_SUFFIXES = (".h5", ".hdf5")
+"""How the name of a scan that is written may end."""
+
+
+def simulate(typed: Typed) -> int:
+    """Simulate a scan with known truth."""
+    from ptycho_dist.config.simulate import SimulateConfig
+
+    require_output_file(required_path(typed, "output_file"), SCAN_SUFFIXES)
+    values = read_own_section(typed, "simulate", SimulateConfig)
+    paths = {name: path for name, path in typed.paths.items() if name in field_types(SimulateConfig)}
+    config = SimulateConfig(**(values | paths))
+
+    def write(ranks: Exchange) -> Path:
+        from ptycho_dist.simulate.run import simulate as simulate_scan
+
+        return simulate_scan(config, ranks)
+
+    return _on_ranks(typed, write)
+
+
+def convert(typed: Typed) -> int:
+    """Write a scan of any readable format in the project's own."""
+    source, target = required_path(typed, "scan"), required_path(typed, "output_file")
+    require_scan(source)
+    require_output_file(target, SCAN_SUFFIXES)
+
+    def write(ranks: Exchange) -> Path:
+        from ptycho_dist.convert.run import convert as convert_scan
+        from ptycho_dist.data.scan import ScanOptions, open_scan
+
+        known = ScanOptions.__dataclass_fields__
+        values = {name: value for name, value in _typed_values(typed, "data").items() if name in known}
+        with ranks.in_step(lambda: open_scan(source, ScanOptions(**values))) as scan:
+            return convert_scan(scan, target, ranks)
+
+    return _on_ranks(typed, write)
+
+
+def read_own_section(typed: Typed, section: str, config: type[Any]) -> dict[str, Any]:
+    """Values of a section that only this command knows: those typed, else those in the file of ``--config``."""
+    from ptycho_dist.factory.config_file import read_section
+
+    settings = {} if typed.config_file is None else read_section(typed.config_file, section)
+    dotted = {f"{section}.{name}": value for name, value in settings.items()}
+    level = precedence.canonicalise(dotted, {section: config}, precedence.CONFIG_FILE)
+    in_file = {key.partition(".")[2]: value for key, value in level.values.items()}
+    return in_file | _typed_values(typed, section)
+
+
+def _typed_values(typed: Typed, section: str) -> dict[str, Any]:
+    prefix = f"{section}."
+    return {key.removeprefix(prefix): value for key, value in typed.overrides.items() if key.startswith(prefix)}
+
+
+def _on_ranks(typed: Typed, write: Callable[[Exchange], Path]) -> int:
+    """Start ranks if need be, let them write together, and say on rank 0 what was written."""
+    config = RanksConfig(**read_own_section(typed, "ranks", RanksConfig))
+    configure_logging(typed)
+    if launcher_name(os.environ) == "plain" and config.devices not in ("auto", 1):
+        from ptycho_dist.distributed.supervisor import run_ranks
+
+        return run_ranks(typed.argv, sensible_ranks(int(config.devices)))
+    end_with_parent(os.environ)
+    from ptycho_dist.distributed.exchange import open_exchange
+    from ptycho_dist.distributed.mpi import bootstrap
+    from ptycho_dist.factory.devices import require_launch
+
+    context = bootstrap(detect(os.environ))
+    if config.devices != "auto":
+        require_launch(PyTorchExecutionConfig(devices=config.devices), context)
+    with open_exchange(context, config.timeout_s) as ranks:
+        written = write(ranks)
+    if context.rank == 0:
+        sys.stdout.write(f"{written}\n")
+    return 0

@@ -1,0 +1,1 @@
+"""Scans of any readable format in the project's own."""
