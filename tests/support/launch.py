@@ -10,7 +10,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-_FOREIGN = ("SLURM_", "OMPI_", "PMI_", "TORCHELASTIC_", "PTYCHO_DIST_LAUNCHER", "MASTER_", "WORLD_SIZE", "LOCAL_")
+_FOREIGN = ("SLURM_", "OMPI_", "PMI", "MPI_", "PALS_", "HYDI_", "PBS_", "TORCHELASTIC_", "PTYCHO_DIST_", "MASTER_",
+            "WORLD_SIZE", "LOCAL_", "GROUP_", "NODE_RANK")  # fmt: skip
 
 
 def calm_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
