@@ -89,10 +89,9 @@ def _on_ranks(typed: Typed, write: Callable[[Exchange], Path]) -> int:
         return run_ranks(typed.argv, sensible_ranks(int(config.devices)))
     end_with_parent(os.environ)
     from ptycho_dist.distributed.exchange import open_exchange
-    from ptycho_dist.distributed.mpi import bootstrap
     from ptycho_dist.factory.devices import require_launch
 
-    context = bootstrap(detect(os.environ))
+    context = detect(os.environ)
     if config.devices != "auto":
         require_launch(PyTorchExecutionConfig(devices=config.devices), context)
     with open_exchange(context, config.timeout_s) as ranks:

@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ptycho_dist.distributed.environment import RankContext
+from ptycho_dist.distributed.mpi import bootstrap
 from ptycho_dist.distributed.rendezvous import meet
 from ptycho_dist.errors import LaunchError
 
@@ -70,6 +71,7 @@ def _open(context: RankContext, backend: str, timeout: timedelta) -> None:
     if context.launcher == "torchrun":
         dist.init_process_group(backend, init_method="env://", **place)
     else:
+        context = bootstrap(context)
         os.environ.setdefault("MASTER_ADDR", context.main_address)
         os.environ.setdefault("MASTER_PORT", str(context.main_port))
         dist.init_process_group(backend, store=meet(context, timeout.total_seconds()), **place)

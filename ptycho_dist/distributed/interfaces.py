@@ -6,7 +6,7 @@ import fcntl
 import ipaddress
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 
 from ptycho_dist.errors import LaunchError
@@ -76,12 +76,27 @@ def named_interface(env: Mapping[str, str], interfaces: Sequence[Interface]) -> 
     raise LaunchError(msg)
 
 
+def settle_interface(env: MutableMapping[str, str], name: str) -> None:
+    """Make gloo and NCCL use an interface, unless they have been told one."""
+    for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        env.setdefault(variable, name)
+
+
 def reaching(own: Sequence[Interface], others: Sequence[Sequence[Interface]]) -> Interface | None:
     """First of our interfaces whose network every other host is part of; None where there is none."""
     for one in own:
         if not one.is_loopback and all(_is_in(one.network, host) for host in others):
             return one
     return None
+
+
+def interface_in_network_of(address: str, own: Sequence[Interface]) -> Interface | None:
+    """First of our interfaces whose network holds an address; None where there is none, or it is a host's name."""
+    try:
+        wanted = ipaddress.IPv4Address(address)
+    except ipaddress.AddressValueError:
+        return None
+    return next((one for one in own if wanted in one.network), None)
 
 
 def _is_in(network: ipaddress.IPv4Network, host: Sequence[Interface]) -> bool:

@@ -10,7 +10,14 @@ from dataclasses import replace
 
 from ptycho_dist.distributed.environment import RankContext
 from ptycho_dist.distributed.fate import exchange
-from ptycho_dist.distributed.interfaces import Interface, named_interface, own_interfaces, reaching
+from ptycho_dist.distributed.interfaces import (
+    Interface,
+    interface_in_network_of,
+    named_interface,
+    own_interfaces,
+    reaching,
+    settle_interface,
+)
 from ptycho_dist.distributed.mpi_library import available
 from ptycho_dist.errors import LaunchError
 
@@ -22,8 +29,9 @@ def bootstrap(context: RankContext) -> RankContext:
 
     Rank 0 takes, in this order: MASTER_ADDR; the interface that PTYCHO_DIST_INTERFACE
     or GLOO_SOCKET_IFNAME names; loopback where all ranks are on one host; the interface
-    whose network all hosts share. The port is MASTER_PORT, else a free one. Without
-    mpi4py the address and port derived from the environment stay.
+    whose network all hosts share. The port is MASTER_PORT, else a free one. Each rank
+    then tells gloo and NCCL to use its own interface in that network. Without mpi4py
+    the address and port derived from the environment stay.
 
     Raises
     ------
@@ -42,11 +50,15 @@ def bootstrap(context: RankContext) -> RankContext:
             raise LaunchError(msg)
         return context
     ranks = exchange()
-    hosts = dict(ranks.all_gather((context.node_rank, own_interfaces())))
+    own = own_interfaces()
+    hosts = dict(ranks.all_gather((context.node_rank, own)))
     offer = ranks.all_gather(_offer(context, os.environ, hosts) if context.rank == 0 else "")[0]
     if isinstance(offer, str):
         raise LaunchError(offer)
     address, port, launch_id = offer
+    used = named_interface(os.environ, own) or interface_in_network_of(address, own)
+    if used is not None:
+        settle_interface(os.environ, used.name)
     return replace(context, main_address=address, main_port=port, port_is_derived=False, launch_id=launch_id)
 
 
