@@ -123,13 +123,20 @@ class ScanDataModule(pl.LightningDataModule):
         """Shares of the validation steps, always the same."""
         return self._loader(self.split.validation, shuffle=False)
 
+    def first_batch(self) -> StepBatch:
+        """Return this rank's share of the very first step, wherever the training starts."""
+        return self._dataset[next(iter(self._sampler(self.split.train, shuffle=True, start=(0, 0))))]
+
     def _loader(
         self, chosen: IntArray, *, shuffle: bool, start: tuple[int, int] = (0, 0)
     ) -> DataLoader[StepBatch]:  # fmt: skip
-        sampler = StepSampler(
+        sampler = self._sampler(chosen, shuffle=shuffle, start=start)
+        return DataLoader(self._dataset, sampler=sampler, batch_size=None, **loader_options(self._execution))
+
+    def _sampler(self, chosen: IntArray, *, shuffle: bool, start: tuple[int, int]) -> StepSampler:
+        return StepSampler(
             self._scan.positions_px, chosen, (self._data, self._training), self._place, shuffle=shuffle, start=start
         )  # fmt: skip
-        return DataLoader(self._dataset, sampler=sampler, batch_size=None, **loader_options(self._execution))
 
 
 def loader_options(execution: PyTorchExecutionConfig) -> dict[str, Any]:

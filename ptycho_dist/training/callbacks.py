@@ -10,6 +10,8 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTheme
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.data.datamodule import StepBatch
@@ -65,6 +67,27 @@ class Throughput(Callback):
         pl_module.log("patterns_per_s", self._patterns / seconds, prog_bar=True, sync_dist=False)
 
 
+class Rehearsal(Callback):
+    """Lets DDP learn in which order gradients come before the first step is counted.
+
+    DDP puts the gradients into other buckets after its first backward, and with three ranks or
+    more the last bits of a sum depend on that; a training that goes on must not begin with the
+    first buckets again.
+    """
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Go forward and backward once, and forget the gradients."""
+        strategy, data = trainer.strategy, trainer.datamodule  # type: ignore[attr-defined]  # set by fit
+        if not isinstance(strategy, DDPStrategy):
+            return
+        batch = strategy.batch_to_device(data.first_batch())
+        with trainer.precision_plugin.train_step_context():
+            loss = strategy._forward_redirection(strategy.model, pl_module, "rehearse", batch)
+        assert isinstance(loss, Tensor)
+        loss.backward()
+        pl_module.zero_grad()
+
+
 class ResumePoints(Checkpoint):
     """Keeps places from which a killed or stopped training goes on exactly.
 
@@ -84,12 +107,9 @@ class ResumePoints(Checkpoint):
         self._interval_s = interval_s
         self._saved = time.monotonic()
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take SIGTERM back from Lightning, whose handler would talk to other ranks in the middle of a step."""
-        self._stop.install()
-
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock; take SIGTERM back from Lightning, whose handler would talk to other ranks in mid-step."""
+        self._stop.install()
         self._saved = time.monotonic()
 
     def on_train_batch_start(
@@ -141,7 +161,7 @@ def _module(module: pl.LightningModule) -> PtychoModule:
 
 def build_callbacks(execution: PyTorchExecutionConfig, keeping: Keeping) -> list[Callback]:
     """Build the callbacks that the execution config asks for."""
-    callbacks: list[Callback] = [Throughput(), _early_stopping(execution)]
+    callbacks: list[Callback] = [Throughput(), Rehearsal(), _early_stopping(execution)]
     if execution.enable_progress_bar:
         callbacks.append(RichProgressBar(theme=RichProgressBarTheme(metrics_format=".4g")))
     if execution.enable_checkpointing:

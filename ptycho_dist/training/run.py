@@ -110,7 +110,10 @@ def _fit(trainer: pl.Trainer, module: PtychoModule, data: ScanDataModule, keepin
 
 
 def build_module(payload: TrainingPayload, scan: Scan, world: int) -> PtychoModule:
-    """Build the untrained module; the same on every rank (the seed decides)."""
+    """Build the untrained module; the same on every rank (the seed decides).
+
+    It has the final dtype, for Lightning loads a checkpoint before it converts the module.
+    """
     if scan.probe is None:
         msg = f"{scan.header.path} holds no probe; expected a start of the probe to train from. Add one to the file."
         raise DataFormatError(msg)
@@ -118,7 +121,8 @@ def build_module(payload: TrainingPayload, scan: Scan, world: int) -> PtychoModu
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(payload.training_config.seed)
         model = build_model(payload.data_config, payload.model_config, torch.from_numpy(scan.probe), mask)
-    return PtychoModule(model, payload, world)
+    dtype = torch.float64 if payload.execution_config.precision == "64-true" else torch.float32
+    return PtychoModule(model.to(dtype), payload, world)
 
 
 def _save(payload: TrainingPayload, context: RankContext, module: PtychoModule, trainer: pl.Trainer) -> TrainingResult:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import time
 from pathlib import Path
 
+from tests.support.kill import children, kill_rank, wait_until
 from tests.support.launch import finish, free_port, rank_variables, run, start
 from tests.support.runs import simulate_tiny
 
@@ -37,11 +37,10 @@ def test_payload_changed_on_one_rank_ends_both_and_names_the_fields(scan: Path, 
 
 def test_rank_that_is_killed_is_named_with_its_signal_and_the_others_end(scan: Path, tmp_path: Path) -> None:
     supervisor = start(["-m", "ptycho_dist", *train(scan, tmp_path, "--devices", 2)])
-    wait_for(tmp_path / "checkpoints" / "last.ckpt")
+    wait_until((tmp_path / "checkpoints" / "last.ckpt").exists, "the first epoch", supervisor)
     pids = children(supervisor.pid)
     assert len(pids) == 2
-    victim = pids[rank_of(pids).index(1)]
-    os.kill(victim, signal.SIGKILL)
+    victim = kill_rank(supervisor, 1)
     killed = time.monotonic()
     ended = finish(supervisor, 40.0)
     assert time.monotonic() - killed < 30
@@ -63,21 +62,3 @@ def test_rank_that_never_comes_ends_the_others_within_the_timeout(scan: Path, tm
     ended = finish(present, 60.0)
     assert ended.returncode == 2
     assert "rank 0 of 2 did not find the other ranks" in ended.stderr
-
-
-def wait_for(path: Path, limit_s: float = 60.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} did not come"
-        time.sleep(0.1)
-
-
-def children(pid: int) -> list[int]:
-    """Child processes of a process."""
-    return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def rank_of(pids: list[int]) -> list[int]:
-    """Rank of each process, read from its environment."""
-    found = [re.search(rb"(?:^|\0)RANK=(\d+)", Path(f"/proc/{pid}/environ").read_bytes()) for pid in pids]
-    return [int(match[1]) for match in found if match]
