@@ -13,7 +13,7 @@ CALM := CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install format lint type imports test-fast test-lowest test demo docs bench clean
+.PHONY: help install format lint type imports test-fast test-lowest test test-all demo docs bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,7 +62,10 @@ test-lowest: $(VENV)/.python ## In-process tests with the oldest versions that s
 	$(VENV)-lowest/bin/python -m pip install -q -r tests/lowest.txt -e .
 	$(CALM) $(VENV)-lowest/bin/python -m pytest tests/torch -o filterwarnings=default
 
-test: lint type ## All checks and all tests
+test: lint type ## All checks, and all tests but the exhaustive ones
+	$(CALM) $(BIN)/python -m pytest -m "not exhaustive"
+
+test-all: lint type ## All checks and all tests
 	$(CALM) $(BIN)/python -m pytest
 
 demo: $(VENV)/.installed ## Simulate a scan, train on two ranks, reconstruct, evaluate
