@@ -66,24 +66,29 @@ def reconstruct(typed: Typed) -> int:
 
 def stitch(typed: Typed) -> int:
     """Join the shards of a folder into one object."""
+    from ptycho_dist.commands.jobs import reported
     from ptycho_dist.pipeline import run_stitch
 
     configure_logging(typed)
     folder = required_path(typed, "shard_dir")
     require_output_folder(folder.absolute().parent, "folder")
-    run_stitch(folder)
+    with reported(folder.absolute().parent):
+        run_stitch(folder)
     return 0
 
 
 def evaluate(typed: Typed) -> int:
     """Compute the metrics of a product."""
+    from ptycho_dist.commands.jobs import reported
     from ptycho_dist.pipeline import run_evaluate
 
     configure_logging(typed)
     request = make_request(typed)
-    require_output_folder(request.output_dir or required_path(typed, "product").parent)
+    folder = request.output_dir or required_path(typed, "product").parent
+    require_output_folder(folder)
     require_reference(request.reference)
-    run_evaluate(request)
+    with reported(folder):
+        run_evaluate(request)
     return 0
 
 
@@ -177,7 +182,13 @@ def _run_on_ranks(typed: Typed, required: tuple[str, ...], run: Callable[[RunReq
 
         return run_ranks(typed.argv, ranks)
     end_with_parent(os.environ)
-    run(request)
+    from ptycho_dist.commands.jobs import reported
+    from ptycho_dist.distributed.logs import log_to_folder
+
+    rank, folder = detect(os.environ).rank, Path(str(request.output_dir))
+    log_to_folder(folder, rank)
+    with reported(folder, rank):
+        run(request)
     return 0
 
 
