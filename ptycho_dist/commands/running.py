@@ -17,7 +17,7 @@ from ptycho_dist.config import precedence
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.request import RunRequest
 from ptycho_dist.config.sections import INFERENCE_SECTIONS, TRAINING_SECTIONS
-from ptycho_dist.distributed.environment import detect, launcher_name
+from ptycho_dist.distributed.environment import detect, launcher_name, require_whole_allocation
 from ptycho_dist.distributed.parent import end_with_parent
 from ptycho_dist.errors import ConfigError
 
@@ -176,6 +176,7 @@ def _run_on_ranks(typed: Typed, required: tuple[str, ...], run: Callable[[RunReq
         require_output_folder(request.output_dir)
     require_reference(request.reference)
     ranks = ranks_to_start(typed)
+    require_whole_allocation(os.environ, ranks)
     configure_logging(typed)
     if ranks > 1:
         from ptycho_dist.distributed.supervisor import run_ranks

@@ -1,22 +1,39 @@
 """Read what launcher started this process, and as which rank.
 
 Pure functions over a mapping of environment variables; nothing here opens a
-process group. One reader for each launcher; :func:`detect` picks exactly one.
+process group. What each launcher sets is in the tables of ``launchers``.
 """
 
 from __future__ import annotations
 
-import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ptycho_dist.distributed.launchers import (
+    INTERACTIVE_STEP,
+    LAUNCH_ID_VARIABLE,
+    LAUNCHER_VARIABLE,
+    LAUNCHERS,
+    SIGNS,
+    TORCH_STYLE,
+    VARIABLES,
+    Names,
+)
+from ptycho_dist.distributed.slurm_forms import expand_tasks_per_node, first_host
 from ptycho_dist.errors import LaunchError
+
+__all__ = [
+    "LAUNCHER_VARIABLE",
+    "LAUNCH_ID_VARIABLE",
+    "RankContext",
+    "detect",
+    "launcher_name",
+    "require_whole_allocation",
+]
 
 Env = Mapping[str, str]
 
-LAUNCHER_VARIABLE = "PTYCHO_DIST_LAUNCHER"
-LAUNCH_ID_VARIABLE = "PTYCHO_DIST_LAUNCH_ID"
 DEFAULT_PORT = 29500
 _PORT_BASE, _PORT_SPAN = 20000, 10000
 
@@ -90,9 +107,9 @@ class RankContext:
 def detect(env: Env) -> RankContext:
     """Find the launcher of this process and its place in the launch.
 
-    ``PTYCHO_DIST_LAUNCHER`` names a launcher and then decides; else torchrun,
-    MPI and srun are looked for in this order (the inner one of nested
-    launchers is asked first), and a process without any is one plain rank.
+    ``PTYCHO_DIST_LAUNCHER`` names a launcher and then decides; else the
+    launchers are looked for, the inner one of nested launchers first, and a
+    process without any is one plain rank.
 
     Parameters
     ----------
@@ -104,7 +121,8 @@ def detect(env: Env) -> RankContext:
     LaunchError
         If variables are missing, not integers, or contradict each other.
     """
-    return _READERS[launcher_name(env)](env)
+    launcher = launcher_name(env)
+    return _plain() if launcher == "plain" else _read_context(env, launcher)
 
 
 def launcher_name(env: Env) -> str:
@@ -112,12 +130,9 @@ def launcher_name(env: Env) -> str:
     chosen = env.get(LAUNCHER_VARIABLE)
     if chosen is not None:
         return _check_chosen(chosen, env)
-    if "TORCHELASTIC_RUN_ID" in env:
-        return "torchrun"
-    if "OMPI_COMM_WORLD_RANK" in env or ("PMI_RANK" in env and not _is_srun_step(env)):
-        return "mpi"
-    if _is_srun_step(env):
-        return "slurm"
+    for launcher, signs in SIGNS:
+        if all(name in env for name in signs) and not _is_shell_of_salloc(env, launcher):
+            return launcher
     if "WORLD_SIZE" in env and _read_int(env, "WORLD_SIZE") > 1:
         msg = (
             f"RANK = {env.get('RANK')!r} and WORLD_SIZE = {env['WORLD_SIZE']!r} are set, but no known launcher is; "
@@ -127,9 +142,38 @@ def launcher_name(env: Env) -> str:
     return "plain"
 
 
+def require_whole_allocation(env: Env, ranks: int) -> None:
+    """Refuse to leave tasks of a SLURM allocation idle because srun was forgotten.
+
+    Parameters
+    ----------
+    env
+        Environment variables of a process that no launcher started.
+    ranks
+        Ranks that this process would start or be, on this node.
+
+    Raises
+    ------
+    LaunchError
+        With the numbers, unless ``PTYCHO_DIST_LAUNCHER`` says that it is on purpose.
+    """
+    if "SLURM_JOB_ID" not in env or "SLURM_NTASKS" not in env or launcher_name(env) != "plain":
+        return
+    tasks, nodes = _read_int(env, "SLURM_NTASKS"), _read_int(env, "SLURM_JOB_NUM_NODES", "SLURM_NNODES")
+    all_used = tasks == 1 or (nodes == 1 and ranks == tasks)
+    if all_used or LAUNCHER_VARIABLE in env:
+        return
+    msg = (
+        f"SLURM gave this job {tasks} tasks on {nodes} node{'s' if nodes > 1 else ''}, but srun did not start this "
+        f"process, which would run {ranks} rank{'s' if ranks > 1 else ''} on this node; expected all tasks. Put srun "
+        f"in front of the command; or set {LAUNCHER_VARIABLE}=plain if you mean it."
+    )
+    raise LaunchError(msg)
+
+
 def _check_chosen(chosen: str, env: Env) -> str:
-    if chosen not in _READERS:
-        msg = f"{LAUNCHER_VARIABLE} = {chosen!r}; expected one of {', '.join(_READERS)}. Change or unset it."
+    if chosen not in LAUNCHERS:
+        msg = f"{LAUNCHER_VARIABLE} = {chosen!r}; expected one of {', '.join(LAUNCHERS)}. Change or unset it."
         raise LaunchError(msg)
     if chosen == "spawn" and "TORCHELASTIC_RUN_ID" in env:
         msg = f"{LAUNCHER_VARIABLE} = 'spawn' and TORCHELASTIC_RUN_ID are both set; expected one launcher. Unset one."
@@ -137,9 +181,38 @@ def _check_chosen(chosen: str, env: Env) -> str:
     return chosen
 
 
-def _is_srun_step(env: Env) -> bool:
-    """Tell whether srun started this process (a batch script has no step id)."""
-    return "SLURM_STEP_ID" in env and "SLURM_PROCID" in env and "MPI_LOCALRANKID" not in env
+def _is_shell_of_salloc(env: Env, launcher: str) -> bool:
+    return launcher == "slurm" and env["SLURM_STEP_ID"] == INTERACTIVE_STEP
+
+
+def _read_context(env: Env, launcher: str) -> RankContext:
+    names = VARIABLES[launcher]
+    rank, world = _read_int(env, *names.rank), _read_int(env, *names.world)
+    local_world = _read_local_world(env, names.local_world)
+    nodes = _first(env, names.nodes, world // max(1, local_world) or 1)
+    launch_id = ".".join(env[name] for name in names.launch if name in env)
+    port_is_derived = names is not TORCH_STYLE and "MASTER_PORT" not in env
+    return RankContext(
+        rank=rank,
+        world=world,
+        local_rank=_read_int(env, *names.local_rank),
+        local_world=local_world,
+        node_rank=_first(env, names.node_rank, rank // max(1, local_world)),
+        nodes=nodes,
+        launcher=launcher,
+        why=_why(env, launcher),
+        main_address=env.get("MASTER_ADDR") or _first_host(env, names.hosts, nodes),
+        main_port=_derived_port(launch_id) if port_is_derived else _read_int(env, "MASTER_PORT"),
+        port_is_derived=port_is_derived,
+        launch_id=launch_id and f"{launcher} {launch_id}",
+    )
+
+
+def _plain() -> RankContext:
+    return RankContext(
+        rank=0, world=1, local_rank=0, local_world=1, node_rank=0, nodes=1, launcher="plain",
+        why="no launcher's variables", main_address="127.0.0.1", main_port=0,
+    )  # fmt: skip
 
 
 def _read_int(env: Env, *names: str) -> int:
@@ -155,132 +228,34 @@ def _read_int(env: Env, *names: str) -> int:
     raise LaunchError(msg)
 
 
-def _why(env: Env, *names: str) -> str:
-    return ", ".join(f"{name}={env[name]}" for name in names if name in env)
+def _first(env: Env, names: Names, otherwise: int) -> int:
+    return _read_int(env, *names) if any(name in env for name in names) else otherwise
 
 
-def _plain(env: Env) -> RankContext:
-    return RankContext(
-        rank=0, world=1, local_rank=0, local_world=1, node_rank=0, nodes=1, launcher="plain",
-        why="no launcher's variables", main_address="127.0.0.1", main_port=0,
-    )  # fmt: skip
-
-
-def _torch_style(env: Env, launcher: str, marker: str) -> RankContext:
-    world, local_world = _read_int(env, "WORLD_SIZE"), _read_int(env, "LOCAL_WORLD_SIZE")
-    return RankContext(
-        rank=_read_int(env, "RANK"),
-        world=world,
-        local_rank=_read_int(env, "LOCAL_RANK"),
-        local_world=local_world,
-        node_rank=_read_int(env, "GROUP_RANK", "NODE_RANK"),
-        nodes=_read_int(env, "GROUP_WORLD_SIZE") if "GROUP_WORLD_SIZE" in env else _count_nodes(world, local_world),
-        launcher=launcher,
-        why=_why(env, marker, "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "NODE_RANK"),
-        main_address=env.get("MASTER_ADDR", "127.0.0.1"),
-        main_port=_read_int(env, "MASTER_PORT"),
-        launch_id=env.get("TORCHELASTIC_RUN_ID") or env.get(LAUNCH_ID_VARIABLE, ""),
-    )
-
-
-def _torchrun(env: Env) -> RankContext:
-    return _torch_style(env, "torchrun", "TORCHELASTIC_RUN_ID")
-
-
-def _spawn(env: Env) -> RankContext:
-    return _torch_style(env, "spawn", LAUNCHER_VARIABLE)
-
-
-def _count_nodes(world: int, local_world: int) -> int:
-    return max(1, world // local_world) if local_world > 0 else 1
-
-
-def _slurm(env: Env) -> RankContext:
-    node_rank = _read_int(env, "SLURM_NODEID")
-    tasks = expand_tasks_per_node(env.get("SLURM_STEP_TASKS_PER_NODE") or env.get("SLURM_TASKS_PER_NODE") or "1")
+def _read_local_world(env: Env, names: Names) -> int:
+    """Ranks on this node, told as a number or in SLURM's form."""
+    name = next((name for name in names if name in env), None)
+    if name is None:
+        return _read_int(env, *names)
+    tasks = expand_tasks_per_node(env[name], name)
     if len(set(tasks)) > 1:
-        msg = f"srun: tasks per node are {tasks}; expected the same number on every node. Give --ntasks-per-node."
+        msg = f"{name}: tasks per node are {tasks}; expected the same number on every node. Give --ntasks-per-node."
         raise LaunchError(msg)
-    hosts = env.get("SLURM_STEP_NODELIST") or env.get("SLURM_NODELIST") or "127.0.0.1"
-    job = f"{env.get('SLURM_JOB_ID', '')}.{env.get('SLURM_STEP_ID', '')}"
-    return RankContext(
-        rank=_read_int(env, "SLURM_PROCID"),
-        world=_read_int(env, "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"),
-        local_rank=_read_int(env, "SLURM_LOCALID"),
-        local_world=tasks[0],
-        node_rank=node_rank,
-        nodes=_read_int(env, "SLURM_STEP_NUM_NODES", "SLURM_NNODES"),
-        launcher="slurm",
-        why=_why(env, "SLURM_STEP_ID", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NODEID",
-                 "SLURM_STEP_TASKS_PER_NODE"),
-        main_address=env.get("MASTER_ADDR") or first_host(hosts),
-        main_port=_port(env, job),
-        port_is_derived="MASTER_PORT" not in env,
-        launch_id=f"slurm {job}",
-    )  # fmt: skip
+    return tasks[0]
 
 
-def _mpi(env: Env) -> RankContext:
-    names = {
-        "rank": ("OMPI_COMM_WORLD_RANK", "PMI_RANK"),
-        "world": ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE"),
-        "local_rank": ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID"),
-        "local_world": ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"),
-    }
-    place = {key: _read_int(env, *variables) for key, variables in names.items()}
-    nodes = _count_nodes(place["world"], place["local_world"])
-    job = env.get("PMIX_NAMESPACE") or env.get("OMPI_MCA_ess_base_jobid") or ""
-    return RankContext(
-        rank=place["rank"],
-        world=place["world"],
-        local_rank=place["local_rank"],
-        local_world=place["local_world"],
-        node_rank=place["rank"] // max(1, place["local_world"]),
-        nodes=nodes,
-        launcher="mpi",
-        why=_why(env, *(variable for pair in names.values() for variable in pair)),
-        main_address=env.get("MASTER_ADDR", "127.0.0.1" if nodes == 1 else ""),
-        main_port=_port(env, job),
-        port_is_derived="MASTER_PORT" not in env,
-        launch_id=job,
-    )
+def _first_host(env: Env, names: Names, nodes: int) -> str:
+    """Host of rank 0 where the launcher tells it; loopback if all ranks are here; else empty."""
+    listed = next((env[name] for name in names if env.get(name)), "")
+    return first_host(listed) if listed else "127.0.0.1" if nodes == 1 else ""
 
 
-_READERS: dict[str, Callable[[Env], RankContext]] = {
-    "torchrun": _torchrun,
-    "slurm": _slurm,
-    "mpi": _mpi,
-    "spawn": _spawn,
-    "plain": _plain,
-}
+def _why(env: Env, launcher: str) -> str:
+    signs = (LAUNCHER_VARIABLE, *(name for one, names in SIGNS if one == launcher for name in names))
+    found = dict.fromkeys(name for name in (*signs, *VARIABLES[launcher].all_names()) if name in env)
+    return ", ".join(f"{name}={env[name]}" for name in found)
 
 
-def _port(env: Env, job: str) -> int:
-    """MASTER_PORT, else a port that all ranks of one job derive alike and other jobs rarely share."""
-    if "MASTER_PORT" in env:
-        return _read_int(env, "MASTER_PORT")
-    return _PORT_BASE + zlib.crc32(job.encode()) % _PORT_SPAN if job else DEFAULT_PORT
-
-
-def first_host(node_list: str) -> str:
-    """First host of a SLURM node list: ``n[03-07,9],m1`` gives ``n03``."""
-    match = re.match(r"([^,\[]*)(?:\[(\w+)[^\]]*\])?([^,\[]*)", node_list)
-    return "".join(part or "" for part in match.groups()) if match else node_list
-
-
-def expand_tasks_per_node(text: str) -> list[int]:
-    """Expand SLURM's tasks per node: ``2(x3),1`` gives ``[2, 2, 2, 1]``.
-
-    Raises
-    ------
-    LaunchError
-        If the text has another form.
-    """
-    tasks: list[int] = []
-    for part in text.split(","):
-        match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part.strip())
-        if match is None:
-            msg = f"SLURM_TASKS_PER_NODE = {text!r}; expected a form such as 2(x3),1. Fix the launch command."
-            raise LaunchError(msg)
-        tasks += [int(match[1])] * int(match[2] or 1)
-    return tasks
+def _derived_port(launch_id: str) -> int:
+    """Derive a port that all ranks of one launch find alike and other launches rarely share."""
+    return _PORT_BASE + zlib.crc32(launch_id.encode()) % _PORT_SPAN if launch_id else DEFAULT_PORT

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from ptycho_dist.distributed.environment import RankContext, detect, expand_tasks_per_node, first_host
+from ptycho_dist.distributed.environment import RankContext, detect
+from ptycho_dist.distributed.slurm_forms import expand_tasks_per_node, first_host
 from ptycho_dist.errors import LaunchError
 
 TORCHRUN = {
