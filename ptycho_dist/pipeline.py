@@ -21,6 +21,7 @@ from ptycho_dist.distributed.collectives import all_gather_object, from_rank_0, 
 from ptycho_dist.distributed.devices import process_group_backend
 from ptycho_dist.distributed.environment import RankContext, detect
 from ptycho_dist.distributed.stop import StopSignals
+from ptycho_dist.doctor.run import require_healthy
 from ptycho_dist.evaluate.run import evaluate_product
 from ptycho_dist.factory.devices import require_launch
 from ptycho_dist.factory.inference import create_inference_payload
@@ -164,6 +165,7 @@ def _job(command: str, payload: TrainingPayload | InferencePayload, context: Ran
     backend = process_group_backend(execution.accelerator)
     settings = payload.result_settings()
     with StopSignals() as stop, process_group(context, backend, execution.timeout_s):
+        require_healthy(payload, context)
         require_agreement(payload.to_dict(), all_gather_object)
         logger.info(
             "%d rank(s), launcher %s, payload %s", context.world, context.launcher, payload.fingerprint()[:12]

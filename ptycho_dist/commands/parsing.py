@@ -23,6 +23,7 @@ _GROUPS = {
     "inference": "prediction and stitching (or --inference.NAME)",
     "execution": "ranks, devices, precision, optimiser (or --execution.NAME)",
     "simulate": "simulated scan (or --simulate.NAME)",
+    "doctor": "examination (or --doctor.NAME)",
     "ranks": "ranks that share the work (or --ranks.NAME)",
 }
 _METAVARS = {bool: "true|false", str: "NAME", float: "NUMBER", int: "INT"}

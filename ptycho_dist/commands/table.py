@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ptycho_dist.commands import running, writing
+from ptycho_dist.commands import doctor, running, writing
 from ptycho_dist.commands.command import Command
+from ptycho_dist.config.doctor import DoctorConfig
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.ranks import RanksConfig
 from ptycho_dist.config.schema import DataConfig, InferenceConfig
@@ -105,6 +106,18 @@ COMMANDS: tuple[Command, ...] = (
         operand="file",
         operand_help="Scan, product, or bundle folder.",
         run=running.inspect,
+    ),
+    Command(
+        name="doctor",
+        summary="examine a launch: ranks, devices, network, files, memory",
+        description="Examine this launch and say what to change; with a scan, also whether a training fits.",
+        example="ptycho-dist doctor scan.npz --output_dir runs/one --under torchrun --ranks 4",
+        operand="scan",
+        operand_help=_SCAN_HELP,
+        operand_flags=("train_data_file",),
+        paths=_OUTPUT,
+        sections={**TRAINING_SECTIONS, "doctor": DoctorConfig},
+        run=doctor.doctor,
     ),
 )
 """All commands, in the order of a first use."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ptycho_dist.config.doctor import DoctorConfig
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.ranks import RanksConfig
 from ptycho_dist.config.schema import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
@@ -48,6 +49,7 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "middle_trim": (-1, None),
         "timeout_s": (0.0, math.inf),
     },
+    DoctorConfig: {"under": ("mpiexec", ""), "ranks": (0, 1.5), "json": (1, None)},
     RanksConfig: {"devices": (0, -1, True, "two", 1.0, None), "timeout_s": (0.0, math.inf)},
     DataConfig: {
         "N": (4, 64.0, None),

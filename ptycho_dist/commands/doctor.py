@@ -1,0 +1,117 @@
+"""The command that examines a launch.
+
+Heavy packages are imported inside the functions, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ptycho_dist.commands.command import Typed
+from ptycho_dist.commands.paths import require_output_folder
+from ptycho_dist.commands.running import configure_logging, make_request, ranks_to_start
+from ptycho_dist.config.doctor import DoctorConfig
+from ptycho_dist.distributed.environment import LAUNCHER_VARIABLE, detect, launcher_name
+from ptycho_dist.distributed.parent import end_with_parent
+from ptycho_dist.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ptycho_dist.doctor.run import Diagnosis
+
+_UNHEALTHY = 2
+_PREFIX = "doctor."
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "dim"}
+
+
+def doctor(typed: Typed) -> int:
+    """Examine the launch; 0 if it will do, 2 if a check failed, on every rank."""
+    own = {name.removeprefix(_PREFIX): value for name, value in typed.overrides.items() if name.startswith(_PREFIX)}
+    config = DoctorConfig(**own)
+    typed = replace(typed, overrides={k: v for k, v in typed.overrides.items() if not k.startswith(_PREFIX)})
+    request = make_request(typed)
+    if request.output_dir is not None:
+        require_output_folder(request.output_dir)
+    configure_logging(typed)
+    if config.under is not None and launcher_name(os.environ) == "plain":
+        return _start_under(config.under, config.ranks, typed)
+    ranks = ranks_to_start(typed)
+    if ranks > 1:
+        from ptycho_dist.distributed.supervisor import run_ranks
+
+        return run_ranks(typed.argv, ranks)
+    end_with_parent(os.environ)
+    from ptycho_dist.doctor.run import examine
+
+    context = detect(os.environ)
+    diagnosis = examine(request, context)
+    if context.rank == 0:
+        _report(diagnosis, as_json=config.json)
+    return 0 if diagnosis.is_healthy else _UNHEALTHY
+
+
+def launch_command(launcher: str, ranks: int) -> list[str]:
+    """Command that starts so many ranks of what follows it, on one node.
+
+    Raises
+    ------
+    ConfigError
+        If the launcher is not installed.
+    """
+    if launcher == "torchrun":
+        return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    beside = Path(sys.executable).with_name(launcher)
+    found = str(beside) if beside.is_file() else shutil.which(launcher)
+    if found is None:
+        msg = f"doctor.under = {launcher!r}, but there is no {launcher} on PATH. Install or load it, or name another."
+        raise ConfigError(msg)
+    if launcher == "mpirun":
+        return [found, *_open_mpi_flags(found), "-n", str(ranks), sys.executable]
+    return [
+        found,
+        "--nodes=1",
+        f"--ntasks={ranks}",
+        f"--ntasks-per-node={ranks}",
+        "--kill-on-bad-exit=1",
+        sys.executable,
+    ]
+
+
+def _open_mpi_flags(mpirun: str) -> list[str]:
+    """Return what Open MPI needs to start anything as root or on few cores; others need nothing."""
+    said = subprocess.run([mpirun, "--version"], capture_output=True, text=True, check=False).stdout
+    if "Open MPI" not in said:
+        return []
+    return ["--oversubscribe", *(["--allow-run-as-root"] if os.geteuid() == 0 else [])]
+
+
+def _start_under(launcher: str, ranks: int, typed: Typed) -> int:
+    """Run this command line as ranks of a launcher; its exit code is brought to 0 or 2."""
+    env = {name: value for name, value in os.environ.items() if name != LAUNCHER_VARIABLE}
+    command = [*launch_command(launcher, ranks), "-m", "ptycho_dist", *typed.argv]
+    return _UNHEALTHY if subprocess.run(command, env=env, check=False).returncode else 0
+
+
+def _report(diagnosis: Diagnosis, *, as_json: bool) -> None:
+    if as_json:
+        facts = {
+            "results": [asdict(one) for one in diagnosis.results],
+            "ranks": [asdict(one) for one in diagnosis.ranks],
+        }
+        sys.stdout.write(f"{json.dumps(facts, indent=1)}\n")
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("check", "", "found", "fix")
+    for one in diagnosis.results:
+        colour = _COLOURS[one.status]
+        table.add_row(one.name, f"[{colour}]{one.status}[/]", escape(one.found), escape(one.fix))
+    Console(file=sys.stdout).print(table)

@@ -1,0 +1,234 @@
+"""The checks: pure functions of what all ranks know, and of what the job needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from ptycho_dist.distributed.agreement import describe_disagreement
+from ptycho_dist.distributed.interfaces import INTERFACE_VARIABLES
+from ptycho_dist.doctor.facts import Needs, RankFacts
+from ptycho_dist.doctor.result import FAIL, OK, SKIP, WARN, Result
+
+Facts = Sequence[RankFacts]
+WHO_NAMES = " and ".join(INTERFACE_VARIABLES)
+ESTIMATES_MAY_ERR = 1.3
+"""A need is told from settings alone; a job is refused only where it exceeds what is there by this factor."""
+Check = Callable[[Facts, Needs], Result]
+
+
+def launcher(ranks: Facts, needs: Needs) -> Result:
+    """Which launcher was seen, and whether it started all that was meant to start."""
+    first = ranks[0]
+    found = f"{first.launcher} ({first.why})"
+    tasks = first.slurm.tasks if first.slurm else None
+    if first.launcher == "plain" and tasks is not None and tasks > 1:
+        return Result(
+            "launcher", WARN, f"{found}, inside SLURM job {first.slurm.job if first.slurm else ''} with {tasks} tasks",
+            "This process is alone; start the ranks with srun (see slurm/), or with --devices.",
+        )  # fmt: skip
+    return Result("launcher", OK, found)
+
+
+def world(ranks: Facts, needs: Needs) -> Result:
+    """Whether every rank is there once, and equally many on every host."""
+    hosts = by_host(ranks)
+    counts = {host: len(there) for host, there in hosts.items()}
+    found = f"{len(ranks)} ranks on {len(hosts)} hosts: {_listed(f'{host} {n}' for host, n in counts.items())}"
+    if [one.rank for one in ranks] != list(range(ranks[0].world)):
+        missing = sorted(set(range(ranks[0].world)) - {one.rank for one in ranks})
+        return Result("ranks", FAIL, f"{found}; ranks {missing} of {ranks[0].world} are missing", "Start all ranks.")
+    if len(set(counts.values())) > 1:
+        return Result("ranks", FAIL, found, "Start equally many ranks on every host (--ntasks-per-node, -ppn, -N).")
+    return Result("ranks", OK, found)
+
+
+def devices(ranks: Facts, needs: Needs) -> Result:
+    """Whether each node has as many ranks as devices were asked for, and each rank its GPU."""
+    local, gpus = ranks[0].local_world, min(one.gpus for one in ranks)
+    found = f"{local} ranks on each node, {gpus} GPUs visible, accelerator {needs.accelerator}"
+    if needs.devices is not None and needs.devices != local:
+        fix = f"Start {needs.devices} ranks per node, or set execution.devices = {local} (or auto)."
+        return Result("devices", FAIL, f"{found}, but execution.devices = {needs.devices}", fix)
+    if needs.accelerator in ("cuda", "gpu") and gpus < local:
+        fix = (
+            "Let every rank see all GPUs of its node (SLURM: --gpus-per-node with --gpu-bind=none; unset "
+            "CUDA_VISIBLE_DEVICES), or start fewer ranks."
+        )
+        return Result("devices", FAIL, f"{found}: local rank {gpus} would have none", fix)
+    if needs.accelerator == "cpu" and gpus > 0:
+        return Result("devices", WARN, f"{found}: the GPUs stay idle", "Set execution.accelerator = 'auto' or 'gpu'.")
+    return Result("devices", OK, found)
+
+
+def threads(ranks: Facts, needs: Needs) -> Result:
+    """Whether the threads of the ranks on a host fit its cores."""
+    for host, there in by_host(ranks).items():
+        cores = len({core for one in there for core in one.cores})
+        wanted = sum(one.threads for one in there)
+        if wanted > cores:
+            fix = (
+                f"Set OMP_NUM_THREADS={cores // len(there)}"
+                if cores >= len(there)
+                else f"Start at most {cores} of them"
+            )
+            return Result(
+                "threads", WARN, f"{len(there)} ranks on {host} use {wanted} threads on {cores} cores",
+                f"{fix}, or bind the ranks to more cores (--cpus-per-task).",
+            )  # fmt: skip
+    most = max(one.threads for one in ranks)
+    return Result("threads", OK, f"{most} threads a rank, {len(ranks[0].cores)} cores for rank 0")
+
+
+def backend(ranks: Facts, needs: Needs) -> Result:
+    """Which backend joins the ranks."""
+    names = sorted({one.backend for one in ranks})
+    if len(names) > 1:
+        return Result("backend", FAIL, f"ranks chose {' and '.join(names)}", "Give all ranks the same accelerator.")
+    return Result("backend", OK, names[0])
+
+
+def interface(ranks: Facts, needs: Needs) -> Result:
+    """Whether ranks on several hosts would listen where others reach them."""
+    hosts = by_host(ranks)
+    for one in ranks:
+        if one.interface and one.interface not in {known.name for known in one.interfaces}:
+            listed = _listed(f"{known.name} {known.address}" for known in one.interfaces)
+            found = f"rank {one.rank} on {one.host} is told to use {one.interface!r}, which is not there"
+            return Result("network interface", FAIL, found, f"Name one of {listed}, or unset {WHO_NAMES}.")
+    if ranks[0].interface:
+        return Result("network interface", OK, f"{ranks[0].interface} (named by a variable)")
+    if len(hosts) == 1:
+        return Result("network interface", OK, "one host, loopback is enough")
+    for host, there in hosts.items():
+        address = there[0].host_address
+        if not address or address.startswith("127."):
+            offered = _listed(f"{one.name} {one.address}" for one in there[0].interfaces if not one.is_loopback)
+            said = f"its own name resolves to {address}" if address else "its own name does not resolve"
+            return Result(
+                "network interface", FAIL, f"{host}: {said}; other hosts cannot reach gloo or NCCL there",
+                f"Export GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME (found: {offered or 'no interface'}).",
+            )  # fmt: skip
+    return Result("network interface", OK, _listed(f"{host} {there[0].host_address}" for host, there in hosts.items()))
+
+
+def mpi(ranks: Facts, needs: Needs) -> Result:
+    """Whether mpi4py finds an MPI library, where MPI started the ranks."""
+    missing = [one.rank for one in ranks if not one.mpi]
+    if ranks[0].launcher != "mpi":
+        return Result("MPI library", SKIP, ranks[0].mpi or "none, and none is needed")
+    if missing:
+        found = f"mpi4py or its MPI library is missing on {len(missing)} of {len(ranks)} ranks"
+        return Result("MPI library", WARN, f"{found}; port and address are derived", "Install ptycho-dist[mpi].")
+    return Result("MPI library", OK, ranks[0].mpi)
+
+
+def shared_files(ranks: Facts, needs: Needs) -> Result:
+    """Whether every rank sees a file that rank 0 wrote."""
+    blind = [f"{one.rank} ({one.host})" for one in ranks if one.sees_file is False]
+    if all(one.sees_file is None for one in ranks):
+        return Result("shared files", SKIP, "not looked for")
+    if blind:
+        found = f"a file that rank 0 wrote to {ranks[0].folder} is not seen by rank {_listed(blind)}"
+        return Result("shared files", FAIL, found, "Choose an output_dir on a file system that all hosts share.")
+    return Result("shared files", OK, f"{ranks[0].folder} is seen by all {len(ranks)} ranks")
+
+
+def disk(ranks: Facts, needs: Needs) -> Result:
+    """Whether the results fit on the disk."""
+    free = ranks[0].disk_free_bytes
+    if free is None or needs.disk_bytes is None:
+        return Result("disk", SKIP, "unknown" if free is None else f"{size(free)} free in {ranks[0].folder}")
+    found = f"{size(free)} free in {ranks[0].folder}, about {size(needs.disk_bytes)} needed"
+    if needs.disk_bytes > ESTIMATES_MAY_ERR * free:
+        return Result("disk", FAIL, found, "Free space, or choose another output_dir.")
+    return Result("disk", OK, found)
+
+
+def memory(ranks: Facts, needs: Needs) -> Result:
+    """Whether the ranks of each host fit into its memory, and each into its own limit."""
+    if needs.memory_bytes is None:
+        own = ranks[0].memory
+        return Result("memory", SKIP, f"{size(own.available_bytes)} available, limit {size(own.limit_bytes)}")
+    need, fix = needs.memory_bytes, "Lower batch_size or width, start fewer ranks on a host, or ask for more memory."
+    for host, there in by_host(ranks).items():
+        room = min(one.memory.available_bytes for one in there)
+        extra = sum(max(0, need - one.memory.used_bytes) for one in there)
+        if extra > ESTIMATES_MAY_ERR * room:
+            found = f"{len(there)} ranks on {host} need about {size(need)} each, {size(room)} are available"
+            return Result("memory", FAIL, found, fix)
+        for one in there:
+            if need > ESTIMATES_MAY_ERR * one.memory.limit_bytes:
+                limit = f"{size(one.memory.limit_bytes)} ({one.memory.limit_name})"
+                return Result("memory", FAIL, f"rank {one.rank} needs about {size(need)}, its limit is {limit}", fix)
+    least = min(one.memory.available_bytes for one in ranks)
+    return Result("memory", OK, f"about {size(need)} a rank, {size(least)} available")
+
+
+def settings(ranks: Facts, needs: Needs) -> Result:
+    """Whether the settings make a payload, the same one on every rank."""
+    for one in ranks:
+        if one.problem:
+            return Result("settings", FAIL, f"rank {one.rank}: {one.problem}", "Change what it names.")
+    if not any(one.fingerprint for one in ranks):
+        return Result("settings", SKIP, "no scan was given")
+    difference = describe_disagreement([{"fingerprint": one.fingerprint[:12]} for one in ranks])
+    if difference:
+        fix = "Start every rank with the same arguments and files; a training names the fields that differ."
+        return Result("settings", FAIL, difference, fix)
+    return Result("settings", OK, f"payload {ranks[0].fingerprint[:12]} on all {len(ranks)} ranks")
+
+
+def time_limit(ranks: Facts, needs: Needs) -> Result:
+    """Whether the job fits into what SLURM leaves it."""
+    left = ranks[0].slurm.time_left_s if ranks[0].slurm else None
+    if left is None or needs.seconds is None:
+        return Result("time limit", SKIP, "no SLURM job" if ranks[0].slurm is None else "time left or need is unknown")
+    if math.isinf(left):
+        return Result("time limit", OK, "none")
+    found = f"{left:.0f} s left in SLURM job {ranks[0].slurm.job if ranks[0].slurm else ''}"
+    found += f", very roughly {needs.seconds:.0f} s needed"
+    if needs.seconds > left:
+        fix = "Ask for more time (--time), or submit with --requeue: the job saves its state and goes on."
+        return Result("time limit", WARN, found, fix)
+    return Result("time limit", OK, found)
+
+
+def versions(ranks: Facts, needs: Needs) -> Result:
+    """Whether all ranks run the same program."""
+    there = [{"ptycho-dist": one.version, "torch": one.torch_version} for one in ranks]
+    difference = describe_disagreement(there)
+    if difference:
+        return Result("versions", FAIL, difference, "Use one environment, on a file system that all hosts share.")
+    return Result("versions", OK, f"ptycho-dist {ranks[0].version}, torch {ranks[0].torch_version}")
+
+
+CHECKS: tuple[Check, ...] = (
+    launcher, world, devices, threads, backend, interface, mpi, shared_files, disk, memory, settings, time_limit,
+    versions,
+)  # fmt: skip
+"""All checks, in the order of the report."""
+
+
+def check_all(ranks: Facts, needs: Needs) -> tuple[Result, ...]:
+    """Outcomes of all checks; the same on every rank that has the same facts."""
+    return tuple(check(ranks, needs) for check in CHECKS)
+
+
+def by_host(ranks: Facts) -> Mapping[str, list[RankFacts]]:
+    """Ranks of each host; nodes of one name (such as two SLURM daemons on one machine) are one host."""
+    hosts: dict[str, list[RankFacts]] = {}
+    for one in ranks:
+        hosts.setdefault(one.host, []).append(one)
+    return hosts
+
+
+def size(n_bytes: float) -> str:
+    """Write a size for people."""
+    return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.0f} MiB"
+
+
+def _listed(parts: Iterable[str], most: int = 8) -> str:
+    all_parts = list(parts)
+    more = f" and {len(all_parts) - most} more" if len(all_parts) > most else ""
+    return ", ".join(all_parts[:most]) + more

@@ -1,0 +1,73 @@
+"""How much memory, disk and time a job takes, told from its settings alone."""
+
+from __future__ import annotations
+
+import math
+
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.schema import DataConfig, ModelConfig, TrainingConfig
+from ptycho_dist.doctor.facts import Needs
+from ptycho_dist.factory.payload import InferencePayload, TrainingPayload
+
+_PROCESS_BYTES = 470 << 20
+"""A rank with its libraries, before any data (measured on a CPU)."""
+_PIXEL_BYTES, _STAGE_PIXEL_BYTES, _CHANNEL_PIXEL_BYTES = 80.0, 70.0, 0.4
+"""Bytes of a training step for each pixel of a pattern: once, for each stage, for each channel of a stage
+(fitted to peak memory on a CPU)."""
+_CANVAS_BYTES = 28
+"""Sums (two int64), weights (int64) and counts (int32) of an object pixel."""
+_OBJECT_BYTES = 12
+_PICTURES_BYTES = 1 << 20
+_OVERLAP_PX = 8.0
+"""Distance of neighbouring patterns where the positions are not looked at; generous."""
+_RATE_PIXELS_PER_S = 1.5e6
+"""Pixels of patterns that one CPU core trains on in a second with width 64 and two stages."""
+
+
+def needs_of(payload: TrainingPayload | InferencePayload, world: int) -> Needs:
+    """Estimate what a job of so many ranks takes."""
+    execution, pixels = payload.execution_config, payload.data_config.N**2
+    canvas_px = _canvas_px(payload.n_patterns, payload.data_config.N)
+    training = payload.training_config if isinstance(payload, TrainingPayload) else None
+    in_step = _patterns_in_step(payload.data_config, training, execution, world)
+    memory = _PROCESS_BYTES + in_step * pixels * _step_bytes(payload.model_config) + 64 * payload.n_patterns
+    disk = 8 * pixels * payload.n_patterns + canvas_px * (world * _CANVAS_BYTES + _OBJECT_BYTES) + _PICTURES_BYTES
+    return Needs(
+        devices=int(execution.devices),
+        accelerator=execution.accelerator,
+        memory_bytes=int(memory + canvas_px * _CANVAS_BYTES),
+        disk_bytes=int(disk),
+        seconds=_seconds(payload, training, world),
+    )
+
+
+def _canvas_px(n_patterns: int, N: int) -> float:
+    return (math.sqrt(n_patterns) * _OVERLAP_PX + N) ** 2
+
+
+def _patterns_in_step(
+    data: DataConfig, training: TrainingConfig | None, execution: PyTorchExecutionConfig, world: int
+) -> int:
+    """Most patterns that a rank holds at once, in training or in prediction (whose steps keep no gradients)."""
+    predicted = -(-int(execution.inference_batch_size or 32) // 3)
+    if training is None:
+        return predicted
+    group = data.group_size if data.gridsize is None else data.gridsize**2
+    return max(predicted, -(-training.batch_size // world) * group)
+
+
+def _step_bytes(model: ModelConfig) -> float:
+    return _PIXEL_BYTES + model.stages * (_STAGE_PIXEL_BYTES + _CHANNEL_PIXEL_BYTES * model.width)
+
+
+def _seconds(payload: TrainingPayload | InferencePayload, training: TrainingConfig | None, world: int) -> float | None:
+    """Rough duration on CPU cores; None on other devices, whose speed is not known."""
+    if payload.execution_config.accelerator != "cpu":
+        return None
+    group = payload.data_config.group_size if payload.data_config.gridsize is None else payload.data_config.gridsize**2
+    seen = float(payload.n_patterns)
+    if training is not None:
+        epochs = training.max_epochs * payload.n_patterns
+        seen += epochs if training.max_steps is None else min(epochs, training.max_steps * training.batch_size * group)
+    work = payload.model_config.stages * payload.model_config.width / 128
+    return seen * payload.data_config.N**2 * work / (_RATE_PIXELS_PER_S * world)
