@@ -14,6 +14,7 @@ from ptycho_dist.doctor.needs import needs_of
 from tests.support.launch import calm_environment, finish, free_port, rank_variables, run, start
 from tests.support.mpi import missing
 from tests.support.runs import training_payload
+from tests.support.slurm import SlurmCluster
 
 needs_mpi = [pytest.mark.mpi, pytest.mark.skipif(missing() is not None, reason=f"NOT RUN: {missing()}")]
 UNDER = [("torchrun", "torchrun"), pytest.param("mpirun", "mpi", marks=needs_mpi)]
@@ -36,6 +37,21 @@ def test_doctor_starts_itself_under_a_launcher(scan: Path, tmp_path: Path, under
     assert results["shared files"]["found"].endswith("is seen by all 2 ranks")
     assert results["settings"]["status"] == "ok"
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slurm
+def test_doctor_starts_itself_under_srun_and_knows_the_time_left(
+    slurm: SlurmCluster, scan: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "ptycho_dist", "doctor", scan, "--output_dir", tmp_path, "--accelerator", "cpu",
+               "--under", "srun", "--json"]  # fmt: skip
+    done = slurm.client(*command, limit_s=90.0)
+    assert done.returncode == 0, done.stderr
+    results, ranks = examined(done.stdout)
+    assert [(one["rank"], one["launcher"], one["nodes"]) for one in ranks] == [(0, "slurm", 1), (1, "slurm", 1)]
+    assert ranks[0]["slurm"]["tasks"] == 2
+    assert 0 < ranks[0]["slurm"]["time_left_s"] < 3600
+    assert results["time limit"]["status"] in ("ok", "warn")
 
 
 def test_doctor_fails_on_every_rank_when_devices_and_ranks_differ() -> None:
