@@ -7,7 +7,6 @@ from collections.abc import Callable
 from lightning.pytorch.plugins.environments import (
     ClusterEnvironment,
     LightningEnvironment,
-    SLURMEnvironment,
     TorchElasticEnvironment,
 )
 
@@ -21,8 +20,10 @@ class SupervisedEnvironment(LightningEnvironment):
         """Leave the environment as the supervisor made it."""
 
 
-class MpiRanks(ClusterEnvironment):
-    """Ranks of mpirun, as their context tells; unlike Lightning's own class this needs no mpi4py.
+class StartedRanks(ClusterEnvironment):
+    """Ranks of mpirun or srun, as their context tells.
+
+    Unlike Lightning's own classes this needs no mpi4py, and it accepts ``srun -n 2``.
 
     Parameters
     ----------
@@ -35,7 +36,7 @@ class MpiRanks(ClusterEnvironment):
 
     @property
     def creates_processes_externally(self) -> bool:
-        """True: mpirun has started all ranks."""
+        """True: the launcher has started all ranks."""
         return True
 
     @property
@@ -58,14 +59,14 @@ class MpiRanks(ClusterEnvironment):
         return self._context.world
 
     def set_world_size(self, size: int) -> None:
-        """Do nothing: mpirun decides."""
+        """Do nothing: the launcher decides."""
 
     def global_rank(self) -> int:
         """Return the rank."""
         return self._context.rank
 
     def set_global_rank(self, rank: int) -> None:
-        """Do nothing: mpirun decides."""
+        """Do nothing: the launcher decides."""
 
     def local_rank(self) -> int:
         """Return the rank on this node."""
@@ -80,8 +81,8 @@ _MAKERS: dict[str, Callable[[RankContext], ClusterEnvironment]] = {
     "plain": lambda _: LightningEnvironment(),
     "spawn": lambda _: SupervisedEnvironment(),
     "torchrun": lambda _: TorchElasticEnvironment(),
-    "slurm": lambda _: SLURMEnvironment(auto_requeue=False),
-    "mpi": MpiRanks,
+    "slurm": StartedRanks,
+    "mpi": StartedRanks,
 }
 
 

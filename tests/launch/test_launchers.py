@@ -12,7 +12,7 @@ import pytest
 
 from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.scan import open_scan
-from tests.support.launch import finish, free_port, run, run_torchrun, step_losses
+from tests.support.launch import finish_all, free_port, run, run_torchrun, step_losses
 from tests.support.mpi import mpirun
 from tests.support.netns import ADDRESSES, TwoHosts
 from tests.support.runs import training_payload, untrained_bundle
@@ -47,7 +47,7 @@ class Launches:
         launcher = [*TORCHRUN, "--nnodes", 2, "--nproc-per-node", 1, "--rdzv-backend", "c10d",
                     "--rdzv-endpoint", f"{ADDRESSES[0]}:29400", "--rdzv-id", "run-1", "-m", "ptycho_dist"]  # fmt: skip
         processes = [pair.start(host, [*launcher, *words]) for host in (0, 1)]
-        first, second = (finish(process, LIMIT_S) for process in processes)
+        first, second = finish_all(processes, LIMIT_S)
         return first if first.returncode else second
 
     def srun_on_one_node(self, words: Words) -> Done:

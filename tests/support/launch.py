@@ -53,6 +53,17 @@ def finish(process: subprocess.Popen[str], limit_s: float) -> subprocess.Complet
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
+def finish_all(processes: Sequence[subprocess.Popen[str]], limit_s: float) -> list[subprocess.CompletedProcess[str]]:
+    """Wait for processes that run side by side; when one outlives the limit, all are killed and the test fails."""
+    try:
+        return [finish(process, limit_s) for process in processes]
+    finally:
+        for process in processes:
+            if process.returncode is None:
+                process.kill()
+                process.communicate()
+
+
 def run_well(arguments: Sequence[object]) -> None:
     """Run a command that must succeed."""
     done = run(arguments)
