@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import errno
+import logging
+import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 from ptycho_dist.commands.parsing import build_parser, parse
 from ptycho_dist.commands.printing import config_text
 from ptycho_dist.commands.running import read_settings
 from ptycho_dist.commands.table import COMMANDS
+from ptycho_dist.distributed.agent import end_agent_later
+from ptycho_dist.distributed.environment import launcher_name
 from ptycho_dist.distributed.fate import share_fate
-from ptycho_dist.distributed.stop import EXIT_GO_ON, StopRequested
+from ptycho_dist.distributed.stop import EXIT_GO_ON, StopRequested, StopSignals
 from ptycho_dist.errors import ConfigError, PtychoDistError
 from ptycho_dist.version import package_version
 
@@ -20,8 +26,9 @@ USER_ERROR = 2
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells give it."""
 LOST = 1
-LOST_RANK = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
-"""What torch says in a rank when another one is gone; the supervisor names that one."""
+SILENT_RANK = "Timed out waiting"
+LOST_RANK = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", SILENT_RANK)
+"""What torch says in a rank when another one is gone (the supervisor names that one) or does not answer."""
 STORAGE_ERRORS = (
     errno.ENOSPC,
     errno.EDQUOT,
@@ -34,6 +41,26 @@ STORAGE_ERRORS = (
     errno.EIO,
 )
 """Errors of the system that tell of full, locked or missing storage, not of a fault of the program."""
+
+
+def program() -> NoReturn:
+    """Run the command line of this process, and end the process with its exit code.
+
+    After a failure it ends at once: libraries that tidy up at the end would crash over files on a
+    full disk, or wait for ranks that are gone.
+    """
+    code = LOST
+    try:
+        code = main()
+    finally:
+        if code:
+            end_agent_later(os.environ)
+    if code and launcher_name(os.environ) != "mpi":
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,17 +97,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         if "--debug" in arguments or not any(words in str(error) for words in LOST_RANK):
             raise
-        sys.stderr.write("ptycho-dist: lost the connection to another rank; its own message tells why.\n")
+        sys.stderr.write(f"ptycho-dist: {_about_rank(error)}\n")
         return LOST
     except OSError as error:
         if error.errno not in STORAGE_ERRORS:
             raise
         if "--debug" in arguments:
             sys.stderr.write(traceback.format_exc())
-        where = f" at {error.filename}" if error.filename else ""
+        where = f" at {name}" if (name := _file_of(error)) else ""
         sys.stderr.write(
-            f"ptycho-dist: storage error{where}: {error.strerror}; expected a place that can be read and written. "
-            "Free space, or choose another path.\n"
+            f"ptycho-dist: storage error{where}: {os.strerror(error.errno)}; expected a place that can be read "
+            "and written. Free space, or choose another path.\n"
         )
         return USER_ERROR
 
@@ -104,7 +131,24 @@ def _run(arguments: list[str]) -> int:
     if typed.print_config:
         sys.stdout.write(config_text(typed, read_settings(typed), command.sections))
         return 0
-    return share_fate(lambda: command.run(typed))
+    with StopSignals():
+        return share_fate(lambda: command.run(typed))
+
+
+def _about_rank(error: RuntimeError) -> str:
+    if SILENT_RANK in str(error):
+        return (
+            f"waited for another rank in vain ({' '.join(str(error).split())}); expected an answer within "
+            "execution.timeout_s. Look whether its process, its host and the network are alive; then start the same "
+            "command again: it goes on."
+        )
+    return "lost the connection to another rank; its own message tells why."
+
+
+def _file_of(error: OSError) -> str:
+    """Name of the file that an error is about; HDF5 has it in the text of its message only."""
+    named = re.search(r"filename = '([^']+)'", str(error))
+    return str(error.filename or (named[1] if named else ""))
 
 
 def overview() -> str:

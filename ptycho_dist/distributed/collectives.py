@@ -9,11 +9,9 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from datetime import timedelta
-from threading import Thread
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -22,7 +20,8 @@ from torch import Tensor
 from ptycho_dist.distributed.environment import RankContext
 from ptycho_dist.distributed.mpi import bootstrap
 from ptycho_dist.distributed.rendezvous import meet
-from ptycho_dist.errors import LaunchError
+from ptycho_dist.distributed.work import Work
+from ptycho_dist.errors import LaunchError, OtherRankError
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -108,12 +107,12 @@ def together(work: Callable[[], T], beat_s: float = BEAT_S) -> T:
 
     Raises
     ------
-    LaunchError
+    OtherRankError
         On the ranks whose own work did not fail, naming the rank that failed and its error.
     """
     if not is_open():
         return work()
-    own = _Work(work)
+    own = Work(work)
     everyone_done = False
     while not everyone_done:
         own.wait(beat_s)
@@ -123,44 +122,9 @@ def together(work: Callable[[], T], beat_s: float = BEAT_S) -> T:
     value = own.result()
     for rank, failure in enumerate(failures):
         if failure:
-            msg = f"rank {rank} failed: {failure} The other ranks stop with it."
-            raise LaunchError(msg)
+            msg = f"rank {rank} failed: {failure}"
+            raise OtherRankError(msg)
     return value
-
-
-class _Work(Generic[T]):
-    """Work in a thread of its own, so that this rank can give signs of life meanwhile."""
-
-    def __init__(self, work: Callable[[], T]) -> None:
-        self._future: Future[T] = Future()
-        Thread(target=self._run, args=(work,), daemon=True).start()
-
-    def _run(self, work: Callable[[], T]) -> None:
-        try:
-            self._future.set_result(work())
-        except BaseException as error:  # noqa: BLE001  # result() raises it in the main thread
-            self._future.set_exception(error)
-
-    def wait(self, seconds: float) -> None:
-        """Wait until the work ends, but no longer than so many seconds."""
-        wait([self._future], seconds)
-
-    @property
-    def done(self) -> bool:
-        return self._future.done()
-
-    @property
-    def failed(self) -> bool:
-        return self.done and self._future.exception() is not None
-
-    def failure(self) -> str:
-        """Type and message of the error; empty without one."""
-        error = self._future.exception() if self.done else None
-        return "" if error is None else f"{type(error).__name__}: {error}"
-
-    def result(self) -> T | Any:
-        """Give the value or raise the error; None while the work goes on."""
-        return self._future.result() if self.done else None
 
 
 def from_rank_0(make: Callable[[], T]) -> T:
@@ -168,7 +132,7 @@ def from_rank_0(make: Callable[[], T]) -> T:
 
     Raises
     ------
-    LaunchError
+    OtherRankError
         On the other ranks, if ``make`` fails on rank 0 (which raises the error itself).
     """
     if not is_open():

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from typing import NoReturn
 
 from torch.distributed import (  # type: ignore[attr-defined]  # torch names them in another way
@@ -16,6 +17,7 @@ from torch.distributed import (  # type: ignore[attr-defined]  # torch names the
 )
 
 from ptycho_dist.distributed.environment import RankContext
+from ptycho_dist.distributed.work import Work
 from ptycho_dist.errors import LaunchError
 
 logger = logging.getLogger(__name__)
@@ -25,6 +27,7 @@ _STRIDE = 101
 """Distance of the ports that are tried after one that another launch holds."""
 _GLANCE_S = 2.0
 """How long a rank looks at one port before it tries the next."""
+_PAUSE_S = 0.2
 _LAUNCH, _PLACE = "launch", "rank-{}"
 
 
@@ -79,17 +82,26 @@ def _find(context: RankContext, timeout_s: float) -> TCPStore | str:
     """Find the store of this launch; say what was found instead."""
     found = "no answer"
     for port, left_s in _attempts(context, timeout_s):
-        try:
-            store = TCPStore(
-                context.main_address, port, None, False, timedelta(seconds=left_s), wait_for_workers=False
-            )  # fmt: skip
-            found = _recognise(store, context)
-        except (DistError, RuntimeError) as error:
-            found = _first_line(error)
+        look = Work(partial(_look, context, port, left_s))
+        look.wait(left_s + _GLANCE_S)
+        if not look.done:
+            found = "a program listens there that is no rank of ours"
             continue
-        if not found:
-            return store
+        result = look.result()
+        if not isinstance(result, str):
+            return result
+        found = result
     return found
+
+
+def _look(context: RankContext, port: int, limit_s: float) -> TCPStore | str:
+    """Look at one port: the store of this launch, or what is wrong with what is there."""
+    limit = timedelta(seconds=limit_s)
+    try:
+        store = TCPStore(context.main_address, port, None, False, limit, wait_for_workers=False)
+        return _recognise(store, context) or store
+    except (DistError, RuntimeError) as error:
+        return _first_line(error)
 
 
 def _attempts(context: RankContext, timeout_s: float) -> Iterator[tuple[int, float]]:
@@ -104,7 +116,7 @@ def _recognise(store: TCPStore, context: RankContext) -> str:
     """Say what is wrong with a store that answered; empty if it is that of this launch."""
     launch_id = store.get(_LAUNCH).decode()
     if launch_id != context.launch_id:
-        time.sleep(min(0.2, _GLANCE_S))
+        time.sleep(_PAUSE_S)
         return f"another launch listens there (id {launch_id!r}, expected {context.launch_id!r})"
     if store.add(_PLACE.format(context.rank), 1) > 1:
         msg = (

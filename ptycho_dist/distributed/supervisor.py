@@ -27,6 +27,12 @@ _USER_ERROR = 2
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _SAVE_S = 60.0
 """Seconds that ranks get to save their state after a signal that asks for it."""
+_GO_ON = "Start the same command again: it goes on where it was."
+_ADVICE = {
+    signal.SIGKILL: f"If the system ran out of memory, use fewer ranks or a smaller batch_size. {_GO_ON}",
+    signal.SIGBUS: "A file that it reads in place was cut short, or its storage is gone; check the scan file.",
+}
+"""What to do about a signal that no rank is meant to die of."""
 
 
 @dataclass
@@ -169,8 +175,8 @@ def _explain(ranks: Sequence[_Rank]) -> None:
         code = one.process.returncode
         if code < 0:
             logger.error(
-                "rank %d (pid %d) was killed by %s; the other ranks were ended. If the system ran out of memory, "
-                "use fewer ranks or a smaller batch_size.", one.rank, one.process.pid, signal.Signals(-code).name
+                "rank %d (pid %d) was killed by %s; the other ranks were ended. %s",
+                one.rank, one.process.pid, signal.Signals(-code).name, _ADVICE.get(signal.Signals(-code), _GO_ON),
             )  # fmt: skip
         elif one.rank != 0 and not code == ranks[0].code == _USER_ERROR:
             logger.error("rank %d failed with exit code %d and said:\n%s", one.rank, code, one.last_words())

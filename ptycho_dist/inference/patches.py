@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ class ShardPatches:
         self, model: PtychoModel, scan: Scan, rows: IntArray, payload: InferencePayload
     ) -> NDArray[np.complex64]:
         side, trim = self._recipe.side, self._recipe.trim_px
-        patches = np.lib.format.open_memmap(self._path, "w+", np.complex64, (len(rows), side, side))
+        patches = _mapped(self._path, (len(rows), side, side))
         done = 0
         for predicted, some in predict_patches(model, scan, rows, payload):
             inside = slice(trim, predicted.shape[-1] - trim)
@@ -117,6 +118,14 @@ class ShardPatches:
         patches.flush()
         sync(self._path)
         return patches
+
+
+def _mapped(path: Path, shape: tuple[int, int, int]) -> np.memmap[Any, np.dtype[np.complex64]]:
+    """Map a new file whose room on the disk is taken already: a full disk is an error here, not a signal later."""
+    patches: np.memmap[Any, np.dtype[np.complex64]] = np.lib.format.open_memmap(path, "w+", np.complex64, shape)
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return patches
 
 
 def _seal(payload: InferencePayload, rows: IntArray) -> dict[str, Any]:

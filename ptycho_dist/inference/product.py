@@ -32,6 +32,7 @@ def stitch_to_product(shard_dir: Path, path: Path) -> Path:
         writer.write_positions(manifest.positions_px)
         writer.write_losses(facts["losses"])
         writer.create_extra("coverage", manifest.canvas.shape, "int32")
+        writer.reserve()
         for tile in stitch(shard_dir, manifest, int(facts["stitch_tile_px"])):
             writer.write_object_tile(tile.corner, tile.object_)
             writer.write_extra_tile("coverage", tile.corner, tile.count)

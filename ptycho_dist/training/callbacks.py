@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTheme
 from lightning.pytorch.strategies import DDPStrategy
-from torch import Tensor
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.data.datamodule import StepBatch
@@ -82,9 +82,9 @@ class Rehearsal(Callback):
             return
         batch = strategy.batch_to_device(data.first_batch())
         with trainer.precision_plugin.train_step_context():
-            loss = strategy._forward_redirection(strategy.model, pl_module, "rehearse", batch)
-        assert isinstance(loss, Tensor)
-        loss.backward()
+            assert strategy.model is not None
+            loss: Any = strategy._forward_redirection(strategy.model, pl_module, "rehearse", batch)
+        torch.autograd.backward(loss)
         pl_module.zero_grad()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +21,8 @@ from ptycho_dist.types import FloatArray, IntArray, ProductMetadata
 
 __all__ = ["Product", "ProductGeometry", "ProductWriter", "read_product"]
 
+_ROOM_AT_END = 1 << 16
+"""Bytes for what HDF5 writes when it closes a file."""
 _EXTRAS = "ptycho_dist"
 _TILE_PX = 256
 _UNITS_NOTE = "Pixel size unknown: attributes and positions named in metres hold object pixels."
@@ -132,7 +135,19 @@ class ProductWriter:
 
     def create_extra(self, name: str, shape: tuple[int, ...], dtype: str) -> None:
         """Make an array of our own, zero at the start, to be filled by :meth:`write_extra_tile`."""
-        self._open().require_group(_EXTRAS).create_dataset(name, shape, dtype, chunks=True, fillvalue=0)
+        _allocated(self._open().require_group(_EXTRAS), name, shape, dtype, chunks=True)
+
+    def reserve(self) -> None:
+        """Take the room of all tiles on the disk, so that a full disk is an error now, not in mid-write.
+
+        Raises
+        ------
+        OSError
+            If the disk has no room.
+        """
+        self._open().flush()
+        with self._temporary.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, self._temporary.stat().st_size + _ROOM_AT_END)
 
     def write_extra_tile(self, name: str, corner: tuple[int, int], tile: NDArray[Any]) -> None:
         """Write a tile (h, w) of an array of our own, its first pixel at ``corner``."""
@@ -168,10 +183,19 @@ class ProductWriter:
 
     def _create_object(self, file: h5py.File) -> None:
         tile = (1, min(_TILE_PX, self._shape[0]), min(_TILE_PX, self._shape[1]))
-        dataset = file.create_dataset("object", (1, *self._shape), np.complex64, chunks=tile)
+        dataset = _allocated(file, "object", (1, *self._shape), "complex64", chunks=tile)
         dataset.attrs["center_y_m"], dataset.attrs["center_x_m"] = self._geometry.centre_of_object(self._shape)
         dataset.attrs["pixel_width_m"] = dataset.attrs["pixel_height_m"] = self._geometry.scale
         file.create_dataset("object_layer_spacing_m", data=np.empty(0))
+
+
+def _allocated(
+    group: h5py.Group, name: str, shape: tuple[int, ...], dtype: str, *, chunks: tuple[int, ...] | bool
+) -> h5py.Dataset:
+    """Make a dataset whose place in the file is settled at once."""
+    layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    return group.create_dataset(name, shape, dtype, chunks=chunks, dcpl=layout)
 
 
 def read_product(path: Path | str) -> Product:
