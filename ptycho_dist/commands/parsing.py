@@ -24,6 +24,7 @@ _GROUPS = {
     "execution": "ranks, devices, precision, optimiser (or --execution.NAME)",
     "simulate": "simulated scan (or --simulate.NAME)",
     "doctor": "examination (or --doctor.NAME)",
+    "plan": "what is predicted (or --plan.NAME)",
     "ranks": "ranks that share the work (or --ranks.NAME)",
 }
 _METAVARS = {bool: "true|false", str: "NAME", float: "NUMBER", int: "INT"}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ptycho_dist.commands import doctor, running, writing
+from ptycho_dist.commands import doctor, plan, running, writing
 from ptycho_dist.commands.command import Command
 from ptycho_dist.config.doctor import DoctorConfig
 from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.plan import PlanConfig
 from ptycho_dist.config.ranks import RanksConfig
 from ptycho_dist.config.schema import DataConfig, InferenceConfig
 from ptycho_dist.config.sections import ALL_SECTIONS, TRAINING_SECTIONS
@@ -118,6 +119,20 @@ COMMANDS: tuple[Command, ...] = (
         paths=_OUTPUT,
         sections={**TRAINING_SECTIONS, "doctor": DoctorConfig},
         run=doctor.doctor,
+    ),
+    Command(
+        name="plan",
+        summary="predict time and memory of a job on any number of ranks",
+        description="Calibrate for some seconds on this machine, then predict training, prediction and stitching.",
+        example="ptycho-dist plan scan.npz --ranks 1,2,4,8 --max_epochs 60",
+        operand="scan",
+        operand_help=_SCAN_HELP,
+        operand_flags=("train_data_file",),
+        paths={
+            "output_dir": "Folder for the files of the calibration, which are removed; that of the system if not set."
+        },
+        sections={**ALL_SECTIONS, "plan": PlanConfig},
+        run=plan.plan,
     ),
 )
 """All commands, in the order of a first use."""

@@ -11,6 +11,7 @@ import pytest
 
 from ptycho_dist.config.doctor import DoctorConfig
 from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.plan import PlanConfig
 from ptycho_dist.config.ranks import RanksConfig
 from ptycho_dist.config.schema import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 from ptycho_dist.errors import ConfigError
@@ -50,6 +51,7 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "timeout_s": (0.0, math.inf),
     },
     DoctorConfig: {"under": ("mpiexec", ""), "ranks": (0, 1.5), "json": (1, None)},
+    PlanConfig: {"ranks": ("", "1,x", "0", "1,,2", 4, None), "json": (1, None)},
     RanksConfig: {"devices": (0, -1, True, "two", 1.0, None), "timeout_s": (0.0, math.inf)},
     DataConfig: {
         "N": (4, 64.0, None),

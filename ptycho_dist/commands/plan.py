@@ -1,0 +1,119 @@
+"""The command that predicts how a job scales.
+
+Heavy packages are imported inside the functions, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from ptycho_dist.commands.command import Typed
+from ptycho_dist.commands.paths import require_output_folder, require_scan
+from ptycho_dist.commands.running import configure_logging, make_request, required_path, sensible_ranks
+from ptycho_dist.config.plan import PlanConfig
+from ptycho_dist.distributed.environment import detect, launcher_name
+from ptycho_dist.distributed.parent import end_with_parent
+from ptycho_dist.errors import LaunchError
+
+if TYPE_CHECKING:
+    from ptycho_dist.config.request import RunRequest
+    from ptycho_dist.plan.model import Measurement, Row
+    from ptycho_dist.plan.run import Calibration
+
+_PREFIX = "plan."
+_RANKS_BESIDE = 2
+"""Ranks of the second calibration, which also measures the interconnect."""
+
+
+def plan(typed: Typed) -> int:
+    """Calibrate for some seconds, and predict time and memory for each number of ranks."""
+    own = {name.removeprefix(_PREFIX): value for name, value in typed.overrides.items() if name.startswith(_PREFIX)}
+    config = PlanConfig(**own)
+    typed = replace(typed, overrides={k: v for k, v in typed.overrides.items() if not k.startswith(_PREFIX)})
+    require_scan(required_path(typed, "scan"))
+    request = make_request(typed)
+    if request.output_dir is not None:
+        require_output_folder(request.output_dir)
+    configure_logging(replace(typed, quiet=True))
+    devices = typed.overrides.get("execution.devices", "auto")
+    is_plain = launcher_name(os.environ) == "plain"
+    if is_plain and devices not in ("auto", 1):
+        from ptycho_dist.distributed.supervisor import run_ranks
+
+        return run_ranks(typed.argv, sensible_ranks(int(devices)))
+    end_with_parent(os.environ)
+    return _calibrate_and_report(typed, request, config, beside=is_plain and devices == "auto")
+
+
+def _calibrate_and_report(typed: Typed, request: RunRequest, config: PlanConfig, *, beside: bool) -> int:
+    from ptycho_dist.plan.model import predict
+    from ptycho_dist.plan.run import calibrate
+
+    context = detect(os.environ)
+    found = calibrate(request, context, config.numbers)
+    measurements = [found.measurement]
+    if beside and len(os.sched_getaffinity(0)) >= _RANKS_BESIDE:
+        measurements.append(_measure_beside(typed))
+    if context.rank == 0:
+        rows = [predict(found.job, measurements, ranks) for ranks in config.numbers]
+        (_write_json if config.json else _write_table)(found, measurements, rows)
+    return 0
+
+
+def _measure_beside(typed: Typed) -> Measurement:
+    """Calibrate on two ranks of our own supervisor, in processes of their own."""
+    from ptycho_dist.plan.model import Measurement
+
+    more = ["--devices", str(_RANKS_BESIDE), "--json"]
+    command = [sys.executable, "-m", "ptycho_dist", *typed.argv, *(more[:2] if "--json" in typed.argv else more)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        msg = (
+            f"the calibration on {_RANKS_BESIDE} ranks ended with exit code {done.returncode}; its message is above. "
+            "Mend that, or give --devices 1 to calibrate on one rank only."
+        )
+        raise LaunchError(msg)
+    facts: Any = json.loads(done.stdout)["measurements"][0]
+    return Measurement(**facts | {name: tuple(facts[name]) for name in ("patterns", "step_s")})
+
+
+def _write_json(found: Calibration, measurements: Sequence[Measurement], rows: Sequence[Row]) -> None:
+    report = {
+        "job": asdict(found.job) | {"steps": found.job.steps},
+        "measurements": [asdict(one) for one in measurements],
+        "rows": [asdict(row) | {"total_s": row.total_s, "memory_bytes": found.memory_bytes[row.ranks]} for row in rows],
+    }
+    sys.stdout.write(f"{json.dumps(report, indent=1)}\n")
+
+
+def _write_table(found: Calibration, measurements: Sequence[Measurement], rows: Sequence[Row]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    job, last = found.job, measurements[-1]
+    table = Table(title=f"{job.n_patterns} patterns, {job.steps} steps of {job.batch_size} groups of {job.group_size}")
+    for name in ("ranks", "train s", "predict s", "stitch s", "total s", "speed-up", "MiB/rank", "MiB/step", "from"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        seconds = (row.training_s, row.prediction_s, row.stitching_s, row.total_s)
+        table.add_row(
+            str(row.ranks), *(f"{one:.1f}" for one in seconds), f"{rows[0].total_s / row.total_s:.2f}",
+            f"{found.memory_bytes[row.ranks] / 2**20:.0f}", f"{row.sent_bytes / 2**20:.2f}",
+            "calibration" if row.is_measured else "prediction",
+        )  # fmt: skip
+    console = Console(file=sys.stdout)
+    console.print(table)
+    if last.ranks > 1:
+        console.print(
+            f"Interconnect of {last.ranks} ranks: {last.latency_s * 1e6:.0f} us, {last.bytes_per_s / 2**30:.2f} GiB/s."
+        )
+    console.print(
+        f"A prediction, not a measurement: more ranks than {last.ranks} are taken to have hosts and an interconnect "
+        f"like these. A global step of {job.batch_size} groups feeds at most {job.batch_size} ranks."
+    )

@@ -1,0 +1,165 @@
+"""A short calibration: real trainings and a real prediction of a small part of the scan."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+from ptycho_dist.assembly.accumulate import Canvas
+from ptycho_dist.bundle import BUNDLE_FOLDER, load_bundle
+from ptycho_dist.config.request import RunRequest
+from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent, write_scan_h5
+from ptycho_dist.data.scan import Scan, open_scan
+from ptycho_dist.distributed.collectives import all_reduce_sum, barrier, from_rank_0
+from ptycho_dist.distributed.environment import RankContext
+from ptycho_dist.factory.inference import create_inference_payload
+from ptycho_dist.factory.payload import TrainingPayload
+from ptycho_dist.factory.training import create_training_payload
+from ptycho_dist.inference.predict import canonical_order
+from ptycho_dist.inference.run import run_inference
+from ptycho_dist.plan.model import Job, Measurement, fit_line
+from ptycho_dist.training.run import TrainingResult, run_training
+
+PATTERNS = 256
+"""Patterns of the part of the scan that the calibration works on, at least."""
+_STEPS_AN_EPOCH, _EPOCHS = 4, 4
+_MESSAGE_BYTES = (8, 1 << 14, 1 << 18, 1 << 20, 1 << 22)
+_REPEATS = 15
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """The part of a scan, and where its results go."""
+
+    request: RunRequest
+    context: RankContext
+    folder: Path
+
+    @property
+    def scan_path(self) -> Path:
+        return self.folder / "part.h5"
+
+    def train(self, batch_size: int, epochs: int) -> tuple[TrainingResult, float]:
+        """Train for some epochs; the result and the duration in seconds."""
+        keys = {"training.max_steps": None, "training.max_epochs": epochs, "training.batch_size": batch_size}
+        quiet = {"execution.logger_backend": "csv", "execution.enable_progress_bar": False}
+        given = self.request.training_overrides() | keys | quiet
+        payload = create_training_payload(self.scan_path, self.folder, given)
+        barrier()
+        started = time.monotonic()
+        with open_scan(self.scan_path) as part:
+            result = run_training(payload, self.context, part)
+        return result, time.monotonic() - started
+
+
+def job_of(payload: TrainingPayload, scan: Scan) -> Job:
+    """Size of the job that a payload describes."""
+    data, training = payload.data_config, payload.training_config
+    height, width = Canvas.around(scan.positions_px, data.N).shape
+    return Job(
+        n_patterns=payload.n_patterns,
+        canvas_px=height * width,
+        group_size=data.group_size if data.gridsize is None else data.gridsize**2,
+        batch_size=training.batch_size,
+        epochs=training.max_epochs,
+        max_steps=training.max_steps,
+    )
+
+
+def measure(request: RunRequest, payload: TrainingPayload, scan: Scan, context: RankContext) -> Measurement:
+    """Calibrate on all ranks of this launch, inside its process group; takes some seconds."""
+    job = job_of(payload, scan)
+    with _folder(request) as folder:
+        bench = _Bench(request, context, folder)
+        n_part = min(payload.n_patterns, max(PATTERNS, _STEPS_AN_EPOCH * 2 * job.batch_size * job.group_size))
+        from_rank_0(lambda: str(_write_part(scan, n_part, bench.scan_path)))
+        bench.train(job.batch_size, 1)
+        sizes = (job.batch_size, 2 * job.batch_size)
+        timed = [_step_seconds(bench, size, n_part, job) for size in sizes]
+        predict_s, stitch_s = _prediction_seconds(bench, n_part)
+        state = load_bundle(folder / BUNDLE_FOLDER).state
+    latency_s, bytes_per_s = _interconnect(context)
+    shares = [-(-size // context.world) * job.group_size for size in sizes]
+    return Measurement(
+        ranks=context.world,
+        patterns=(float(shares[0]), float(shares[1])),
+        step_s=(timed[0][0], timed[1][0]),
+        setup_s=min(setup for _, setup in timed),
+        predict_s=predict_s,
+        stitch_s=stitch_s,
+        gradient_bytes=sum(value.numel() * value.element_size() for value in state.values()),
+        latency_s=latency_s,
+        bytes_per_s=bytes_per_s,
+    )
+
+
+@contextmanager
+def _folder(request: RunRequest) -> Iterator[Path]:
+    """Temporary folder that all ranks see: in the output folder, where one was named."""
+    if request.output_dir is not None:
+        request.output_dir.mkdir(parents=True, exist_ok=True)
+    folder = Path(from_rank_0(lambda: tempfile.mkdtemp(prefix=".plan-", dir=request.output_dir)))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_part(scan: Scan, n_part: int, path: Path) -> Path:
+    """Write neighbouring patterns of a scan as a scan of its own."""
+    rows = np.sort(canonical_order(scan.positions_px)[:n_part])
+    content = ScanContent(
+        patterns=(scan.read_patterns(rows[start : start + 64]) for start in range(0, n_part, 64)),
+        positions_px=scan.positions_px[rows],
+        probe=scan.probe,
+        mask=scan.mask,
+    )
+    return write_scan_h5(path, content)
+
+
+def _step_seconds(bench: _Bench, batch_size: int, n_part: int, job: Job) -> tuple[float, float]:
+    """Duration of a step, and of what a training takes beside its steps."""
+    result, seconds = bench.train(batch_size, _EPOCHS)
+    steps = -(-n_part // (job.group_size * batch_size))
+    step_s = n_part / result.patterns_per_s / steps
+    return step_s, max(0.0, seconds - _EPOCHS * steps * step_s)
+
+
+def _prediction_seconds(bench: _Bench, n_part: int) -> tuple[float, float]:
+    """Duration of predicting a pattern on one rank, and of stitching a pixel."""
+    given = bench.request.inference_overrides()
+    payload = create_inference_payload(bench.folder / BUNDLE_FOLDER, bench.scan_path, bench.folder, given)
+    with open_scan(bench.scan_path) as part:
+        seconds = run_inference(payload, bench.context, part).seconds
+        height, width = Canvas.around(part.positions_px, payload.data_config.N).shape
+    return seconds["prediction"] / -(-n_part // bench.context.world), seconds["stitching"] / (height * width)
+
+
+def _interconnect(context: RankContext) -> tuple[float, float]:
+    """Latency (s) and bandwidth (bytes/s) of adding tensors up over all ranks; 0 and infinite for one rank."""
+    if context.world == 1:
+        return 0.0, math.inf
+    seconds = [_sum_seconds(size) for size in _MESSAGE_BYTES]
+    share = 2 * (context.world - 1) / context.world
+    start_s, byte_s = fit_line([share * size for size in _MESSAGE_BYTES], seconds)
+    return start_s / (2 * math.ceil(math.log2(context.world))), 1 / byte_s if byte_s > 0 else math.inf
+
+
+def _sum_seconds(size: int) -> float:
+    values, times = torch.zeros(size // 4), []
+    for _ in range(_REPEATS):
+        barrier()
+        started = time.perf_counter()
+        all_reduce_sum(values)
+        times.append(time.perf_counter() - started)
+    return median(times)

@@ -1,0 +1,142 @@
+"""The prediction: pure arithmetic on what was measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What a short calibration on so many ranks gave.
+
+    Parameters
+    ----------
+    ranks
+        Number of ranks, all on this host unless a launcher spread them.
+    patterns, step_s
+        Two sizes of a rank's share of a step (patterns), and the duration of such a step in seconds.
+    setup_s
+        Duration of a training beside its steps, in seconds.
+    predict_s
+        Duration of the prediction of one pattern by one rank, in seconds.
+    stitch_s
+        Duration of stitching one pixel of the object, in seconds.
+    gradient_bytes
+        Bytes of the gradients that ranks add up in each step.
+    latency_s, bytes_per_s
+        Interconnect: duration of an empty message, and bandwidth; 0 and infinite for one rank.
+    """
+
+    ranks: int
+    patterns: tuple[float, float]
+    step_s: tuple[float, float]
+    setup_s: float
+    predict_s: float
+    stitch_s: float
+    gradient_bytes: int
+    latency_s: float = 0.0
+    bytes_per_s: float = math.inf
+
+    def communication_s(self, ranks: int) -> float:
+        """Duration of adding up gradients: 2 log2(w) messages, 2 (w - 1) / w times the bytes (Thakur et al. [1]_).
+
+        References
+        ----------
+        .. [1] Thakur, Rabenseifner, Gropp, Optimization of collective communication operations in MPICH (2005),
+           section 4.5 (Rabenseifner's algorithm), DOI 10.1177/1094342005051521.
+        """
+        if ranks == 1:
+            return 0.0
+        rounds = 2 * math.ceil(math.log2(ranks))
+        return rounds * self.latency_s + sent_bytes(self.gradient_bytes, ranks) / self.bytes_per_s
+
+    def step_seconds(self, patterns: float, ranks: int) -> float:
+        """Duration of a step in which a rank has so many patterns; linear between and beyond the two sizes."""
+        (few, many), (short, long) = self.patterns, self.step_s
+        slope = max(0.0, (long - short) / (many - few)) if many > few else 0.0
+        own = max(0.0, short + slope * (patterns - few) - self.communication_s(self.ranks))
+        return own + self.communication_s(ranks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Size of a job.
+
+    Parameters
+    ----------
+    n_patterns, canvas_px
+        Patterns of the scan; pixels of the object.
+    group_size, batch_size
+        Patterns in a group; groups in a global step.
+    epochs, max_steps
+        When the training ends.
+    """
+
+    n_patterns: int
+    canvas_px: int
+    group_size: int
+    batch_size: int
+    epochs: int
+    max_steps: int | None
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole training."""
+        groups = -(-self.n_patterns // self.group_size)
+        steps = self.epochs * -(-groups // self.batch_size)
+        return steps if self.max_steps is None else min(steps, self.max_steps)
+
+    def share(self, ranks: int) -> int:
+        """Patterns of the busiest rank in a step."""
+        return -(-self.batch_size // ranks) * self.group_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What is predicted for a number of ranks: seconds, and bytes that a rank sends in a step."""
+
+    ranks: int
+    training_s: float
+    prediction_s: float
+    stitching_s: float
+    sent_bytes: float
+    is_measured: bool
+    """Whether the calibration ran on so many ranks."""
+
+    @property
+    def total_s(self) -> float:
+        """Training, prediction and stitching together."""
+        return self.training_s + self.prediction_s + self.stitching_s
+
+
+def sent_bytes(gradient_bytes: int, ranks: int) -> float:
+    """Bytes that each rank sends to add the gradients of all ranks up."""
+    return 2 * (ranks - 1) / ranks * gradient_bytes
+
+
+def predict(job: Job, measurements: Sequence[Measurement], ranks: int) -> Row:
+    """Predict a job on so many ranks, from the calibration on the nearest smaller (or equal) number of ranks."""
+    fitting = [one for one in measurements if one.ranks <= ranks]
+    base = max(fitting, key=lambda one: one.ranks) if fitting else min(measurements, key=lambda one: one.ranks)
+    return Row(
+        ranks=ranks,
+        training_s=base.setup_s + job.steps * base.step_seconds(job.share(ranks), ranks),
+        prediction_s=base.predict_s * -(-job.n_patterns // ranks),
+        stitching_s=base.stitch_s * job.canvas_px,
+        sent_bytes=sent_bytes(base.gradient_bytes, ranks),
+        is_measured=any(one.ranks == ranks for one in measurements),
+    )
+
+
+def fit_line(sizes: Sequence[float], seconds: Sequence[float]) -> tuple[float, float]:
+    """Intercept and slope, neither negative, of seconds over sizes (least squares of relative errors)."""
+    weights = [1 / second**2 for second in seconds]
+    total = sum(weights)
+    mean_x = sum(w * x for w, x in zip(weights, sizes, strict=True)) / total
+    mean_y = sum(w * y for w, y in zip(weights, seconds, strict=True)) / total
+    spread = sum(w * (x - mean_x) ** 2 for w, x in zip(weights, sizes, strict=True))
+    both = sum(w * (x - mean_x) * (y - mean_y) for w, x, y in zip(weights, sizes, seconds, strict=True))
+    slope = max(0.0, both / spread) if spread > 0 else 0.0
+    return max(0.0, mean_y - slope * mean_x), slope

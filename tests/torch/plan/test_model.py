@@ -1,0 +1,69 @@
+"""The arithmetic of the plan, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from ptycho_dist.config.plan import PlanConfig
+from ptycho_dist.plan.model import Job, Measurement, fit_line, predict, sent_bytes
+
+JOB = Job(n_patterns=1000, canvas_px=10_000, group_size=8, batch_size=16, epochs=10, max_steps=None)
+ALONE = Measurement(
+    ranks=1, patterns=(128, 256), step_s=(1.1, 2.1), setup_s=3.0, predict_s=0.01, stitch_s=1e-5, gradient_bytes=1000
+)
+PAIR = replace(ALONE, ranks=2, patterns=(64, 128), step_s=(0.9, 1.7), latency_s=0.01, bytes_per_s=1e4)
+
+
+def test_steps_count_whole_batches_of_groups_and_stop_at_max_steps() -> None:
+    assert JOB.steps == 10 * 8
+    assert replace(JOB, max_steps=7).steps == 7
+    assert [JOB.share(ranks) for ranks in (1, 2, 3, 16, 1024)] == [128, 64, 48, 8, 8]
+
+
+def test_each_rank_sends_nearly_twice_the_gradients() -> None:
+    assert [sent_bytes(1000, ranks) for ranks in (1, 2, 4)] == [0, 1000, 1500]
+
+
+def test_step_on_the_calibrated_ranks_is_what_was_measured() -> None:
+    assert ALONE.step_seconds(128, 1) == pytest.approx(1.1)
+    assert PAIR.step_seconds(64, 2) == pytest.approx(0.9)
+    assert PAIR.step_seconds(128, 2) == pytest.approx(1.7)
+
+
+def test_step_on_more_ranks_has_less_work_and_more_communication() -> None:
+    assert PAIR.communication_s(2) == pytest.approx(2 * 0.01 + 0.1)
+    assert PAIR.communication_s(8) == pytest.approx(6 * 0.01 + 0.175)
+    compute = 0.9 - 0.12 - (64 - 16) * 0.8 / 64
+    assert PAIR.step_seconds(16, 8) == pytest.approx(compute + 0.235)
+
+
+def test_prediction_starts_from_the_nearest_calibration() -> None:
+    one, two, four = (predict(JOB, [ALONE, PAIR], ranks) for ranks in (1, 2, 4))
+    assert one.training_s == pytest.approx(3 + 80 * 1.1)
+    assert two.training_s == pytest.approx(3 + 80 * 0.9)
+    assert four.prediction_s == pytest.approx(0.01 * 250)
+    assert one.stitching_s == pytest.approx(0.1)
+    assert one.total_s == pytest.approx(one.training_s + one.prediction_s + one.stitching_s)
+    assert [row.is_measured for row in (one, two, four)] == [True, True, False]
+    assert predict(JOB, [PAIR], 1).training_s > 0
+
+
+def test_speed_up_ends_where_a_rank_has_one_group() -> None:
+    rows = [predict(JOB, [PAIR], ranks) for ranks in (2, 16, 1024)]
+    assert rows[1].training_s < rows[0].training_s
+    assert rows[2].training_s > rows[1].training_s
+
+
+def test_line_is_found_and_never_negative() -> None:
+    intercept, slope = fit_line([8, 1000, 100_000], [1.008, 2.0, 101.0])
+    assert (intercept, slope) == pytest.approx((1.0, 1e-3))
+    assert fit_line([1, 2], [2.0, 1.0])[1] == 0.0
+    assert not math.isnan(fit_line([5, 5], [1.0, 1.0])[0])
+
+
+def test_numbers_of_ranks_are_sorted_and_single() -> None:
+    assert PlanConfig(ranks="4, 1,2,4").numbers == (1, 2, 4)
+    assert PlanConfig().numbers[-1] == 1024
