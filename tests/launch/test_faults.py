@@ -204,6 +204,18 @@ def test_scan_with_a_read_error_in_training(scan: Path, tmp_path: Path) -> None:
     require_clear_end(finish(supervisor, LIMIT_S), "cannot be read", 2)
 
 
+def test_error_of_one_rank_is_told_by_all(larger: Path, bundle: Path, tmp_path: Path) -> None:
+    """Rank 1 cannot write its patches, for a folder is in the way; rank 0 has nothing wrong of its own."""
+    port, arguments = free_port(), infer(larger, bundle, tmp_path)
+    ranks = [start(["-m", "ptycho_dist", *arguments], rank_variables(rank, 2, port)) for rank in (0, 1)]
+    wait_until(lambda: (tmp_path / "unfinished.json").exists(), "the start", ranks[0])
+    (tmp_path / "shards" / "patches-00001-of-00002.npy").mkdir(parents=True)
+    ended = [finish(rank, LIMIT_S) for rank in ranks]
+    for one in ended:
+        require_clear_end(one, "patches-00001-of-00002.npy", 2)
+    assert "OtherRankError: rank 1 failed: IsADirectoryError" in ended[0].stderr
+
+
 def test_rank_with_another_version_of_the_package(scan: Path, tmp_path: Path) -> None:
     fake = tmp_path / "site" / "ptycho_dist-9.9.dist-info"
     fake.mkdir(parents=True)

@@ -42,7 +42,8 @@ KNOBS = tuple(EXPLICIT)
 ANOTHER_VALUE: dict[str, Any] = {
     "devices": 2, "strategy": "ddp", "deterministic": False, "precision": "64-true", "gradient_clip_val": 0.5,
     "gradient_clip_algorithm": "value", "accum_steps": 2, "num_workers": 1, "pin_memory": True,
-    "learning_rate": 0.01, "scheduler": "Default", "enable_progress_bar": True, "enable_checkpointing": False, "checkpoint_interval_s": 5.0, "resume": False,
+    "learning_rate": 0.01, "scheduler": "Default", "enable_progress_bar": True, "enable_checkpointing": False,
+    "checkpoint_interval_s": 5.0, "resume": False,
     "checkpoint_save_top_k": 3, "checkpoint_mode": "max", "early_stop_patience": 5, "logger_backend": "tensorboard",
     "inference_batch_size": 7, "middle_trim": 2, "timeout_s": 12.0,
 }  # fmt: skip

@@ -1,0 +1,102 @@
+"""Ranks find the store of their own launch, pass over those of others, and say what is in the way."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from torch.distributed import Store
+
+from ptycho_dist.distributed import rendezvous
+from ptycho_dist.distributed.environment import RankContext
+from ptycho_dist.distributed.rendezvous import candidate_ports, meet
+from ptycho_dist.errors import LaunchError
+
+LIMIT_S = 10.0
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def holder(port: int) -> Iterator[socket.socket]:
+    """Another program that listens on the port, and never says a word."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        yield other
+
+
+def place(rank: int, port: int, launch_id: str = "a", *, derived: bool = True) -> RankContext:
+    return RankContext(
+        rank=rank, world=2, local_rank=rank, local_world=2, node_rank=0, nodes=1, launcher="slurm", why="test",
+        main_address="127.0.0.1", main_port=port, port_is_derived=derived, launch_id=launch_id,
+    )  # fmt: skip
+
+
+def meet_both(port: int, launch_id: str = "a") -> tuple[Store, Store]:
+    with ThreadPoolExecutor(2) as pool:
+        found = [pool.submit(meet, place(rank, port, launch_id), LIMIT_S) for rank in (1, 0)]
+        return found[0].result(), found[1].result()
+
+
+def require_joined(stores: tuple[Store, Store], word: str) -> None:
+    stores[0].set("key", word)
+    assert stores[1].get("key") == word.encode()
+
+
+def test_ranks_of_one_launch_share_a_store(port: int) -> None:
+    require_joined(meet_both(port), "first")
+
+
+def test_two_launches_on_one_port_each_find_their_own_store(port: int) -> None:
+    first, second = meet_both(port, "first"), meet_both(port, "second")
+    require_joined(first, "one")
+    require_joined(second, "two")
+    assert first[1].get("key") == b"one"
+
+
+def test_derived_port_held_by_another_program_is_passed_over(
+    port: int, holder: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rendezvous, "_GLANCE_S", 0.5)
+    require_joined(meet_both(port), "next door")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_named_port_held_by_another_program_is_an_error(
+    port: int, holder: socket.socket, rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rendezvous, "_GLANCE_S", 0.2)
+    with pytest.raises(LaunchError, match=rf"rank {rank} of 2 .* 127\.0\.0\.1:{port} .*MASTER_PORT"):
+        meet(place(rank, port, derived=False), 1.0)
+
+
+def test_named_port_of_another_launch_is_an_error(port: int) -> None:
+    other = meet(place(0, port, "other", derived=False), LIMIT_S)
+    with pytest.raises(LaunchError, match=r"another launch listens there \(id 'other', expected 'a'\)"):
+        meet(place(1, port, derived=False), 1.0)
+    del other
+
+
+def test_rank_that_is_there_twice_is_an_error(port: int) -> None:
+    stores = meet_both(port)
+    with pytest.raises(LaunchError, match="rank 1 of 2 is there already"):
+        meet(place(1, port), LIMIT_S)
+    del stores
+
+
+def test_only_a_derived_port_has_alternatives(port: int) -> None:
+    assert candidate_ports(place(0, 21000, derived=False)) == (21000,)
+    ports = candidate_ports(place(0, 21000))
+    assert ports[0] == 21000
+    assert len(set(ports)) == len(ports) > 1
+    assert candidate_ports(replace(place(1, 21000))) == ports

@@ -1,0 +1,52 @@
+"""The marker of an unfinished job: found again, kept safe, and taken away at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ptycho_dist import unfinished
+from ptycho_dist.errors import ConfigError
+
+SETTINGS = {"training": {"seed": 0, "train_rows": (0.0, 0.5)}, "data": {"N": 32}}
+
+
+def test_begin_finds_the_progress_of_the_same_job(tmp_path: Path) -> None:
+    assert unfinished.begin(tmp_path / "run", "train", SETTINGS, resume=True) is None
+    unfinished.note(tmp_path / "run", training={"training_s": 3.0})
+    assert unfinished.begin(tmp_path / "run", "train", SETTINGS, resume=True) == {"training": {"training_s": 3.0}}
+
+
+def test_begin_starts_anew_when_told_so(tmp_path: Path) -> None:
+    unfinished.begin(tmp_path, "train", SETTINGS, resume=True)
+    unfinished.note(tmp_path, training={})
+    assert unfinished.begin(tmp_path, "train", SETTINGS, resume=False) is None
+    assert unfinished.begin(tmp_path, "train", SETTINGS, resume=True) == {}
+
+
+def test_begin_names_every_setting_that_differs_and_keeps_the_marker(tmp_path: Path) -> None:
+    unfinished.begin(tmp_path, "train", SETTINGS, resume=True)
+    before = (tmp_path / unfinished.NAME).read_bytes()
+    other = {"training": {"seed": 3, "train_rows": (0.0, 0.5)}, "data": {"N": 32, "gridsize": 2}}
+    with pytest.raises(ConfigError) as caught:
+        unfinished.begin(tmp_path, "train", other, resume=True)
+    assert "data.gridsize was '(absent)', now 2; training.seed was 0, now 3." in str(caught.value)
+    assert "--resume false" in str(caught.value)
+    assert (tmp_path / unfinished.NAME).read_bytes() == before
+
+
+def test_finish_leaves_nothing_to_go_on_with(tmp_path: Path) -> None:
+    unfinished.begin(tmp_path, "train", SETTINGS, resume=True)
+    unfinished.finish(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    unfinished.note(tmp_path, training={})
+    unfinished.finish(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("text", "words"), [("{", "is not JSON"), ("[]", "lacks command"), ("{}", "lacks command")])
+def test_read_marker_refuses_what_it_cannot_understand(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / unfinished.NAME).write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        unfinished.read_marker(tmp_path)
