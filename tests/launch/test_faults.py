@@ -14,10 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ptycho_dist.data.formats.product_h5 import read_product
+from ptycho_dist.data.formats.intensity import sample_index
 from ptycho_dist.data.scan import open_scan
+from ptycho_dist.inference.predict import canonical_order
 from tests.support import disk as disk_support
 from tests.support import netns
 from tests.support.kill import checkpoint_of, kill_rank, wait_until
@@ -205,15 +208,28 @@ def test_scan_with_a_read_error_in_training(scan: Path, tmp_path: Path) -> None:
 
 
 def test_error_of_one_rank_is_told_by_all(larger: Path, bundle: Path, tmp_path: Path) -> None:
-    """Rank 1 cannot write its patches, for a folder is in the way; rank 0 has nothing wrong of its own."""
-    port, arguments = free_port(), infer(larger, bundle, tmp_path)
+    bad = write_with_nan(larger, tmp_path / "scan.npz")
+    port, arguments = free_port(), infer(bad, bundle, tmp_path / "run")
     ranks = [start(["-m", "ptycho_dist", *arguments], rank_variables(rank, 2, port)) for rank in (0, 1)]
-    wait_until(lambda: (tmp_path / "unfinished.json").exists(), "the start", ranks[0])
-    (tmp_path / "shards" / "patches-00001-of-00002.npy").mkdir(parents=True)
     ended = [finish(rank, LIMIT_S) for rank in ranks]
     for one in ended:
-        require_clear_end(one, "patches-00001-of-00002.npy", 2)
-    assert "OtherRankError: rank 1 failed: IsADirectoryError" in ended[0].stderr
+        require_clear_end(one, "scan.npz holds nan", 2)
+    assert "OtherRankError: rank 1 failed: DataFormatError" in ended[0].stderr
+
+
+def write_with_nan(scan: Path, path: Path) -> Path:
+    """Write the scan with a NaN in a pattern that rank 1 of 2 predicts, and that no header samples."""
+    with open_scan(scan) as found:
+        count = found.header.n_patterns
+        order = canonical_order(found.positions_px)[count // 2 + 40 :]
+        victim = next(row for row in order if row not in sample_index(count))
+        counts = found.read_patterns(np.arange(count))
+        counts[victim, 3, 4] = np.nan
+        probe = found.probe
+        assert probe is not None
+        np.savez(path, data=np.fft.ifftshift(counts, axes=(1, 2))[None], scan=found.positions_px[None],
+                 probe=probe[None, None, None])  # fmt: skip
+    return path
 
 
 def test_rank_with_another_version_of_the_package(scan: Path, tmp_path: Path) -> None:
