@@ -7,6 +7,7 @@ ranks copy their rows into one plain file.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import shutil
 from collections.abc import Sequence
@@ -37,9 +38,10 @@ from ptycho_dist.types import FloatArray, Shard
 
 @dataclass(frozen=True)
 class _Part:
-    """The file of rows that one rank wrote; ``shape`` is (n, N, N)."""
+    """The file of rows that one rank wrote; ``shape`` is (n, N, N), ``digest`` is the SHA-256 of its bytes."""
 
     path: Path
+    digest: str
     start: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -73,7 +75,7 @@ def write_scan_h5_on_ranks(path: Path, content: ScanContent, rows: Shard, ranks:
     if ranks.world == 1:
         return write_scan_h5(path, content)
     token = ranks.all_gather(secrets.token_hex(4))[0]
-    folder = path.with_name(f"{path.name}.parts-{token}")
+    folder = path.with_name(f".{path.name}.parts-{token}.tmp")
     try:
         own = ranks.in_step(lambda: _write_part(folder, path, content, rows))
         parts = [part for part in ranks.all_gather(own) if part is not None]
@@ -82,9 +84,8 @@ def write_scan_h5_on_ranks(path: Path, content: ScanContent, rows: Shard, ranks:
             _copy_into_one_file(path, content, parts, ranks)
         else:
             ranks.in_step(lambda: _join(path, content, parts) if ranks.rank == 0 else None)
-    except BaseException:
+    finally:
         shutil.rmtree(folder, ignore_errors=True)
-        raise
     return path
 
 
@@ -96,7 +97,9 @@ def _write_part(folder: Path, path: Path, content: ScanContent, rows: Shard) -> 
         sums = write_rows(file, content.patterns, Rows(path, rows.start, rows.stop, content.mask))
         shape, dtype = file["patterns"].shape, file["patterns"].dtype
     sync(folder.parent)
-    return _Part(part, rows.start, shape, dtype, sums)
+    with part.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return _Part(part, digest, rows.start, shape, dtype, sums)
 
 
 def _require_one_side(path: Path, parts: Sequence[_Part]) -> None:
@@ -109,17 +112,38 @@ def _require_one_side(path: Path, parts: Sequence[_Part]) -> None:
 def _join(path: Path, content: ScanContent, parts: Sequence[_Part]) -> None:
     """Write the file whose patterns are a virtual dataset over the files of rows; remove those of the old file."""
     old = _folders_of_rows(path)
+    folder = _place_rows(path, parts)
+    try:
+        _write_joined(path, content, parts, folder.name)
+    except BaseException:
+        if folder not in old:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    for one in old - {folder}:
+        shutil.rmtree(one, ignore_errors=True)
+
+
+def _write_joined(path: Path, content: ScanContent, parts: Sequence[_Part], folder: str) -> None:
     shape, dtype = _whole(content, parts)
     layout = h5py.VirtualLayout(shape, dtype)
     for part in parts:
-        stop = part.start + part.shape[0]
-        source = h5py.VirtualSource(part.path.relative_to(path.parent), "patterns", part.shape, part.dtype)
-        layout[part.start : stop] = source
+        source = h5py.VirtualSource(f"{folder}/{part.path.name}", "patterns", part.shape, part.dtype)
+        layout[part.start : part.start + part.shape[0]] = source
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         write_pattern_attributes(file.create_virtual_dataset("patterns", layout))
         write_facts(file, content, _sums(parts))
-    for folder in old:
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _place_rows(path: Path, parts: Sequence[_Part]) -> Path:
+    """Move the files of rows into a folder that is named after their content, so that equal scans have equal bytes."""
+    digest = hashlib.sha256("".join(part.digest for part in parts).encode()).hexdigest()
+    folder = path.with_name(f"{path.name}.parts-{digest[:8]}")
+    folder.mkdir(exist_ok=True)
+    for part in parts:
+        part.path.replace(folder / part.path.name)
+    sync(folder)
+    sync(folder.parent)
+    return folder
 
 
 def _whole(content: ScanContent, parts: Sequence[_Part]) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -112,6 +112,27 @@ def test_new_scan_takes_the_place_of_the_old_one_and_of_its_rows(tmp_path: Path)
     assert len(list(tmp_path.iterdir())) == 3, "the rows of a scan that one rank replaced are not ours to remove"
 
 
+def test_same_scan_written_again_has_the_same_checksum_and_heals_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "s.h5"
+    write(path, 3)
+    before, parts = open_scan(path).header.checksum, files_of(path)
+    parts[1].write_bytes(b"damaged")
+    write(path, 3)
+    assert open_scan(path).header.checksum == before
+    assert files_of(path) == parts
+
+
+def test_rows_go_when_the_joining_file_cannot_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "s.h5"
+    write(path, 2)
+    before = {one: one.read_bytes() for one in (path, *files_of(path))}
+    ended = write(path, 2, MADE.counts[::-1], metadata={"not json": object()})
+    assert isinstance(ended[0], TypeError)
+    assert isinstance(ended[1], OtherRankError)
+    assert {one: one.read_bytes() for one in tmp_path.rglob("*") if one.is_file()} == before
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 @pytest.mark.parametrize("failing", [0, 1])
 def test_old_scan_and_its_rows_stay_when_a_rank_fails(tmp_path: Path, failing: int) -> None:
     path = tmp_path / "s.h5"
