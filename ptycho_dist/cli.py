@@ -17,7 +17,7 @@ from ptycho_dist.commands.running import read_settings
 from ptycho_dist.commands.table import COMMANDS
 from ptycho_dist.distributed.agent import end_agent_later
 from ptycho_dist.distributed.environment import launcher_name
-from ptycho_dist.distributed.fate import share_fate
+from ptycho_dist.distributed.fate import LOST_RANK, SILENT_RANK, share_fate
 from ptycho_dist.distributed.stop import EXIT_GO_ON, StopRequested, StopSignals
 from ptycho_dist.errors import ConfigError, PtychoDistError
 from ptycho_dist.version import package_version
@@ -26,9 +26,6 @@ USER_ERROR = 2
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells give it."""
 LOST = 1
-SILENT_RANK = "Timed out waiting"
-LOST_RANK = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", SILENT_RANK)
-"""What torch says in a rank when another one is gone (the supervisor names that one) or does not answer."""
 STORAGE_ERRORS = (
     errno.ENOSPC,
     errno.EDQUOT,

@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 GRACE_S = 10.0
 """How long a failed rank waits for the others before it ends them."""
 USER_ERROR, CRASH, INTERRUPTED = 2, 1, 130
+SILENT_RANK = "Timed out waiting"
+LOST_RANK = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", SILENT_RANK)
+"""What torch says in a rank when another one is gone (the supervisor names that one) or does not answer."""
 _TAG = 7
 _POLL_S = 0.01
 
@@ -184,10 +187,6 @@ def _outcome(rank: int, error: BaseException) -> Outcome:
     lost = isinstance(error, RuntimeError) and any(words in str(error) for words in LOST_RANK)
     text = f"{type(error).__name__}: {error}"
     return Outcome(rank, _exit_code(error), text, is_echo=lost or isinstance(error, OtherRankError))
-
-
-LOST_RANK = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
-"""What torch says in a rank when another one is gone."""
 
 
 def _exit_code(error: BaseException) -> int:
