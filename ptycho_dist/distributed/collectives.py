@@ -25,7 +25,7 @@ from ptycho_dist.errors import LaunchError, OtherRankError
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-BEAT_S = 5.0
+BEAT_S = 1.0
 """Seconds between signs of life of ranks that wait for each other's work."""
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -139,6 +140,23 @@ def test_rank_killed_in_stitching(larger: Path, bundle: Path, expected: bytes, t
     assert "still to be made: 1 of 2" in said
 
 
+def test_reconstruct_killed_in_prediction_does_not_train_again(larger: Path, tmp_path: Path) -> None:
+    changes = {"max_steps": 8, "checkpoint_interval_s": 1e6, "inference_batch_size": 4}
+    arguments = ["reconstruct", *train(larger, tmp_path, **changes)[1:]]
+    supervisor = start_run(arguments)
+    wait_until((tmp_path / "shards" / "patches-00001-of-00002.npy").exists, "the prediction", supervisor)
+    kill_rank(supervisor, 1)
+    require_clear_end(finish(supervisor, LIMIT_S), "rank 1 (pid ", 128 + signal.SIGKILL)
+    weights = (tmp_path / "bundle" / "weights.safetensors").stat().st_mtime_ns
+    done = run(arguments, LIMIT_S)
+    assert done.returncode == 0, done.stderr
+    assert "the training was finished before" in done.stderr
+    assert (tmp_path / "bundle" / "weights.safetensors").stat().st_mtime_ns == weights
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["training_s"] > 0
+    assert not (tmp_path / "unfinished.json").exists()
+
+
 def test_damaged_shard_is_made_again(larger: Path, bundle: Path, expected: bytes, tmp_path: Path) -> None:
     arguments = infer(larger, bundle, tmp_path)
     supervisor = start_run(arguments)
@@ -171,6 +189,16 @@ def test_rank_that_is_twenty_times_slower_changes_nothing(
     ended = finish(supervisor, LIMIT_S)
     assert ended.returncode == 0, ended.stderr
     assert object_of(tmp_path) == expected
+
+
+def test_stitching_that_takes_longer_than_the_timeout(tmp_path: Path) -> None:
+    scan = simulate_tiny(tmp_path / "scan.h5", n_patterns=200, step_px=60)
+    with open_scan(scan) as found:
+        bundle = untrained_bundle(training_payload(scan, tmp_path / "trained"), found)
+    timeout_s = 3
+    run_well(infer(scan, bundle, tmp_path / "run", timeout_s=timeout_s))
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["stitching_s"] > timeout_s, "the stitching was too short to prove anything"
 
 
 def slow_down(supervisor: Process, rank: int, seconds: float) -> None:
@@ -303,10 +331,13 @@ def test_disk_that_is_full_at_a_shard_or_at_the_result(
 
 def test_loss_that_is_no_number_on_one_rank(tmp_path: Path) -> None:
     made = make_scan(n_patterns=16, N=32)
-    made.counts[:, 0, :4] = 1e38
-    good = write_tike(tmp_path / "scan.npz", made)
-    done = run(train(good, tmp_path / "run"), LIMIT_S)
-    require_clear_end(done, "the training loss is no finite number", 2)
+    made.counts[5, 0, :4] = 3e38
+    path = write_tike(tmp_path / "scan.npz", made)
+    port, arguments = free_port(), train(path, tmp_path / "run")
+    ranks = [start(["-m", "ptycho_dist", *arguments], rank_variables(rank, 2, port)) for rank in (0, 1)]
+    for ended in [finish(rank, LIMIT_S) for rank in ranks]:
+        require_clear_end(ended, "the training loss is no finite number in step", 2)
+        assert ("inf on rank 0" in ended.stderr) != ("inf on rank 1" in ended.stderr)
 
 
 def torchrun_argv(arguments: list[object], port: int) -> list[object]:
