@@ -15,6 +15,7 @@ from ptycho_dist.data.scan import open_scan
 from tests.support.launch import run, run_torchrun, run_well
 from tests.support.mpi import missing, mpirun
 from tests.support.scans import make_scan, write_own
+from tests.support.slurm import SlurmCluster
 
 Launch = Callable[[Sequence[object]], subprocess.CompletedProcess[str]]
 SIMULATE = ["--n_patterns", 40, "--N", 32, "--defocus_m", 2e-5]
@@ -62,6 +63,15 @@ def test_ranks_simulate_and_convert_what_one_rank_does(alone: Path, tmp_path: Pa
     require_same(tmp_path / "c.h5", alone)
     joined = h5py.get_config().mpi and launch is by_mpirun
     assert len(list(tmp_path.glob("c.h5.parts-*/rows-0000[01]-of-00002.h5"))) == (0 if joined else 2)
+
+
+@pytest.mark.slurm
+def test_ranks_of_srun_convert_what_one_rank_does(slurm: SlurmCluster, alone: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ptycho_dist", "convert", alone, tmp_path / "c.h5"]
+    done = slurm.srun("--nodes=2", "--ntasks=2", "--ntasks-per-node=1", *command)
+    assert done.returncode == 0, done.stderr
+    require_same(tmp_path / "c.h5", alone)
+    assert len(list(tmp_path.glob("c.h5.parts-*/rows-*-of-00002.h5"))) == 2
 
 
 @pytest.mark.parametrize("launch", LAUNCHES)
