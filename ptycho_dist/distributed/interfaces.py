@@ -79,7 +79,7 @@ def named_interface(env: Mapping[str, str], interfaces: Sequence[Interface]) -> 
 def settle_interface(env: MutableMapping[str, str], name: str) -> None:
     """Make gloo and NCCL use an interface, unless they have been told one."""
     for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
-        env.setdefault(variable, name)
+        env[variable] = env.get(variable) or name
 
 
 def reaching(own: Sequence[Interface], others: Sequence[Sequence[Interface]]) -> Interface | None:

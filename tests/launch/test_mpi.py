@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.launch import calm_environment, run_well, step_losses
-from tests.support.mpi import missing, mpirun
+from tests.support.mpi import find_mpirun, missing, mpirun
+from tests.support.netns import ADDRESSES, DEVICE, TwoHosts
 
 pytestmark = [
     pytest.mark.mpi,
@@ -71,6 +72,48 @@ def test_bootstrap_refuses_on_every_rank_when_the_interface_is_not_there() -> No
     for line in lines:
         assert "PTYCHO_DIST_INTERFACE = 'nosuch0'" in line
         assert "expected one of" in line
+
+
+REMOTE_SHELL = """#!/bin/sh
+while [ "${1#-}" != "$1" ]; do shift; done
+host=$1; shift
+exec ip netns exec "$host" unshare --uts sh -c 'hostname "$0"; exec sh -c "$*"' "$host" "$@"
+"""
+"""What mpirun takes for ssh: it starts a command on the other host (network namespace)."""
+
+MEET = (
+    SAY_PLACE
+    + """
+from ptycho_dist.distributed.collectives import all_gather_object, process_group
+stdout.write(f"{c.rank} uses {os.environ['GLOO_SOCKET_IFNAME']}\\n")
+with process_group(context, "gloo", 20.0):
+    stdout.write(f"{c.rank} sees {all_gather_object(c.rank)}\\n")
+"""
+)
+
+
+@pytest.mark.netns
+def test_ranks_on_two_hosts_meet_though_each_host_takes_its_own_name_for_loopback(
+    two_hosts: TwoHosts, tmp_path: Path
+) -> None:
+    shell = tmp_path / "remote_shell"
+    shell.write_text(REMOTE_SHELL)
+    shell.chmod(0o755)
+    for own, other in ((0, 1), (1, 0)):
+        names = f"127.0.0.1 localhost\n127.0.1.1 {two_hosts.names[own]}\n{ADDRESSES[other]} {two_hosts.names[other]}\n"
+        Path("/etc/netns", two_hosts.names[own], "hosts").write_text(names)
+    mpirun_program = find_mpirun()
+    assert mpirun_program is not None
+    command = [mpirun_program, "-hosts", ",".join(two_hosts.names), "-ppn", 1, "-n", 2, "-iface", DEVICE, "-launcher",
+               "ssh", "-launcher-exec", shell, sys.executable, "-c", JOIN + MEET]  # fmt: skip
+    done = two_hosts.run(0, command, {"GLOO_SOCKET_IFNAME": "", "NCCL_SOCKET_IFNAME": ""}, limit_s=60.0)
+    assert done.returncode == 0, done.stderr
+    lines = sorted(done.stdout.splitlines())
+    places = [line.split() for line in lines if "False" in line]
+    assert [place[:2] for place in places] == [["0", ADDRESSES[0]], ["1", ADDRESSES[0]]]
+    assert places[0][2:] == places[1][2:]
+    assert [line for line in lines if "uses" in line] == [f"0 uses {DEVICE}", f"1 uses {DEVICE}"]
+    assert [line for line in lines if "sees" in line] == ["0 sees [0, 1]", "1 sees [0, 1]"]
 
 
 GATHER = """
