@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ptycho_dist.distributed.environment import RankContext
+from ptycho_dist.distributed.interfaces import use_named_interface
 from ptycho_dist.distributed.mpi import bootstrap
 from ptycho_dist.distributed.rendezvous import meet
 from ptycho_dist.distributed.work import Work
@@ -66,6 +67,7 @@ def process_group(context: RankContext, backend: str, timeout_s: float) -> Itera
 
 def _open(context: RankContext, backend: str, timeout: timedelta) -> None:
     """Open the group; torchrun's agents keep the store of their ranks, the ranks of others make their own."""
+    use_named_interface(os.environ)
     place: dict[str, Any] = {"rank": context.rank, "world_size": context.world, "timeout": timeout}
     if context.launcher == "torchrun":
         dist.init_process_group(backend, init_method="env://", **place)

@@ -76,10 +76,15 @@ def named_interface(env: Mapping[str, str], interfaces: Sequence[Interface]) -> 
     raise LaunchError(msg)
 
 
-def settle_interface(env: MutableMapping[str, str], name: str) -> None:
-    """Make gloo and NCCL use an interface, unless they have been told one."""
-    for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
-        env[variable] = env.get(variable) or name
+def use_named_interface(env: MutableMapping[str, str]) -> None:
+    """Make gloo and NCCL use the interface of PTYCHO_DIST_INTERFACE, unless they have been told another one."""
+    for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME") if env.get(INTERFACE_VARIABLES[0]) else ():
+        env[variable] = env.get(variable) or env[INTERFACE_VARIABLES[0]]
+
+
+def use_for_gloo(env: MutableMapping[str, str], name: str) -> None:
+    """Make gloo use an interface, unless it has been told one; NCCL finds fast networks itself."""
+    env["GLOO_SOCKET_IFNAME"] = env.get("GLOO_SOCKET_IFNAME") or name
 
 
 def reaching(own: Sequence[Interface], others: Sequence[Sequence[Interface]]) -> Interface | None:

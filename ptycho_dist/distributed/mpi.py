@@ -16,7 +16,7 @@ from ptycho_dist.distributed.interfaces import (
     named_interface,
     own_interfaces,
     reaching,
-    settle_interface,
+    use_for_gloo,
 )
 from ptycho_dist.distributed.mpi_library import available
 from ptycho_dist.errors import LaunchError
@@ -30,7 +30,7 @@ def bootstrap(context: RankContext) -> RankContext:
     Rank 0 takes, in this order: MASTER_ADDR; the interface that PTYCHO_DIST_INTERFACE
     or GLOO_SOCKET_IFNAME names; loopback where all ranks are on one host; the interface
     whose network all hosts share. The port is MASTER_PORT, else a free one. Each rank
-    then tells gloo and NCCL to use its own interface in that network. Without mpi4py
+    then tells gloo to use its own interface in that network. Without mpi4py
     the address and port derived from the environment stay.
 
     Raises
@@ -58,7 +58,7 @@ def bootstrap(context: RankContext) -> RankContext:
     address, port, launch_id = offer
     used = named_interface(os.environ, own) or interface_in_network_of(address, own)
     if used is not None:
-        settle_interface(os.environ, used.name)
+        use_for_gloo(os.environ, used.name)
     return replace(context, main_address=address, main_port=port, port_is_derived=False, launch_id=launch_id)
 
 

@@ -107,7 +107,7 @@ def interface(ranks: Facts, needs: Needs) -> Result:
             said = f"its own name resolves to {address}" if address else "its own name does not resolve"
             return Result(
                 "network interface", FAIL, f"{host}: {said}; other hosts cannot reach gloo or NCCL there",
-                f"Export GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME (found: {offered or 'no interface'}).",
+                f"Export PTYCHO_DIST_INTERFACE (found: {offered or 'no interface'}).",
             )  # fmt: skip
     return Result("network interface", OK, _listed(f"{host} {there[0].host_address}" for host, there in hosts.items()))
 

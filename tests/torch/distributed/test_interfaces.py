@@ -12,7 +12,8 @@ from ptycho_dist.distributed.interfaces import (
     interface_in_network_of,
     named_interface,
     own_interfaces,
-    settle_interface,
+    use_for_gloo,
+    use_named_interface,
 )
 from ptycho_dist.distributed.mpi import choose_address
 from ptycho_dist.errors import LaunchError
@@ -69,9 +70,18 @@ def test_each_host_uses_its_interface_in_the_network_of_rank_0() -> None:
         "ib0", "ib0", "ib1"
     ]  # fmt: skip
     assert interface_in_network_of("node7", HOSTS[0]) is None
-    env = {"NCCL_SOCKET_IFNAME": "ib7"}
-    settle_interface(env, "ib0")
-    assert env == {"NCCL_SOCKET_IFNAME": "ib7", "GLOO_SOCKET_IFNAME": "ib0"}
+
+
+def test_gloo_and_nccl_use_the_named_interface_unless_told_another() -> None:
+    env = {"PTYCHO_DIST_INTERFACE": "eth0", "NCCL_SOCKET_IFNAME": "ib7", "GLOO_SOCKET_IFNAME": ""}
+    use_named_interface(env)
+    assert (env["GLOO_SOCKET_IFNAME"], env["NCCL_SOCKET_IFNAME"]) == ("eth0", "ib7")
+    silent: dict[str, str] = {}
+    use_named_interface(silent)
+    assert silent == {}
+    use_for_gloo(silent, "ib0")
+    use_for_gloo(silent, "ib1")
+    assert silent == {"GLOO_SOCKET_IFNAME": "ib0"}
 
 
 def test_own_interfaces_hold_loopback() -> None:

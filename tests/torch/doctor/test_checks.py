@@ -61,7 +61,7 @@ GPU = {"accelerator": "cuda"}
         ("devices", ranks(gpus=1), GPU, "1 GPUs visible, accelerator cuda: local rank 1 would have none", "--gpus-per"),
         ("backend", ranks({2: {"backend": "nccl"}}), {}, "gloo and nccl", "same accelerator"),
         ("network interface", ranks({1: {"interface": "ib9"}}), {}, "rank 1 on n0 is told to use 'ib9'", "eth0 10."),
-        ("network interface", ranks(host_address="127.0.1.1"), {}, "resolves to 127.0.1.1", "GLOO_SOCKET_IFNAME"),
+        ("network interface", ranks(host_address="127.0.1.1"), {}, "resolves to 127.0.1.1", "PTYCHO_DIST_INTERFACE"),
         ("network interface", ranks({2: {"host_address": ""}}), {}, "n1: its own name does not resolve", "eth0 10."),
         ("shared files", ranks({2: {"sees_file": False}}), {}, "to /out is not seen by rank 2 (n1)", "output_dir"),
         ("disk", ranks(), {"disk_bytes": 20 * GIB}, "10.0 GiB free in /out, about 20.0 GiB needed", "Free space"),
