@@ -87,7 +87,7 @@ def measure(request: RunRequest, payload: TrainingPayload, scan: Scan, context: 
         sizes = (job.batch_size, 2 * job.batch_size)
         timed = [_step_seconds(bench, size, n_part, job) for size in sizes]
         predict_s, stitch_s = _prediction_seconds(bench, n_part)
-        state = load_bundle(folder / BUNDLE_FOLDER).state
+        gradient_bytes = from_rank_0(lambda: _weight_bytes(folder / BUNDLE_FOLDER))
     latency_s, bytes_per_s = _interconnect(context)
     shares = [-(-size // context.world) * job.group_size for size in sizes]
     return Measurement(
@@ -97,7 +97,7 @@ def measure(request: RunRequest, payload: TrainingPayload, scan: Scan, context: 
         setup_s=min(setup for _, setup in timed),
         predict_s=predict_s,
         stitch_s=stitch_s,
-        gradient_bytes=sum(value.numel() * value.element_size() for value in state.values()),
+        gradient_bytes=gradient_bytes,
         latency_s=latency_s,
         bytes_per_s=bytes_per_s,
     )
@@ -111,8 +111,13 @@ def _folder(request: RunRequest) -> Iterator[Path]:
     folder = Path(from_rank_0(lambda: tempfile.mkdtemp(prefix=".plan-", dir=request.output_dir)))
     try:
         yield folder
+        barrier()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _weight_bytes(bundle: Path) -> int:
+    return sum(value.numel() * value.element_size() for value in load_bundle(bundle).state.values())
 
 
 def _write_part(scan: Scan, n_part: int, path: Path) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.launch import calm_environment, run_well, step_losses
+from tests.support.launch import calm_environment, step_losses
 from tests.support.mpi import find_mpirun, missing, mpirun
 from tests.support.netns import ADDRESSES, DEVICE, TwoHosts
 
@@ -140,15 +140,6 @@ def test_gather_is_whole_when_a_message_exceeds_2_to_the_31_bytes() -> None:
         pytest.skip(f"NOT RUN: two ranks need {6 * size >> 30} GiB of memory")
     lines = ranks_say(GATHER.format(piece=1 << 30, bytes=size), 2)
     assert lines == [f"[3, {size}] [(1, 1, True), (2, 2, True)]"] * 2
-
-
-def test_training_under_mpirun_follows_the_loss_curve_of_one_rank(scan: Path, tmp_path: Path) -> None:
-    flags = ["--max_steps", 4, "--accelerator", "cpu", "--width", 8, "--depth", 1, "--group_size", 4, "--batch_size", 2,
-             "--precision", "64-true"]  # fmt: skip
-    run_well(["train", scan, "--output_dir", tmp_path / "alone", *flags])
-    done = mpirun(2, cli("train", scan, "--output_dir", tmp_path / "two", *flags))
-    assert done.returncode == 0, done.stderr
-    assert step_losses(tmp_path / "two") == pytest.approx(step_losses(tmp_path / "alone"), rel=1e-9)
 
 
 FAIL = """

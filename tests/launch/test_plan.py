@@ -5,11 +5,23 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.support.launch import run
 
 SETTINGS = ["--accelerator", "cpu", "--width", 8, "--depth", 1, "--group_size", 4, "--batch_size", 4, "--quiet"]
 
 
+def test_plan_calibrates_on_the_ranks_asked_for_and_leaves_nothing_behind(scan: Path, tmp_path: Path) -> None:
+    done = run(["plan", scan, "--output_dir", tmp_path, "--ranks", "1,2,64", *SETTINGS, "--devices", 2, "--json"])
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert [(row["ranks"], row["is_measured"]) for row in plan["rows"]] == [(1, False), (2, True), (64, False)]
+    assert plan["measurements"][0]["latency_s"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.exhaustive
 def test_plan_calibrates_on_one_and_two_ranks_and_predicts_to_1024(scan: Path, tmp_path: Path) -> None:
     done = run(["plan", scan, "--output_dir", tmp_path, "--max_epochs", 30, *SETTINGS, "--json"], 180.0)
     assert done.returncode == 0, done.stderr

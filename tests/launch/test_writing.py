@@ -34,7 +34,11 @@ def by_mpirun(arguments: Sequence[object]) -> subprocess.CompletedProcess[str]:
 
 
 needs_mpi = [pytest.mark.mpi, pytest.mark.skipif(missing() is not None, reason=f"NOT RUN: {missing()}")]
-LAUNCHES = [by_spawn, by_torchrun, pytest.param(by_mpirun, marks=needs_mpi)]
+LAUNCHES = [
+    by_spawn,
+    pytest.param(by_torchrun, marks=pytest.mark.exhaustive),
+    pytest.param(by_mpirun, marks=needs_mpi),
+]
 
 
 @pytest.fixture(scope="module")
@@ -90,13 +94,6 @@ def test_old_scan_stays_and_all_ranks_end_when_one_fails(tmp_path: Path, launch:
     assert "holds nan at pixel (2, 3)" in done.stderr
     assert target.read_bytes() == before
     assert sorted(tmp_path.iterdir()) == [target, source]
-
-
-def test_scan_of_two_ranks_trains(alone: Path, tmp_path: Path) -> None:
-    run_well(["simulate", tmp_path / "s.h5", *SIMULATE, "--devices", 2])
-    flags = ["--max_steps", 2, "--accelerator", "cpu", "--width", 8, "--depth", 1, "--num_workers", 1]
-    run_well(["train", tmp_path / "s.h5", "--output_dir", tmp_path / "out", *flags])
-    assert (tmp_path / "out" / "bundle" / "weights.safetensors").is_file()
 
 
 @pytest.mark.mpi

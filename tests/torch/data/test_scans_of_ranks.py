@@ -9,7 +9,10 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
+from torch.utils.data import DataLoader
 
+from ptycho_dist.data.datamodule import PatternBatches
 from ptycho_dist.data.formats.ptycho_dist_h5_ranks import write_scan_h5_on_ranks
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent
 from ptycho_dist.data.scan import checksum, open_scan
@@ -68,6 +71,15 @@ def test_scan_opens_when_it_was_moved_with_its_rows(tmp_path: Path) -> None:
     shutil.move(tmp_path / "a", tmp_path / "b")
     with open_scan(tmp_path / "b" / "s.h5") as scan:
         np.testing.assert_array_equal(scan.read_patterns(np.arange(12)), MADE.counts)
+
+
+def test_scan_is_read_by_other_processes_of_a_loader(tmp_path: Path) -> None:
+    write(tmp_path / "s.h5", 3)
+    with open_scan(tmp_path / "s.h5") as scan:
+        scan.read_patterns(np.arange(2))
+        loader = DataLoader(PatternBatches(scan, np.arange(12), 5, 1.0), batch_size=None, num_workers=1)
+        counts = torch.cat([batch[: len(rows)] for batch, rows in loader])
+    np.testing.assert_array_equal(counts.numpy(), MADE.counts)
 
 
 def test_scan_is_refused_when_rows_are_missing_damaged_or_too_few(tmp_path: Path) -> None:
