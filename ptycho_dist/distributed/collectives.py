@@ -20,7 +20,7 @@ from torch import Tensor
 from ptycho_dist.distributed.environment import RankContext
 from ptycho_dist.distributed.interfaces import use_named_interface
 from ptycho_dist.distributed.mpi import bootstrap
-from ptycho_dist.distributed.rendezvous import meet
+from ptycho_dist.distributed.rendezvous import meet, meet_through_agent
 from ptycho_dist.distributed.work import Work
 from ptycho_dist.errors import LaunchError, OtherRankError
 
@@ -69,7 +69,9 @@ def _open(context: RankContext, backend: str, timeout: timedelta) -> None:
     """Open the group; torchrun's agents keep the store of their ranks, the ranks of others make their own."""
     use_named_interface(os.environ)
     place: dict[str, Any] = {"rank": context.rank, "world_size": context.world, "timeout": timeout}
-    if context.launcher == "torchrun":
+    if context.launcher == "torchrun" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == str(True):
+        dist.init_process_group(backend, store=meet_through_agent(context, timeout.total_seconds()), **place)
+    elif context.launcher == "torchrun":
         dist.init_process_group(backend, init_method="env://", **place)
     else:
         context = bootstrap(context)

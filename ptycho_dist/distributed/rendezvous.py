@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import secrets
+import socket
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -29,6 +31,8 @@ _GLANCE_S = 2.0
 """How long a rank looks at one port before it tries the next."""
 _PAUSE_S = 0.2
 _LAUNCH, _PLACE = "launch", "rank-{}"
+_MEETING = "ptycho_dist/meeting"
+_AGAIN_S = 0.2
 
 
 def candidate_ports(context: RankContext) -> tuple[int, ...]:
@@ -62,6 +66,67 @@ def meet(context: RankContext, timeout_s: float) -> Store:
         _refuse(context, found)
     found.set_timeout(limit)
     return PrefixStore("ptycho_dist", found)
+
+
+def meet_through_agent(context: RankContext, timeout_s: float) -> Store:
+    """Open the key-value store of this start of the ranks under torchrun.
+
+    The agent's store may outlive a restart, and then still holds what the ranks
+    of before wrote, such as where each listened. So rank 0 opens a store of its
+    own and tells the others through the agent's; one that is gone is passed over.
+
+    Parameters
+    ----------
+    context
+        Place of this process; its address and port are those of the agent's store.
+    timeout_s
+        Longest wait for the other ranks, in seconds.
+
+    Raises
+    ------
+    LaunchError
+        If rank 0 does not open its store in time.
+    """
+    limit = timedelta(seconds=timeout_s)
+    agent = TCPStore(context.main_address, context.main_port, None, False, limit, wait_for_workers=False)
+    found = _tell(context, agent, limit) if context.rank == 0 else _ask(agent, timeout_s)
+    if isinstance(found, str):
+        _refuse(context, found)
+    return PrefixStore("ptycho_dist", found)
+
+
+def _tell(context: RankContext, agent: TCPStore, limit: timedelta) -> TCPStore:
+    """Open a store on any free port, and tell the other ranks where it is."""
+    store = TCPStore("localhost", 0, None, True, limit, wait_for_workers=False)
+    word = secrets.token_hex(8)
+    store.set(_LAUNCH, word)
+    agent.set(_MEETING, f"{_own_address(context)} {store.port} {word}")
+    return store
+
+
+def _ask(agent: TCPStore, timeout_s: float) -> TCPStore | str:
+    """Find the store of rank 0; say what was found instead."""
+    found, deadline = "rank 0 has not told where it listens", time.monotonic() + timeout_s
+    while (left_s := deadline - time.monotonic()) > 0:
+        address, port, word = agent.get(_MEETING).decode().split()
+        try:
+            glance = timedelta(seconds=min(left_s, _GLANCE_S))
+            store = TCPStore(address, int(port), None, False, glance, wait_for_workers=False)
+            if store.get(_LAUNCH).decode() == word:
+                store.set_timeout(timedelta(seconds=timeout_s))
+                return store
+        except (DistError, RuntimeError) as error:
+            found = _first_line(error)
+        time.sleep(_AGAIN_S)
+    return found
+
+
+def _own_address(context: RankContext) -> str:
+    """Address by which other hosts reach this one: that of the way to the agent's store."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((context.main_address, context.main_port))
+        address = str(probe.getsockname()[0])
+    return context.main_address if address.startswith("127.") else address
 
 
 def _listen(context: RankContext, limit: timedelta) -> TCPStore | str:

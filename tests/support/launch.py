@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 _FOREIGN = ("SLURM_", "OMPI_", "PMI", "MPI_", "PALS_", "HYDI_", "PBS_", "TORCHELASTIC_", "PTYCHO_DIST_", "MASTER_",
@@ -47,8 +49,7 @@ def finish(process: subprocess.Popen[str], limit_s: float) -> subprocess.Complet
     try:
         out, err = process.communicate(timeout=limit_s)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
+        kill_family(process)
         raise
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
@@ -60,8 +61,25 @@ def finish_all(processes: Sequence[subprocess.Popen[str]], limit_s: float) -> li
     finally:
         for process in processes:
             if process.returncode is None:
-                process.kill()
-                process.communicate()
+                kill_family(process)
+
+
+def kill_family(process: subprocess.Popen[str]) -> None:
+    """Kill a process and all that came from it, which else would hold its outputs open."""
+    for pid in descendants(process.pid):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.kill()
+    process.communicate()
+
+
+def descendants(pid: int) -> list[int]:
+    """Return processes that a process has started, and those that these have, if they still run."""
+    try:
+        found = [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+    return [one for child in found for one in (child, *descendants(child))]
 
 
 def run_well(arguments: Sequence[object]) -> None:

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from torch.distributed import Store
+from torch.distributed import Store, TCPStore
 
 from ptycho_dist.distributed import rendezvous
 from ptycho_dist.distributed.environment import RankContext
-from ptycho_dist.distributed.rendezvous import candidate_ports, meet
+from ptycho_dist.distributed.rendezvous import candidate_ports, meet, meet_through_agent
 from ptycho_dist.errors import LaunchError
 
 LIMIT_S = 10.0
@@ -100,3 +100,24 @@ def test_only_a_derived_port_has_alternatives(port: int) -> None:
     assert ports[0] == 21000
     assert len(set(ports)) == len(ports) > 1
     assert candidate_ports(replace(place(1, 21000))) == ports
+
+
+def test_ranks_of_torchrun_pass_over_where_rank_0_listened_before_a_restart(port: int) -> None:
+    agent = TCPStore("127.0.0.1", port, None, True, wait_for_workers=False)
+    with socket.socket() as gone:
+        gone.bind(("127.0.0.1", 0))
+        agent.set("ptycho_dist/meeting", f"127.0.0.1 {gone.getsockname()[1]} word-of-before")
+    with ThreadPoolExecutor(2) as pool:
+        second = pool.submit(meet_through_agent, place(1, port), LIMIT_S)
+        first = pool.submit(meet_through_agent, place(0, port), LIMIT_S)
+        first.result().set("key", "value")
+        assert second.result().get("key") == b"value"
+
+
+def test_ranks_of_torchrun_say_so_when_rank_0_does_not_come_back(port: int) -> None:
+    agent = TCPStore("127.0.0.1", port, None, True, wait_for_workers=False)
+    with socket.socket() as gone:
+        gone.bind(("127.0.0.1", 0))
+        agent.set("ptycho_dist/meeting", f"127.0.0.1 {gone.getsockname()[1]} word-of-before")
+    with pytest.raises(LaunchError, match="rank 1 of 2 did not find the other ranks"):
+        meet_through_agent(place(1, port), 1.0)
