@@ -47,6 +47,8 @@ class Command:
         What the help shows.
     operand, operand_help
         Name and meaning of the positional path.
+    operand_is_optional
+        Whether the command also works without it.
     operand_flags
         Flags that name the same path.
     paths
@@ -67,6 +69,7 @@ class Command:
     example: str
     operand: str
     operand_help: str
+    operand_is_optional: bool = False
     operand_flags: tuple[str, ...] = ()
     paths: Mapping[str, str] = field(default_factory=dict)
     second_operand: str = ""

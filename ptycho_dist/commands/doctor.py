@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ptycho_dist.commands.command import Typed
 from ptycho_dist.commands.paths import require_output_folder
 from ptycho_dist.commands.running import configure_logging, make_request, ranks_to_start
+from ptycho_dist.commands.writing import read_own_section
 from ptycho_dist.config.doctor import DoctorConfig
 from ptycho_dist.distributed.environment import LAUNCHER_VARIABLE, detect, launcher_name
 from ptycho_dist.distributed.parent import end_with_parent
@@ -32,8 +33,7 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "dim"}
 
 def doctor(typed: Typed) -> int:
     """Examine the launch; 0 if it will do, 2 if a check failed, on every rank."""
-    own = {name.removeprefix(_PREFIX): value for name, value in typed.overrides.items() if name.startswith(_PREFIX)}
-    config = DoctorConfig(**own)
+    config = DoctorConfig(**read_own_section(typed, "doctor", DoctorConfig))
     typed = replace(typed, overrides={k: v for k, v in typed.overrides.items() if not k.startswith(_PREFIX)})
     request = make_request(typed)
     if request.output_dir is not None:

@@ -38,7 +38,7 @@ def build_parser(command: Command) -> ArgumentParser:
     """Derive the parser of a command from its config dataclasses."""
     parser = ArgumentParser(
         prog=f"ptycho-dist {command.name}",
-        usage=f"ptycho-dist {command.name} {' '.join(_operands(command)).upper()} [flags]",
+        usage=f"ptycho-dist {command.name} {_usage(command)} [flags]",
         description=f"{command.description}\n\nexample:\n  {command.example}",
         epilog="Flags may be written with hyphens or underscores. Typed flags win over the file of --config.",
         formatter_class=_Formatter,
@@ -124,6 +124,11 @@ def parse(command: Command, argv: Sequence[str]) -> Typed:
 
 def _operands(command: Command) -> tuple[str, ...]:
     return (command.operand, command.second_operand) if command.second_operand else (command.operand,)
+
+
+def _usage(command: Command) -> str:
+    words = " ".join(_operands(command)).upper()
+    return f"[{words}]" if command.operand_is_optional else words
 
 
 def _listed(command: Command) -> str:

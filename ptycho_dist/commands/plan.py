@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ptycho_dist.commands.command import Typed
 from ptycho_dist.commands.paths import require_output_folder, require_scan
 from ptycho_dist.commands.running import configure_logging, make_request, required_path, sensible_ranks
+from ptycho_dist.commands.writing import read_own_section
 from ptycho_dist.config.plan import PlanConfig
 from ptycho_dist.distributed.environment import detect, launcher_name
 from ptycho_dist.distributed.parent import end_with_parent
@@ -33,8 +34,7 @@ _RANKS_BESIDE = 2
 
 def plan(typed: Typed) -> int:
     """Calibrate for some seconds, and predict time and memory for each number of ranks."""
-    own = {name.removeprefix(_PREFIX): value for name, value in typed.overrides.items() if name.startswith(_PREFIX)}
-    config = PlanConfig(**own)
+    config = PlanConfig(**read_own_section(typed, "plan", PlanConfig))
     typed = replace(typed, overrides={k: v for k, v in typed.overrides.items() if not k.startswith(_PREFIX)})
     require_scan(required_path(typed, "scan"))
     request = make_request(typed)

@@ -109,7 +109,7 @@ def read_settings(typed: Typed) -> dict[str, Any]:
 
 def make_request(typed: Typed) -> RunRequest:
     """Request of a command line; paths not typed are looked up in the config file."""
-    in_file = _file_values(typed)
+    in_file = file_values(typed)
     paths = {name: _first(in_file, keys) for name, keys in _FILE_KEYS.items()} | dict(typed.paths)
     overrides = dict(typed.overrides)
     if typed.quiet:
@@ -135,7 +135,7 @@ def ranks_to_start(typed: Typed) -> int:
     """
     if launcher_name(os.environ) != "plain":
         return 1
-    values = _file_values(typed) | dict(typed.overrides)
+    values = file_values(typed) | dict(typed.overrides)
     execution = PyTorchExecutionConfig(**precedence.Resolution(values, {}).section("execution"))
     if execution.devices != "auto":
         return sensible_ranks(int(execution.devices))
@@ -200,7 +200,7 @@ def configure_logging(typed: Typed) -> None:
     logs.configure_logging(detect(os.environ), debug=typed.debug, quiet=typed.quiet)
 
 
-def _file_values(typed: Typed) -> dict[str, Any]:
+def file_values(typed: Typed) -> dict[str, Any]:
     """Values of the config file by dotted name, training's and inference's."""
     settings = read_settings(typed)
     values: dict[str, Any] = {}

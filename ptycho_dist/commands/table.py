@@ -115,6 +115,7 @@ COMMANDS: tuple[Command, ...] = (
         example="ptycho-dist doctor scan.npz --output_dir runs/one --under torchrun --ranks 4",
         operand="scan",
         operand_help=_SCAN_HELP,
+        operand_is_optional=True,
         operand_flags=("train_data_file",),
         paths=_OUTPUT,
         sections={**TRAINING_SECTIONS, "doctor": DoctorConfig},

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptycho_dist.commands.command import Typed
 from ptycho_dist.commands.paths import require_output_file, require_scan
-from ptycho_dist.commands.running import configure_logging, required_path, sensible_ranks
+from ptycho_dist.commands.running import configure_logging, file_values, required_path, sensible_ranks
 from ptycho_dist.config import precedence
 from ptycho_dist.config.coerce import field_types
 from ptycho_dist.config.execution import PyTorchExecutionConfig
@@ -51,12 +51,13 @@ def convert(typed: Typed) -> int:
     require_scan(source)
     require_output_file(target, SCAN_SUFFIXES)
 
+    given = file_values(typed) | dict(typed.overrides)
+
     def write(ranks: Exchange) -> Path:
         from ptycho_dist.convert.run import convert as convert_scan
         from ptycho_dist.data.scan import ScanOptions, open_scan
 
-        known = ScanOptions.__dataclass_fields__
-        values = {name: value for name, value in _typed_values(typed, "data").items() if name in known}
+        values = {name: given[f"data.{name}"] for name in ScanOptions.__dataclass_fields__ if f"data.{name}" in given}
         with ranks.in_step(lambda: open_scan(source, ScanOptions(**values))) as scan:
             return convert_scan(scan, target, ranks)
 

@@ -12,8 +12,8 @@ import yaml
 from ptycho_dist.config.sections import ALL_SECTIONS
 from ptycho_dist.errors import ConfigError
 
-SIMULATE_SECTION, RANKS_SECTION = "simulate", "ranks"
-"""Sections of a run file that only commands read that write scans."""
+OWN_SECTIONS = ("simulate", "ranks", "doctor", "plan")
+"""Sections of a run file that only the commands read which know them."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -53,7 +53,7 @@ def read_config_file(path: Path | str) -> dict[str, Any]:
     content = _load(Path(path))
     settings: dict[str, Any] = {}
     for key, value in content.items():
-        if key in (SIMULATE_SECTION, RANKS_SECTION) or (key in ALL_SECTIONS and value is None):
+        if key in OWN_SECTIONS or (key in ALL_SECTIONS and value is None):
             continue
         if key in ALL_SECTIONS and isinstance(value, dict):
             settings |= {f"{key}.{name}": item for name, item in value.items()}

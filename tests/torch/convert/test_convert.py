@@ -65,3 +65,12 @@ def test_convert_command_refuses_what_cannot_be(
     assert main(["convert", *arguments.split(), "--quiet"]) == 2
     assert words in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [tmp_path / "s.h5"]
+
+
+def test_convert_command_obeys_the_data_section_of_a_config_file(tmp_path: Path) -> None:
+    source = write_tike(tmp_path / "s.npz", make_scan())
+    config = tmp_path / "c.yaml"
+    config.write_text("data: {pixel_size_m: 3.0e-8}\nranks: {devices: 1}\nplan: {json: true}\n")
+    assert main(["convert", str(source), str(tmp_path / "c.h5"), "--config", str(config), "--quiet"]) == 0
+    with open_scan(tmp_path / "c.h5") as scan:
+        assert scan.header.pixel_size_m == 3e-8
