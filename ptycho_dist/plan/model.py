@@ -40,7 +40,7 @@ class Measurement:
     bytes_per_s: float = math.inf
 
     def communication_s(self, ranks: int) -> float:
-        """Duration of adding up gradients: 2 log2(w) messages, 2 (w - 1) / w times the bytes (Thakur et al. [1]_).
+        """Duration of adding up gradients: 2 log2(w) messages, 2 (w - 1) / w times the bytes (Thakur et al., 2005).
 
         References
         ----------
