@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.formats.intensity import sample_index
+from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.scan import open_scan
 from ptycho_dist.inference.predict import canonical_order
 from tests.support import disk as disk_support

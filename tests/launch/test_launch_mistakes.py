@@ -47,19 +47,20 @@ def under_torchrun(_request: pytest.FixtureRequest, words: Words) -> Done:
     return finish(start([*launcher, sys.executable, "-c", TELL_CODE, *words]), LIMIT_S)
 
 
-LAUNCHERS = {"srun": under_srun, "mpirun": under_mpirun, "torchrun": under_torchrun}
 Start = Callable[[pytest.FixtureRequest, Words], Done]
 
 
 @pytest.mark.parametrize(
-    "launch",
+    ("launch", "devices"),
     [
-        pytest.param(under_srun, marks=pytest.mark.slurm, id="srun"),
-        pytest.param(under_mpirun, marks=pytest.mark.mpi, id="mpirun"),
-        pytest.param(under_torchrun, id="torchrun"),
+        pytest.param(under_srun, 1, marks=pytest.mark.slurm, id="srun-1"),
+        pytest.param(under_srun, 3, marks=[pytest.mark.slurm, pytest.mark.exhaustive], id="srun-3"),
+        pytest.param(under_mpirun, 1, marks=[pytest.mark.mpi, pytest.mark.exhaustive], id="mpirun-1"),
+        pytest.param(under_mpirun, 3, marks=pytest.mark.mpi, id="mpirun-3"),
+        pytest.param(under_torchrun, 1, marks=pytest.mark.exhaustive, id="torchrun-1"),
+        pytest.param(under_torchrun, 3, id="torchrun-3"),
     ],
 )
-@pytest.mark.parametrize("devices", [1, 3])
 def test_launch_refuses_devices_that_are_not_the_ranks(
     launch: Start, devices: int, scan: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -112,7 +113,13 @@ def test_srun_is_refused_on_every_rank_when_tasks_are_uneven(slurm: SlurmCluster
 
 
 @pytest.mark.slurm
-@pytest.mark.parametrize("named", [True, False], ids=["one port named for both", "ports of their own"])
+@pytest.mark.parametrize(
+    "named",
+    [
+        pytest.param(True, id="one port named for both"),
+        pytest.param(False, marks=pytest.mark.exhaustive, id="ports of their own"),
+    ],
+)
 def test_two_launches_at_once_finish_or_say_why_when_their_ports_collide(
     slurm: SlurmCluster, scan: Path, tmp_path: Path, named: bool
 ) -> None:

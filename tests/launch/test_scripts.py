@@ -77,6 +77,7 @@ def test_reconstruct_sbatch_leaves_an_object(slurm: SlurmCluster, scan: Path, tm
 
 
 @pytest.mark.slurm
+@pytest.mark.exhaustive
 def test_pipeline_trains_then_predicts_each_scan_then_stitches(slurm: SlurmCluster, scan: Path, tmp_path: Path) -> None:
     flags = f"{' '.join(SBATCH)} --output={tmp_path}/%x-%j.log"
     env = {"OUTPUT_DIR": str(tmp_path), "SBATCH_FLAGS": flags, "STITCH_SBATCH_FLAGS": f"--output={tmp_path}/%x-%j.log",

@@ -186,7 +186,8 @@ def _write_files(cluster: SlurmCluster) -> None:
         "ProctrackType=proctrack/linuxproc", "TaskPlugin=task/none", "JobAcctGatherType=jobacct_gather/none",
         "AccountingStorageType=accounting_storage/none", "SwitchType=switch/none", "MpiDefault=none",
         "SelectType=select/cons_tres", "SelectTypeParameters=CR_CPU", "SchedulerType=sched/backfill",
-        "SchedulerParameters=bf_interval=1,sched_interval=1,sched_min_interval=0,batch_sched_delay=0", "ReturnToService=2",
+        "SchedulerParameters=bf_interval=1,sched_interval=1,sched_min_interval=0,batch_sched_delay=0",
+        "ReturnToService=2",
         "SlurmdParameters=config_overrides", "KillWait=3", "MinJobAge=3600", "InactiveLimit=0",
         "MessageTimeout=30", "GresTypes=gpu",
     ]  # fmt: skip
