@@ -101,7 +101,7 @@ def require_finished_right(arguments: list[object], folder: Path, expected: byte
     return done.stderr
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.exhaustive)])
 def test_rank_killed_in_prediction(larger: Path, bundle: Path, expected: bytes, tmp_path: Path, rank: int) -> None:
     arguments = infer(larger, bundle, tmp_path)
     run_well(arguments)
@@ -128,7 +128,7 @@ def test_only_what_is_missing_is_predicted_again(larger: Path, bundle: Path, exp
     assert "[rank 1] patches of an earlier run" not in said
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.exhaustive)])
 def test_rank_killed_in_stitching(larger: Path, bundle: Path, expected: bytes, tmp_path: Path, rank: int) -> None:
     arguments = infer(larger, bundle, tmp_path)
     supervisor = start_run(arguments)

@@ -42,7 +42,7 @@ def curve(folder: Path) -> list[tuple[str, str, str]]:
                 if row["train_loss_step"] or row["train_loss"]]  # fmt: skip
 
 
-@pytest.mark.parametrize("devices", [2, 3])
+@pytest.mark.parametrize("devices", [pytest.param(2, marks=pytest.mark.exhaustive), 3])
 def test_killed_ranks_go_on_bit_identically(scan: Path, tmp_path: Path, devices: int) -> None:
     run_well(command(scan, tmp_path / "whole", devices))
     step, killed = random.randrange(2, STEPS - 4), tmp_path / "killed"
@@ -86,7 +86,7 @@ def test_other_settings_do_not_overwrite_an_unfinished_training(scan: Path, tmp_
     assert (tmp_path / "bundle").is_dir()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.exhaustive)])
 def test_told_to_stop_the_ranks_save_and_go_on(scan: Path, tmp_path: Path, number: signal.Signals) -> None:
     arguments = command(scan, tmp_path, 2, checkpoint_interval_s=1e6, max_steps=4000)
     supervisor, log = start(["-m", "ptycho_dist", *arguments]), tmp_path / "logs" / "metrics.csv"
