@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import fcntl
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 _HOSTS = Path("/etc/hosts")
+_OURS = re.compile(r"127\.0\.0\.1 ptd(\d+)-n\d+\n")
+"""Lines for the nodes of a SLURM that a test process (by its id) has started."""
 
 
 @contextmanager
 def loopback_names(names: Sequence[str]) -> Iterator[None]:
     """Let names resolve to 127.0.0.1, and take them out again; needs root."""
     lines = [f"127.0.0.1 {name}\n" for name in names]
-    _edit(lambda found: [*found, *lines])
+    _edit(lambda found: [*(line for line in found if not _is_left_over(line)), *lines])
     try:
         yield
     finally:
         _edit(lambda found: [line for line in found if line not in lines])
+
+
+def _is_left_over(line: str) -> bool:
+    """Tell whether a test process wrote this line and was killed before it could take it out."""
+    found = _OURS.fullmatch(line)
+    return found is not None and not Path("/proc", found[1]).exists()
 
 
 def _edit(change: Callable[[list[str]], list[str]]) -> None:
