@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 BEAT_S = 1.0
 """Seconds between signs of life of ranks that wait for each other's work."""
+_MARGIN_S = 5.0
+"""Seconds after a time limit in which torch may still say by itself what it waited for."""
 
 
 @contextmanager
@@ -68,17 +71,39 @@ def process_group(context: RankContext, backend: str, timeout_s: float) -> Itera
 def _open(context: RankContext, backend: str, timeout: timedelta) -> None:
     """Open the group; torchrun's agents keep the store of their ranks, the ranks of others make their own."""
     use_named_interface(os.environ)
-    place: dict[str, Any] = {"rank": context.rank, "world_size": context.world, "timeout": timeout}
+    where: dict[str, Any] = {}
     if context.launcher == "torchrun" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == str(True):
-        dist.init_process_group(backend, store=meet_through_agent(context, timeout.total_seconds()), **place)
+        where["store"] = meet_through_agent(context, timeout.total_seconds())
     elif context.launcher == "torchrun":
-        dist.init_process_group(backend, init_method="env://", **place)
+        where["init_method"] = "env://"
     else:
         context = bootstrap(context)
         os.environ.setdefault("MASTER_ADDR", context.main_address)
         os.environ.setdefault("MASTER_PORT", str(context.main_port))
-        dist.init_process_group(backend, store=meet(context, timeout.total_seconds()), **place)
+        where["store"] = meet(context, timeout.total_seconds())
+    place: dict[str, Any] = {"rank": context.rank, "world_size": context.world, "timeout": timeout}
+    _connect(partial(dist.init_process_group, backend, **where, **place), timeout)
     logger.debug("process group of %d ranks is open (%s)", context.world, backend)
+
+
+def _connect(connect: Callable[[], None], timeout: timedelta) -> None:
+    """Connect to the other ranks; the time limit is enforced here, for gloo's own does not cover every wait.
+
+    Raises
+    ------
+    LaunchError
+        If the time is up.
+    """
+    limit_s = timeout.total_seconds() + _MARGIN_S
+    attempt = Work(connect)
+    attempt.wait(limit_s)
+    if not attempt.done:
+        msg = (
+            f"the connections between the ranks were not made within {limit_s:.0f} s; expected every rank to answer. "
+            "Check the network between the hosts (ptycho-dist doctor), and start again."
+        )
+        raise LaunchError(msg)
+    attempt.result()
 
 
 def is_open() -> bool:

@@ -1,0 +1,44 @@
+"""What ranks do with each other, as far as one process can tell."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import pytest
+
+from ptycho_dist.distributed import collectives
+from ptycho_dist.distributed.work import Work
+from ptycho_dist.errors import LaunchError
+
+
+def test_connecting_ends_in_time_when_torch_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collectives, "_MARGIN_S", 0.1)
+    started = time.monotonic()
+    with pytest.raises(LaunchError, match="were not made within 0 s"):
+        collectives._connect(lambda: time.sleep(20), timedelta(seconds=0.1))
+    assert time.monotonic() - started < 5
+
+
+def test_one_rank_alone_does_its_own_work() -> None:
+    assert collectives.together(lambda: 3) == 3
+    assert collectives.from_rank_0(lambda: "made") == "made"
+    with pytest.raises(ZeroDivisionError):
+        collectives.together(lambda: 1 // 0)
+
+
+def test_work_keeps_value_or_error() -> None:
+    good, bad = Work(lambda: 5), Work(lambda: 1 // 0)
+    good.wait(10.0)
+    bad.wait(10.0)
+    assert (good.done, good.failed, good.failure(), good.result()) == (True, False, "", 5)
+    assert (bad.done, bad.failed) == (True, True)
+    assert bad.failure().startswith("ZeroDivisionError: ")
+    with pytest.raises(ZeroDivisionError):
+        bad.result()
+
+
+def test_work_that_goes_on_has_no_result_yet() -> None:
+    slow = Work(lambda: time.sleep(5))
+    slow.wait(0.05)
+    assert (slow.done, slow.failed, slow.failure(), slow.result()) == (False, False, "", None)
