@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"ptycho-dist: {type(error).__name__}: {' '.join(str(error).split())}\n")
         return USER_ERROR
     except KeyboardInterrupt:
-        sys.stderr.write("ptycho-dist: interrupted; results that were complete before are as they were.\n")
+        sys.stderr.write("ptycho-dist: interrupted; earlier results are as they were. The same command goes on.\n")
         return INTERRUPTED
     except StopRequested as stop:
         sys.stderr.write(

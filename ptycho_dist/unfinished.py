@@ -31,7 +31,7 @@ def read_marker(output_dir: Path) -> dict[str, Any] | None:
     path = output_dir / NAME
     try:
         marker = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
         msg = f"{path} is not JSON ({error}); expected the marker of an unfinished job. Remove it to start anew."

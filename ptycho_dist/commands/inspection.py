@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from pathlib import Path
+from typing import Any
 
 from ptycho_dist.assembly.shards import Manifest, is_shard_folder, read_manifest, shard_path
 from ptycho_dist.bundle import find_bundle, read_bundle_info
@@ -12,6 +13,7 @@ from ptycho_dist.data.formats.product_h5 import Product, read_product
 from ptycho_dist.data.scan import read_header
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import ScanHeader
+from ptycho_dist.unfinished import read_marker
 
 
 def describe(path: Path) -> str:
@@ -20,7 +22,7 @@ def describe(path: Path) -> str:
     Parameters
     ----------
     path
-        A file, a bundle folder, the output folder of a training, or a folder of shards.
+        A file, a bundle folder, the output folder of a training, a folder of shards, or that of an unfinished job.
 
     Raises
     ------
@@ -29,11 +31,25 @@ def describe(path: Path) -> str:
     BundleError
         If a folder is no bundle, or a damaged one.
     """
-    if is_shard_folder(path):
+    marker = read_marker(path)
+    if marker is not None:
+        lines = _unfinished(path, marker)
+    elif is_shard_folder(path):
         lines = _shards(path, read_manifest(path))
     else:
         lines = _bundle(find_bundle(path)) if path.is_dir() else _file(path)
     return "".join(f"{line}\n" for line in lines)
+
+
+def _unfinished(path: Path, marker: dict[str, Any]) -> list[str]:
+    places = [place.name for place in sorted(path.glob("checkpoints/step-*.ckpt"))]
+    done = "finished" if marker["progress"].get("training") else f"{places[-1]}" if places else "no checkpoint yet"
+    return [
+        f"{path}: an unfinished '{marker['command']}', begun {marker.get('begun')}",
+        f"  training     {done}",
+        f"  shards       {len(list(path.glob('shards/shard-*.h5')))}",
+        "next: start the same command again; it goes on. With --resume false it starts anew.",
+    ]
 
 
 def _shards(path: Path, manifest: Manifest) -> list[str]:

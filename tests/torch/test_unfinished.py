@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ptycho_dist import unfinished
+from ptycho_dist.commands.inspection import describe
 from ptycho_dist.errors import ConfigError
 
 SETTINGS = {"training": {"seed": 0, "train_rows": (0.0, 0.5)}, "data": {"N": 32}}
@@ -43,6 +44,23 @@ def test_finish_leaves_nothing_to_go_on_with(tmp_path: Path) -> None:
     unfinished.note(tmp_path, training={})
     unfinished.finish(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_read_marker_finds_none_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "scan.h5"
+    path.write_text("")
+    assert unfinished.read_marker(path) is None
+
+
+def test_inspect_says_how_far_an_unfinished_job_came(tmp_path: Path) -> None:
+    unfinished.begin(tmp_path, "reconstruct", SETTINGS, resume=True)
+    assert "an unfinished 'reconstruct'" in describe(tmp_path)
+    assert "no checkpoint yet" in describe(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "step-0000000007.ckpt").write_text("")
+    assert "step-0000000007.ckpt" in describe(tmp_path)
+    unfinished.note(tmp_path, training={"training_s": 1.0})
+    assert "training     finished" in describe(tmp_path)
 
 
 @pytest.mark.parametrize(("text", "words"), [("{", "is not JSON"), ("[]", "lacks command"), ("{}", "lacks command")])
