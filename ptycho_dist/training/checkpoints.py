@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import pickle
 from dataclasses import dataclass
@@ -58,8 +59,8 @@ class VerifiedCheckpointIO(CheckpointIO):
         """Write a checkpoint and its checksum."""
         try:
             _write(checkpoint, Path(path))
-        except (OSError, RuntimeError) as error:
-            self.failure = _as_storage_error(error, Path(path))
+        except OSError as error:
+            self.failure = error
 
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Read a checkpoint to the CPU; nothing in it is executed."""
@@ -136,22 +137,14 @@ def forget_older(folder: Path) -> None:
 
 
 def _write(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write by way of memory: where torch writes to a full disk itself, its error does not tell what is wrong."""
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    checksum = hashlib.sha256(content.getbuffer()).hexdigest()
     with atomic_path(path) as temporary:
-        torch.save(checkpoint, temporary)
-        checksum = _sha256(temporary)
+        temporary.write_bytes(content.getbuffer())
     with atomic_path(_checksum_path(path)) as temporary:
         temporary.write_text(f"{checksum}  {path.name}\n", encoding="ascii")
-
-
-def _as_storage_error(error: OSError | RuntimeError, path: Path) -> OSError:
-    """Give torch's errors of a full disk, which are plain RuntimeErrors, their number back."""
-    if isinstance(error, OSError):
-        return error
-    cause = error.__context__
-    number = cause.errno if isinstance(cause, OSError) else None
-    if number is None:
-        raise error
-    return OSError(number, str(error).partition("\n")[0], str(path))
 
 
 def _damage(path: Path) -> str:

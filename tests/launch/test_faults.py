@@ -271,7 +271,7 @@ def test_rank_with_another_version_of_the_package(scan: Path, tmp_path: Path) ->
         for rank in (0, 1)
     ]
     for ended in [finish(rank, LIMIT_S) for rank in ranks]:
-        require_clear_end(ended, "program.version is '0.1.0' on rank 0 but '9.9' on rank 1", 2)
+        require_clear_end(ended, "ptycho-dist is '0.1.0' on rank 0 but '9.9' on rank 1", 2)
 
 
 def test_port_that_is_taken(scan: Path, tmp_path: Path) -> None:
