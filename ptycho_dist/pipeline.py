@@ -1,4 +1,8 @@
-"""What the commands run: each step on all ranks, in one process group."""
+"""What the commands run: each step on all ranks, in one process group.
+
+Training (Lightning) and evaluation (plotting) are imported where they are needed: many ranks need
+one of them only, or none.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,6 @@ from ptycho_dist.distributed.devices import process_group_backend
 from ptycho_dist.distributed.environment import RankContext, detect
 from ptycho_dist.distributed.stop import StopSignals
 from ptycho_dist.doctor.run import require_healthy
-from ptycho_dist.evaluate.run import evaluate_product
 from ptycho_dist.factory.devices import require_launch
 from ptycho_dist.factory.inference import create_inference_payload
 from ptycho_dist.factory.payload import InferencePayload, TrainingPayload
@@ -30,7 +33,7 @@ from ptycho_dist.factory.settings import scan_options
 from ptycho_dist.factory.training import create_training_payload
 from ptycho_dist.inference.product import stitch_to_product
 from ptycho_dist.inference.run import PRODUCT_NAME, InferenceResult, run_inference
-from ptycho_dist.training.run import TrainingResult, run_training
+from ptycho_dist.training.result import TrainingResult
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +70,8 @@ def run_stitch(shard_dir: Path) -> Path:
 
 def run_evaluate(request: RunRequest) -> dict[str, Any]:
     """Metrics and pictures of a product, in this process alone."""
+    from ptycho_dist.evaluate.run import evaluate_product
+
     product = Path(str(request.product))
     output_dir = request.output_dir or product.parent
     if request.scan is None:
@@ -108,6 +113,8 @@ def _train(payload: TrainingPayload, context: RankContext, job: _Job) -> Trainin
         history = together(lambda: load_bundle(bundle)).payload_dict["history"]
         speed = float(job.training_facts["training_patterns_per_s"] or math.nan)
         return TrainingResult(bundle, tuple(history["train_loss"]), speed)
+    from ptycho_dist.training.run import run_training
+
     started = time.monotonic()
     trained = run_training(payload, context, job.scan, stop=job.stop, resume=job.goes_on)
     speed = trained.patterns_per_s
@@ -122,6 +129,8 @@ def _train(payload: TrainingPayload, context: RankContext, job: _Job) -> Trainin
 def _predict_and_evaluate(
     payload: InferencePayload, context: RankContext, job: _Job, request: RunRequest
 ) -> dict[str, Any]:  # fmt: skip
+    from ptycho_dist.evaluate.run import evaluate_product
+
     result: InferenceResult = run_inference(payload, context, job.scan, resume=job.goes_on)
     seconds = result.seconds
     speed = {

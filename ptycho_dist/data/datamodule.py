@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import lightning.pytorch as pl
 import numpy as np
@@ -13,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
+from ptycho_dist.data.batches import loader_options
 from ptycho_dist.data.sampler import PatternSplit, StepSampler, StepShare, split_patterns
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.types import FloatArray, IntArray
@@ -137,51 +137,3 @@ class ScanDataModule(pl.LightningDataModule):
         return StepSampler(
             self._scan.positions_px, chosen, (self._data, self._training), self._place, shuffle=shuffle, start=start
         )  # fmt: skip
-
-
-def loader_options(execution: PyTorchExecutionConfig) -> dict[str, Any]:
-    """Loader arguments that the execution config decides."""
-    return {
-        "num_workers": execution.num_workers,
-        "pin_memory": execution.pin_memory,
-        "persistent_workers": execution.persistent_workers,
-        "prefetch_factor": execution.prefetch_factor,
-    }
-
-
-class PatternBatches(Dataset[tuple[Tensor, Tensor]]):
-    """Fixed-size prediction batches over a canonical list of patterns.
-
-    Batch ``b`` holds list entries ``[b * size, (b + 1) * size)``, zero-padded at
-    the end, so that a pattern's prediction does not depend on who predicts it.
-
-    Parameters
-    ----------
-    scan
-        Open scan.
-    order
-        Pattern indices of this share of the canonical list.
-    size
-        Patterns in a batch.
-    count_factor
-        Factor from the file's counts to photons.
-    """
-
-    def __init__(self, scan: Scan, order: IntArray, size: int, count_factor: float) -> None:
-        self._scan, self._order, self._size, self._count_factor = scan, order, size, count_factor
-
-    def __len__(self) -> int:
-        return -(-len(self._order) // self._size)
-
-    def __getitem__(self, batch: int) -> tuple[Tensor, Tensor]:
-        """Return counts (size, N, N) float32, zero-padded, and the pattern indices (n,) int64 they start with."""
-        if not 0 <= batch < len(self):
-            raise IndexError(batch)
-        rows = self._order[batch * self._size : (batch + 1) * self._size]
-        counts = self._scan.read_patterns(rows) * np.float32(self._count_factor)
-        padded = np.zeros((self._size, *counts.shape[1:]), np.float32)
-        padded[: len(rows)] = counts
-        return torch.from_numpy(padded), torch.from_numpy(rows)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return (self[batch] for batch in range(len(self)))

@@ -1,4 +1,4 @@
-"""Judge a product: Fourier error on all ranks; metrics and picture on rank 0."""
+"""Judge a product: Fourier error on all ranks; metrics and picture on rank 0, which alone loads what draws."""
 
 from __future__ import annotations
 
@@ -6,19 +6,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ptycho_dist.data.formats.product_h5 import Product, read_product
 from ptycho_dist.data.sampler import rows_between
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.collectives import from_rank_0, together
-from ptycho_dist.errors import ConfigError
-from ptycho_dist.evaluate.area import illumination, scanned_area
-from ptycho_dist.evaluate.figures import Overview, draw_overview
 from ptycho_dist.evaluate.fourier import FourierErrors, fourier_errors
-from ptycho_dist.evaluate.metrics import Placed, ReferenceMetrics, compare_to_reference
-from ptycho_dist.evaluate.reference import find_reference
 from ptycho_dist.evaluate.report import write_metrics
 
 logger = logging.getLogger(__name__)
@@ -51,7 +43,9 @@ def evaluate_product(
         metrics |= _fourier_summary(product, fourier_errors(product, scan, place))
 
     def report() -> dict[str, Any]:
-        everything = metrics | _judge(product, scan, output_dir, reference)
+        from ptycho_dist.evaluate.judge import judge
+
+        everything = metrics | judge(product, scan, output_dir, reference)
         write_metrics(output_dir / "metrics.json", everything)
         _say(everything)
         return everything
@@ -67,44 +61,6 @@ def _fourier_summary(product: Product, errors: FourierErrors) -> dict[str, float
         summary["fourier_error_trained_rows"] = errors.error(trained)
         summary["fourier_error_unseen_rows"] = errors.error(~trained)
     return summary
-
-
-def _judge(product: Product, scan: Scan | None, output_dir: Path, reference: Path | None) -> dict[str, float]:
-    geometry = product.geometry
-    found = find_reference(reference, scan, product.positions_px)
-    comparison, name = None, "reference"
-    if found is not None:
-        name, placed = found
-        comparison = _compare(product, placed, name)
-    overview = Overview(
-        title=product.metadata.name,
-        object_=product.object_,
-        area=_area(product, Placed(product.object_, geometry.object_origin_px)),
-        comparison=comparison,
-        reference_name=name,
-        probe=product.probe,
-        losses=product.losses,
-        loss_epochs=product.loss_epochs,
-        pixel_size_m=geometry.pixel_size_m,
-    )
-    draw_overview(output_dir / "overview.png", overview)
-    return {} if comparison is None else comparison.summary(geometry.pixel_size_m)
-
-
-def _compare(product: Product, reference: Placed, name: str) -> ReferenceMetrics | None:
-    """Compare over the scanned area; None, with a warning, where that is too small to judge."""
-    found = Placed(product.object_, product.geometry.object_origin_px)
-    try:
-        return compare_to_reference(found, reference, _area(product, reference))
-    except ConfigError as error:
-        logger.warning("metrics against the %s are left out: %s", name, error)
-        return None
-
-
-def _area(product: Product, placed: Placed) -> NDArray[np.bool_]:
-    rows, columns = placed.object_.shape
-    origin = np.asarray(placed.origin_px)
-    return scanned_area(illumination(product.positions_px, product.probe, (rows, columns), origin))
 
 
 def _say(metrics: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
-from ptycho_dist.data.datamodule import PatternBatches, loader_options
+from ptycho_dist.data.batches import PatternBatches, loader_options
 from ptycho_dist.data.grouping import compact_groups
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.devices import device_of

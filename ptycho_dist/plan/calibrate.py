@@ -28,7 +28,8 @@ from ptycho_dist.factory.training import create_training_payload
 from ptycho_dist.inference.predict import canonical_order
 from ptycho_dist.inference.run import run_inference
 from ptycho_dist.plan.model import Job, Measurement, fit_line
-from ptycho_dist.training.run import TrainingResult, run_training
+from ptycho_dist.training.result import TrainingResult
+from ptycho_dist.training.run import run_training
 
 PATTERNS = 256
 """Patterns of the part of the scan that the calibration works on, at least."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 from contextlib import nullcontext
-from dataclasses import dataclass
-from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
@@ -22,28 +20,10 @@ from ptycho_dist.model.build import build_model
 from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.checkpoints import FOLDER, ResumePoint, forget, newest_whole
 from ptycho_dist.training.module import PtychoModule
+from ptycho_dist.training.result import TrainingResult
 from ptycho_dist.training.trainer import build_trainer, calm_lightning
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """What a training leaves.
-
-    Parameters
-    ----------
-    bundle_path
-        Folder of the trained model.
-    losses
-        Training loss of each epoch.
-    patterns_per_s
-        Speed of the last epoch over all ranks.
-    """
-
-    bundle_path: Path
-    losses: tuple[float, ...]
-    patterns_per_s: float
 
 
 def run_training(

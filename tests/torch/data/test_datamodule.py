@@ -11,7 +11,8 @@ import torch
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
-from ptycho_dist.data.datamodule import PatternBatches, ScanDataModule, StepBatch, StepDataset, stack_canvases
+from ptycho_dist.data.batches import PatternBatches
+from ptycho_dist.data.datamodule import ScanDataModule, StepBatch, StepDataset, stack_canvases
 from ptycho_dist.data.sampler import StepShare
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.physics.patches import PatchGeometry
