@@ -133,7 +133,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _about_rank(error: RuntimeError) -> str:
-    if SILENT_RANK in str(error):
+    if any(words in str(error) for words in SILENT_RANK):
         return (
             f"waited for another rank in vain ({' '.join(str(error).split())}); expected an answer within "
             "execution.timeout_s. Look whether its process, its host and the network are alive; then start the same "
