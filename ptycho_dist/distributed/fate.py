@@ -23,7 +23,7 @@ GRACE_S = 10.0
 USER_ERROR, CRASH, INTERRUPTED = 2, 1, 130
 SILENT_RANK = ("Timed out waiting", "timeout caused pair closure", "Connection timed out", "No route to host")
 """What torch says in a rank when another one does not answer."""
-LOST_RANK = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", *SILENT_RANK)
+LOST_RANK = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo/transport", *SILENT_RANK)
 """What torch says in a rank when another one is gone (the supervisor names that one) or does not answer."""
 _TAG = 7
 _POLL_S = 0.01
