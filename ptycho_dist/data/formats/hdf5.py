@@ -135,13 +135,13 @@ class H5Patterns:
 
     def read(self, index: IntArray) -> NDArray[Any]:
         """Return the raw rows ``index`` (any order, repeats allowed), shape (len(index), N, N)."""
-        dataset = self._dataset()
         rows, place = np.unique(index, return_inverse=True)
-        values = np.empty((len(rows), *self._shape[1:]), dataset.dtype)
         try:
+            dataset = self._dataset()
+            values = np.empty((len(rows), *self._shape[1:]), dataset.dtype)
             for start, stop in _runs(rows):
                 dataset.read_direct(values, np.s_[rows[start] : rows[stop - 1] + 1], np.s_[start:stop])
-        except OSError as error:
+        except (OSError, RuntimeError, KeyError) as error:
             msg = f"{self._key!r} in {self._path} cannot be read ({error}); the file is damaged. Copy it again."
             raise DataFormatError(msg) from error
         return values[place]
