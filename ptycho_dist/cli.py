@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import re
@@ -16,28 +15,18 @@ from ptycho_dist.commands.printing import config_text
 from ptycho_dist.commands.running import read_settings
 from ptycho_dist.commands.table import COMMANDS
 from ptycho_dist.distributed.agent import end_agent_later
-from ptycho_dist.distributed.environment import launcher_name
-from ptycho_dist.distributed.fate import LOST_RANK, SILENT_RANK, share_fate
-from ptycho_dist.distributed.stop import EXIT_GO_ON, StopRequested, StopSignals
+from ptycho_dist.distributed.endings import (
+    CRASH,
+    USER_ERROR,
+    exit_code,
+    is_lost_rank,
+    is_silent_rank,
+    is_storage_error,
+)
+from ptycho_dist.distributed.fate import share_fate
+from ptycho_dist.distributed.stop import StopRequested, StopSignals
 from ptycho_dist.errors import ConfigError, PtychoDistError
 from ptycho_dist.version import package_version
-
-USER_ERROR = 2
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells give it."""
-LOST = 1
-STORAGE_ERRORS = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.ENOENT,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EIO,
-)
-"""Errors of the system that tell of full, locked or missing storage, not of a fault of the program."""
 
 
 def program() -> NoReturn:
@@ -46,13 +35,13 @@ def program() -> NoReturn:
     After a failure it ends at once: libraries that tidy up at the end would crash over files on a
     full disk, or wait for ranks that are gone.
     """
-    code = LOST
+    code = CRASH
     try:
         code = main()
     finally:
         if code:
             end_agent_later(os.environ)
-    if code and launcher_name(os.environ) != "mpi":
+    if code:
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -78,35 +67,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         return _run(arguments)
-    except PtychoDistError as error:
-        if "--debug" in arguments:
-            sys.stderr.write(traceback.format_exc())
-        sys.stderr.write(f"ptycho-dist: {type(error).__name__}: {' '.join(str(error).split())}\n")
-        return USER_ERROR
-    except KeyboardInterrupt:
-        sys.stderr.write("ptycho-dist: interrupted; earlier results are as they were. The same command goes on.\n")
-        return INTERRUPTED
-    except StopRequested as stop:
-        sys.stderr.write(
-            f"ptycho-dist: stopped by {stop}; what is finished is saved. Start the same command again to go on.\n"
-        )
-        return EXIT_GO_ON
-    except RuntimeError as error:
-        if "--debug" in arguments or not any(words in str(error) for words in LOST_RANK):
+    except (PtychoDistError, KeyboardInterrupt, StopRequested, RuntimeError, OSError) as error:
+        told = _tell(error)
+        if told is None:
             raise
-        sys.stderr.write(f"ptycho-dist: {_about_rank(error)}\n")
-        return LOST
-    except OSError as error:
-        if error.errno not in STORAGE_ERRORS:
-            raise
-        if "--debug" in arguments:
+        if "--debug" in arguments and not isinstance(error, KeyboardInterrupt | StopRequested):
             sys.stderr.write(traceback.format_exc())
-        where = f" at {name}" if (name := _file_of(error)) else ""
-        sys.stderr.write(
-            f"ptycho-dist: storage error{where}: {os.strerror(error.errno)}; expected a place that can be read "
-            "and written. Free space, or choose another path.\n"
-        )
-        return USER_ERROR
+        sys.stderr.write(f"ptycho-dist: {told}\n")
+        return exit_code(error)
+
+
+def _tell(error: BaseException) -> str | None:
+    """Say an error in one line; None for a fault of the program, whose traceback counts."""
+    if isinstance(error, PtychoDistError):
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; earlier results are as they were. The same command goes on."
+    if isinstance(error, StopRequested):
+        return f"stopped by {error}; what is finished is saved. Start the same command again to go on."
+    if is_lost_rank(error):
+        return _about_rank(error)
+    return _about_storage(error) if isinstance(error, OSError) and is_storage_error(error) else None
 
 
 def _run(arguments: list[str]) -> int:
@@ -132,8 +113,8 @@ def _run(arguments: list[str]) -> int:
         return share_fate(lambda: command.run(typed))
 
 
-def _about_rank(error: RuntimeError) -> str:
-    if any(words in str(error) for words in SILENT_RANK):
+def _about_rank(error: BaseException) -> str:
+    if is_silent_rank(error):
         return (
             f"waited for another rank in vain ({' '.join(str(error).split())}); expected an answer within "
             "execution.timeout_s. Look whether its process, its host and the network are alive; then start the same "
@@ -142,10 +123,14 @@ def _about_rank(error: RuntimeError) -> str:
     return "lost the connection to another rank; its own message tells why."
 
 
-def _file_of(error: OSError) -> str:
-    """Name of the file that an error is about; HDF5 has it in the text of its message only."""
-    named = re.search(r"filename = '([^']+)'", str(error))
-    return str(error.filename or (named[1] if named else ""))
+def _about_storage(error: OSError) -> str:
+    named = re.search(r"filename = '([^']+)'", str(error))  # HDF5 has it in the text of its message only
+    name = error.filename or (named[1] if named else "")
+    where = f" at {name}" if name else ""
+    return (
+        f"storage error{where}: {os.strerror(error.errno or 0)}; expected a place that can be read and written. Free "
+        "space, or choose another path."
+    )
 
 
 def overview() -> str:

@@ -12,19 +12,14 @@ from functools import cache
 from typing import Any
 
 from ptycho_dist.distributed import mpi_library
+from ptycho_dist.distributed.endings import CRASH, exit_code, is_lost_rank
 from ptycho_dist.distributed.environment import detect, launcher_name
-from ptycho_dist.distributed.stop import EXIT_GO_ON, StopRequested
-from ptycho_dist.errors import OtherRankError, PtychoDistError
+from ptycho_dist.errors import OtherRankError
 
 logger = logging.getLogger(__name__)
 
 GRACE_S = 10.0
 """How long a failed rank waits for the others before it ends them."""
-USER_ERROR, CRASH, INTERRUPTED = 2, 1, 130
-SILENT_RANK = ("Timed out waiting", "timeout caused pair closure", "Connection timed out", "No route to host")
-"""What torch says in a rank when another one does not answer."""
-LOST_RANK = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo/transport", *SILENT_RANK)
-"""What torch says in a rank when another one is gone (the supervisor names that one) or does not answer."""
 _TAG = 7
 _POLL_S = 0.01
 
@@ -185,18 +180,5 @@ def _speaks(fate: Fate, own: Outcome) -> bool:
 
 
 def _outcome(rank: int, error: BaseException) -> Outcome:
-    lost = isinstance(error, RuntimeError) and any(words in str(error) for words in LOST_RANK)
-    text = f"{type(error).__name__}: {error}"
-    return Outcome(rank, _exit_code(error), text, is_echo=lost or isinstance(error, OtherRankError))
-
-
-def _exit_code(error: BaseException) -> int:
-    if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else int(error.code is not None)
-    known = (
-        (KeyboardInterrupt, INTERRUPTED),
-        (StopRequested, EXIT_GO_ON),
-        (PtychoDistError, USER_ERROR),
-        (OSError, USER_ERROR),
-    )
-    return next((code for kind, code in known if isinstance(error, kind)), CRASH)
+    is_echo = is_lost_rank(error) or isinstance(error, OtherRankError)
+    return Outcome(rank, exit_code(error), f"{type(error).__name__}: {error}", is_echo=is_echo)

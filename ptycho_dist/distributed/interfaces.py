@@ -54,6 +54,13 @@ def own_interfaces() -> tuple[Interface, ...]:
     return tuple(found)
 
 
+def free_port(address: str) -> int:
+    """Find a port of this address that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        return int(probe.getsockname()[1])
+
+
 def named_interface(env: Mapping[str, str], interfaces: Sequence[Interface]) -> Interface | None:
     """Interface that a variable names; None where none does.
 

@@ -12,6 +12,7 @@ from ptycho_dist.distributed.environment import RankContext
 from ptycho_dist.distributed.fate import exchange
 from ptycho_dist.distributed.interfaces import (
     Interface,
+    free_port,
     interface_in_network_of,
     named_interface,
     own_interfaces,
@@ -20,8 +21,6 @@ from ptycho_dist.distributed.interfaces import (
 )
 from ptycho_dist.distributed.mpi_library import available
 from ptycho_dist.errors import LaunchError
-
-__all__ = ["available", "bootstrap", "choose_address", "free_port"]
 
 
 def bootstrap(context: RankContext) -> RankContext:
@@ -107,10 +106,3 @@ def choose_address(context: RankContext, env: Mapping[str, str], hosts: Mapping[
         )
         raise LaunchError(msg)
     return found.address
-
-
-def free_port(address: str) -> int:
-    """Find a port of this address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])

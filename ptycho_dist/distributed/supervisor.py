@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -14,16 +13,18 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from ptycho_dist.distributed.endings import USER_ERROR
 from ptycho_dist.distributed.environment import LAUNCH_ID_VARIABLE, LAUNCHER_VARIABLE
+from ptycho_dist.distributed.interfaces import free_port
 from ptycho_dist.distributed.parent import PARENT_VARIABLE
 from ptycho_dist.distributed.stop import EXIT_GO_ON, STOP_SIGNALS
 
 logger = logging.getLogger(__name__)
 
+_HERE = "127.0.0.1"
 _POLL_S = 0.1
 _KILL_AFTER_S = 5.0
 _TAIL_LINES = 200
-_USER_ERROR = 2
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _SAVE_S = 60.0
 """Seconds that ranks get to save their state after a signal that asks for it."""
@@ -85,7 +86,7 @@ def run_ranks(argv: Sequence[str], n_ranks: int, grace_s: float = 10.0) -> int:
         0 when all ranks succeeded, 75 where a signal stopped them and they can go on, else the exit code of
         the one to blame (128 + signal number for a killed one, or where a signal ended the run).
     """
-    port, received = _free_port(), list[int]()
+    port, received = free_port(_HERE), list[int]()
     ranks = [_start(argv, rank, n_ranks, port) for rank in range(n_ranks)]
     previous = {number: signal.signal(number, _stop_all(ranks, received)) for number in _STOP_SIGNALS}
     try:
@@ -114,7 +115,7 @@ def _start(argv: Sequence[str], rank: int, n_ranks: int, port: int) -> _Rank:
         "LOCAL_RANK": str(rank),
         "LOCAL_WORLD_SIZE": str(n_ranks),
         "NODE_RANK": "0",
-        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_ADDR": _HERE,
         "MASTER_PORT": str(port),
         LAUNCH_ID_VARIABLE: f"spawn {os.getpid()} {port}",
     }
@@ -178,7 +179,7 @@ def _explain(ranks: Sequence[_Rank]) -> None:
                 "rank %d (pid %d) was killed by %s; the other ranks were ended. %s",
                 one.rank, one.process.pid, signal.Signals(-code).name, _ADVICE.get(signal.Signals(-code), _GO_ON),
             )  # fmt: skip
-        elif one.rank != 0 and not code == ranks[0].code == _USER_ERROR:
+        elif one.rank != 0 and not code == ranks[0].code == USER_ERROR:
             logger.error("rank %d failed with exit code %d and said:\n%s", one.rank, code, one.last_words())
 
 
@@ -190,7 +191,7 @@ def _to_blame(ranks: Sequence[_Rank]) -> list[_Rank]:
     """
     fallen = [one for one in ranks if one.code != 0 and not one.stopped]
     killed = [one for one in fallen if one.process.returncode < 0]
-    refused = [one for one in fallen if one.code == _USER_ERROR]
+    refused = [one for one in fallen if one.code == USER_ERROR]
     return killed or refused or fallen
 
 
@@ -208,9 +209,3 @@ def _stop_all(ranks: Sequence[_Rank], received: list[int]) -> Callable[[int, obj
             one.signal(number)
 
     return stop
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

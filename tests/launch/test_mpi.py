@@ -210,7 +210,7 @@ def broken_library(tmp_path: Path) -> dict[str, str]:
 
 
 def test_broken_library_is_not_available_and_raises_nothing(broken_library: dict[str, str]) -> None:
-    code = "from ptycho_dist.distributed.mpi import available; import sys; sys.exit(10 + available())"
+    code = "from ptycho_dist.distributed.mpi_library import available; import sys; sys.exit(10 + available())"
     assert python(["-c", code], broken_library).returncode == 10
     assert python(["-c", code], {}).returncode == 11
 

@@ -306,3 +306,16 @@ def test_module_runs_as_a_program() -> None:
     )
     assert done.returncode == 2
     assert done.stderr.startswith("ptycho-dist: DataFormatError: nowhere is missing")
+
+
+def test_program_refuses_a_launcher_that_is_not_known_in_one_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ptycho_dist", "train", "x.h5", "--output_dir", "r"],
+        env=os.environ | {"PTYCHO_DIST_LAUNCHER": "pbs"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("ptycho-dist: LaunchError: PTYCHO_DIST_LAUNCHER = 'pbs'")
+    assert "Traceback" not in done.stderr
