@@ -10,15 +10,22 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptycho_dist.commands.command import Typed
 from ptycho_dist.commands.paths import require_output_folder
-from ptycho_dist.commands.running import configure_logging, make_request, ranks_to_start
+from ptycho_dist.commands.running import (
+    configure_logging,
+    make_request,
+    ranks_to_start,
+    start_ranks,
+    without_section,
+)
 from ptycho_dist.commands.writing import read_own_section
 from ptycho_dist.config.doctor import DoctorConfig
+from ptycho_dist.distributed.endings import USER_ERROR
 from ptycho_dist.distributed.environment import LAUNCHER_VARIABLE, detect, launcher_name
 from ptycho_dist.distributed.parent import end_with_parent
 from ptycho_dist.errors import ConfigError
@@ -26,15 +33,13 @@ from ptycho_dist.errors import ConfigError
 if TYPE_CHECKING:
     from ptycho_dist.doctor.run import Diagnosis
 
-_UNHEALTHY = 2
-_PREFIX = "doctor."
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "dim"}
 
 
 def doctor(typed: Typed) -> int:
     """Examine the launch; 0 if it will do, 2 if a check failed, on every rank."""
     config = DoctorConfig(**read_own_section(typed, "doctor", DoctorConfig))
-    typed = replace(typed, overrides={k: v for k, v in typed.overrides.items() if not k.startswith(_PREFIX)})
+    typed = without_section(typed, "doctor")
     request = make_request(typed)
     if request.output_dir is not None:
         require_output_folder(request.output_dir)
@@ -43,9 +48,7 @@ def doctor(typed: Typed) -> int:
         return _start_under(config.under, config.ranks, typed)
     ranks = ranks_to_start(typed)
     if ranks > 1:
-        from ptycho_dist.distributed.supervisor import run_ranks
-
-        return run_ranks(typed.argv, ranks)
+        return start_ranks(typed, ranks)
     end_with_parent(os.environ)
     from ptycho_dist.doctor.run import examine
 
@@ -53,7 +56,7 @@ def doctor(typed: Typed) -> int:
     diagnosis = examine(request, context)
     if context.rank == 0:
         _report(diagnosis, as_json=config.json)
-    return 0 if diagnosis.is_healthy else _UNHEALTHY
+    return 0 if diagnosis.is_healthy else USER_ERROR
 
 
 def launch_command(launcher: str, ranks: int) -> list[str]:
@@ -95,7 +98,7 @@ def _start_under(launcher: str, ranks: int, typed: Typed) -> int:
     """Run this command line as ranks of a launcher; its exit code is brought to 0 or 2."""
     env = {name: value for name, value in os.environ.items() if name != LAUNCHER_VARIABLE}
     command = [*launch_command(launcher, ranks), "-m", "ptycho_dist", *typed.argv]
-    return _UNHEALTHY if subprocess.run(command, env=env, check=False).returncode else 0
+    return USER_ERROR if subprocess.run(command, env=env, check=False).returncode else 0
 
 
 def _report(diagnosis: Diagnosis, *, as_json: bool) -> None:

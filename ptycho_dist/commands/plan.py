@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from ptycho_dist.commands.command import Typed
 from ptycho_dist.commands.paths import require_output_folder, require_scan
-from ptycho_dist.commands.running import configure_logging, make_request, required_path, sensible_ranks
+from ptycho_dist.commands.running import (
+    configure_logging,
+    make_request,
+    required_path,
+    sensible_ranks,
+    start_ranks,
+    without_section,
+)
 from ptycho_dist.commands.writing import read_own_section
 from ptycho_dist.config.plan import PlanConfig
 from ptycho_dist.distributed.environment import detect, launcher_name
@@ -27,7 +34,6 @@ if TYPE_CHECKING:
     from ptycho_dist.plan.model import Measurement, Row
     from ptycho_dist.plan.run import Calibration
 
-_PREFIX = "plan."
 _RANKS_BESIDE = 2
 """Ranks of the second calibration, which also measures the interconnect."""
 
@@ -35,7 +41,7 @@ _RANKS_BESIDE = 2
 def plan(typed: Typed) -> int:
     """Calibrate for some seconds, and predict time and memory for each number of ranks."""
     config = PlanConfig(**read_own_section(typed, "plan", PlanConfig))
-    typed = replace(typed, overrides={k: v for k, v in typed.overrides.items() if not k.startswith(_PREFIX)})
+    typed = without_section(typed, "plan")
     require_scan(required_path(typed, "scan"))
     request = make_request(typed)
     if request.output_dir is not None:
@@ -44,9 +50,7 @@ def plan(typed: Typed) -> int:
     devices = typed.overrides.get("execution.devices", "auto")
     is_plain = launcher_name(os.environ) == "plain"
     if is_plain and devices not in ("auto", 1):
-        from ptycho_dist.distributed.supervisor import run_ranks
-
-        return run_ranks(typed.argv, sensible_ranks(int(devices)))
+        return start_ranks(typed, sensible_ranks(int(devices)))
     end_with_parent(os.environ)
     return _calibrate_and_report(typed, request, config, beside=is_plain and devices == "auto")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -179,9 +180,7 @@ def _run_on_ranks(typed: Typed, required: tuple[str, ...], run: Callable[[RunReq
     require_whole_allocation(os.environ, ranks)
     configure_logging(typed)
     if ranks > 1:
-        from ptycho_dist.distributed.supervisor import run_ranks
-
-        return run_ranks(typed.argv, ranks)
+        return start_ranks(typed, ranks)
     end_with_parent(os.environ)
     from ptycho_dist.commands.jobs import reported
     from ptycho_dist.distributed.logs import log_to_folder
@@ -191,6 +190,19 @@ def _run_on_ranks(typed: Typed, required: tuple[str, ...], run: Callable[[RunReq
     with reported(folder, rank):
         run(request)
     return 0
+
+
+def start_ranks(typed: Typed, ranks: int) -> int:
+    """Run the command line of this process as ranks of our supervisor, on this host; returns its exit code."""
+    from ptycho_dist.distributed.supervisor import run_ranks
+
+    return run_ranks(typed.argv, ranks)
+
+
+def without_section(typed: Typed, section: str) -> Typed:
+    """Leave out what was typed for a section that only one command knows."""
+    kept = {name: value for name, value in typed.overrides.items() if not name.startswith(f"{section}.")}
+    return replace(typed, overrides=kept)
 
 
 def configure_logging(typed: Typed) -> None:

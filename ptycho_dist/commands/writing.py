@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from ptycho_dist.commands.command import Typed
 from ptycho_dist.commands.paths import require_output_file, require_scan
-from ptycho_dist.commands.running import configure_logging, file_values, required_path, sensible_ranks
+from ptycho_dist.commands.running import (
+    configure_logging,
+    file_values,
+    required_path,
+    sensible_ranks,
+    start_ranks,
+)
 from ptycho_dist.config import precedence
 from ptycho_dist.config.coerce import field_types
 from ptycho_dist.config.execution import PyTorchExecutionConfig
@@ -85,9 +91,7 @@ def _on_ranks(typed: Typed, write: Callable[[Exchange], Path]) -> int:
     config = RanksConfig(**read_own_section(typed, "ranks", RanksConfig))
     configure_logging(typed)
     if launcher_name(os.environ) == "plain" and config.devices not in ("auto", 1):
-        from ptycho_dist.distributed.supervisor import run_ranks
-
-        return run_ranks(typed.argv, sensible_ranks(int(config.devices)))
+        return start_ranks(typed, sensible_ranks(int(config.devices)))
     end_with_parent(os.environ)
     from ptycho_dist.distributed.exchange import open_exchange
     from ptycho_dist.factory.devices import require_launch
