@@ -60,6 +60,19 @@ class DataConfig:
         for name in ("pixel_size_m", "energy_eV", "detector_distance_m"):
             checks.require_optional_positive(f"data.{name}", getattr(self, name))
 
+    @property
+    def patterns_in_group(self) -> int:
+        """Most patterns in a group."""
+        return self.group_size if self.gridsize is None else self.gridsize**2
+
+    def n_groups(self, n_patterns: int) -> int:
+        """Count the groups of so many patterns: as few as hold them; with gridsize one around each pattern."""
+        return -(-n_patterns // self.group_size) if self.gridsize is None else n_patterns
+
+    def patterns_in_epoch(self, n_patterns: int) -> int:
+        """Count what an epoch over so many patterns sees; with gridsize each pattern in several groups."""
+        return n_patterns if self.gridsize is None else n_patterns * self.patterns_in_group
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:

@@ -136,9 +136,7 @@ class StepSampler(Sampler[StepShare]):
         self._epoch = epoch
 
     def __len__(self) -> int:
-        patterns, data = len(self._chosen), self._data
-        groups = math.ceil(patterns / data.group_size) if data.gridsize is None else patterns
-        return math.ceil(groups / self._training.batch_size)
+        return math.ceil(self._data.n_groups(len(self._chosen)) / self._training.batch_size)
 
     def __iter__(self) -> Iterator[StepShare]:
         groups = self._groups()

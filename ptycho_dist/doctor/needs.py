@@ -52,8 +52,7 @@ def _patterns_in_step(
     predicted = -(-int(execution.inference_batch_size or 32) // 3)
     if training is None:
         return predicted
-    group = data.group_size if data.gridsize is None else data.gridsize**2
-    return max(predicted, -(-training.batch_size // world) * group)
+    return max(predicted, -(-training.batch_size // world) * data.patterns_in_group)
 
 
 def _step_bytes(model: ModelConfig) -> float:
@@ -64,10 +63,10 @@ def _seconds(payload: TrainingPayload | InferencePayload, training: TrainingConf
     """Rough duration on CPU cores; None on other devices, whose speed is not known."""
     if payload.execution_config.accelerator != "cpu":
         return None
-    group = payload.data_config.group_size if payload.data_config.gridsize is None else payload.data_config.gridsize**2
-    seen = float(payload.n_patterns)
+    data, seen = payload.data_config, float(payload.n_patterns)
     if training is not None:
-        epochs = training.max_epochs * payload.n_patterns
-        seen += epochs if training.max_steps is None else min(epochs, training.max_steps * training.batch_size * group)
+        epochs, step = training.max_epochs * data.patterns_in_epoch(payload.n_patterns), training.batch_size
+        most = epochs if training.max_steps is None else training.max_steps * step * data.patterns_in_group
+        seen += min(epochs, most)
     work = payload.model_config.stages * payload.model_config.width / 128
-    return seen * payload.data_config.N**2 * work / (_RATE_PIXELS_PER_S * world)
+    return seen * data.N**2 * work / (_RATE_PIXELS_PER_S * world)

@@ -18,6 +18,7 @@ import torch
 from ptycho_dist.assembly.accumulate import Canvas
 from ptycho_dist.bundle import BUNDLE_FOLDER, load_bundle
 from ptycho_dist.config.request import RunRequest
+from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent, write_scan_h5
 from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.distributed.collectives import all_reduce_sum, barrier, from_rank_0
@@ -28,8 +29,7 @@ from ptycho_dist.factory.training import create_training_payload
 from ptycho_dist.inference.predict import canonical_order
 from ptycho_dist.inference.run import run_inference
 from ptycho_dist.plan.model import Job, Measurement, fit_line
-from ptycho_dist.training.result import TrainingResult
-from ptycho_dist.training.run import run_training
+from ptycho_dist.training.run import TrainingResult, run_training
 
 PATTERNS = 256
 """Patterns of the part of the scan that the calibration works on, at least."""
@@ -70,7 +70,8 @@ def job_of(payload: TrainingPayload, scan: Scan) -> Job:
     return Job(
         n_patterns=payload.n_patterns,
         canvas_px=height * width,
-        group_size=data.group_size if data.gridsize is None else data.gridsize**2,
+        n_groups=data.n_groups(payload.n_patterns),
+        group_size=data.patterns_in_group,
         batch_size=training.batch_size,
         epochs=training.max_epochs,
         max_steps=training.max_steps,
@@ -86,7 +87,7 @@ def measure(request: RunRequest, payload: TrainingPayload, scan: Scan, context: 
         from_rank_0(lambda: str(_write_part(scan, n_part, bench.scan_path)))
         bench.train(job.batch_size, 1)
         sizes = (job.batch_size, 2 * job.batch_size)
-        timed = [_step_seconds(bench, size, n_part, job) for size in sizes]
+        timed = [_step_seconds(bench, size, n_part, payload.data_config) for size in sizes]
         predict_s, stitch_s = _prediction_seconds(bench, n_part)
         gradient_bytes = from_rank_0(lambda: _weight_bytes(folder / BUNDLE_FOLDER))
     latency_s, bytes_per_s = _interconnect(context)
@@ -133,11 +134,11 @@ def _write_part(scan: Scan, n_part: int, path: Path) -> Path:
     return write_scan_h5(path, content)
 
 
-def _step_seconds(bench: _Bench, batch_size: int, n_part: int, job: Job) -> tuple[float, float]:
+def _step_seconds(bench: _Bench, batch_size: int, n_part: int, data: DataConfig) -> tuple[float, float]:
     """Duration of a step, and of what a training takes beside its steps."""
     result, seconds = bench.train(batch_size, _EPOCHS)
-    steps = -(-n_part // (job.group_size * batch_size))
-    step_s = n_part / result.patterns_per_s / steps
+    steps = -(-data.n_groups(n_part) // batch_size)
+    step_s = data.patterns_in_epoch(n_part) / result.patterns_per_s / steps
     return step_s, max(0.0, seconds - _EPOCHS * steps * step_s)
 
 

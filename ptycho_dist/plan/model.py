@@ -68,6 +68,8 @@ class Job:
     ----------
     n_patterns, canvas_px
         Patterns of the scan; pixels of the object.
+    n_groups
+        Groups of an epoch.
     group_size, batch_size
         Patterns in a group; groups in a global step.
     epochs, max_steps
@@ -76,6 +78,7 @@ class Job:
 
     n_patterns: int
     canvas_px: int
+    n_groups: int
     group_size: int
     batch_size: int
     epochs: int
@@ -84,8 +87,7 @@ class Job:
     @property
     def steps(self) -> int:
         """Steps of the whole training."""
-        groups = -(-self.n_patterns // self.group_size)
-        steps = self.epochs * -(-groups // self.batch_size)
+        steps = self.epochs * -(-self.n_groups // self.batch_size)
         return steps if self.max_steps is None else min(steps, self.max_steps)
 
     def share(self, ranks: int) -> int:

@@ -125,3 +125,14 @@ def test_number_of_steps_is_the_same_in_every_epoch(patterns: int, group_size: i
     for epoch in range(6):
         sampler.set_epoch(epoch)
         assert len(list(sampler)) == len(sampler)
+
+
+@pytest.mark.parametrize("settings", [{"group_size": 8}, {"gridsize": 2}])
+def test_epoch_has_the_steps_and_patterns_that_the_config_counts(settings: dict[str, int]) -> None:
+    positions = np.random.default_rng(1).uniform(0.0, 90.0, (53, 2))
+    data = DataConfig(**settings)
+    training = TrainingConfig(train_data_file=Path("s"), output_dir=Path("o"), batch_size=3)
+    steps = list(StepSampler(positions, np.arange(53), (data, training), (0, 1), shuffle=True))
+    assert len(steps) == -(-data.n_groups(53) // 3)
+    assert sum(step.n_patterns_global for step in steps) == data.patterns_in_epoch(53)
+    assert max(len(group) for step in steps for group in step.groups) == data.patterns_in_group

@@ -10,7 +10,7 @@ import pytest
 from ptycho_dist.config.plan import PlanConfig
 from ptycho_dist.plan.model import Job, Measurement, fit_line, predict, sent_bytes
 
-JOB = Job(n_patterns=1000, canvas_px=10_000, group_size=8, batch_size=16, epochs=10, max_steps=None)
+JOB = Job(n_patterns=1000, canvas_px=10_000, n_groups=125, group_size=8, batch_size=16, epochs=10, max_steps=None)
 ALONE = Measurement(
     ranks=1, patterns=(128, 256), step_s=(1.1, 2.1), setup_s=3.0, predict_s=0.01, stitch_s=1e-5, gradient_bytes=1000
 )
