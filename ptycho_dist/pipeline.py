@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_dist import unfinished
-from ptycho_dist.bundle import BUNDLE_FOLDER, load_bundle
+from ptycho_dist.bundle import BUNDLE_FOLDER
 from ptycho_dist.config.request import RunRequest
 from ptycho_dist.data.scan import Scan, ScanOptions, open_scan
 from ptycho_dist.distributed.agreement import require_agreement
-from ptycho_dist.distributed.collectives import all_gather_object, from_rank_0, process_group, together
+from ptycho_dist.distributed.collectives import all_gather_object, from_rank_0, process_group
 from ptycho_dist.distributed.devices import process_group_backend
 from ptycho_dist.distributed.environment import RankContext, detect
 from ptycho_dist.distributed.stop import StopSignals
@@ -33,33 +33,32 @@ from ptycho_dist.factory.settings import scan_options
 from ptycho_dist.factory.training import create_training_payload
 from ptycho_dist.inference.product import stitch_to_product
 from ptycho_dist.inference.run import PRODUCT_NAME, InferenceResult, run_inference
-from ptycho_dist.training.result import TrainingResult
 
 logger = logging.getLogger(__name__)
 
 
-def run_train(request: RunRequest) -> TrainingResult:
+def run_train(request: RunRequest) -> None:
     """Train on all ranks; rank 0 writes the bundle."""
     context, payload = detect(os.environ), _training_payload(request)
     with _job("train", payload, context) as job:
-        return _train(payload, context, job)
+        _train(payload, context, job)
 
 
 def run_infer(request: RunRequest) -> dict[str, Any]:
     """Predict on all ranks, stitch on rank 0, evaluate; returns the metrics."""
     context, payload = detect(os.environ), _inference_payload(request, request.model_path)
     with _job("infer", payload, context) as job:
-        return _predict_and_evaluate(payload, context, job, request)
+        return _predict_and_evaluate(payload, context, job, request, {})
 
 
 def run_reconstruct(request: RunRequest) -> dict[str, Any]:
     """Train, predict, stitch and evaluate, in one launch; returns the metrics."""
     context, payload = detect(os.environ), _training_payload(request)
     with _job("reconstruct", payload, context) as job:
-        trained = _train(payload, context, job)
-        inference = _inference_payload(request, trained.bundle_path)
+        facts = _train(payload, context, job)
+        inference = _inference_payload(request, job.output_dir / BUNDLE_FOLDER)
         require_agreement(inference.to_dict(), all_gather_object)
-        return _predict_and_evaluate(inference, context, job, request)
+        return _predict_and_evaluate(inference, context, job, request, facts)
 
 
 def run_stitch(shard_dir: Path) -> Path:
@@ -98,37 +97,29 @@ class _Job:
         """Whether an unfinished job of the same settings is here."""
         return self.progress is not None
 
-    @property
-    def training_facts(self) -> dict[str, Any]:
-        """What is known of a training that is finished."""
-        facts: dict[str, Any] = (self.progress or {}).get("training", {})
-        return facts
 
-
-def _train(payload: TrainingPayload, context: RankContext, job: _Job) -> TrainingResult:
-    """Train, unless the unfinished job had finished that."""
-    bundle = job.output_dir / BUNDLE_FOLDER
-    if job.training_facts:
-        logger.info("the training was finished before; its bundle %s is taken", bundle)
-        history = together(lambda: load_bundle(bundle)).payload_dict["history"]
-        speed = float(job.training_facts["training_patterns_per_s"] or math.nan)
-        return TrainingResult(bundle, tuple(history["train_loss"]), speed)
+def _train(payload: TrainingPayload, context: RankContext, job: _Job) -> dict[str, Any]:
+    """Train, unless the unfinished job had finished that; what the metrics tell of the training."""
+    done: dict[str, Any] | None = (job.progress or {}).get("training")
+    if done is not None:
+        logger.info("the training was finished before; its bundle %s is taken", job.output_dir / BUNDLE_FOLDER)
+        return done
     from ptycho_dist.training.run import run_training
 
     started = time.monotonic()
-    trained = run_training(payload, context, job.scan, stop=job.stop, resume=job.goes_on)
-    speed = trained.patterns_per_s
+    speed = run_training(payload, context, job.scan, stop=job.stop, resume=job.goes_on).patterns_per_s
     facts = {
         "training_s": time.monotonic() - started,
         "training_patterns_per_s": speed if math.isfinite(speed) else None,
     }
     from_rank_0(lambda: unfinished.note(job.output_dir, training=facts))
-    return trained
+    return facts
 
 
 def _predict_and_evaluate(
-    payload: InferencePayload, context: RankContext, job: _Job, request: RunRequest
-) -> dict[str, Any]:  # fmt: skip
+    payload: InferencePayload, context: RankContext, job: _Job, request: RunRequest, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """Predict, stitch and evaluate; ``facts`` are told of the training."""
     from ptycho_dist.evaluate.run import evaluate_product
 
     result: InferenceResult = run_inference(payload, context, job.scan, resume=job.goes_on)
@@ -139,14 +130,13 @@ def _predict_and_evaluate(
         "stitching_s": seconds["stitching"],
         "prediction_patterns_per_s": payload.n_patterns / seconds["prediction"],
     }
-    marker = from_rank_0(lambda: unfinished.read_marker(job.output_dir)) or {"progress": {}}
     return evaluate_product(
         result.product_path,
         job.scan,
         payload.inference_config.output_dir,
         reference=request.reference,
         place=(context.rank, context.world),
-        facts={**marker["progress"].get("training", {}), **speed},
+        facts=facts | speed,
     )
 
 

@@ -1,4 +1,4 @@
-"""Which device and which backend belong to an accelerator."""
+"""Which device and backend belong to an accelerator, and which type to a precision."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ def device_of(accelerator: str, local_rank: int) -> torch.device:
     if accelerator == "mps" or (accelerator == "gpu" and not torch.cuda.is_available()):
         return torch.device("mps")
     return torch.device("cuda", local_rank)
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """Type of weights in a precision; mixed ones keep float32 weights."""
+    return torch.float64 if precision == "64-true" else torch.float32
 
 
 def process_group_backend(accelerator: str) -> str:

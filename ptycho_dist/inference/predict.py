@@ -15,7 +15,7 @@ from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.data.batches import PatternBatches, loader_options
 from ptycho_dist.data.grouping import compact_groups
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.distributed.devices import device_of
+from ptycho_dist.distributed.devices import device_of, dtype_of
 from ptycho_dist.factory.payload import InferencePayload
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.types import FloatArray, IntArray
@@ -81,8 +81,8 @@ def predict_patches(
 
 def place_model(model: PtychoModel, execution: PyTorchExecutionConfig, local_rank: int) -> PtychoModel:
     """Put a model on this rank's device in the precision asked for, ready to predict."""
-    dtype = torch.float64 if execution.precision == "64-true" else torch.float32
-    return model.to(device_of(execution.accelerator, local_rank), dtype).eval().requires_grad_(requires_grad=False)
+    device, dtype = device_of(execution.accelerator, local_rank), dtype_of(execution.precision)
+    return model.to(device, dtype).eval().requires_grad_(requires_grad=False)
 
 
 def precision_context(execution: PyTorchExecutionConfig, device: torch.device) -> AbstractContextManager[object]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
@@ -12,6 +14,7 @@ from ptycho_dist.bundle import BUNDLE_FOLDER, save_bundle
 from ptycho_dist.data.datamodule import ScanDataModule
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.collectives import from_rank_0
+from ptycho_dist.distributed.devices import dtype_of
 from ptycho_dist.distributed.environment import RankContext
 from ptycho_dist.distributed.stop import StopSignals
 from ptycho_dist.errors import DataFormatError
@@ -20,10 +23,28 @@ from ptycho_dist.model.build import build_model
 from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.checkpoints import FOLDER, ResumePoint, forget, newest_whole
 from ptycho_dist.training.module import PtychoModule
-from ptycho_dist.training.result import TrainingResult
 from ptycho_dist.training.trainer import build_trainer, calm_lightning
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training leaves.
+
+    Parameters
+    ----------
+    bundle_path
+        Folder of the trained model.
+    losses
+        Training loss of each epoch.
+    patterns_per_s
+        Speed of the last epoch over all ranks.
+    """
+
+    bundle_path: Path
+    losses: tuple[float, ...]
+    patterns_per_s: float
 
 
 def run_training(
@@ -101,8 +122,7 @@ def build_module(payload: TrainingPayload, scan: Scan, world: int) -> PtychoModu
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(payload.training_config.seed)
         model = build_model(payload.data_config, payload.model_config, torch.from_numpy(scan.probe), mask)
-    dtype = torch.float64 if payload.execution_config.precision == "64-true" else torch.float32
-    return PtychoModule(model.to(dtype), payload, world)
+    return PtychoModule(model.to(dtype_of(payload.execution_config.precision)), payload, world)
 
 
 def _save(payload: TrainingPayload, context: RankContext, module: PtychoModule, trainer: pl.Trainer) -> TrainingResult:
