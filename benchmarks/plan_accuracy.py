@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
@@ -19,9 +16,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ptycho_dist.atomic import atomic_path
+from benchmarks.common import ptycho_dist, write_results
 
-RESULTS = Path(__file__).resolve().parent / "results"
 AIM = 1.5
 
 
@@ -38,13 +34,6 @@ class Comparison:
     def ratio(self) -> float:
         """Planned over real."""
         return self.planned_s / self.real_s
-
-
-def ptycho_dist(*arguments: str) -> str:
-    """Run a command of the package, one thread in each process; returns what it printed."""
-    command = [sys.executable, "-m", "ptycho_dist", *arguments, "--quiet"]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def compare(scan: Path, folder: Path, ranks: int, row: dict[str, float], settings: list[str]) -> list[Comparison]:
@@ -65,18 +54,6 @@ def table(comparisons: list[Comparison]) -> Table:
     return result
 
 
-def write(comparisons: list[Comparison]) -> Path:
-    """Write the comparisons, and what machine they are of, as JSON."""
-    report = {
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()},
-        "comparisons": [asdict(one) | {"ratio": one.ratio} for one in comparisons],
-    }
-    path = RESULTS / "plan_accuracy.json"
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    return path
-
-
 def main() -> int:
     """Simulate, plan, run, report; 1 where a total misses the aim."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -94,7 +71,8 @@ def main() -> int:
         rows = {row["ranks"]: row for row in planned["rows"]}
         found = [one for ranks in arguments.ranks for one in compare(scan, folder, ranks, rows[ranks], settings)]
     Console().print(table(found))
-    sys.stdout.write(f"written to {write(found)}\n")
+    written = write_results("plan_accuracy", {"comparisons": [asdict(one) | {"ratio": one.ratio} for one in found]})
+    sys.stdout.write(f"written to {written}\n")
     return int(any(not 1 / AIM < one.ratio < AIM for one in found if one.quantity == "total"))
 
 

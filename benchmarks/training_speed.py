@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
@@ -21,9 +17,7 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from ptycho_dist.atomic import atomic_path
-
-RESULTS = Path(__file__).resolve().parent / "results"
+from benchmarks.common import ptycho_dist, write_results
 
 
 @dataclass(frozen=True)
@@ -42,18 +36,12 @@ class Measurement:
     patterns_per_s: float
 
 
-def ptycho_dist(*arguments: str) -> None:
-    """Run a command of the package, one thread in each process, and stop on an error."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-m", "ptycho_dist", *arguments], env=environment, check=True)
-
-
 def measure(scan: Path, folder: Path, ranks: int, epochs: int) -> Measurement:
     """Train for some epochs on so many ranks, and read the speed from the metric log."""
     output = folder / f"ranks-{ranks}"
     ptycho_dist(
         "train", str(scan), "--output_dir", str(output), "--accelerator", "cpu", "--devices", str(ranks),
-        "--max_epochs", str(epochs), "--logger_backend", "csv", "--quiet",
+        "--max_epochs", str(epochs), "--logger_backend", "csv",
     )  # fmt: skip
     with (output / "logs" / "metrics.csv").open(newline="", encoding="utf-8") as stream:
         speeds = [float(row["patterns_per_s"]) for row in csv.DictReader(stream) if row["patterns_per_s"]]
@@ -70,17 +58,10 @@ def table(measurements: list[Measurement]) -> Table:
 
 
 def write(measurements: list[Measurement], n_patterns: int) -> Path:
-    """Write the measurements, and what machine they are of, as JSON."""
+    """Write the measurements, each against the first."""
     first = measurements[0].patterns_per_s
-    report = {
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()},
-        "n_patterns": n_patterns,
-        "measurements": [asdict(one) | {"ratio": one.patterns_per_s / first} for one in measurements],
-    }
-    path = RESULTS / "training_speed.json"
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    return path
+    ratios = [asdict(one) | {"ratio": one.patterns_per_s / first} for one in measurements]
+    return write_results("training_speed", {"n_patterns": n_patterns, "measurements": ratios})
 
 
 def main() -> None:

@@ -1,0 +1,32 @@
+"""What all benchmarks do: run the package as real processes, and write what was measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ptycho_dist.atomic import atomic_path
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def ptycho_dist(*arguments: str) -> str:
+    """Run a command of the package, one thread in each process, and stop on an error; returns what it printed."""
+    command = [sys.executable, "-m", "ptycho_dist", *arguments, "--quiet"]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def write_results(name: str, measured: Mapping[str, Any]) -> Path:
+    """Write measurements, and what machine they are of, to ``results/NAME.json``."""
+    machine = {"processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
+    path = RESULTS / f"{name}.json"
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps({"machine": machine, **measured}, indent=2) + "\n", encoding="utf-8")
+    return path
