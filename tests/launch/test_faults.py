@@ -30,6 +30,8 @@ from tests.support.runs import simulate_tiny, training_payload, untrained_bundle
 from tests.support.scans import make_scan, write_tike
 
 LIMIT_S = 90.0
+ENDLESS = {"max_steps": 100000, "max_epochs": 100000, "early_stop_patience": 100000}
+"""Settings of a training that only a fault ends."""
 Process = subprocess.Popen[str]
 
 
@@ -173,7 +175,7 @@ def test_damaged_shard_is_made_again(larger: Path, bundle: Path, expected: bytes
 
 
 def test_rank_that_hangs_ends_the_others_in_time(scan: Path, tmp_path: Path) -> None:
-    supervisor = start_run(train(scan, tmp_path, max_steps=100000, timeout_s=4))
+    supervisor = start_run(train(scan, tmp_path, timeout_s=4, **ENDLESS))
     wait_until(checkpoint_of(tmp_path, 4).exists, "step 4", supervisor)
     kill_rank(supervisor, 1, signal.SIGSTOP)
     stopped = time.monotonic()
@@ -213,11 +215,17 @@ def slow_down(supervisor: Process, rank: int, seconds: float) -> None:
         time.sleep(0.005)
 
 
-def test_scan_that_is_cut_short_in_training(scan: Path, tmp_path: Path) -> None:
+def train_on_copy(scan: Path, tmp_path: Path) -> tuple[Path, Process]:
+    """Train on a copy of the scan that may be harmed; returns when it trains."""
     copy = tmp_path / "scan.h5"
     copy.write_bytes(scan.read_bytes())
-    supervisor = start_run(train(copy, tmp_path / "run", max_steps=100000))
+    supervisor = start_run(train(copy, tmp_path / "run", **ENDLESS))
     wait_until(checkpoint_of(tmp_path / "run", 4).exists, "step 4", supervisor)
+    return copy, supervisor
+
+
+def test_scan_that_is_cut_short_in_training(scan: Path, tmp_path: Path) -> None:
+    copy, supervisor = train_on_copy(scan, tmp_path)
     with copy.open("r+b") as file:
         file.truncate(4096)
     require_clear_end(finish(supervisor, LIMIT_S), f"'patterns' in {copy} cannot be read", 2)
@@ -227,10 +235,7 @@ def test_scan_that_is_cut_short_in_training(scan: Path, tmp_path: Path) -> None:
 
 
 def test_scan_with_a_read_error_in_training(scan: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "scan.h5"
-    copy.write_bytes(scan.read_bytes())
-    supervisor = start_run(train(copy, tmp_path / "run", max_steps=100000))
-    wait_until(checkpoint_of(tmp_path / "run", 4).exists, "step 4", supervisor)
+    copy, supervisor = train_on_copy(scan, tmp_path)
     with copy.open("r+b") as file:
         file.seek(8192)
         file.write(b"\xff" * (copy.stat().st_size - 16384))
@@ -299,7 +304,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_disk_that_is_full_at_a_checkpoint(scan: Path, disk: Path, tmp_path: Path) -> None:
     run_well(train(scan, tmp_path / "whole"))
-    supervisor = start_run(train(scan, disk / "run", max_steps=100000))
+    supervisor = start_run(train(scan, disk / "run", **ENDLESS))
     wait_until(checkpoint_of(disk / "run", 6).exists, "step 6", supervisor)
     filler = disk_support.fill(disk)
     ended = finish(supervisor, LIMIT_S)
@@ -307,8 +312,8 @@ def test_disk_that_is_full_at_a_checkpoint(scan: Path, disk: Path, tmp_path: Pat
     filler.unlink()
     saved = sorted((disk / "run" / "checkpoints").glob("step-*.ckpt.sha256"))
     assert saved
-    done = run(train(scan, disk / "run", max_steps=100000, max_epochs=1), LIMIT_S)
-    assert "training.max_epochs was 60, now 1" in done.stderr
+    done = run(train(scan, disk / "run", **(ENDLESS | {"max_epochs": 1})), LIMIT_S)
+    assert "training.max_epochs was 100000, now 1" in done.stderr
 
 
 @pytest.mark.parametrize("phase", ["prediction", "stitching"])
@@ -371,7 +376,7 @@ def test_cable_that_is_cut_for_5_seconds_changes_nothing(scan: Path, tmp_path: P
 
 @pytest.mark.netns
 def test_cable_that_is_cut_for_ever_ends_all_in_time(scan: Path, tmp_path: Path, two_hosts: netns.TwoHosts) -> None:
-    arguments = train(scan, tmp_path / "run", devices=1, max_steps=100000, timeout_s=10)
+    arguments = train(scan, tmp_path / "run", devices=1, timeout_s=10, **ENDLESS)
     agents = start_on_two_hosts(arguments, two_hosts, tmp_path / "run")
     two_hosts.cut()
     ended = [finish(agent, LIMIT_S) for agent in agents]

@@ -131,7 +131,7 @@ def test_two_launches_at_once_finish_or_say_why_when_their_ports_collide(
             "-N1",
             "--ntasks-per-node=2",
             "--overlap",
-            *_program(train(scan, tmp_path / one, "--timeout_s", 15)),
+            *_program(train(scan, tmp_path / one, "--timeout_s", 30)),
             env=env,
         )
         for one in ("first", "second")

@@ -88,7 +88,8 @@ def test_other_settings_do_not_overwrite_an_unfinished_training(scan: Path, tmp_
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.exhaustive)])
 def test_told_to_stop_the_ranks_save_and_go_on(scan: Path, tmp_path: Path, number: signal.Signals) -> None:
-    arguments = command(scan, tmp_path, 2, checkpoint_interval_s=1e6, max_steps=4000)
+    endless = {"max_steps": 100000, "max_epochs": 100000, "early_stop_patience": 100000}
+    arguments = command(scan, tmp_path, 2, checkpoint_interval_s=1e6, **endless)
     supervisor, log = start(["-m", "ptycho_dist", *arguments]), tmp_path / "logs" / "metrics.csv"
     wait_until(lambda: log.is_file() and log.read_text().count("\n") > 90, "100 logged steps", supervisor)
     supervisor.send_signal(number)
