@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -42,7 +42,7 @@ def process_group(context: RankContext, backend: str, timeout_s: float) -> Itera
     context
         Place of this process among the ranks.
     backend
-        ``gloo`` or ``nccl``.
+        As :func:`~ptycho_dist.distributed.devices.process_group_backend` names it.
     timeout_s
         Longest wait of a rank for the others, in seconds.
 
@@ -149,11 +149,27 @@ def together(work: Callable[[], T], beat_s: float = BEAT_S) -> T:
         everyone_done = failed > 0 or done == dist.get_world_size()
     failures = all_gather_object(own.failure()) if failed else []
     value = own.result()
+    require_no_failure(failures)
+    return value
+
+
+def require_no_failure(failures: Sequence[str]) -> None:
+    """Stop with another rank.
+
+    Parameters
+    ----------
+    failures
+        What each rank failed with, in rank order; empty where it did not.
+
+    Raises
+    ------
+    OtherRankError
+        Naming the first rank that failed.
+    """
     for rank, failure in enumerate(failures):
         if failure:
             msg = f"rank {rank} failed: {failure}"
             raise OtherRankError(msg)
-    return value
 
 
 def from_rank_0(make: Callable[[], T]) -> T:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from ptycho_dist.distributed import fate, mpi_library
-from ptycho_dist.distributed.collectives import all_gather_object, process_group, together
+from ptycho_dist.distributed.collectives import all_gather_object, process_group, require_no_failure, together
 from ptycho_dist.distributed.environment import RankContext
-from ptycho_dist.errors import OtherRankError
 
 T = TypeVar("T")
 
@@ -98,10 +97,7 @@ class MpiRanks:
         except BaseException as error:
             self.all_gather(f"{type(error).__name__}: {error}")
             raise
-        for rank, failure in enumerate(self.all_gather("")):
-            if failure:
-                msg = f"rank {rank} failed: {failure} The other ranks stop with it."
-                raise OtherRankError(msg)
+        require_no_failure(self.all_gather(""))
         return value
 
 

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 EXIT_GO_ON = 75
 """Exit code of a run that was told to stop and can go on (EX_TEMPFAIL of sysexits.h)."""
@@ -74,6 +74,17 @@ class StopSignals:
         """
         if self.received is not None:
             raise StopRequested(self.received)
+
+    def stop(self) -> NoReturn:
+        """Stop because some rank was told to.
+
+        Raises
+        ------
+        StopRequested
+            Always; with this rank's own signal, where it got one.
+        """
+        self.check()
+        raise StopRequested(signal.SIGTERM)
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         self.received = number

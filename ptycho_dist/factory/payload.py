@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ _INFERENCE_NUMBERS = ("precision", "inference_batch_size", "middle_trim")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Payload:
+class _Payload(ABC):
     """What training and prediction have in common."""
 
     data_config: DataConfig
@@ -63,9 +64,9 @@ class _Payload:
             "program": {"version": package_version()},
         }
 
+    @abstractmethod
     def result_settings(self) -> dict[str, Any]:
         """Return what changes the result, as nested plain values; other folders, workers or devices do not."""
-        raise NotImplementedError
 
     def fingerprint(self) -> str:
         """SHA-256 over every setting, for agreement between ranks."""

@@ -17,9 +17,12 @@ from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.data.datamodule import StepBatch
 from ptycho_dist.distributed.collectives import together
 from ptycho_dist.distributed.stop import StopSignals
-from ptycho_dist.training.checkpoints import FOLDER, ResumePoint, VerifiedCheckpointIO, forget_older, step_path
+from ptycho_dist.training.checkpoints import FOLDER, ResumePoint, VerifiedCheckpointIO, forget, step_path
 from ptycho_dist.training.loggers import flush
 from ptycho_dist.training.module import PtychoModule
+
+_KEPT = 2
+"""Places to go on from that are kept: the newest, and the one before, should that be damaged."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Throughput(Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock of the epoch."""
-        self._started, self._patterns = time.monotonic(), 0.0
+        self.on_train_start(trainer, pl_module)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: StepBatch, batch_idx: int
@@ -91,7 +94,7 @@ class Rehearsal(Callback):
 class ResumePoints(Checkpoint):
     """Keeps places from which a killed or stopped training goes on exactly.
 
-    All ranks agree in each step (:meth:`PtychoModule.agree`) whether to make one: rank 0's
+    All ranks agree in each step (:class:`~ptycho_dist.training.module.Agreed`) whether to make one: rank 0's
     clock or a signal to any rank decides.
 
     Parameters
@@ -142,7 +145,7 @@ class ResumePoints(Checkpoint):
         if module.agreed.save or module.agreed.stop:
             self._save(trainer, module, batch)
         if module.agreed.stop:
-            module.stop_here(self._stop)
+            self._stop.stop()
 
     def _save(self, trainer: pl.Trainer, module: PtychoModule, batch: int) -> None:
         module.mark_place(trainer.current_epoch + (batch == 0), batch)
@@ -151,7 +154,7 @@ class ResumePoints(Checkpoint):
         together(self._io.raise_failure)
         self._saved = time.monotonic()
         if trainer.is_global_zero:
-            forget_older(self._folder)
+            forget(self._folder, keep=_KEPT)
 
 
 def _module(module: pl.LightningModule) -> PtychoModule:

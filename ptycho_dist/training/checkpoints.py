@@ -21,7 +21,6 @@ logger = logging.getLogger(__name__)
 FOLDER = "checkpoints"
 STATE_KEY = "ptycho_dist"
 """Where our part of the training's state is in a checkpoint."""
-_KEPT = 2
 _PATTERN = "step-*.ckpt"
 
 
@@ -126,14 +125,9 @@ def newest_whole(folder: Path, fingerprint: str) -> ResumePoint | None:
 
 def forget(folder: Path, keep: int = 0) -> None:
     """Remove all but the newest ``keep`` places to go on from."""
-    io = VerifiedCheckpointIO()
+    writer = VerifiedCheckpointIO()
     for path in sorted(folder.glob(_PATTERN), reverse=True)[keep:]:
-        io.remove_checkpoint(path)
-
-
-def forget_older(folder: Path) -> None:
-    """Keep the newest place to go on from and the one before."""
-    forget(folder, _KEPT)
+        writer.remove_checkpoint(path)
 
 
 def _write(checkpoint: dict[str, Any], path: Path) -> None:
@@ -152,11 +146,9 @@ def _damage(path: Path) -> str:
     beside = _checksum_path(path)
     if not beside.is_file():
         return f"{beside.name} is missing, so it was not finished"
-    stated = beside.read_text(encoding="ascii", errors="replace").split()[:1]
+    stated = beside.read_text(encoding="ascii", errors="replace").partition(" ")[0]
     found = _sha256(path)
-    return (
-        "" if stated == [found] else f"its SHA-256 is {found[:12]}, not the {stated[0][:12] if stated else ''} stated"
-    )
+    return "" if stated == found else f"its SHA-256 is {found[:12]}, not {stated[:12]} as stated"
 
 
 def _resume_point(path: Path, fingerprint: str) -> ResumePoint:

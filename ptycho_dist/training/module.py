@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -13,7 +12,6 @@ from torch import Tensor
 
 from ptycho_dist.data.datamodule import StepBatch
 from ptycho_dist.distributed.collectives import all_gather_object, all_reduce_sum
-from ptycho_dist.distributed.stop import StopRequested, StopSignals
 from ptycho_dist.errors import TrainingError
 from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.model.ptycho_model import PtychoModel
@@ -134,17 +132,6 @@ class PtychoModule(pl.LightningModule):
         state = checkpoint[STATE_KEY]
         self.steps, self._epoch_sums = state["step"], list(state["epoch_sums"])
         self.train_losses = list(state["train_losses"])
-
-    def stop_here(self, stop: StopSignals) -> NoReturn:
-        """Stop all ranks because one was told to.
-
-        Raises
-        ------
-        StopRequested
-            Always; with this rank's own signal, where it got one.
-        """
-        stop.check()
-        raise StopRequested(signal.SIGTERM)
 
     def configure_optimizers(self) -> Any:
         """Optimiser and schedule of the payload."""

@@ -67,7 +67,7 @@ def require_dataset(file: h5py.File, path: Path, key: str) -> h5py.Dataset:
         msg = f"{key!r} in {path} is no dataset or a broken link; expected a dataset. Re-export the file."
         raise DataFormatError(msg)
     stored = [entry[0] for entry in dataset.external or ()]
-    for target in (*stored, *_virtual_files(dataset)):
+    for target in (*stored, *(source.file_name for source in _other_sources(dataset))):
         _require_inside(path, key, target)
     return dataset
 
@@ -82,9 +82,7 @@ def source_files(path: Path, dataset: h5py.Dataset) -> tuple[Path, ...]:
         (HDF5 itself would give zeros in their place).
     """
     files: dict[Path, None] = {}
-    for source in dataset.virtual_sources() if dataset.is_virtual else ():
-        if source.file_name == ".":
-            continue
+    for source in _other_sources(dataset):
         part = path.parent / source.file_name
         files[part] = None
         with reading(part) as file:
@@ -103,9 +101,10 @@ def _holds(source: Any, held: tuple[int, ...]) -> bool:
     return len(last) == len(held) and all(index < size for index, size in zip(last, held, strict=True))
 
 
-def _virtual_files(dataset: h5py.Dataset) -> list[str]:
+def _other_sources(dataset: h5py.Dataset) -> list[Any]:
+    """List the sources of a virtual dataset that lie in other files."""
     sources = dataset.virtual_sources() if dataset.is_virtual else ()
-    return [source.file_name for source in sources if source.file_name != "."]
+    return [source for source in sources if source.file_name != "."]
 
 
 def _require_inside(path: Path, key: str, target: str) -> None:
