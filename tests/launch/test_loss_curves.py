@@ -74,6 +74,7 @@ def test_three_ranks_of_which_one_is_always_idle_follow_it_too(alone: Curve, sca
     require_same(alone, tmp_path)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("alone", ["adamw in float64"], indirect=True)
 def test_ranks_of_torchrun_follow_it_too(alone: Curve, scan: Path, tmp_path: Path) -> None:
     done = run_torchrun([*arguments(scan, tmp_path), *alone.flags], 2)
