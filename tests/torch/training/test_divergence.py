@@ -41,7 +41,8 @@ def test_run_training_tells_a_signal_as_what_it_was(
     payload = training_payload(path, tmp_path, max_epochs=10000)
     monkeypatch.setattr(pl.Callback, "on_train_batch_start", _send(number))
     before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a process that a shell put into the background
+    # A shell lets the processes that it puts into the background ignore this signal.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with open_scan(path) as scan, pytest.raises(raised) as caught:
         run_training(payload, detect(os.environ), scan)
     for one, handler in before.items():
