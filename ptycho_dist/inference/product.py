@@ -21,7 +21,7 @@ NETWORK_PRODUCT_NAME = "network.h5"
 
 def product_name(shard_dir: Path) -> str:
     """Name of the product that the shards of a folder are for."""
-    return str(read_manifest(shard_dir).facts["product_name"])
+    return str(read_manifest(shard_dir).facts.get("product_name", PRODUCT_NAME))
 
 
 def stitch_to_product(shard_dir: Path, path: Path) -> Path:

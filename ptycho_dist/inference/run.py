@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,12 @@ def run_inference(
     started = time.monotonic()
     folder = payload.inference_config.output_dir / SHARD_FOLDER
     model, trained = together(lambda: load_model(payload))
-    facts = trained | {"product_name": name}
-    from_rank_0(lambda: _prepare(folder, _manifest(payload, context, scan, model, facts), resume=resume))
+
+    def prepare() -> None:
+        manifest = _manifest(payload, context, scan, model, trained)
+        _prepare(folder, replace(manifest, facts=manifest.facts | {"product_name": name}), resume=resume)
+
+    from_rank_0(prepare)
     missing = _missing_shards(folder, payload, context)
     if missing:
         placed = place_model(model, payload.execution_config, context.local_rank)
@@ -193,7 +197,6 @@ def _manifest(
         positions_px=scan.positions_px,
         facts={
             "name": header.path.stem,
-            "product_name": trained["product_name"],
             "pixel_size_m": header.pixel_size_m,
             "energy_eV": header.energy_eV,
             "detector_distance_m": header.detector_distance_m,

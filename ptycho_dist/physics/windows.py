@@ -78,12 +78,21 @@ class Windows:
 
     def slopes(self, canvas_HW: Complex[Tensor, "H W"]) -> tuple[Complex[Tensor, "B n n"], Complex[Tensor, "B n n"]]:
         """Give the derivatives of the patches along y and x, per pixel; exact for the bilinear interpolation."""
-        corner = self._corner.to(canvas_HW.device)
         fraction = self._fraction.to(canvas_HW.device, canvas_HW.real.dtype)
         fy, fx = fraction[:, 0, None, None], fraction[:, 1, None, None]
-        big = PatchGeometry.build(corner.double(), self.n + 1, self.canvas_px).gather(canvas_HW)
+        big = self._whole(canvas_HW)
         near, below, right, far = big[:, :-1, :-1], big[:, 1:, :-1], big[:, :-1, 1:], big[:, 1:, 1:]
         return mix(below - near, far - right, fx), mix(right - near, far - below, fy)
+
+    def _whole(self, canvas_HW: Tensor) -> Tensor:
+        """Pixels of the windows as they are, (B, n + 1, n + 1)."""
+        side = self.n + 1
+        if canvas_HW.device.type != "cpu":
+            corner = self._corner.to(canvas_HW.device, torch.float64)
+            return PatchGeometry.build(corner, side, self.canvas_px).gather(canvas_HW)
+        width = self.canvas_px[1]
+        strips = [canvas_HW.as_strided((side, side), (width, 1), start // 2) for start, _ in self._starts]
+        return torch.stack(strips)
 
     @cached_property
     def _corner(self) -> Tensor:

@@ -19,14 +19,19 @@ def shifts(estimate: Estimate, batch: Batch, seen: Misfit) -> Tensor:
     the back-projected misfit (Odstrcil et al., Opt. Express 26, 3108 (2018),
     DOI 10.1364/OE.26.003108, section on position refinement, there with one axis at a time).
     """
-    slopes = torch.stack(batch.own.slopes(estimate.object_HW), dim=1)
     strongest = estimate.probe_PNN[0]
-    effect = (slopes * strongest).flatten(2)
-    lack = seen.wave_BPNN[:, 0].flatten(1)
-    normal = torch.einsum("bik,bjk->bij", effect, effect.conj()).real.double()
-    right = torch.einsum("bik,bk->bi", effect.conj(), lack).real.double()
+    down, across = (_real(slope * strongest) for slope in batch.own.slopes(estimate.object_HW))
+    lack = _real(seen.wave_BPNN[:, 0])
+    dot = torch.linalg.vecdot
+    cross = dot(down, across)
+    normal = torch.stack([torch.stack([dot(down, down), cross], 1), torch.stack([cross, dot(across, across)], 1)], 1)
+    normal, right = normal.double(), torch.stack([dot(down, lack), dot(across, lack)], dim=1).double()
     damping = 1e-3 * normal.diagonal(dim1=1, dim2=2).sum(dim=1).clamp_min(1e-12)
     fitted = torch.linalg.solve(normal + torch.diag_embed(damping[:, None].expand(-1, 2)), right)
     length = fitted.norm(dim=1, keepdim=True)
     bounded: Tensor = fitted * (LONGEST_PX / length.clamp_min(LONGEST_PX))
     return bounded.cpu()
+
+
+def _real(wave_BNN: Tensor) -> Tensor:
+    return torch.view_as_real(wave_BNN.contiguous()).flatten(1)
