@@ -16,10 +16,10 @@ from ptycho_dist.atomic import atomic_path
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def ptycho_dist(*arguments: str) -> str:
-    """Run a command of the package, one thread in each process, and stop on an error; returns what it printed."""
+def ptycho_dist(*arguments: str, threads: int = 1) -> str:
+    """Run a command of the package, with so many threads in each process; stop on an error. Returns what it printed."""
     command = [sys.executable, "-m", "ptycho_dist", *arguments, "--quiet"]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    env = os.environ | {"OMP_NUM_THREADS": str(threads)}
     return subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 

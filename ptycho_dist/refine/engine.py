@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ptycho_dist.config.refine import RefineConfig
+from ptycho_dist.distributed.collectives import together
 from ptycho_dist.physics.probe import probe_intensity
 from ptycho_dist.physics.windows import Crowding, Windows
 from ptycho_dist.refine import nuisances
@@ -17,12 +18,14 @@ from ptycho_dist.refine.estimate import Estimate, orthogonalise
 from ptycho_dist.refine.measured import Measured, Share
 from ptycho_dist.refine.methods import Method
 from ptycho_dist.refine.order import batches
-from ptycho_dist.refine.positions import shifts
+from ptycho_dist.refine.positions import lost, search, shifts
 from ptycho_dist.refine.team import join_sums
 from ptycho_dist.refine.waves import Batch, Misfit, misfit
 from ptycho_dist.types import IntArray
 
 _COOLEST = 0.1
+_SEARCH_EVERY = 10
+"""Iterations between two searches for lost positions."""
 
 
 @dataclass
@@ -78,6 +81,8 @@ class Engine:
                 self.method.update(self.estimate, batch, seen, scale)
         found.join()
         self._settle(iteration, found)
+        if self._searches(iteration):
+            self._find_lost(found)
         if before is not None:
             self._push(before)
         return found.error()
@@ -138,6 +143,21 @@ class Engine:
 
     def _moves(self, iteration: int) -> bool:
         return self.config.position_start is not None and iteration >= self.config.position_start
+
+    def _searches(self, iteration: int) -> bool:
+        start = self.config.position_start
+        return start is not None and iteration > start and (iteration - start) % _SEARCH_EVERY == 0
+
+    def _find_lost(self, found: _Findings) -> None:
+        """Put positions that are in a wrong minimum where the object explains their patterns best."""
+        numbers = lost(found.squared_B, found.photons_B)
+        own = numbers[self.measured.own(numbers)]
+        share = together(lambda: self.measured.read(own))
+        shifts_px = torch.zeros_like(found.shifts_px)
+        for number, amplitude in zip(own.tolist(), share.amplitude_nNN, strict=True):
+            shifts_px[number] = search(self.estimate, self.measured.propagator, number, amplitude, self.method.ratio)
+        (shifts_px,) = join_sums([shifts_px])
+        self.estimate.move(shifts_px)
 
     def _settle(self, iteration: int, found: _Findings) -> None:
         """Change what is changed once in an iteration."""

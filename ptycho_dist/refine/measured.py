@@ -79,7 +79,7 @@ class Measured:
     def read_all(self) -> Share:
         """Read the whole share of this rank."""
         mine = shard(self.scan.header.n_patterns, *self.place)
-        return together(partial(self._read, np.arange(mine.start, mine.stop)))
+        return together(partial(self.read, np.arange(mine.start, mine.stop)))
 
     def in_pieces(self, batches: Sequence[IntArray], limit_bytes: int) -> Iterator[tuple[Sequence[IntArray], Share]]:
         """Yield consecutive batches with the amplitudes of this rank's patterns in them.
@@ -99,13 +99,14 @@ class Measured:
 
     def _begin(self, piece: Sequence[IntArray]) -> Work[Share]:
         numbers = np.sort(np.concatenate([one[self.own(one)] for one in piece]))
-        return Work(partial(self._read, numbers))
+        return Work(partial(self.read, numbers))
 
     @property
     def _bytes_of_one(self) -> int:
         return int(self.scan.header.N**2 * self.like.element_size())
 
-    def _read(self, numbers: IntArray) -> Share:
+    def read(self, numbers: IntArray) -> Share:
+        """Read some patterns, by ascending numbers."""
         N = self.scan.header.N
         amplitudes = self.like.new_empty(len(numbers), N, N)
         photons = torch.zeros(len(numbers), dtype=torch.float64)

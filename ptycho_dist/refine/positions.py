@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ptycho_dist.physics.propagators import Propagator
+from ptycho_dist.physics.windows import Windows
 from ptycho_dist.refine.estimate import Estimate
-from ptycho_dist.refine.waves import Batch, Misfit
+from ptycho_dist.refine.waves import Batch, Misfit, Ratio, misfit
+from ptycho_dist.types import IntArray
 
+REACH_PX, SPACING_PX = 16, 2
+"""How far, and on what grid, a lost position is searched for."""
 LONGEST_PX = 1.0
 """Longest step of a position in one iteration, in pixels: the model is linear only over about a pixel."""
+_LOST, _AT_ONCE = 2.0, 32
 
 
 def shifts(estimate: Estimate, batch: Batch, seen: Misfit) -> Tensor:
@@ -35,3 +42,34 @@ def shifts(estimate: Estimate, batch: Batch, seen: Misfit) -> Tensor:
 
 def _real(wave_BNN: Tensor) -> Tensor:
     return torch.view_as_real(wave_BNN.contiguous()).flatten(1)
+
+
+def lost(squared_B: Tensor, photons_B: Tensor) -> IntArray:
+    """Numbers of the patterns whose misfit is far above that of most: their positions may be in a wrong minimum.
+
+    At most one pattern in twenty, the worst ones.
+    """
+    relative = (squared_B / photons_B.clamp_min(1e-12)).numpy()
+    suspects = np.flatnonzero(relative > _LOST * np.median(relative))
+    worst = np.argsort(relative[suspects])[::-1][: max(1, len(relative) // 20)]
+    return np.sort(suspects[worst])
+
+
+def search(estimate: Estimate, propagator: Propagator, number: int, amplitude_NN: Tensor, ratio: Ratio) -> Tensor:
+    """Shift of a position to where on a grid the object explains its pattern best, float64 (2,), in pixels."""
+    steps = torch.arange(-REACH_PX, REACH_PX + 1, SPACING_PX, dtype=torch.float64)
+    grid = torch.cartesian_prod(steps, steps)
+    most = torch.tensor(estimate.canvas_px, dtype=torch.float64) - estimate.N - 1
+    here = estimate.positions_px[number]
+    places = (here + grid).clamp_min(0).minimum(most)
+    found = [_misfits(estimate, propagator, part, amplitude_NN, ratio) for part in torch.split(places, _AT_ONCE)]
+    return places[int(torch.cat(found).argmin())] - here
+
+
+def _misfits(
+    estimate: Estimate, propagator: Propagator, places_px: Tensor, amplitude_NN: Tensor, ratio: Ratio
+) -> Tensor:
+    """Misfit of one pattern at several places."""
+    windows = Windows(places_px, estimate.N, estimate.canvas_px)
+    batch = Batch(windows, slice(0, len(windows)), windows, amplitude_NN.expand(len(windows), -1, -1))
+    return misfit(estimate, batch, propagator, ratio).squared_B.cpu()

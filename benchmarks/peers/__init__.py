@@ -1,0 +1,1 @@
+"""Drivers of other programs, run by their own Python; nothing of those programs is kept here."""
