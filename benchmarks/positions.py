@@ -56,7 +56,7 @@ def make_object(side: int) -> NDArray[np.complex64]:
 
     def texture() -> NDArray[np.float64]:
         layers = (gaussian_filter(random.standard_normal((side, side)), scale) * scale for scale in SCALES_PX)
-        return np.tanh(2 * np.sum(list(layers), axis=0))
+        return np.asarray(np.tanh(2 * np.sum(list(layers), axis=0)), np.float64)
 
     return np.asarray((0.9 + 0.08 * texture()) * np.exp(0.75j * texture()), np.complex64)
 

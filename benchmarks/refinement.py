@@ -47,7 +47,7 @@ class Curve:
     fourier_error: tuple[float, ...]
 
     def reach(self, level: float) -> tuple[int, float] | None:
-        """Iterations and seconds until the error is at a level; None if it never is."""
+        """Tell iterations and seconds until the error is at a level; None if it never is."""
         for count, seconds, error in zip(self.iterations, self.seconds, self.fourier_error, strict=True):
             if error <= level:
                 return count, seconds

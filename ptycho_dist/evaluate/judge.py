@@ -48,10 +48,15 @@ def judge(product: Product, scan: Scan | None, picture: Path, reference: Path | 
         probe=product.probe,
         losses=product.losses,
         loss_epochs=product.loss_epochs,
+        loss_name="Fourier error" if _is_refined(product) else "training loss",
         pixel_size_m=geometry.pixel_size_m,
     )
     draw_overview(picture, overview)
     return {} if comparison is None else comparison.summary(geometry.pixel_size_m)
+
+
+def _is_refined(product: Product) -> bool:
+    return "refine" in product.metadata.provenance.get("payload", {})
 
 
 def _compare(product: Product, reference: Placed, name: str) -> ReferenceMetrics | None:
