@@ -23,11 +23,12 @@ _GROUPS = {
     "inference": "prediction and stitching (or --inference.NAME)",
     "execution": "ranks, devices, precision, optimiser (or --execution.NAME)",
     "simulate": "simulated scan (or --simulate.NAME)",
+    "set": "set of simulated scans (or --set.NAME)",
     "doctor": "examination (or --doctor.NAME)",
     "plan": "what is predicted (or --plan.NAME)",
     "ranks": "ranks that share the work (or --ranks.NAME)",
 }
-_METAVARS = {bool: "true|false", str: "NAME", float: "NUMBER", int: "INT"}
+_METAVARS = {bool: "true|false", str: "NAME", float: "NUMBER", int: "INT", Path: "PATH"}
 
 
 class _Formatter(RawDescriptionHelpFormatter):

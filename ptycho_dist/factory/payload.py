@@ -15,7 +15,7 @@ from ptycho_dist.version import package_version
 
 _DATA_NUMBERS = ("N", "nphotons", "intensity_kind")
 _DATA_GROUPS = ("group_size", "gridsize")
-_TRAINING_PATHS = ("train_data_file", "output_dir")
+_TRAINING_PATHS = ("train_data_file", "output_dir", "init_from")
 _TRAINING_NUMBERS = (
     "precision",
     "gradient_clip_val",
@@ -95,9 +95,12 @@ class TrainingPayload(_Payload):
         Patterns in the scan.
     mean_counts
         Mean photon count of a pattern as read from the scan.
+    init_checksum
+        SHA-256 (hex) of the weights that the network starts from; empty where it starts untrained.
     """
 
     training_config: TrainingConfig
+    init_checksum: str = ""
 
     @property
     def scan_path(self) -> Path:
@@ -111,7 +114,8 @@ class TrainingPayload(_Payload):
 
     def to_dict(self) -> dict[str, Any]:
         """Return all settings as nested plain values (what the fingerprint covers)."""
-        return super().to_dict() | {"training": plain(self.training_config)}
+        start = {"weights_checksum": self.init_checksum}
+        return super().to_dict() | {"training": plain(self.training_config), "start": start}
 
     def result_settings(self) -> dict[str, Any]:
         """Return what changes the trained weights, as nested plain values."""
@@ -120,6 +124,7 @@ class TrainingPayload(_Payload):
             "data": _only(everything["data"], (*_DATA_NUMBERS, *_DATA_GROUPS)),
             "model": everything["model"],
             "training": _without(everything["training"], _TRAINING_PATHS),
+            "start": everything["start"],
             "execution": _only(everything["execution"], _TRAINING_NUMBERS),
             "scan": everything["scan"],
             "program": everything["program"],
@@ -166,7 +171,7 @@ class InferencePayload(_Payload):
         return {
             "data": _only(everything["data"], _DATA_NUMBERS),
             "model": everything["model"],
-            "inference": _only(everything["inference"], ("patch_weighting", "synchronise_phases")),
+            "inference": _only(everything["inference"], ("patch_weighting", "synchronise_phases", "probe_from")),
             "execution": _only(everything["execution"], _INFERENCE_NUMBERS),
             "scan": everything["scan"],
             "bundle": everything["bundle"],
