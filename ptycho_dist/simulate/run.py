@@ -108,7 +108,7 @@ def _supplied_modes(path: Path, config: SimulateConfig) -> NDArray[np.complex128
     if probe is None or probe.shape[-1] != config.N or held < config.n_modes:
         msg = (
             f"simulate.probe_file = {path} holds {held} probe modes for patterns of {scan.header.N} pixels; expected "
-            f"at least {config.n_modes} of {config.N} pixels. Change simulate.N or simulate.n_modes, or name another scan."
+            f"at least {config.n_modes} of {config.N} pixels. Change simulate.N or simulate.n_modes, or the file."
         )
         raise ConfigError(msg)
     modes = probe[: config.n_modes].astype(np.complex128)
