@@ -18,9 +18,18 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 def ptycho_dist(*arguments: str) -> str:
     """Run a command of the package, one thread in each process, and stop on an error; returns what it printed."""
-    command = [sys.executable, "-m", "ptycho_dist", *arguments, "--quiet"]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout
+    command = command_of(*arguments)
+    return subprocess.run(command, env=environment(), check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def command_of(*arguments: str) -> list[str]:
+    """Command line that runs a command of the package, quietly."""
+    return [sys.executable, "-m", "ptycho_dist", *arguments, "--quiet"]
+
+
+def environment() -> dict[str, str]:
+    """Variables of such a command: one thread in each process."""
+    return os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 def write_results(name: str, measured: Mapping[str, Any]) -> Path:

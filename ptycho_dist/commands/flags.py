@@ -25,7 +25,7 @@ _FALSE_TRUE = {"no": "false", "0": "false", "yes": "true", "1": "true"}
 def setting_fields(config: type[Any]) -> list[Field[Any]]:
     """Fields of a config that become flags; paths have flags of their own."""
     types = field_types(config)
-    return [field for field in fields(config) if types[field.name] is not Path]
+    return [field for field in fields(config) if types[field.name] not in (Path, Path | None)]
 
 
 def spellings(command: Command) -> dict[str, str]:

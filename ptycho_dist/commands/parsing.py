@@ -28,7 +28,7 @@ _GROUPS = {
     "plan": "what is predicted (or --plan.NAME)",
     "ranks": "ranks that share the work (or --ranks.NAME)",
 }
-_METAVARS = {bool: "true|false", str: "NAME", float: "NUMBER", int: "INT", Path: "PATH"}
+_METAVARS = {bool: "true|false", str: "NAME", float: "NUMBER", int: "INT"}
 
 
 class _Formatter(RawDescriptionHelpFormatter):

@@ -115,6 +115,8 @@ def make_request(typed: Typed) -> RunRequest:
     overrides = dict(typed.overrides)
     if typed.quiet:
         overrides.setdefault("execution.enable_progress_bar", False)
+    if "init_from" in typed.paths:
+        overrides["training.init_from"] = typed.paths["init_from"]
     return RunRequest(
         scan=paths["scan"],
         output_dir=paths["output_dir"],

@@ -14,6 +14,7 @@ from ptycho_dist.config.simulate import SimulateConfig
 from ptycho_dist.config.simulate_set import SetConfig
 
 _OUTPUT = {"output_dir": "Folder for all results; made if it is not there."}
+_START = {"init_from": "Bundle whose network the training starts from; its settings are those of that network."}
 _MODEL = {"model_path": "Model bundle: the folder that training wrote (or its parent)."}
 _SCAN_HELP = "Scan file: PtychoPINN NPZ, tike NPZ, or HDF5 written by 'ptycho-dist simulate'."
 
@@ -27,6 +28,7 @@ COMMANDS: tuple[Command, ...] = (
         "  ptycho-dist simulate runs/set --n_scans 24 --n_patterns 200 --devices 2",
         operand="output_file",
         operand_help="HDF5 file to write; with --n_scans, folder to write into.",
+        paths={"probe_file": "Scan whose supplied probe takes the place of the zone plate's."},
         sections={"simulate": SimulateConfig, "set": SetConfig, "ranks": RanksConfig},
         run=writing.simulate,
     ),
@@ -51,7 +53,7 @@ COMMANDS: tuple[Command, ...] = (
         operand="scan",
         operand_help=_SCAN_HELP,
         operand_flags=("train_data_file",),
-        paths=_OUTPUT,
+        paths={**_OUTPUT, **_START},
         sections=TRAINING_SECTIONS,
         run=running.train,
     ),
@@ -75,7 +77,7 @@ COMMANDS: tuple[Command, ...] = (
         operand="scan",
         operand_help=_SCAN_HELP,
         operand_flags=("train_data_file", "test_data_file"),
-        paths={**_OUTPUT, "reference": "Product or NPZ with a reference object, for the metrics."},
+        paths={**_OUTPUT, **_START, "reference": "Product or NPZ with a reference object, for the metrics."},
         sections=ALL_SECTIONS,
         run=running.reconstruct,
     ),
