@@ -16,7 +16,7 @@ from ptycho_dist.config.simulate import SimulateConfig
 from ptycho_dist.data.formats.ptycho_dist_h5_ranks import write_scan_h5_on_ranks
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent
 from ptycho_dist.data.scan import open_scan
-from ptycho_dist.distributed.exchange import Exchange, GroupExchange
+from ptycho_dist.distributed.exchange import Alone, Exchange
 from ptycho_dist.distributed.layout import shard
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.physics.patches import extract
@@ -51,7 +51,7 @@ def simulate(config: SimulateConfig, ranks: Exchange | None = None) -> Path:
     Path
         The file written.
     """
-    ranks = ranks or GroupExchange()
+    ranks = ranks or Alone()
     positions = fermat_spiral(
         config.n_patterns, config.step_px, config.jitter_px, np.random.default_rng(config.seed)
     )  # fmt: skip

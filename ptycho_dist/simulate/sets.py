@@ -12,7 +12,7 @@ import numpy as np
 from ptycho_dist.config.simulate import SimulateConfig
 from ptycho_dist.config.simulate_set import SetConfig
 from ptycho_dist.data.set_index import INDEX_NAME, SetEntry, entry_of, write_index
-from ptycho_dist.distributed.exchange import Exchange, GroupExchange
+from ptycho_dist.distributed.exchange import Alone, Exchange
 from ptycho_dist.distributed.layout import shard
 from ptycho_dist.simulate.run import described, simulate
 
@@ -44,7 +44,7 @@ def simulate_set(base: SimulateConfig, recipe: SetConfig, ranks: Exchange | None
     ConfigError
         If a scan that is drawn would have a setting that is out of range; nothing is written then.
     """
-    ranks = ranks or GroupExchange()
+    ranks = ranks or Alone()
     configs = scans_of(base, recipe)
     folder = base.output_file
     ranks.in_step(lambda: _clear(folder) if ranks.rank == 0 else None)
@@ -93,7 +93,7 @@ def _factor(most: float, rng: np.random.Generator) -> float:
 
 
 def _write(configs: Sequence[SimulateConfig]) -> list[SetEntry]:
-    return [entry_of(simulate(config)) for config in configs]
+    return [entry_of(simulate(config, Alone())) for config in configs]
 
 
 def _clear(folder: Path) -> None:

@@ -13,6 +13,7 @@ from ptycho_dist.config.simulate_set import SetConfig
 from ptycho_dist.data.scan import open_scan
 from ptycho_dist.data.scan_set import open_set
 from ptycho_dist.data.set_index import INDEX_NAME, read_index
+from ptycho_dist.distributed.exchange import Exchange
 from ptycho_dist.errors import ConfigError, OtherRankError
 from ptycho_dist.simulate import sets
 from ptycho_dist.simulate.objects import picture
@@ -81,11 +82,11 @@ def test_set_whose_rank_fails_has_no_index(tmp_path: Path, monkeypatch: pytest.M
     folder = simulate_small_set(tmp_path / "set")
     write = sets.simulate
 
-    def fail(config: SimulateConfig) -> Path:
+    def fail(config: SimulateConfig, ranks: Exchange) -> Path:
         if config.output_file.name == "scan-2.h5":
             msg = "a full disk"
             raise OSError(msg)
-        return write(config)
+        return write(config, ranks)
 
     monkeypatch.setattr(sets, "simulate", fail)
     ended = on_ranks(2, lambda ranks: simulate_small_set(tmp_path / "set", ranks=ranks))
