@@ -1,4 +1,4 @@
-"""How near training and prediction come to what the GPU can do.
+"""How near training, prediction and refinement come to what the GPU can do.
 
 Run ``python -m benchmarks.gpu_limits`` on a machine with a GPU; ``--device cpu`` is a small dry run. It measures the
 limits of the device, then each workload in each variant, and prints achieved FLOP/s and bytes/s beside the limits.
@@ -78,7 +78,7 @@ def judge(workload: Workload, amount: Amount, duration_s: float, limits: Limits)
 
 
 def measure(setting: Setting, limits: Limits, repeats: int, *, compiled: bool) -> list[Measured]:
-    """Time every workload in every variant; operations are counted in the first variant of each, run eagerly."""
+    """Time every workload in every variant; operations are counted in the first variant, which is eager."""
     amounts: dict[str, Amount] = {}
     found = []
     for make in make_all(setting, compiled=compiled):

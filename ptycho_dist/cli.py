@@ -68,13 +68,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except (PtychoDistError, KeyboardInterrupt, StopRequested, RuntimeError, OSError) as error:
-        told = _tell(error)
-        if told is None:
+        if _tell(error) is None:
             raise
-        if "--debug" in arguments and not isinstance(error, KeyboardInterrupt | StopRequested):
-            sys.stderr.write(traceback.format_exc())
-        sys.stderr.write(f"ptycho-dist: {told}\n")
+        _say(error, debug="--debug" in arguments)
         return exit_code(error)
+
+
+def _say(error: BaseException, *, debug: bool) -> None:
+    """Write an error to standard error: in one line, or the traceback of a fault of the program."""
+    told = _tell(error)
+    if told is None or (debug and not isinstance(error, KeyboardInterrupt | StopRequested)):
+        sys.stderr.write("".join(traceback.format_exception(error)))
+    if told is not None:
+        sys.stderr.write(f"ptycho-dist: {told}\n")
+    sys.stderr.flush()
 
 
 def _tell(error: BaseException) -> str | None:
@@ -110,7 +117,7 @@ def _run(arguments: list[str]) -> int:
         sys.stdout.write(config_text(typed, read_settings(typed), command.sections))
         return 0
     with StopSignals():
-        return share_fate(lambda: command.run(typed))
+        return share_fate(lambda: command.run(typed), lambda error: _say(error, debug=typed.debug))
 
 
 def _about_rank(error: BaseException) -> str:

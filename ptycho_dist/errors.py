@@ -37,6 +37,10 @@ class TrainingError(PtychoDistError):
     """A training went wrong in a way that settings can mend."""
 
 
+class RefinementError(PtychoDistError):
+    """A refinement went wrong in a way that settings can mend."""
+
+
 class PhysicsError(PtychoDistError):
     """Tensors given to the physics do not fit together."""
 

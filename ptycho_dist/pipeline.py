@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,14 @@ from ptycho_dist.doctor.run import require_healthy
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory.devices import require_launch
 from ptycho_dist.factory.inference import create_inference_payload
-from ptycho_dist.factory.payload import InferencePayload, TrainingPayload
+from ptycho_dist.factory.payload import InferencePayload, Payload, RefinePayload, TrainingPayload
+from ptycho_dist.factory.refine import create_refine_payload
 from ptycho_dist.factory.settings import scan_options
 from ptycho_dist.factory.training import create_training_payload
-from ptycho_dist.inference.product import stitch_to_product
-from ptycho_dist.inference.run import PRODUCT_NAME, InferenceResult, run_inference
+from ptycho_dist.inference.product import NETWORK_PRODUCT_NAME, PRODUCT_NAME, product_name, stitch_to_product
+from ptycho_dist.inference.run import InferenceResult, run_inference
+from ptycho_dist.refine.run import Callback, Control, run_refinement
+from ptycho_dist.refine.watch import CsvLog, progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -54,19 +57,34 @@ def run_infer(request: RunRequest) -> dict[str, Any]:
 
 
 def run_reconstruct(request: RunRequest) -> dict[str, Any]:
-    """Train, predict, stitch and evaluate, in one launch; returns the metrics."""
+    """Train, predict, stitch, refine and evaluate, in one launch; returns the metrics."""
     context, payload = detect(os.environ), _training_payload(request)
+    _refine_payload(request, None)  # so that a wrong setting of the last step is told before hours of training
     with _job("reconstruct", payload, context) as job:
         facts = _train(payload, context, job)
         inference = _inference_payload(request, job.output_dir / BUNDLE_FOLDER)
         require_agreement(inference.to_dict(), all_gather_object)
-        return _predict_and_evaluate(inference, context, job, request, facts)
+        if not _refine_payload(request, None).refine_config.iterations:
+            return _predict_and_evaluate(inference, context, job, request, facts)
+        network = _predict_and_evaluate(inference, context, job, request, facts, NETWORK_PRODUCT_NAME)
+        refinement = _refine_payload(request, job.output_dir / NETWORK_PRODUCT_NAME)
+        require_agreement(refinement.to_dict(), all_gather_object)
+        told = {name: network[name] for name in (*facts, *_PREDICTION_FACTS)}
+        told["network_fourier_error"] = network["fourier_error"]
+        return _refine_and_evaluate(refinement, context, job, request, told)
+
+
+def run_refine(request: RunRequest) -> dict[str, Any]:
+    """Refine on all ranks, and evaluate; returns the metrics."""
+    context, payload = detect(os.environ), _refine_payload(request, request.start)
+    with _job("refine", payload, context) as job:
+        return _refine_and_evaluate(payload, context, job, request, {})
 
 
 def run_stitch(shard_dir: Path) -> Path:
     """Stitch a folder of shards, in this process alone; the product goes beside the folder."""
     folder = shard_dir.resolve()
-    return stitch_to_product(folder, folder.parent / PRODUCT_NAME)
+    return stitch_to_product(folder, folder.parent / product_name(folder))
 
 
 def run_evaluate(request: RunRequest) -> dict[str, Any]:
@@ -82,6 +100,7 @@ def run_evaluate(request: RunRequest) -> dict[str, Any]:
         return evaluate_product(product, scan, output_dir, reference=request.reference)
 
 
+_PREDICTION_FACTS = ("ranks", "prediction_s", "stitching_s", "prediction_patterns_per_s")
 _SCAN_OPTIONS = tuple(f"data.{name}" for name in ScanOptions.__dataclass_fields__)
 
 
@@ -133,19 +152,18 @@ def _train(payload: TrainingPayload, context: RankContext, job: _Job) -> dict[st
 
 
 def _predict_and_evaluate(
-    payload: InferencePayload, context: RankContext, job: _Job, request: RunRequest, facts: dict[str, Any]
-) -> dict[str, Any]:
+    payload: InferencePayload, context: RankContext, job: _Job, request: RunRequest, facts: dict[str, Any],
+    name: str = PRODUCT_NAME,
+) -> dict[str, Any]:  # fmt: skip
     """Predict, stitch and evaluate; ``facts`` are told of the training."""
     from ptycho_dist.evaluate.run import evaluate_product
 
-    result: InferenceResult = run_inference(payload, context, job.scan, resume=job.goes_on)
+    result: InferenceResult = run_inference(payload, context, job.scan, name, resume=job.goes_on)
     seconds = result.seconds
-    speed = {
-        "ranks": context.world,
-        "prediction_s": seconds["prediction"],
-        "stitching_s": seconds["stitching"],
-        "prediction_patterns_per_s": payload.n_patterns / seconds["prediction"],
-    }
+    rate = payload.n_patterns / seconds["prediction"]
+    speed = dict(
+        zip(_PREDICTION_FACTS, (context.world, seconds["prediction"], seconds["stitching"], rate), strict=True)
+    )
     return evaluate_product(
         result.product_path,
         job.scan,
@@ -153,6 +171,44 @@ def _predict_and_evaluate(
         reference=request.reference,
         place=(context.rank, context.world),
         facts=facts | speed,
+        prefix="network_" if name == NETWORK_PRODUCT_NAME else "",
+    )
+
+
+def _refine_and_evaluate(
+    payload: RefinePayload, context: RankContext, job: _Job, request: RunRequest, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """Refine and evaluate; ``facts`` are told of the steps before."""
+    from ptycho_dist.evaluate.run import evaluate_product
+
+    with ExitStack() as stack:
+        callbacks: list[Callback] = []
+        if context.rank == 0:
+            callbacks.append(CsvLog(payload.output_dir))
+            if payload.execution_config.enable_progress_bar:
+                callbacks.append(stack.enter_context(progress_bar()))
+        control = Control(job.stop, resume=job.goes_on, callbacks=callbacks)
+        result = run_refinement(payload, context, job.scan, payload.output_dir / PRODUCT_NAME, control)
+    done = payload.refine_config.iterations
+    speed = {
+        "ranks": context.world,
+        "refine_s": result.seconds,
+        "refine_iterations": done,
+        "mode_powers": list(result.mode_powers),
+    }
+    place = (context.rank, context.world)
+    return evaluate_product(
+        result.product_path, job.scan, payload.output_dir, reference=request.reference, place=place, facts=facts | speed
+    )
+
+
+def _refine_payload(request: RunRequest, start: Path | None) -> RefinePayload:
+    return create_refine_payload(
+        str(request.scan),
+        str(request.output_dir),
+        request.refine_overrides(),
+        start=start,
+        config_file=request.config_file,
     )
 
 
@@ -173,7 +229,7 @@ def _inference_payload(request: RunRequest, model_path: Path | None) -> Inferenc
 
 
 @contextmanager
-def _job(command: str, payload: TrainingPayload | InferencePayload, context: RankContext) -> Iterator[_Job]:
+def _job(command: str, payload: Payload, context: RankContext) -> Iterator[_Job]:
     """Open the process group, prove that all ranks hold the same payload, and mark the job until it ends well."""
     execution, output_dir = payload.execution_config, payload.output_dir
     require_launch(execution, context)

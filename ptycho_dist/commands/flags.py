@@ -37,7 +37,7 @@ def spellings(command: Command) -> dict[str, str]:
             dotted = f"{section}.{field.name}"
             plain = [field.name, *(alias for alias, name in ALIASES.items() if name == field.name)]
             names |= {f"{section}.{name}": dotted for name in plain}
-            if len(homes(field.name, command.sections)) == 1:
+            if homes(field.name, command.sections) == (section,):
                 names |= {name: dotted for name in plain if name not in names}
     return names
 
@@ -46,7 +46,7 @@ def shown_flags(command: Command) -> dict[str, str]:
     """Map dotted names of settings to the flag that the help shows: plain where that is unique."""
     return {
         f"{section}.{field.name}": field.name
-        if len(homes(field.name, command.sections)) == 1
+        if homes(field.name, command.sections) == (section,)
         else f"{section}.{field.name}"
         for section, config in command.sections.items()
         for field in setting_fields(config)

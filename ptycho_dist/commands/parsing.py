@@ -21,6 +21,7 @@ _GROUPS = {
     "model": "network and trainable physics (or --model.NAME)",
     "training": "training (or --training.NAME)",
     "inference": "prediction and stitching (or --inference.NAME)",
+    "refine": "refinement by physics (or --refine.NAME)",
     "execution": "ranks, devices, precision, optimiser (or --execution.NAME)",
     "simulate": "simulated scan (or --simulate.NAME)",
     "set": "set of simulated scans (or --set.NAME)",

@@ -17,15 +17,16 @@ from ptycho_dist.commands.paths import require_output_folder, require_reference,
 from ptycho_dist.config import precedence
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.request import RunRequest
-from ptycho_dist.config.sections import INFERENCE_SECTIONS, TRAINING_SECTIONS
+from ptycho_dist.config.sections import INFERENCE_SECTIONS, REFINE_SECTIONS, TRAINING_SECTIONS
 from ptycho_dist.distributed.environment import detect, launcher_name, require_whole_allocation
 from ptycho_dist.distributed.parent import end_with_parent
 from ptycho_dist.errors import ConfigError
 
 _FILE_KEYS = {
-    "scan": ("training.train_data_file", "inference.test_data_file"),
-    "output_dir": ("training.output_dir", "inference.output_dir"),
+    "scan": ("training.train_data_file", "inference.test_data_file", "refine.scan"),
+    "output_dir": ("training.output_dir", "inference.output_dir", "refine.output_dir"),
     "model_path": ("inference.model_path",),
+    "start": ("refine.start",),
 }
 """Where a path that was not typed may be in the config file."""
 RANKS_PER_CORE = 8
@@ -61,6 +62,17 @@ def reconstruct(typed: Typed) -> int:
         from ptycho_dist.pipeline import run_reconstruct
 
         run_reconstruct(request)
+
+    return _run_on_ranks(typed, ("scan", "output_dir"), run)
+
+
+def refine(typed: Typed) -> int:
+    """Refine a reconstruction (or ones) by physics, on all ranks."""
+
+    def run(request: RunRequest) -> None:
+        from ptycho_dist.pipeline import run_refine
+
+        run_refine(request)
 
     return _run_on_ranks(typed, ("scan", "output_dir"), run)
 
@@ -125,6 +137,7 @@ def make_request(typed: Typed) -> RunRequest:
         model_path=paths["model_path"],
         product=paths.get("product"),
         reference=paths.get("reference"),
+        start=paths["start"],
     )
 
 
@@ -218,10 +231,10 @@ def configure_logging(typed: Typed) -> None:
 
 
 def file_values(typed: Typed) -> dict[str, Any]:
-    """Values of the config file by dotted name, training's and inference's."""
+    """Values of the config file by dotted name, of every step."""
     settings = read_settings(typed)
     values: dict[str, Any] = {}
-    for sections in (INFERENCE_SECTIONS, TRAINING_SECTIONS):
+    for sections in (REFINE_SECTIONS, INFERENCE_SECTIONS, TRAINING_SECTIONS):
         level = precedence.canonicalise(settings, sections, precedence.CONFIG_FILE, drop_foreign=True)
         values |= level.values
     return values

@@ -9,7 +9,7 @@ from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.plan import PlanConfig
 from ptycho_dist.config.ranks import RanksConfig
 from ptycho_dist.config.schema import DataConfig, InferenceConfig
-from ptycho_dist.config.sections import ALL_SECTIONS, TRAINING_SECTIONS
+from ptycho_dist.config.sections import ALL_SECTIONS, REFINE_SECTIONS, TRAINING_SECTIONS
 from ptycho_dist.config.simulate import SimulateConfig
 from ptycho_dist.config.simulate_set import SetConfig
 
@@ -71,8 +71,8 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         name="reconstruct",
-        summary="train, predict, stitch and evaluate in one go",
-        description="From a scan to an object: train, predict, stitch, evaluate. Results are in OUTPUT_DIR.",
+        summary="train, predict, stitch, refine and evaluate in one go",
+        description="From a scan to an object: train, predict, stitch, refine, evaluate. Results are in OUTPUT_DIR.",
         example="ptycho-dist reconstruct scan.npz --output_dir runs/one --devices 2",
         operand="scan",
         operand_help=_SCAN_HELP,
@@ -80,6 +80,22 @@ COMMANDS: tuple[Command, ...] = (
         paths={**_OUTPUT, **_START, "reference": "Product or NPZ with a reference object, for the metrics."},
         sections=ALL_SECTIONS,
         run=running.reconstruct,
+    ),
+    Command(
+        name="refine",
+        summary="refine a reconstruction by physics",
+        description="Refine object, probe, and if asked for positions, flux and background, from any start.",
+        example="ptycho-dist refine scan.npz --start runs/one/network.h5 --output_dir runs/two --iterations 40",
+        operand="scan",
+        operand_help=_SCAN_HELP,
+        operand_flags=("test_data_file",),
+        paths={
+            **_OUTPUT,
+            "start": "Product, or NPZ with object and probe, to start from; ones and the scan's probe where not given.",
+            "reference": "Product or NPZ with a reference object, for the metrics.",
+        },
+        sections=REFINE_SECTIONS,
+        run=running.refine,
     ),
     Command(
         name="stitch",

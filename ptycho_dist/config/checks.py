@@ -48,3 +48,11 @@ def require_choice(name: str, value: Any, choices: Collection[Any]) -> None:
 def require_bool(name: str, value: Any) -> None:
     """Raise ConfigError unless ``value`` is True or False."""
     require_choice(name, value, (True, False))
+
+
+def require_share(name: str, value: Any, most: float) -> None:
+    """Raise ConfigError unless ``value`` is a number from 0 to ``most``."""
+    require_positive(name, value, zero_allowed=True)
+    if value > most:
+        msg = f"{name} = {value!r}; expected a number from 0 to {most}. Change {name}."
+        raise ConfigError(msg)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_dist.config.precedence import OVERRIDE, canonicalise
-from ptycho_dist.config.sections import INFERENCE_SECTIONS, TRAINING_SECTIONS
+from ptycho_dist.config.sections import INFERENCE_SECTIONS, REFINE_SECTIONS, TRAINING_SECTIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,8 @@ class RunRequest:
         Bundle to load, where one is needed.
     product, reference
         Product to evaluate, and what to compare it with.
+    start
+        Where a refinement starts.
     """
 
     scan: Path | None
@@ -38,6 +40,7 @@ class RunRequest:
     model_path: Path | None = None
     product: Path | None = None
     reference: Path | None = None
+    start: Path | None = None
 
     def training_overrides(self) -> dict[str, Any]:
         """Select the overrides that training knows, by dotted name; those only for inference left out."""
@@ -46,3 +49,7 @@ class RunRequest:
     def inference_overrides(self) -> dict[str, Any]:
         """Select the overrides that inference knows, by dotted name; those only for training left out."""
         return dict(canonicalise(self.overrides, INFERENCE_SECTIONS, OVERRIDE, drop_foreign=True).values)
+
+    def refine_overrides(self) -> dict[str, Any]:
+        """Select the overrides that a refinement knows, by dotted name; those for other steps left out."""
+        return dict(canonicalise(self.overrides, REFINE_SECTIONS, OVERRIDE, drop_foreign=True).values)

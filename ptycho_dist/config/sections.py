@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.config.schema import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 
 Sections = Mapping[str, type[Any]]
@@ -23,7 +24,15 @@ INFERENCE_SECTIONS: Sections = {
     "inference": InferenceConfig,
     "execution": PyTorchExecutionConfig,
 }
-ALL_SECTIONS: Sections = {**TRAINING_SECTIONS, **INFERENCE_SECTIONS}
+REFINE_SECTIONS: Sections = {
+    "data": DataConfig,
+    "refine": RefineConfig,
+    "execution": PyTorchExecutionConfig,
+}
+ALL_SECTIONS: Sections = {**TRAINING_SECTIONS, **INFERENCE_SECTIONS, **REFINE_SECTIONS}
+
+YIELDING = "refine"
+"""Section whose fields give up their plain names where another section has them too."""
 
 ALIASES: Mapping[str, str] = {
     "epochs": "max_epochs",
@@ -44,5 +53,6 @@ def field_names(config: type[Any]) -> tuple[str, ...]:
 
 
 def homes(name: str, sections: Sections) -> tuple[str, ...]:
-    """Sections that have a field ``name``."""
-    return tuple(section for section, config in sections.items() if name in field_names(config))
+    """Sections that a plain ``name`` may mean; the yielding one only where no other has such a field."""
+    found = tuple(section for section, config in sections.items() if name in field_names(config))
+    return tuple(section for section in found if section != YIELDING) or found

@@ -120,7 +120,9 @@ def exchange() -> mpi_library.MpiExchange:
     return mpi_library.MpiExchange(fate.work_comm, fate.watch)
 
 
-def share_fate(work: Callable[[], int], grace_s: float = GRACE_S) -> int:
+def share_fate(
+    work: Callable[[], int], say: Callable[[BaseException], None] | None = None, grace_s: float = GRACE_S
+) -> int:
     """Run a command; under mpirun with mpi4py, all ranks end with one exit code when one of them fails.
 
     Rank 0 shows the failure of another rank. Where a rank does not come within
@@ -130,6 +132,11 @@ def share_fate(work: Callable[[], int], grace_s: float = GRACE_S) -> int:
     ----------
     work
         What this rank does; returns its exit code or raises.
+    say
+        Tells the user of an error, where this rank is the one to do so; without it the error is raised. No rank
+        ends before that is done: mpirun kills the others as soon as one ends badly.
+    grace_s
+        Longest wait for the other ranks after a failure, in seconds.
 
     Returns
     -------
@@ -145,19 +152,24 @@ def share_fate(work: Callable[[], int], grace_s: float = GRACE_S) -> int:
         own = _outcome(fate.comm.rank, error)
         if own.code:
             fate.tell(own)
+        _settle(fate, grace_s)
+        speaks = _speaks(fate, own)
+        if speaks and say is not None:
+            say(error)
         _end(fate, grace_s)
-        if not own.code or _speaks(fate, own):
+        if not own.code or (speaks and say is None):
             raise
     else:
         if code:
             fate.tell(Outcome(fate.comm.rank, code, ""))
+        _settle(fate, grace_s)
         _end(fate, grace_s)
     cause = fate.cause()
     return 0 if cause is None else cause.code
 
 
-def _end(fate: Fate, grace_s: float) -> None:
-    """Wait for all ranks, let rank 0 show what went wrong elsewhere, and end MPI."""
+def _settle(fate: Fate, grace_s: float) -> None:
+    """Wait for all ranks, and let rank 0 show what went wrong elsewhere; MPI ends ranks that do not come."""
     everyone = fate.settle(grace_s)
     cause = fate.cause()
     own = [one.text for one in fate.heard if one.rank == fate.comm.rank]
@@ -169,6 +181,13 @@ def _end(fate: Fate, grace_s: float) -> None:
         )
         sys.stderr.flush()
         fate.comm.Abort(cause.code)
+
+
+def _end(fate: Fate, grace_s: float) -> None:
+    """End MPI, after a failure once every rank has said what it had to say."""
+    if fate.cause() is not None:
+        logging.shutdown()
+        fate.settle(grace_s)
     mpi_library.finish()
 
 

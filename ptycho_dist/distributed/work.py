@@ -51,3 +51,7 @@ class Work(Generic[T]):
     def result(self) -> T | Any:
         """Give the value or raise the error; None while the work goes on."""
         return self._future.result() if self.done else None
+
+    def wait_result(self) -> T:
+        """Wait until the work ends; give its value or raise its error."""
+        return self._future.result()

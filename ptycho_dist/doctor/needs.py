@@ -7,7 +7,7 @@ import math
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import DataConfig, ModelConfig, TrainingConfig
 from ptycho_dist.doctor.facts import Needs
-from ptycho_dist.factory.payload import InferencePayload, TrainingPayload
+from ptycho_dist.factory.payload import InferencePayload, Payload, RefinePayload, TrainingPayload
 
 _PROCESS_BYTES = 470 << 20
 """A rank with its libraries, before any data (measured on a CPU)."""
@@ -20,25 +20,50 @@ _OBJECT_BYTES = 12
 _PICTURES_BYTES = 1 << 20
 _OVERLAP_PX = 8.0
 """Distance of neighbouring patterns where the positions are not looked at; generous."""
+_WAVES_BYTES = 60
+"""Bytes of an update for each pixel of a mode of a pattern."""
+_WAVE_PIXELS_PER_S = 2.5e7
+"""Pixels of a mode of patterns that one CPU core passes over in a second of a refinement."""
 _RATE_PIXELS_PER_S = 1.5e6
 """Pixels of patterns that one CPU core trains on in a second with width 64 and two stages."""
 
 
-def needs_of(payload: TrainingPayload | InferencePayload, world: int) -> Needs:
+def needs_of(payload: Payload, world: int) -> Needs:
     """Estimate what a job of so many ranks takes."""
-    execution, pixels = payload.execution_config, payload.data_config.N**2
     canvas_px = _canvas_px(payload.n_patterns, payload.data_config.N)
-    training = payload.training_config if isinstance(payload, TrainingPayload) else None
-    in_step = _patterns_in_step(payload.data_config, training, execution, world)
-    memory = _PROCESS_BYTES + in_step * pixels * _step_bytes(payload.model_config) + 64 * payload.n_patterns
-    disk = 8 * pixels * payload.n_patterns + canvas_px * (world * _CANVAS_BYTES + _OBJECT_BYTES) + _PICTURES_BYTES
-    return Needs(
-        devices=int(execution.devices),
-        accelerator=execution.accelerator,
-        memory_bytes=int(memory + canvas_px * _CANVAS_BYTES),
-        disk_bytes=int(disk),
-        seconds=_seconds(payload, training, world),
+    memory, disk, seconds = (
+        _refinement(payload, canvas_px, world)
+        if isinstance(payload, RefinePayload)
+        else _network(payload, canvas_px, world)
     )
+    return Needs(
+        devices=int(payload.execution_config.devices),
+        accelerator=payload.execution_config.accelerator,
+        memory_bytes=int(_PROCESS_BYTES + memory),
+        disk_bytes=int(disk + _PICTURES_BYTES),
+        seconds=seconds if payload.execution_config.accelerator == "cpu" else None,
+    )
+
+
+def _refinement(payload: RefinePayload, canvas_px: float, world: int) -> tuple[float, float, float]:
+    """Memory and disk in bytes, and rough seconds on CPU cores, of a refinement."""
+    refine, pixels = payload.refine_config, payload.data_config.N**2
+    share = min(4.0 * pixels * payload.n_patterns / world, refine.memory_GiB * 2**30)
+    modes = refine.n_modes or 1
+    in_batch = _WAVES_BYTES * modes * pixels * -(-int(refine.batch_size or 1) // world)
+    seconds = refine.iterations * payload.n_patterns * pixels * modes / (_WAVE_PIXELS_PER_S * world)
+    return share + in_batch + 4 * _OBJECT_BYTES * canvas_px, 2 * _OBJECT_BYTES * canvas_px, seconds
+
+
+def _network(payload: Payload, canvas_px: float, world: int) -> tuple[float, float, float]:
+    """Return the same of a training or a prediction."""
+    assert isinstance(payload, TrainingPayload | InferencePayload)
+    pixels = payload.data_config.N**2
+    training = payload.training_config if isinstance(payload, TrainingPayload) else None
+    in_step = _patterns_in_step(payload.data_config, training, payload.execution_config, world)
+    memory = in_step * pixels * _step_bytes(payload.model_config) + 64 * payload.n_patterns
+    disk = 8 * pixels * payload.n_patterns + canvas_px * (world * _CANVAS_BYTES + _OBJECT_BYTES)
+    return memory + canvas_px * _CANVAS_BYTES, disk, _seconds(payload, training, world)
 
 
 def _canvas_px(n_patterns: int, N: int) -> float:
@@ -59,10 +84,8 @@ def _step_bytes(model: ModelConfig) -> float:
     return _PIXEL_BYTES + model.stages * (_STAGE_PIXEL_BYTES + _CHANNEL_PIXEL_BYTES * model.width)
 
 
-def _seconds(payload: TrainingPayload | InferencePayload, training: TrainingConfig | None, world: int) -> float | None:
-    """Rough duration on CPU cores; None on other devices, whose speed is not known."""
-    if payload.execution_config.accelerator != "cpu":
-        return None
+def _seconds(payload: TrainingPayload | InferencePayload, training: TrainingConfig | None, world: int) -> float:
+    """Rough duration on CPU cores."""
     data, seen = payload.data_config, float(payload.n_patterns)
     if training is not None:
         epochs, step = training.max_epochs * data.patterns_in_epoch(payload.n_patterns), training.batch_size

@@ -18,7 +18,7 @@ from ptycho_dist.doctor.needs import needs_of
 from ptycho_dist.doctor.result import FAIL, WARN, Result
 from ptycho_dist.errors import LaunchError, PtychoDistError
 from ptycho_dist.factory.devices import count_gpus
-from ptycho_dist.factory.payload import InferencePayload, TrainingPayload
+from ptycho_dist.factory.payload import Payload, TrainingPayload
 from ptycho_dist.factory.training import create_training_payload
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def _needs_without_scan(request: RunRequest, accelerator: str) -> Needs:
     return Needs(devices=None if devices == "auto" else int(devices), accelerator=accelerator)
 
 
-def require_healthy(payload: TrainingPayload | InferencePayload, context: RankContext) -> None:
+def require_healthy(payload: Payload, context: RankContext) -> None:
     """Run all checks at the start of a job, inside the process group; the same outcome on every rank.
 
     Warnings are logged on rank 0.

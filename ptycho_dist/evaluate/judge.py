@@ -19,8 +19,8 @@ from ptycho_dist.evaluate.reference import find_reference
 logger = logging.getLogger(__name__)
 
 
-def judge(product: Product, scan: Scan | None, output_dir: Path, reference: Path | None) -> dict[str, float]:
-    """Draw ``overview.png`` of a product; return its metrics against a reference, none without one.
+def judge(product: Product, scan: Scan | None, picture: Path, reference: Path | None) -> dict[str, float]:
+    """Draw the picture of a product; return its metrics against a reference, none without one.
 
     Parameters
     ----------
@@ -28,8 +28,8 @@ def judge(product: Product, scan: Scan | None, output_dir: Path, reference: Path
         What to judge.
     scan
         Scan it was made from; its own object is the reference where no other is given.
-    output_dir
-        Folder of the picture.
+    picture
+        File to draw.
     reference
         File with a reference object.
     """
@@ -50,7 +50,7 @@ def judge(product: Product, scan: Scan | None, output_dir: Path, reference: Path
         loss_epochs=product.loss_epochs,
         pixel_size_m=geometry.pixel_size_m,
     )
-    draw_overview(output_dir / "overview.png", overview)
+    draw_overview(picture, overview)
     return {} if comparison is None else comparison.summary(geometry.pixel_size_m)
 
 

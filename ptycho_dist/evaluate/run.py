@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 def evaluate_product(
     path: Path, scan: Scan | None, output_dir: Path, *, reference: Path | None = None,
-    place: tuple[int, int] = (0, 1), facts: dict[str, Any] | None = None,
+    place: tuple[int, int] = (0, 1), facts: dict[str, Any] | None = None, prefix: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """Write ``metrics.json`` and ``overview.png`` of a product; all ranks get the metrics.
 
@@ -36,6 +36,8 @@ def evaluate_product(
         This rank and the number of ranks.
     facts
         Further entries of the metrics.
+    prefix
+        What the names of both files begin with.
     """
     product = together(lambda: read_product(path))
     metrics: dict[str, Any] = {"product": path.name, "n_patterns": len(product.positions_px), **(facts or {})}
@@ -45,8 +47,8 @@ def evaluate_product(
     def report() -> dict[str, Any]:
         from ptycho_dist.evaluate.judge import judge
 
-        everything = metrics | judge(product, scan, output_dir, reference)
-        write_metrics(output_dir / "metrics.json", everything)
+        everything = metrics | judge(product, scan, output_dir / f"{prefix}overview.png", reference)
+        write_metrics(output_dir / f"{prefix}metrics.json", everything)
         _say(everything)
         return everything
 

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.config.schema import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 from ptycho_dist.factory.fingerprint import digest, plain
 from ptycho_dist.version import package_version
 
 _DATA_NUMBERS = ("N", "nphotons", "intensity_kind")
 _DATA_GROUPS = ("group_size", "gridsize")
+_DATA_UNITS = ("pixel_size_m", "energy_eV", "detector_distance_m")
+_REFINE_PATHS = ("scan", "output_dir", "start", "memory_GiB")
 _TRAINING_PATHS = ("train_data_file", "output_dir", "init_from")
 _TRAINING_NUMBERS = (
     "precision",
@@ -28,11 +31,10 @@ _INFERENCE_NUMBERS = ("precision", "inference_batch_size", "middle_trim")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Payload(ABC):
-    """What training and prediction have in common."""
+class Payload(ABC):
+    """Settings of a job on a scan: what all jobs have in common."""
 
     data_config: DataConfig
-    model_config: ModelConfig
     execution_config: PyTorchExecutionConfig
     overrides_applied: dict[str, Any]
     provenance: dict[str, str]
@@ -54,7 +56,6 @@ class _Payload(ABC):
         """Return all settings as nested plain values (what the fingerprint covers)."""
         return {
             "data": plain(self.data_config),
-            "model": plain(self.model_config),
             "execution": plain(self.execution_config),
             "scan": {
                 "checksum": self.scan_checksum,
@@ -63,6 +64,16 @@ class _Payload(ABC):
             },
             "program": {"version": package_version()},
         }
+
+    @property
+    @abstractmethod
+    def scan_path(self) -> Path:
+        """The scan file."""
+
+    @property
+    @abstractmethod
+    def output_dir(self) -> Path:
+        """Folder of results."""
 
     @abstractmethod
     def result_settings(self) -> dict[str, Any]:
@@ -78,7 +89,7 @@ class _Payload(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingPayload(_Payload):
+class TrainingPayload(Payload):
     """Settings in force for a training, with where each came from.
 
     Parameters
@@ -99,6 +110,7 @@ class TrainingPayload(_Payload):
         SHA-256 (hex) of the weights that the network starts from; empty where it starts untrained.
     """
 
+    model_config: ModelConfig
     training_config: TrainingConfig
     init_checksum: str = ""
 
@@ -114,8 +126,8 @@ class TrainingPayload(_Payload):
 
     def to_dict(self) -> dict[str, Any]:
         """Return all settings as nested plain values (what the fingerprint covers)."""
-        start = {"weights_checksum": self.init_checksum}
-        return super().to_dict() | {"training": plain(self.training_config), "start": start}
+        own = {"model": plain(self.model_config), "training": plain(self.training_config)}
+        return super().to_dict() | own | {"start": {"weights_checksum": self.init_checksum}}
 
     def result_settings(self) -> dict[str, Any]:
         """Return what changes the trained weights, as nested plain values."""
@@ -132,7 +144,7 @@ class TrainingPayload(_Payload):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InferencePayload(_Payload):
+class InferencePayload(Payload):
     """Settings in force for a prediction, with where each came from.
 
     Parameters
@@ -147,6 +159,7 @@ class InferencePayload(_Payload):
         SHA-256 (hex) of the bundle's weights.
     """
 
+    model_config: ModelConfig
     inference_config: InferenceConfig
     weights_checksum: str
 
@@ -163,7 +176,7 @@ class InferencePayload(_Payload):
     def to_dict(self) -> dict[str, Any]:
         """Return all settings as nested plain values (what the fingerprint covers)."""
         own = {"inference": plain(self.inference_config), "bundle": {"weights_checksum": self.weights_checksum}}
-        return super().to_dict() | own
+        return super().to_dict() | {"model": plain(self.model_config)} | own
 
     def result_settings(self) -> dict[str, Any]:
         """Return what changes the predicted object, as nested plain values."""
@@ -175,6 +188,52 @@ class InferencePayload(_Payload):
             "execution": _only(everything["execution"], _INFERENCE_NUMBERS),
             "scan": everything["scan"],
             "bundle": everything["bundle"],
+            "program": everything["program"],
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefinePayload(Payload):
+    """Settings in force for a refinement, with where each came from.
+
+    Parameters
+    ----------
+    refine_config
+        Resolved: nothing is left at "where not set" but what is optional.
+    data_config, execution_config, overrides_applied, provenance
+        As in :class:`TrainingPayload`.
+    scan_checksum, n_patterns, mean_counts
+        As in :class:`TrainingPayload`.
+    start_checksum
+        SHA-256 (hex) of the file to start from; empty without one.
+    """
+
+    refine_config: RefineConfig
+    start_checksum: str
+
+    @property
+    def scan_path(self) -> Path:
+        """The scan file."""
+        return self.refine_config.scan
+
+    @property
+    def output_dir(self) -> Path:
+        """Folder of results."""
+        return self.refine_config.output_dir
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all settings as nested plain values (what the fingerprint covers)."""
+        return super().to_dict() | {"refine": plain(self.refine_config), "start": {"checksum": self.start_checksum}}
+
+    def result_settings(self) -> dict[str, Any]:
+        """Return what changes the refined object, as nested plain values."""
+        everything = self.to_dict()
+        return {
+            "data": _only(everything["data"], ("N", "intensity_kind", *_DATA_UNITS)),
+            "refine": _without(everything["refine"], _REFINE_PATHS),
+            "execution": _only(everything["execution"], ("precision",)),
+            "scan": everything["scan"],
+            "start": everything["start"],
             "program": everything["program"],
         }
 

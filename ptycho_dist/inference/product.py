@@ -13,6 +13,16 @@ from ptycho_dist.types import ProductMetadata
 
 logger = logging.getLogger(__name__)
 
+PRODUCT_NAME = "reconstruction.h5"
+"""Product of a job."""
+NETWORK_PRODUCT_NAME = "network.h5"
+"""Product of the network, where it is refined afterwards."""
+
+
+def product_name(shard_dir: Path) -> str:
+    """Name of the product that the shards of a folder are for."""
+    return str(read_manifest(shard_dir).facts.get("product_name", PRODUCT_NAME))
+
 
 def stitch_to_product(shard_dir: Path, path: Path) -> Path:
     """Stitch the shards of a folder tile by tile into a product file.

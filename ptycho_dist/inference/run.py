@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from ptycho_dist.distributed.layout import shard
 from ptycho_dist.errors import BundleError, DataFormatError
 from ptycho_dist.factory.payload import InferencePayload
 from ptycho_dist.inference.predict import place_model
-from ptycho_dist.inference.product import stitch_to_product
+from ptycho_dist.inference.product import PRODUCT_NAME, stitch_to_product
 from ptycho_dist.inference.shard import ShardWork
 from ptycho_dist.model.build import build_model, empty_model, load_network
 from ptycho_dist.model.ptycho_model import PtychoModel
@@ -39,7 +39,6 @@ from ptycho_dist.types import FloatArray
 logger = logging.getLogger(__name__)
 
 SHARD_FOLDER = "shards"
-PRODUCT_NAME = "reconstruction.h5"
 
 
 @dataclass(frozen=True)
@@ -59,27 +58,34 @@ class InferenceResult:
 
 
 def run_inference(
-    payload: InferencePayload, context: RankContext, scan: Scan, *, resume: bool = False
-) -> InferenceResult:  # fmt: skip
+    payload: InferencePayload, context: RankContext, scan: Scan, name: str = PRODUCT_NAME, *, resume: bool = False
+) -> InferenceResult:
     """Predict this rank's shard, and stitch all of them on rank 0.
 
     Parameters
     ----------
     payload, context, scan
         Settings, place of this rank, and the open scan.
+    name
+        File name of the product, in the output folder.
     resume
         Keep the whole shards of an unfinished run of the same prediction on as many ranks.
     """
     started = time.monotonic()
     folder = payload.inference_config.output_dir / SHARD_FOLDER
     model, trained = together(lambda: load_model(payload, scan))
-    from_rank_0(lambda: _prepare(folder, _manifest(payload, context, scan, model, trained), resume=resume))
+
+    def prepare() -> None:
+        manifest = _manifest(payload, context, scan, model, trained)
+        _prepare(folder, replace(manifest, facts=manifest.facts | {"product_name": name}), resume=resume)
+
+    from_rank_0(prepare)
     missing = _missing_shards(folder, payload, context)
     if missing:
         placed = place_model(model, payload.execution_config, context.local_rank)
         _predict(payload, context, scan, placed, context.rank in missing)
     predicted = time.monotonic()
-    path = payload.inference_config.output_dir / PRODUCT_NAME
+    path = payload.inference_config.output_dir / name
     from_rank_0(lambda: _stitch(folder, path))
     seconds = {"prediction": predicted - started, "stitching": time.monotonic() - predicted}
     return InferenceResult(path, seconds)

@@ -51,7 +51,7 @@ class PatchGeometry:
         corner = torch.floor(positions_px).to(torch.int64)
         fraction = positions_px - corner
         window = n + int(bool((fraction != 0).any()))
-        _require_inside(corner, window, canvas_px)
+        require_inside(corner, window, canvas_px)
         offset = torch.arange(window, device=corner.device)
         start = corner[:, 0] * canvas_px[1] + corner[:, 1]
         inside = (offset * canvas_px[1])[:, None] + offset
@@ -69,8 +69,8 @@ class PatchGeometry:
         if self.fraction is None:
             return big
         fy, fx = self._weights(canvas_HW)
-        rows = _mix(big[:, :-1], big[:, 1:], fy)
-        return _mix(rows[:, :, :-1], rows[:, :, 1:], fx)
+        rows = mix(big[:, :-1], big[:, 1:], fy)
+        return mix(rows[:, :, :-1], rows[:, :, 1:], fx)
 
     def scatter(self, patches_Bnn: Tensor) -> Tensor:
         """Sum patches (B, n, n) onto a new canvas (H, W): the adjoint of :meth:`gather`."""
@@ -177,11 +177,19 @@ def place(
     return place_at(patches_Bnn, PatchGeometry.build(positions_px, patches_Bnn.shape[-1], canvas_px))
 
 
-def _mix(a: Tensor, b: Tensor, fraction: Tensor) -> Tensor:
+def mix(a: Tensor, b: Tensor, fraction: Tensor) -> Tensor:
+    """Interpolate linearly between two tensors."""
     return a * (1 - fraction) + b * fraction
 
 
-def _require_inside(corner: Tensor, window: int, canvas_px: tuple[int, int]) -> None:
+def require_inside(corner: Tensor, window: int, canvas_px: tuple[int, int]) -> None:
+    """Check that windows with whole corners (B, 2) lie inside a canvas.
+
+    Raises
+    ------
+    PhysicsError
+        Naming the first that does not.
+    """
     limit = torch.tensor(canvas_px, device=corner.device) - window
     outside = ((corner < 0) | (corner > limit)).any(dim=1)
     if bool(outside.any()):

@@ -70,6 +70,35 @@ class Throughput(Callback):
         pl_module.log("patterns_per_s", self._patterns / seconds, prog_bar=True, sync_dist=False)
 
 
+class StepLimit(Callback):
+    """Ends a training after so many optimiser steps.
+
+    Lightning's own ``max_steps`` makes a training that goes on from the end of an epoch take that epoch
+    for unfinished (``_FitLoop.restarting`` of version 2.6).
+
+    Parameters
+    ----------
+    max_steps
+        The limit.
+    """
+
+    def __init__(self, max_steps: int) -> None:
+        self._max_steps = max_steps
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Do not begin where an unfinished run has done all steps."""
+        self._look(trainer)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: StepBatch, batch_idx: int
+    ) -> None:
+        """End after the last step."""
+        self._look(trainer)
+
+    def _look(self, trainer: pl.Trainer) -> None:
+        trainer.should_stop = trainer.should_stop or trainer.global_step >= self._max_steps
+
+
 class Rehearsal(Callback):
     """Lets DDP learn in which order gradients come before the first step is counted.
 
@@ -126,7 +155,8 @@ class ResumePoints(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: StepBatch, batch_idx: int
     ) -> None:
         """Save between two batches, where no gradients wait; after the last one the epoch's end does it."""
-        if batch_idx + 1 < trainer.num_training_batches and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+        is_last = batch_idx + 1 == trainer.num_training_batches or trainer.should_stop
+        if not is_last and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
             self._act(trainer, _module(pl_module), batch_idx + 1)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -162,9 +192,10 @@ def _module(module: pl.LightningModule) -> PtychoModule:
     return module
 
 
-def build_callbacks(execution: PyTorchExecutionConfig, keeping: Keeping) -> list[Callback]:
-    """Build the callbacks that the execution config asks for."""
-    callbacks: list[Callback] = [Throughput(), Rehearsal(), _early_stopping(execution)]
+def build_callbacks(execution: PyTorchExecutionConfig, keeping: Keeping, max_steps: int | None) -> list[Callback]:
+    """Build the callbacks that the settings ask for."""
+    limit = [] if max_steps is None else [StepLimit(max_steps)]
+    callbacks: list[Callback] = [*limit, Throughput(), Rehearsal(), _early_stopping(execution)]
     if execution.enable_progress_bar:
         callbacks.append(RichProgressBar(theme=RichProgressBarTheme(metrics_format=".4g")))
     if execution.enable_checkpointing:

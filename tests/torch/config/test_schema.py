@@ -13,6 +13,7 @@ from ptycho_dist.config.doctor import DoctorConfig
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.plan import PlanConfig
 from ptycho_dist.config.ranks import RanksConfig
+from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.config.schema import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 from ptycho_dist.config.simulate_set import SetConfig
 from ptycho_dist.errors import ConfigError
@@ -20,6 +21,7 @@ from ptycho_dist.errors import ConfigError
 PATHS: dict[type[Any], dict[str, Path]] = {
     TrainingConfig: {"train_data_file": Path("a"), "output_dir": Path("b")},
     InferenceConfig: {"model_path": Path("m"), "test_data_file": Path("a"), "output_dir": Path("b")},
+    RefineConfig: {"scan": Path("a"), "output_dir": Path("b")},
 }
 
 WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
@@ -100,9 +102,29 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "probe_from": ("file", None),
         "stitch_tile_px": (8, 64.0),
     },
+    RefineConfig: {
+        "iterations": (-1, None),
+        "method": ("newton", None),
+        "batch_size": (0, 1.5),
+        "object_step": (0.0, -1.0),
+        "probe_step": (-0.1, math.nan),
+        "alpha": (-0.1, 1.1),
+        "momentum": (-0.1, 1.0),
+        "cooling": (-0.1, 1.1),
+        "n_modes": (0, True),
+        "position_start": (-1, 1.5),
+        "position_step": (0.0, None),
+        "flux": (1, None),
+        "background": (1, "yes"),
+        "propagation": ("mid_field", None),
+        "source_distance_m": (0.0, math.inf),
+        "memory_GiB": (0.0, None),
+        "seed": (-1, None),
+    },
 }
 CASES = [(config, name, value) for config, names in WRONG.items() for name, values in names.items() for value in values]
-FREE = {"architecture", "file_format", "train_data_file", "test_data_file", "output_dir", "model_path", "init_from"}
+FREE = {"architecture", "file_format", "train_data_file", "test_data_file", "output_dir", "model_path", "init_from",
+        "scan", "start"}  # fmt: skip
 """Fields checked where the names are known: in the factory, or when the file is opened."""
 
 

@@ -99,6 +99,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[int, int]]] = {
     "in steps of one epoch each": ({"batch_size": 100}, {1: 1, 2: 2}),
     "with tensorboard": ({"logger_backend": "tensorboard"}, {4: 4}),
     "up to a number of steps": ({"max_steps": 5}, {1: 1, 4: 4}),
+    "up to steps without validation": ({"max_steps": 11, "val_fraction": 0.0}, {one: one for one in range(3, 10)}),
+    "up to steps with validation": ({"max_steps": 8}, {one: one for one in range(2, 8)}),
 }
 """Settings, and for each step after which the training dies the step from which it goes on."""
 

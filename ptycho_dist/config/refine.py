@@ -1,0 +1,96 @@
+"""Settings of the refinement of a reconstruction by physics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptycho_dist.config import checks
+
+METHODS = ("pie", "lsqml", "gradient")
+PROPAGATIONS = ("far_field", "near_field")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineConfig:
+    """What is refined, how, and for how long."""
+
+    scan: Path
+    """Scan file whose patterns are to be explained."""
+
+    output_dir: Path
+    """Folder that receives the refined reconstruction."""
+
+    start: Path | None = None
+    """Product, or NPZ with object and probe, to start from; an object of ones and the scan's probe where not set."""
+
+    iterations: int = 20
+    """Passes over all patterns; 0 leaves a reconstruction as it is."""
+
+    method: str = "pie"
+    """pie (ePIE and rPIE), lsqml (least-squares steps), or gradient (Adam on the Poisson likelihood)."""
+
+    batch_size: int | None = None
+    """Patterns in one update, over all ranks; 8 where not set (64 with the gradient method)."""
+
+    object_step: float | None = None
+    """Length of the object's steps, relative to the method's own; 1 where not set (0.01 with gradient)."""
+
+    probe_step: float | None = None
+    """Length of the probe's steps, relative to the method's own; 0.5 where not set (0.01 with gradient). 0 fixes it."""
+
+    alpha: float = 1.0
+    """With pie: 1 scales steps by the brightest pixel (ePIE), less by each pixel's own light (rPIE)."""
+
+    momentum: float = 0.0
+    """Share of an iteration's change of the object that is made once more, and decays from there on."""
+
+    cooling: float = 0.0
+    """Share of the iterations, the last ones, over which steps shrink to a tenth."""
+
+    n_modes: int | None = None
+    """Incoherent probe modes; those of the start where not set. More are added, and all are made orthogonal."""
+
+    position_start: int | None = None
+    """Iteration from which positions are refined; never where not set."""
+
+    position_step: float = 0.5
+    """Length of the positions' steps, relative to the least-squares one."""
+
+    flux: bool = False
+    """Refine how bright the illumination of each pattern was."""
+
+    background: bool = False
+    """Refine counts that do not come from the object, the same in every pattern."""
+
+    propagation: str = "far_field"
+    """far_field, or near_field (angular spectrum; needs pixel size, energy and detector distance)."""
+
+    source_distance_m: float | None = None
+    """Near field in a cone beam: from source to object in metres; a parallel beam where not set."""
+
+    memory_GiB: float = 4.0
+    """Room on each rank for its patterns; a larger share is read from the scan in every iteration."""
+
+    seed: int = 0
+    """Seed of the order of the patterns."""
+
+    def __post_init__(self) -> None:
+        checks.require_int("refine.iterations", self.iterations, 0)
+        checks.require_choice("refine.method", self.method, METHODS)
+        checks.require_optional_int("refine.batch_size", self.batch_size, 1)
+        checks.require_optional_positive("refine.object_step", self.object_step)
+        if self.probe_step is not None:
+            checks.require_positive("refine.probe_step", self.probe_step, zero_allowed=True)
+        checks.require_share("refine.alpha", self.alpha, 1.0)
+        checks.require_share("refine.momentum", self.momentum, 0.99)
+        checks.require_share("refine.cooling", self.cooling, 1.0)
+        checks.require_optional_int("refine.n_modes", self.n_modes, 1)
+        checks.require_optional_int("refine.position_start", self.position_start, 0)
+        checks.require_positive("refine.position_step", self.position_step)
+        checks.require_bool("refine.flux", self.flux)
+        checks.require_bool("refine.background", self.background)
+        checks.require_choice("refine.propagation", self.propagation, PROPAGATIONS)
+        checks.require_optional_positive("refine.source_distance_m", self.source_distance_m)
+        checks.require_positive("refine.memory_GiB", self.memory_GiB)
+        checks.require_int("refine.seed", self.seed, 0)

@@ -1,0 +1,150 @@
+"""Scan file, start and settings in, refinement payload out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ptycho_dist.config import precedence
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.precedence import Level, Resolution
+from ptycho_dist.config.refine import RefineConfig
+from ptycho_dist.config.schema import DataConfig
+from ptycho_dist.config.sections import REFINE_SECTIONS
+from ptycho_dist.data.scan import checksum, read_header
+from ptycho_dist.distributed.environment import detect
+from ptycho_dist.errors import ConfigError
+from ptycho_dist.factory.devices import resolve_devices
+from ptycho_dist.factory.payload import RefinePayload
+from ptycho_dist.factory.settings import (
+    ARGUMENT,
+    DEFAULT_INFERENCE_BATCH_SIZE,
+    Given,
+    build,
+    data_settings,
+    fill,
+    given_levels,
+    name_reader,
+    record,
+    require_same_n,
+    scan_options,
+)
+from ptycho_dist.types import ScanHeader
+
+_METHOD_DEFAULTS = {
+    "pie": {"batch_size": 8, "object_step": 1.0, "probe_step": 0.5},
+    "lsqml": {"batch_size": 8, "object_step": 1.0, "probe_step": 1.0},
+    "gradient": {"batch_size": 64, "object_step": 0.01, "probe_step": 0.01},
+}
+"""What the settings mean where they are not set."""
+_NEAR_FIELD_UNITS = ("pixel_size_m", "energy_eV", "detector_distance_m")
+
+
+def create_refine_payload(
+    scan: Path | str,
+    output_dir: Path | str,
+    overrides: Mapping[str, Any] | None = None,
+    execution_config: PyTorchExecutionConfig | None = None,
+    *,
+    start: Path | str | None = None,
+    config_file: Path | str | None = None,
+) -> RefinePayload:
+    """Decide every setting of a refinement, the same on every rank.
+
+    Parameters
+    ----------
+    scan
+        Scan whose patterns are to be explained.
+    output_dir, overrides, execution_config, config_file
+        As for training; plain names mean those of the refinement.
+    start
+        Product or NPZ to start from; an object of ones and the scan's probe without.
+
+    Raises
+    ------
+    ConfigError, DataFormatError, LaunchError
+        As for training.
+    """
+    arguments = {"refine.scan": Path(scan), "refine.output_dir": Path(output_dir)}
+    if start is not None:
+        arguments["refine.start"] = Path(start)
+    given = Given(overrides, execution_config, config_file)
+    levels = given_levels(given, Level(ARGUMENT, arguments), REFINE_SECTIONS)
+    header = read_header(Path(scan), scan_options(data_settings(levels, REFINE_SECTIONS)))
+    return _assemble(_resolve(levels, header), header)
+
+
+def _resolve(levels: list[Level], header: ScanHeader) -> Resolution:
+    units = {f"data.{name}": getattr(header, name) for name in _NEAR_FIELD_UNITS if getattr(header, name) > 0}
+    found = Level(precedence.SCAN, {"data.N": header.N, **units})
+    resolution = precedence.resolve([*levels, found, precedence.defaults(REFINE_SECTIONS)])
+    require_same_n(header, resolution)
+    method = str(resolution.values["refine.method"])
+    defaults = {f"refine.{name}": value for name, value in _METHOD_DEFAULTS.get(method, {}).items()}
+    defaults["execution.inference_batch_size"] = DEFAULT_INFERENCE_BATCH_SIZE
+    return fill(resolution, defaults, precedence.DEFAULT)
+
+
+def _assemble(resolution: Resolution, header: ScanHeader) -> RefinePayload:
+    data = name_reader(build(DataConfig, "data", resolution), header)
+    refine = build(RefineConfig, "refine", resolution)
+    execution = _build_execution(resolution)
+    _require_start(refine, header)
+    _require_units(refine, header)
+    _require_float(execution)
+    configs = {"data": data, "refine": refine, "execution": execution}
+    applied, provenance = record(configs, resolution)
+    return RefinePayload(
+        data_config=data,
+        refine_config=refine,
+        execution_config=execution,
+        overrides_applied=applied,
+        provenance=provenance,
+        scan_checksum=header.checksum,
+        n_patterns=header.n_patterns,
+        mean_counts=header.mean_counts,
+        start_checksum="" if refine.start is None else checksum(refine.start),
+    )
+
+
+def _build_execution(resolution: Resolution) -> PyTorchExecutionConfig:
+    config = build(PyTorchExecutionConfig, "execution", resolution)
+    if config.checkpoint_monitor_metric == "auto":
+        config = replace(config, checkpoint_monitor_metric="train_loss")
+    return resolve_devices(config, detect(os.environ))
+
+
+def _require_start(refine: RefineConfig, header: ScanHeader) -> None:
+    if refine.start is None and header.n_modes == 0:
+        msg = (
+            f"{header.path} has no probe, and no --start is given; expected one of them. Put a probe into the scan, or "
+            "start from a product."
+        )
+        raise ConfigError(msg)
+    if refine.start is not None and not refine.start.is_file():
+        msg = f"refine.start = {refine.start} is no file; expected a product or an NPZ with object and probe."
+        raise ConfigError(msg)
+
+
+def _require_units(refine: RefineConfig, header: ScanHeader) -> None:
+    if refine.propagation != "near_field":
+        return
+    missing = [name for name in _NEAR_FIELD_UNITS if not getattr(header, name) > 0]
+    if missing:
+        msg = (
+            f"refine.propagation = near_field, but {header.path} does not say {', '.join(missing)}; expected numbers. "
+            f"Give {', '.join(f'--{name}' for name in missing)}."
+        )
+        raise ConfigError(msg)
+
+
+def _require_float(execution: PyTorchExecutionConfig) -> None:
+    if execution.precision not in ("32-true", "64-true"):
+        msg = (
+            f"execution.precision = {execution.precision!r}; a refinement needs 32-true or 64-true, for its waves "
+            "span many orders of magnitude. Change it."
+        )
+        raise ConfigError(msg)

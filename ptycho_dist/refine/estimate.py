@@ -1,0 +1,81 @@
+"""What is refined."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ptycho_dist.physics.probe import probe_intensity
+
+
+@dataclass
+class Estimate:
+    """The unknowns of a scan; changed in place by the methods.
+
+    Parameters
+    ----------
+    object_HW
+        Transmission, complex, shape (H, W).
+    probe_PNN
+        Modes whose propagated waves square to counts, complex, shape (P, N, N).
+    positions_px
+        Patch corners (y, x) on the canvas, float64, shape (B, 2), on the CPU.
+    flux_B
+        Photons of each pattern's illumination over their mean, float64, shape (B,), on the CPU.
+    background_NN
+        Counts that do not come from the object, float, shape (N, N), in detector order; None without.
+    """
+
+    object_HW: Tensor
+    probe_PNN: Tensor
+    positions_px: Tensor
+    flux_B: Tensor
+    background_NN: Tensor | None = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All arrays by name."""
+        named = {
+            "object": self.object_HW,
+            "probe": self.probe_PNN,
+            "positions_px": self.positions_px,
+            "flux": self.flux_B,
+        }
+        return named if self.background_NN is None else {**named, "background": self.background_NN}
+
+    def move(self, shifts_px: Tensor) -> None:
+        """Shift the positions (B, 2), as far as the patches stay on the canvas."""
+        most = torch.tensor(self.canvas_px, dtype=torch.float64) - self.N - 1
+        self.positions_px = (self.positions_px + shifts_px).clamp_min(0).minimum(most)
+
+    @property
+    def canvas_px(self) -> tuple[int, int]:
+        """Canvas rows and columns."""
+        rows, columns = self.object_HW.shape
+        return rows, columns
+
+    @property
+    def N(self) -> int:  # noqa: N802  # the letter of shapes
+        """Detector pixels along one side."""
+        return int(self.probe_PNN.shape[-1])
+
+
+def orthogonalise(probe_PNN: Tensor) -> Tensor:
+    """Orthogonal modes of the same mutual intensity, strongest first.
+
+    The singular value decomposition of the matrix of modes (Thibault and Menzel,
+    Nature 494, 68 (2013), DOI 10.1038/nature11806, and its supplement).
+    """
+    flat = probe_PNN.reshape(len(probe_PNN), -1)
+    gram = (flat @ flat.conj().T).to(torch.complex128)
+    _, vectors = torch.linalg.eigh(gram)
+    rotation = vectors.flip(dims=(1,)).conj().T.to(flat.dtype)
+    modes: Tensor = (rotation @ flat).reshape(probe_PNN.shape)
+    return modes.contiguous()
+
+
+def mode_powers(probe_PNN: Tensor) -> list[float]:
+    """Share of each mode in the probe's energy."""
+    energy = torch.stack([probe_intensity(mode[None]).double().sum() for mode in probe_PNN])
+    return [float(share) for share in energy / energy.sum()]

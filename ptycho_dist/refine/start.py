@@ -1,0 +1,198 @@
+"""Where a refinement starts: from ones, from a product, or from an NPZ with object and probe."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ptycho_dist.config.refine import RefineConfig
+from ptycho_dist.data.formats.base import ComplexArray
+from ptycho_dist.data.formats.product_h5 import read_product
+from ptycho_dist.data.scan import Scan
+from ptycho_dist.errors import DataFormatError, RefinementError
+from ptycho_dist.physics.probe import intensity_scale, select_modes
+from ptycho_dist.refine.estimate import Estimate
+from ptycho_dist.types import FloatArray
+
+_MARGIN_PX, _ROOM_TO_MOVE_PX = 1, 24
+_FLUX, _BACKGROUND = "flux", "background"
+_LEAST_BACKGROUND = 1e-3
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where the canvas lies.
+
+    Parameters
+    ----------
+    origin_px
+        Position (y, x) of its pixel (0, 0).
+    shape
+        Rows and columns.
+    """
+
+    origin_px: tuple[float, float]
+    shape: tuple[int, int]
+
+    @classmethod
+    def around(cls, positions_px: FloatArray, N: int, pixel_px: FloatArray, margin: int) -> Frame:
+        """Smallest frame around all patches and a margin whose pixels lie on those of an object.
+
+        Parameters
+        ----------
+        positions_px
+            Patch corners (B, 2).
+        N
+            Side of a patch.
+        pixel_px
+            Position (y, x) of any pixel of the object.
+        margin
+            Pixels on each side.
+        """
+        low = np.floor(positions_px.min(axis=0) - pixel_px).astype(int) - margin
+        high = np.floor(positions_px.max(axis=0) - pixel_px).astype(int) + N + 1 + margin
+        y, x = low + pixel_px
+        return cls((float(y), float(x)), (int(high[0] - low[0]), int(high[1] - low[1])))
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a file (or the scan) gives to start from; None where it does not.
+
+    Parameters
+    ----------
+    object_
+        complex (H, W), its pixel (0, 0) at ``origin_px``.
+    probe
+        complex (P, N, N).
+    positions_px
+        Patch corners (B, 2).
+    flux, background
+        As in :class:`~ptycho_dist.refine.estimate.Estimate`.
+    losses
+        Earlier losses.
+    """
+
+    object_: ComplexArray | None
+    origin_px: FloatArray
+    probe: ComplexArray
+    positions_px: FloatArray
+    flux: NDArray[np.float64] | None = None
+    background: NDArray[np.float64] | None = None
+
+
+def read_start(scan: Scan, path: Path | None) -> Start:
+    """Read where to start.
+
+    Raises
+    ------
+    DataFormatError
+        If the file holds no object, or belongs to another scan.
+    """
+    if path is None:
+        return Start(None, np.zeros(2), _probe_of(scan, None), scan.positions_px)
+    if path.suffix == ".npz":
+        return _from_npz(scan, path)
+    product = read_product(path)
+    count = scan.header.n_patterns
+    if product.probe.shape[-1] != scan.header.N or not np.array_equal(np.sort(product.indexes), np.arange(count)):
+        msg = (
+            f"{path} holds {len(product.indexes)} patterns of {product.probe.shape[-1]} pixels; expected the "
+            f"{count} patterns of {scan.header.N} pixels of {scan.header.path}. Start from a product of this scan."
+        )
+        raise DataFormatError(msg)
+    order = np.argsort(product.indexes)
+    return Start(
+        product.object_,
+        np.asarray(product.geometry.object_origin_px),
+        product.probe,
+        product.positions_px[order],
+        flux=product.extras.get(_FLUX),
+        background=product.extras.get(_BACKGROUND),
+    )
+
+
+def _from_npz(scan: Scan, path: Path) -> Start:
+    """Read object and probe; the object's corner is taken to lie near the smallest position."""
+    if not zipfile.is_zipfile(path):
+        msg = f"{path} is no NPZ archive; expected one with a complex 'object'. Check the path."
+        raise DataFormatError(msg)
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in ("object", "objectGuess", "probe", "probeGuess") if name in file}
+    object_ = arrays.get("object", arrays.get("objectGuess"))
+    if object_ is None or object_.ndim != 2 or not np.iscomplexobj(object_):
+        msg = f"{path} has no complex 'object' (or 'objectGuess') of two axes; expected one. Export it."
+        raise DataFormatError(msg)
+    probe = arrays.get("probe", arrays.get("probeGuess"))
+    corner = np.floor(scan.positions_px.min(axis=0))
+    return Start(object_, corner, _probe_of(scan, probe), scan.positions_px)
+
+
+def _probe_of(scan: Scan, given: ComplexArray | None) -> ComplexArray:
+    probe = scan.probe if given is None else np.reshape(given, (-1, *given.shape[-2:]))
+    N = scan.header.N
+    if probe is None or probe.shape[-2:] != (N, N):
+        found = "no probe" if probe is None else f"a probe of {probe.shape}"
+        msg = f"{scan.header.path} with its start gives {found}; expected modes of {N} by {N}. Give a probe."
+        raise DataFormatError(msg)
+    return probe
+
+
+def make_estimate(start: Start, scan: Scan, config: RefineConfig, like: Tensor) -> tuple[Estimate, Frame]:
+    """Put a start on a canvas that holds all patches, with room to move where positions are refined.
+
+    Parameters
+    ----------
+    like
+        Real tensor of the type and device of the estimate.
+
+    Raises
+    ------
+    RefinementError
+        If the start holds values that are not finite.
+    """
+    margin = _MARGIN_PX if config.position_start is None else _ROOM_TO_MOVE_PX
+    frame = Frame.around(start.positions_px, scan.header.N, start.origin_px % 1.0, margin)
+    whole = np.ones(frame.shape, np.complex128)
+    if start.object_ is not None:
+        _embed(whole, start.object_, np.rint(start.origin_px - np.asarray(frame.origin_px)).astype(int))
+    probe = torch.from_numpy(start.probe.astype(np.complex128))
+    probe = select_modes(probe, config.n_modes or len(probe))
+    scaled = probe * intensity_scale(probe, scan.header.mean_counts) if start.object_ is None else probe
+    if not (np.isfinite(whole).all() and bool(torch.isfinite(torch.view_as_real(scaled)).all())):
+        msg = f"the start of {scan.header.path} holds NaN or infinite values; expected finite ones. Start from ones."
+        raise RefinementError(msg)
+    complex_like = torch.complex(like, like)
+    count = len(start.positions_px)
+    flux = np.ones(count) if start.flux is None else np.asarray(start.flux, np.float64)
+    return Estimate(
+        object_HW=torch.from_numpy(whole).to(complex_like),
+        probe_PNN=scaled.to(complex_like).contiguous(),
+        positions_px=torch.from_numpy(start.positions_px - np.asarray(frame.origin_px)),
+        flux_B=torch.from_numpy(flux),
+        background_NN=_background(start, scan, config, like),
+    ), frame
+
+
+def _embed(canvas: NDArray[np.complex128], object_: ComplexArray, corner: NDArray[np.int64]) -> None:
+    """Copy the part of an object that lies on a canvas."""
+    low = np.maximum(corner, 0)
+    high = np.minimum(corner + object_.shape, canvas.shape)
+    if (high > low).all():
+        inner, outer = low - corner, high - corner
+        canvas[low[0] : high[0], low[1] : high[1]] = object_[inner[0] : outer[0], inner[1] : outer[1]]
+
+
+def _background(start: Start, scan: Scan, config: RefineConfig, like: Tensor) -> Tensor | None:
+    if start.background is not None:
+        return torch.from_numpy(np.asarray(start.background, np.float64)).to(like)
+    if not config.background:
+        return None
+    least = max(_LEAST_BACKGROUND, _LEAST_BACKGROUND * scan.header.mean_counts / scan.header.N**2)
+    return like.new_full((scan.header.N, scan.header.N), least)

@@ -1,0 +1,65 @@
+"""What watches a refinement: a log on disk, and a progress bar."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ptycho_dist.refine.run import Callback, Iteration
+
+_LOG = Path("logs") / "refine.csv"
+_COLUMNS = ("iteration", "fourier_error", "seconds", "patterns_per_s")
+
+
+class CsvLog:
+    """Writes a line for each iteration to ``logs/refine.csv``; lines of a run that goes on are kept.
+
+    Parameters
+    ----------
+    output_dir
+        Folder of the results.
+    """
+
+    def __init__(self, output_dir: Path) -> None:
+        self._path = output_dir / _LOG
+
+    def __call__(self, done: Iteration) -> None:
+        """Write what is told of an iteration."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        kept = self._lines(done.number)
+        with self._path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(_COLUMNS)
+            writer.writerows(kept)
+            speed = f"{done.patterns_per_s:.1f}"
+            writer.writerow([done.number, repr(done.fourier_error), f"{done.seconds:.3f}", speed])
+
+    def _lines(self, before: int) -> list[list[str]]:
+        """Lines of earlier iterations; none where this is the first."""
+        if before == 1 or not self._path.is_file():
+            return []
+        with self._path.open(newline="", encoding="utf-8") as file:
+            return [line for line in list(csv.reader(file))[1:] if int(line[0]) < before]
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callback]:
+    """Show a bar on standard error while iterations are done."""
+    columns = (
+        TextColumn("refine"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[e]}"),
+    )
+    with Progress(*columns, TextColumn("{task.fields[e]}")) as progress:
+        task = progress.add_task("refine", total=None, e="")
+
+        def show(done: Iteration) -> None:
+            progress.update(task, completed=done.number, total=done.total, e=f"Fourier error {done.fourier_error:.4f}")
+
+        yield show
