@@ -13,7 +13,7 @@ CALM := CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install format lint type imports test-fast test-lowest test test-all demo docs bench clean
+.PHONY: help install format lint type imports test-fast test-lowest test test-all demo docs bench bench-gpu clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -79,6 +79,9 @@ docs: $(VENV)/.docs ## HTML documentation in docs/_build/html; warnings are erro
 
 bench: $(VENV)/.installed ## Training speed of one and of two ranks
 	$(BIN)/python -m benchmarks.training_speed
+
+bench-gpu: $(VENV)/.installed ## What a GPU reaches of its limits (FLAGS="--device cpu": a dry run)
+	$(BIN)/python -m benchmarks.gpu_limits $(FLAGS)
 
 clean: ## Remove what the targets made, but not the environment and not runs/
 	rm -rf docs/_build build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

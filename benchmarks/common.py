@@ -18,9 +18,18 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 def ptycho_dist(*arguments: str, threads: int = 1) -> str:
     """Run a command of the package, with so many threads in each process; stop on an error. Returns what it printed."""
-    command = [sys.executable, "-m", "ptycho_dist", *arguments, "--quiet"]
-    env = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    return subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout
+    command = command_of(*arguments)
+    return subprocess.run(command, env=environment(threads), check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def command_of(*arguments: str) -> list[str]:
+    """Command line that runs a command of the package, quietly."""
+    return [sys.executable, "-m", "ptycho_dist", *arguments, "--quiet"]
+
+
+def environment(threads: int = 1) -> dict[str, str]:
+    """Variables of such a command."""
+    return os.environ | {"OMP_NUM_THREADS": str(threads)}
 
 
 def write_results(name: str, measured: Mapping[str, Any]) -> Path:

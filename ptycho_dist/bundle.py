@@ -56,6 +56,11 @@ class BundleInfo:
     package_version: str
     complex_names: tuple[str, ...]
 
+    @property
+    def holds_probe(self) -> bool:
+        """Whether the weights hold the probe of a scan; not after a training on many scans."""
+        return bool(self.payload_dict.get("holds_probe", True))
+
 
 @dataclass(frozen=True)
 class Bundle:

@@ -20,12 +20,14 @@ from ptycho_dist import unfinished
 from ptycho_dist.bundle import BUNDLE_FOLDER
 from ptycho_dist.config.request import RunRequest
 from ptycho_dist.data.scan import Scan, ScanOptions, open_scan
+from ptycho_dist.data.scan_set import ScanSet, Source, open_source
 from ptycho_dist.distributed.agreement import require_agreement
 from ptycho_dist.distributed.collectives import all_gather_object, from_rank_0, process_group
 from ptycho_dist.distributed.devices import process_group_backend
 from ptycho_dist.distributed.environment import RankContext, detect
 from ptycho_dist.distributed.stop import StopSignals
 from ptycho_dist.doctor.run import require_healthy
+from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory.devices import require_launch
 from ptycho_dist.factory.inference import create_inference_payload
 from ptycho_dist.factory.payload import InferencePayload, Payload, RefinePayload, TrainingPayload
@@ -41,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 
 def run_train(request: RunRequest) -> None:
-    """Train on all ranks; rank 0 writes the bundle."""
+    """Train on all ranks, on a scan or a set of scans; rank 0 writes the bundle."""
     context, payload = detect(os.environ), _training_payload(request)
     with _job("train", payload, context) as job:
         _train(payload, context, job)
@@ -104,12 +106,26 @@ _SCAN_OPTIONS = tuple(f"data.{name}" for name in ScanOptions.__dataclass_fields_
 
 @dataclass(frozen=True)
 class _Job:
-    """A job on all ranks: its folder, its scan, and how far an unfinished one came (None for a fresh one)."""
+    """A job on all ranks: its folder, what it works on, and how far an unfinished one came (None for a fresh one)."""
 
     output_dir: Path
-    scan: Scan
+    source: Source
     stop: StopSignals
     progress: dict[str, Any] | None
+
+    @property
+    def scan(self) -> Scan:
+        """The scan of a job that works on one.
+
+        Raises
+        ------
+        ConfigError
+            If the job has a set of scans.
+        """
+        if isinstance(self.source, ScanSet):
+            msg = f"{self.source.folder} is a set of scans; expected one scan. Name one of its files, or use train."
+            raise ConfigError(msg)
+        return self.source
 
     @property
     def goes_on(self) -> bool:
@@ -126,7 +142,7 @@ def _train(payload: TrainingPayload, context: RankContext, job: _Job) -> dict[st
     from ptycho_dist.training.run import run_training
 
     started = time.monotonic()
-    speed = run_training(payload, context, job.scan, stop=job.stop, resume=job.goes_on).patterns_per_s
+    speed = run_training(payload, context, job.source, stop=job.stop, resume=job.goes_on).patterns_per_s
     facts = {
         "training_s": time.monotonic() - started,
         "training_patterns_per_s": speed if math.isfinite(speed) else None,
@@ -226,6 +242,6 @@ def _job(command: str, payload: Payload, context: RankContext) -> Iterator[_Job]
             "%d rank(s), launcher %s, payload %s", context.world, context.launcher, payload.fingerprint()[:12]
         )  # fmt: skip
         progress = from_rank_0(lambda: unfinished.begin(output_dir, command, settings, resume=execution.resume))
-        with open_scan(payload.scan_path, scan_options(payload.data_config)) as scan:
-            yield _Job(output_dir, scan, stop, progress)
+        with open_source(payload.scan_path, scan_options(payload.data_config)) as source:
+            yield _Job(output_dir, source, stop, progress)
         from_rank_0(lambda: unfinished.finish(output_dir))

@@ -11,6 +11,8 @@ from ptycho_dist.assembly.shards import Manifest, is_shard_folder, read_manifest
 from ptycho_dist.bundle import find_bundle, read_bundle_info
 from ptycho_dist.data.formats.product_h5 import Product, read_product
 from ptycho_dist.data.scan import read_header
+from ptycho_dist.data.scan_set import read_source_header
+from ptycho_dist.data.set_index import is_set_folder, read_index
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import ScanHeader
 from ptycho_dist.unfinished import read_marker
@@ -22,12 +24,13 @@ def describe(path: Path) -> str:
     Parameters
     ----------
     path
-        A file, a bundle folder, the output folder of a training, a folder of shards, or that of an unfinished job.
+        A file, a set of scans, a bundle folder, the output folder of a training, a folder of shards, or that of an
+        unfinished job.
 
     Raises
     ------
     DataFormatError
-        If a file is neither a scan nor a product.
+        If a file is neither a scan nor a product, or a set is not whole.
     BundleError
         If a folder is no bundle, or a damaged one.
     """
@@ -36,6 +39,8 @@ def describe(path: Path) -> str:
         lines = _unfinished(path, marker)
     elif is_shard_folder(path):
         lines = _shards(path, read_manifest(path))
+    elif is_set_folder(path):
+        lines = _set(path)
     else:
         lines = _bundle(find_bundle(path)) if path.is_dir() else _file(path)
     return "".join(f"{line}\n" for line in lines)
@@ -61,6 +66,19 @@ def _shards(path: Path, manifest: Manifest) -> list[str]:
         f"  patterns     {manifest.n_patterns} of {manifest.N} x {manifest.N} pixels",
         f"  object       {height} x {width} pixels, complex",
         f"next: ptycho-dist stitch {_shell(path)}",
+    ]
+
+
+def _set(path: Path) -> list[str]:
+    header, entries = read_source_header(path), read_index(path)
+    counts = [entry.mean_counts for entry in entries]
+    return [
+        f"{path}: set of {len(entries)} scans",
+        f"  patterns     {header.n_patterns} of {header.N} x {header.N} pixels",
+        f"  mean counts  {min(counts):.4g} to {max(counts):.4g} photons in a pattern",
+        f"  probe        {header.n_modes} mode(s) in each scan",
+        f"  sha256       {header.checksum}",
+        f"next: ptycho-dist train {_shell(path)} --output_dir {_shell(f'runs/{path.resolve().name}-net')} --devices 2",
     ]
 
 

@@ -24,6 +24,7 @@ _GROUPS = {
     "refine": "refinement by physics (or --refine.NAME)",
     "execution": "ranks, devices, precision, optimiser (or --execution.NAME)",
     "simulate": "simulated scan (or --simulate.NAME)",
+    "set": "set of simulated scans (or --set.NAME)",
     "doctor": "examination (or --doctor.NAME)",
     "plan": "what is predicted (or --plan.NAME)",
     "ranks": "ranks that share the work (or --ranks.NAME)",

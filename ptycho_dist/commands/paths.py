@@ -21,6 +21,18 @@ def require_scan(path: Path) -> None:
         raise DataFormatError(msg)
 
 
+def require_source(path: Path) -> None:
+    """Refuse what is neither a scan file nor a folder; a folder without an index is refused when that is read.
+
+    Raises
+    ------
+    DataFormatError
+        If it is missing.
+    """
+    if not path.is_dir():
+        require_scan(path)
+
+
 def require_reference(path: Path | None) -> None:
     """Refuse a reference that is no file, before a network is trained for it.
 

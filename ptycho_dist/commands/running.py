@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_dist.commands.command import Typed
-from ptycho_dist.commands.paths import require_output_folder, require_reference, require_scan
+from ptycho_dist.commands.paths import require_output_folder, require_reference, require_scan, require_source
 from ptycho_dist.config import precedence
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.request import RunRequest
@@ -34,14 +34,14 @@ RANKS_PER_CORE = 8
 
 
 def train(typed: Typed) -> int:
-    """Train on a scan, on all ranks."""
+    """Train on a scan or a set of scans, on all ranks."""
 
     def run(request: RunRequest) -> None:
         from ptycho_dist.pipeline import run_train
 
         run_train(request)
 
-    return _run_on_ranks(typed, ("scan", "output_dir"), run)
+    return _run_on_ranks(typed, ("scan", "output_dir"), run, require_source)
 
 
 def infer(typed: Typed) -> int:
@@ -127,6 +127,8 @@ def make_request(typed: Typed) -> RunRequest:
     overrides = dict(typed.overrides)
     if typed.quiet:
         overrides.setdefault("execution.enable_progress_bar", False)
+    if "init_from" in typed.paths:
+        overrides["training.init_from"] = typed.paths["init_from"]
     return RunRequest(
         scan=paths["scan"],
         output_dir=paths["output_dir"],
@@ -178,7 +180,10 @@ def sensible_ranks(ranks: int) -> int:
     return ranks
 
 
-def _run_on_ranks(typed: Typed, required: tuple[str, ...], run: Callable[[RunRequest], object]) -> int:
+def _run_on_ranks(
+    typed: Typed, required: tuple[str, ...], run: Callable[[RunRequest], object],
+    require_input: Callable[[Path], None] = require_scan,
+) -> int:  # fmt: skip
     request = make_request(typed)
     for name in required:
         if getattr(request, name) is None:
@@ -186,7 +191,7 @@ def _run_on_ranks(typed: Typed, required: tuple[str, ...], run: Callable[[RunReq
             msg = f"{typed.argv[0]} got no {name}; expected {spelled}. See ptycho-dist {typed.argv[0]} --help."
             raise ConfigError(msg)
     if request.scan is not None and request.output_dir is not None:
-        require_scan(request.scan)
+        require_input(request.scan)
         require_output_folder(request.output_dir)
     require_reference(request.reference)
     ranks = ranks_to_start(typed)

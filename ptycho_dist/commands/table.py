@@ -11,20 +11,25 @@ from ptycho_dist.config.ranks import RanksConfig
 from ptycho_dist.config.schema import DataConfig, InferenceConfig
 from ptycho_dist.config.sections import ALL_SECTIONS, REFINE_SECTIONS, TRAINING_SECTIONS
 from ptycho_dist.config.simulate import SimulateConfig
+from ptycho_dist.config.simulate_set import SetConfig
 
 _OUTPUT = {"output_dir": "Folder for all results; made if it is not there."}
+_START = {"init_from": "Bundle whose network the training starts from; its settings are those of that network."}
 _MODEL = {"model_path": "Model bundle: the folder that training wrote (or its parent)."}
 _SCAN_HELP = "Scan file: PtychoPINN NPZ, tike NPZ, or HDF5 written by 'ptycho-dist simulate'."
 
 COMMANDS: tuple[Command, ...] = (
     Command(
         name="simulate",
-        summary="make a scan with a known object",
-        description="Simulate a far-field scan: an object from two pictures, a zone-plate probe, Poisson noise.",
-        example="ptycho-dist simulate runs/scan.h5 --n_patterns 1000 --photons 3e5",
+        summary="make a scan with a known object, or a set of scans",
+        description="Simulate a far-field scan: an object from two pictures, a zone-plate probe, Poisson noise;\n"
+        "with --n_scans a folder of such scans that differ, to train one network on.",
+        example="ptycho-dist simulate runs/scan.h5 --n_patterns 1000 --photons 3e5\n"
+        "  ptycho-dist simulate runs/set --n_scans 24 --n_patterns 200 --devices 2",
         operand="output_file",
-        operand_help="HDF5 file to write.",
-        sections={"simulate": SimulateConfig, "ranks": RanksConfig},
+        operand_help="HDF5 file to write; with --n_scans, folder to write into.",
+        paths={"probe_file": "Scan whose supplied probe takes the place of the zone plate's."},
+        sections={"simulate": SimulateConfig, "set": SetConfig, "ranks": RanksConfig},
         run=writing.simulate,
     ),
     Command(
@@ -41,13 +46,14 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         name="train",
-        summary="train a network on a scan",
-        description="Train a network (and the probe) on one scan; writes a model bundle to OUTPUT_DIR/bundle.",
+        summary="train a network on a scan, or on a set of scans",
+        description="Train a network (and the probe) on one scan, or one network on a folder of scans; writes a model\n"
+        "bundle to OUTPUT_DIR/bundle. With --init_from the network of another bundle is the start.",
         example="ptycho-dist train scan.npz --output_dir runs/one --max_epochs 60 --devices 2",
         operand="scan",
         operand_help=_SCAN_HELP,
         operand_flags=("train_data_file",),
-        paths=_OUTPUT,
+        paths={**_OUTPUT, **_START},
         sections=TRAINING_SECTIONS,
         run=running.train,
     ),
@@ -71,7 +77,7 @@ COMMANDS: tuple[Command, ...] = (
         operand="scan",
         operand_help=_SCAN_HELP,
         operand_flags=("train_data_file", "test_data_file"),
-        paths={**_OUTPUT, "reference": "Product or NPZ with a reference object, for the metrics."},
+        paths={**_OUTPUT, **_START, "reference": "Product or NPZ with a reference object, for the metrics."},
         sections=ALL_SECTIONS,
         run=running.reconstruct,
     ),

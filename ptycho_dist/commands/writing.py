@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptycho_dist.commands.command import Typed
-from ptycho_dist.commands.paths import require_output_file, require_scan
+from ptycho_dist.commands.paths import require_output_file, require_output_folder, require_scan
 from ptycho_dist.commands.running import (
     configure_logging,
     file_values,
@@ -35,18 +35,25 @@ SCAN_SUFFIXES = (".h5", ".hdf5")
 
 
 def simulate(typed: Typed) -> int:
-    """Simulate a scan with known truth."""
+    """Simulate a scan with known truth, or a set of such scans."""
     from ptycho_dist.config.simulate import SimulateConfig
+    from ptycho_dist.config.simulate_set import SetConfig
 
-    require_output_file(required_path(typed, "output_file"), SCAN_SUFFIXES)
+    recipe = SetConfig(**read_own_section(typed, "set", SetConfig))
+    target = required_path(typed, "output_file")
+    if recipe.n_scans is None:
+        require_output_file(target, SCAN_SUFFIXES)
+    else:
+        require_output_folder(target, "folder")
     values = read_own_section(typed, "simulate", SimulateConfig)
     paths = {name: path for name, path in typed.paths.items() if name in field_types(SimulateConfig)}
     config = SimulateConfig(**(values | paths))
 
     def write(ranks: Exchange) -> Path:
         from ptycho_dist.simulate.run import simulate as simulate_scan
+        from ptycho_dist.simulate.sets import simulate_set
 
-        return simulate_scan(config, ranks)
+        return simulate_scan(config, ranks) if recipe.n_scans is None else simulate_set(config, recipe, ranks)
 
     return _on_ranks(typed, write)
 

@@ -68,7 +68,11 @@ def _match(value: Any, hint: Any) -> tuple[bool, Any]:
 
 
 def _match_tuple(value: Any, hints: tuple[Any, ...]) -> tuple[bool, Any]:
-    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != len(hints):
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return False, value
+    if len(hints) == 2 and hints[1] is Ellipsis:
+        hints = (hints[0],) * len(value)
+    if len(value) != len(hints):
         return False, value
     matches = [_match(item, hint) for item, hint in zip(value, hints, strict=True)]
     return all(fits for fits, _ in matches), tuple(result for _, result in matches)

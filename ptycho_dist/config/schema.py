@@ -18,6 +18,7 @@ INTENSITY_KINDS = ("auto", "counts", "amplitude")
 LIKELIHOODS = ("amplitude", "poisson")
 OPTIMIZERS = ("adamw", "sgd")
 PATCH_WEIGHTINGS = ("probe", "uniform")
+PROBE_SOURCES = ("auto", "bundle", "scan")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,10 +118,13 @@ class TrainingConfig:
     """What is trained on, for how long, and against which likelihood."""
 
     train_data_file: Path
-    """Scan file to train on."""
+    """Scan file to train on, or a folder of scans (a set)."""
 
     output_dir: Path
     """Folder that receives the bundle, checkpoints and logs."""
+
+    init_from: Path | None = None
+    """Bundle whose network the training starts from; probe and scale are those of the scan."""
 
     max_epochs: int = 60
     """Passes over the training patterns."""
@@ -191,11 +195,15 @@ class InferenceConfig:
     synchronise_phases: bool = True
     """Give all patches one global phase before stitching (a pattern alone does not tell it)."""
 
+    probe_from: str = "auto"
+    """Probe to predict with: bundle (as trained) or scan (as supplied); auto takes the bundle's where it holds one."""
+
     stitch_tile_px: int = 1024
     """Side of the tiles that rank 0 stitches one at a time."""
 
     def __post_init__(self) -> None:
         checks.require_choice("inference.patch_weighting", self.patch_weighting, PATCH_WEIGHTINGS)
+        checks.require_choice("inference.probe_from", self.probe_from, PROBE_SOURCES)
         checks.require_bool("inference.synchronise_phases", self.synchronise_phases)
         checks.require_int("inference.stitch_tile_px", self.stitch_tile_px, 16)
 

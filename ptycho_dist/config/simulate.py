@@ -48,6 +48,12 @@ class SimulateConfig:
     defocus_m: float = 1.2e-4
     """Distance from the focus to the object, in metres."""
 
+    probe_file: Path | None = None
+    """Scan file whose supplied probe takes the place of the zone plate's; its patterns are of N pixels, too."""
+
+    aberration_rad: float = 0.0
+    """Rms phase of random smooth aberrations of the probe in the detector plane, in radians; drawn with the seed."""
+
     n_modes: int = 1
     """Incoherent probe modes; each further one has a tenth of the energy of the one before."""
 
@@ -56,6 +62,9 @@ class SimulateConfig:
 
     amplitude_picture: str = "coins"
     """scikit-image picture that becomes the amplitude."""
+
+    picture_seed: int | None = None
+    """Seed of a random part, rotation and contrast of each picture; where not set, its middle, upright."""
 
     phase_range_rad: float = 1.5
     """Phase of the darkest to the brightest picture value spans 0 to this, in radians."""
@@ -73,13 +82,14 @@ class SimulateConfig:
     """Distance from object to detector in metres; metadata only."""
 
     seed: int = 0
-    """Seed of scan points and noise."""
+    """Seed of scan points, noise and aberrations."""
 
     def __post_init__(self) -> None:
         checks.require_int("simulate.n_patterns", self.n_patterns, 1)
         checks.require_int("simulate.N", self.N, 16)
         checks.require_int("simulate.n_modes", self.n_modes, 1)
         checks.require_int("simulate.seed", self.seed, 0)
+        checks.require_optional_int("simulate.picture_seed", self.picture_seed, 0)
         for name in ("photons", "step_px", "pixel_size_m", "energy_eV", "detector_distance_m"):
             checks.require_positive(f"simulate.{name}", getattr(self, name))
         if self.photons < 1 or self.photons > MAX_PHOTONS:
@@ -89,7 +99,7 @@ class SimulateConfig:
             )
             raise ConfigError(msg)
         _require_extent(self.n_patterns, self.step_px, self.N)
-        for name in ("jitter_px", "phase_range_rad", "defocus_m"):
+        for name in ("jitter_px", "phase_range_rad", "defocus_m", "aberration_rad"):
             checks.require_positive(f"simulate.{name}", getattr(self, name), zero_allowed=True)
         for name, top in (("pupil_radius", 0.5), ("central_stop", 1.0), ("amplitude_min", 1.0)):
             checks.require_positive(f"simulate.{name}", getattr(self, name), zero_allowed=name == "central_stop")

@@ -115,6 +115,11 @@ class ScanDataModule(pl.LightningDataModule):
         self._dataset = StepDataset(scan, self._data.N, count_factor)
         self.split: PatternSplit = split_patterns(scan.positions_px, self._data, self._training)
 
+    @property
+    def subject(self) -> str:
+        """What is trained on, in words."""
+        return f"{len(self.split.train)} patterns"
+
     def train_dataloader(self) -> DataLoader[StepBatch]:
         """Shares of shuffled global steps."""
         return self._loader(self.split.train, shuffle=True, start=self._start)

@@ -88,8 +88,13 @@ def make_groups(positions_px: FloatArray, chosen: IntArray, data: DataConfig, se
 
 def global_steps(groups: Groups, batch_size: int, seed: tuple[int, ...] | None) -> list[IntArray]:
     """Cut the groups into global steps; shuffled by the seed, or in order without one."""
-    order = np.arange(len(groups)) if seed is None else np.random.default_rng(seed).permutation(len(groups))
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    return global_order(len(groups), batch_size, seed)
+
+
+def global_order(n_groups: int, batch_size: int, seed: tuple[int, ...] | None) -> list[IntArray]:
+    """Cut so many groups into global steps of group numbers; shuffled by the seed, or in order without one."""
+    order = np.arange(n_groups) if seed is None else np.random.default_rng(seed).permutation(n_groups)
+    return [order[start : start + batch_size] for start in range(0, n_groups, batch_size)]
 
 
 def share_of_step(groups: Groups, rows: IntArray, rank: int, world: int) -> StepShare:

@@ -45,6 +45,11 @@ class Scan:
         self._raw = raw
 
     @property
+    def companions(self) -> tuple[Path, ...]:
+        """Other files that hold patterns of this scan."""
+        return self._raw.companions
+
+    @property
     def positions_px(self) -> FloatArray:
         """Patch corners (y, x) in object pixels, float64, shape (B, 2)."""
         return self._raw.positions_px
@@ -105,7 +110,7 @@ class Scan:
         self.close()
 
 
-def open_scan(path: Path | str, options: ScanOptions | None = None) -> Scan:
+def open_scan(path: Path | str, options: ScanOptions | None = None, *, known_checksum: str | None = None) -> Scan:
     """Open a scan file of any known format.
 
     Parameters
@@ -114,6 +119,8 @@ def open_scan(path: Path | str, options: ScanOptions | None = None) -> Scan:
         The file.
     options
         What the file leaves open.
+    known_checksum
+        Its checksum, where that is known; then the file is not read for it.
 
     Raises
     ------
@@ -123,7 +130,7 @@ def open_scan(path: Path | str, options: ScanOptions | None = None) -> Scan:
     options = options or ScanOptions()
     path = Path(path)
     raw = open_raw(path, options)
-    return Scan(_header(path, raw, options), raw)
+    return Scan(_header(path, raw, options, known_checksum), raw)
 
 
 def read_header(path: Path | str, options: ScanOptions | None = None) -> ScanHeader:
@@ -132,7 +139,7 @@ def read_header(path: Path | str, options: ScanOptions | None = None) -> ScanHea
         return scan.header
 
 
-def _header(path: Path, raw: RawScan, options: ScanOptions) -> ScanHeader:
+def _header(path: Path, raw: RawScan, options: ScanOptions, known_checksum: str | None) -> ScanHeader:
     n_patterns, N, _ = raw.patterns.shape
     units: dict[str, Any] = {
         name: _agreed(path, name, getattr(raw, name), getattr(options, name))
@@ -146,7 +153,7 @@ def _header(path: Path, raw: RawScan, options: ScanOptions) -> ScanHeader:
         n_modes=0 if raw.probe is None else len(raw.probe),
         mean_counts=_mean_counts(path, raw),
         nphotons=raw.nphotons,
-        checksum=checksum(path, raw.companions),
+        checksum=known_checksum or checksum(path, raw.companions),
         conversions=raw.conversions,
         units_known=math.isfinite(units["pixel_size_m"]),
         **units,

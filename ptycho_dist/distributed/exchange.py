@@ -37,6 +37,23 @@ class Exchange(Protocol):
 
 
 @dataclass(frozen=True)
+class Alone:
+    """One rank, whatever ranks there are beside it: it works without waiting for them."""
+
+    rank: int = 0
+    world: int = 1
+    comm: Any | None = None
+
+    def all_gather(self, value: T) -> list[T]:
+        """Give the value back."""
+        return [value]
+
+    def in_step(self, work: Callable[[], T]) -> T:
+        """Do the work."""
+        return work()
+
+
+@dataclass(frozen=True)
 class GroupExchange:
     """Exchange by the open process group; alone without one.
 

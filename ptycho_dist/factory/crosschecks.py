@@ -37,7 +37,7 @@ def check_model(data: DataConfig, model: ModelConfig) -> None:
 
 
 def check_groups(data: DataConfig, header: ScanHeader) -> None:
-    """Check that the scan has enough patterns for one group and a probe to start from.
+    """Check that the scan has enough patterns for one group.
 
     Raises
     ------
@@ -50,8 +50,41 @@ def check_groups(data: DataConfig, header: ScanHeader) -> None:
             f"{header.n_patterns}; expected gridsize squared <= patterns. Lower data.gridsize."
         )
         raise ConfigError(msg)
+
+
+def check_probe(header: ScanHeader) -> None:
+    """Check that the scan has a probe.
+
+    Raises
+    ------
+    ConfigError
+        If it has none.
+    """
     if header.n_modes == 0:
         msg = f"{header.path} has no probe; expected at least one mode to start from. Add the probe to the scan file."
+        raise ConfigError(msg)
+
+
+def check_set(model: ModelConfig, training: TrainingConfig) -> None:
+    """Check settings that mean nothing where one network is trained on many scans.
+
+    Raises
+    ------
+    ConfigError
+        If one scan's probe or scale is to be trained, or some of its rows are to be chosen.
+    """
+    for name in ("probe_trainable", "intensity_scale_trainable"):
+        if getattr(model, name):
+            msg = (
+                f"model.{name} = True with a set of scans; expected False: the probe and scale of each scan are used "
+                f"as supplied. Remove model.{name}, and train them on one scan with training.init_from."
+            )
+            raise ConfigError(msg)
+    if training.train_rows != (0.0, 1.0):
+        msg = (
+            f"training.train_rows = {training.train_rows} with a set of scans; expected (0.0, 1.0): whole scans are "
+            "held back by training.val_fraction. Remove training.train_rows."
+        )
         raise ConfigError(msg)
 
 

@@ -17,7 +17,7 @@ from ptycho_dist.config.schema import DataConfig, InferenceConfig, ModelConfig
 from ptycho_dist.config.sections import INFERENCE_SECTIONS
 from ptycho_dist.data.scan import read_header
 from ptycho_dist.distributed.environment import detect
-from ptycho_dist.errors import BundleError, ConfigError
+from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory import crosschecks
 from ptycho_dist.factory.devices import resolve_devices
 from ptycho_dist.factory.payload import InferencePayload
@@ -34,16 +34,8 @@ from ptycho_dist.factory.settings import (
     require_same_n,
     scan_options,
 )
+from ptycho_dist.factory.trained import refuse_contradictions, trained_settings
 from ptycho_dist.types import ScanHeader
-
-_ABOUT_THE_FILE = (
-    "data.file_format",
-    "data.intensity_kind",
-    "data.pixel_size_m",
-    "data.energy_eV",
-    "data.detector_distance_m",
-)
-"""Settings that describe a scan file, not the trained network."""
 
 
 def create_inference_payload(
@@ -84,13 +76,41 @@ def create_inference_payload(
     given = Given(_without_alternative_path(overrides, Path(model_path)), execution_config, config_file)
     info = read_bundle_info(bundle_path)
     levels = given_levels(given, arguments, INFERENCE_SECTIONS)
-    trained = _trained_settings(info, bundle_path)
-    _refuse_contradictions(levels, trained)
+    trained = trained_settings(info)
+    probe_from = _probe_from(levels, info)
+    if probe_from == "scan":
+        trained = _without_modes(trained)
+    refuse_contradictions(levels, trained)
     levels.append(trained)
     header = read_header(Path(test_data_file), scan_options(data_settings(levels, INFERENCE_SECTIONS)))
-    resolution = _resolve(levels)
+    if probe_from == "scan":
+        crosschecks.check_probe(header)
+        levels.append(Level(precedence.SCAN, {"model.n_modes": header.n_modes}))
+    resolution = _settle_probe(_resolve(levels, trained), probe_from)
     require_same_n(header, resolution)
     return _assemble(resolution, header, info.weights_checksum, legacy_cfg)
+
+
+def _probe_from(levels: list[Level], info: BundleInfo) -> str:
+    """Settle whose probe is predicted with: the bundle's where it holds one, unless the scan's is asked for."""
+    wanted = precedence.resolve([*levels, precedence.defaults(INFERENCE_SECTIONS)]).values["inference.probe_from"]
+    if wanted == "bundle" and not info.holds_probe:
+        msg = (
+            f"inference.probe_from = 'bundle', but bundle {info.path} was trained on many scans and holds no probe; "
+            "expected 'scan'. Remove inference.probe_from."
+        )
+        raise ConfigError(msg)
+    own = "bundle" if info.holds_probe else "scan"
+    return own if wanted == "auto" else str(wanted)
+
+
+def _without_modes(trained: Level) -> Level:
+    """Leave out the number of probe modes, which is that of the scan then."""
+    return Level(trained.name, {key: value for key, value in trained.values.items() if key != "model.n_modes"})
+
+
+def _settle_probe(resolution: Resolution, probe_from: str) -> Resolution:
+    return Resolution({**resolution.values, "inference.probe_from": probe_from}, resolution.provenance)
 
 
 def _assemble(
@@ -131,42 +151,10 @@ def _without_alternative_path(overrides: Mapping[str, Any] | None, model_path: P
     return given
 
 
-def _trained_settings(info: BundleInfo, path: Path) -> Level:
-    """Read the data and model settings that the bundle was trained with.
-
-    The reader's name is that of the training file only and left out.
-    """
-    values: dict[str, Any] = {}
-    for section in ("data", "model"):
-        settings = info.payload_dict.get(section)
-        if not isinstance(settings, dict):
-            msg = f"bundle {path} holds no {section!r} settings; expected those of the training. Train it again."
-            raise BundleError(msg)
-        values |= {f"{section}.{name}": value for name, value in settings.items()}
-    values.pop("data.file_format", None)
-    try:
-        return precedence.canonicalise(values, INFERENCE_SECTIONS, precedence.BUNDLE)
-    except ConfigError as error:
-        msg = f"bundle {path} holds settings this program does not know: {error} Use the version that wrote it."
-        raise BundleError(msg) from error
-
-
-def _refuse_contradictions(levels: list[Level], trained: Level) -> None:
-    for level in levels:
-        for key, value in level.values.items():
-            fixed = key in trained.values and key not in _ABOUT_THE_FILE and value is not None
-            if fixed and value != trained.values[key]:
-                msg = (
-                    f"{level.name}: {key} = {value!r}, but the bundle was trained with {trained.values[key]!r}; "
-                    f"expected the trained value. Remove {key}, or train again."
-                )
-                raise ConfigError(msg)
-
-
-def _resolve(levels: list[Level]) -> Resolution:
+def _resolve(levels: list[Level], trained: Level) -> Resolution:
     resolution = precedence.resolve([*levels, precedence.defaults(INFERENCE_SECTIONS)])
-    trained = {key: value for key, value in levels[-1].values.items() if resolution.values[key] is None}
-    resolution = fill(resolution, trained, precedence.BUNDLE)
+    missing = {key: value for key, value in trained.values.items() if resolution.values[key] is None}
+    resolution = fill(resolution, missing, precedence.BUNDLE)
     return fill(resolution, {"execution.inference_batch_size": DEFAULT_INFERENCE_BATCH_SIZE}, precedence.DEFAULT)
 
 

@@ -18,7 +18,7 @@ _DATA_NUMBERS = ("N", "nphotons", "intensity_kind")
 _DATA_GROUPS = ("group_size", "gridsize")
 _DATA_UNITS = ("pixel_size_m", "energy_eV", "detector_distance_m")
 _REFINE_PATHS = ("scan", "output_dir", "start", "memory_GiB")
-_TRAINING_PATHS = ("train_data_file", "output_dir")
+_TRAINING_PATHS = ("train_data_file", "output_dir", "init_from")
 _TRAINING_NUMBERS = (
     "precision",
     "gradient_clip_val",
@@ -106,10 +106,13 @@ class TrainingPayload(Payload):
         Patterns in the scan.
     mean_counts
         Mean photon count of a pattern as read from the scan.
+    init_checksum
+        SHA-256 (hex) of the weights that the network starts from; empty where it starts untrained.
     """
 
     model_config: ModelConfig
     training_config: TrainingConfig
+    init_checksum: str = ""
 
     @property
     def scan_path(self) -> Path:
@@ -123,7 +126,8 @@ class TrainingPayload(Payload):
 
     def to_dict(self) -> dict[str, Any]:
         """Return all settings as nested plain values (what the fingerprint covers)."""
-        return super().to_dict() | {"model": plain(self.model_config), "training": plain(self.training_config)}
+        own = {"model": plain(self.model_config), "training": plain(self.training_config)}
+        return super().to_dict() | own | {"start": {"weights_checksum": self.init_checksum}}
 
     def result_settings(self) -> dict[str, Any]:
         """Return what changes the trained weights, as nested plain values."""
@@ -132,6 +136,7 @@ class TrainingPayload(Payload):
             "data": _only(everything["data"], (*_DATA_NUMBERS, *_DATA_GROUPS)),
             "model": everything["model"],
             "training": _without(everything["training"], _TRAINING_PATHS),
+            "start": everything["start"],
             "execution": _only(everything["execution"], _TRAINING_NUMBERS),
             "scan": everything["scan"],
             "program": everything["program"],
@@ -179,7 +184,7 @@ class InferencePayload(Payload):
         return {
             "data": _only(everything["data"], _DATA_NUMBERS),
             "model": everything["model"],
-            "inference": _only(everything["inference"], ("patch_weighting", "synchronise_phases")),
+            "inference": _only(everything["inference"], ("patch_weighting", "synchronise_phases", "probe_from")),
             "execution": _only(everything["execution"], _INFERENCE_NUMBERS),
             "scan": everything["scan"],
             "bundle": everything["bundle"],

@@ -14,7 +14,8 @@ from ptycho_dist.config.legacy import update_legacy_dict
 from ptycho_dist.config.precedence import Level, Resolution
 from ptycho_dist.config.schema import DataConfig, ModelConfig, TrainingConfig
 from ptycho_dist.config.sections import TRAINING_SECTIONS
-from ptycho_dist.data.scan import read_header
+from ptycho_dist.data.scan_set import read_source_header
+from ptycho_dist.data.set_index import SET_FORMAT
 from ptycho_dist.distributed.environment import detect
 from ptycho_dist.factory import crosschecks
 from ptycho_dist.factory.devices import resolve_devices
@@ -32,6 +33,7 @@ from ptycho_dist.factory.settings import (
     require_same_n,
     scan_options,
 )
+from ptycho_dist.factory.trained import WarmStart, warm_start
 from ptycho_dist.types import ScanHeader
 
 
@@ -46,13 +48,13 @@ def create_training_payload(
 ) -> TrainingPayload:
     """Decide every setting of a training, the same on every rank.
 
-    Precedence, highest first: overrides, execution_config, config_file, scan
-    file, dataclass default.
+    Precedence, highest first: overrides, execution_config, config_file, the
+    bundle that ``init_from`` names, scan file, dataclass default.
 
     Parameters
     ----------
     train_data_file
-        Scan to train on; its header is read, its patterns are not kept.
+        Scan to train on, or a folder of scans (a set); headers are read, patterns are not kept.
     output_dir
         Folder for results; not created here.
     overrides
@@ -72,6 +74,8 @@ def create_training_payload(
         If settings are unknown, ambiguous, contradictory or not to be had.
     DataFormatError
         If the scan cannot be read.
+    BundleError
+        If the bundle of ``init_from`` cannot be used.
     LaunchError
         If ranks and devices disagree.
     """
@@ -80,12 +84,13 @@ def create_training_payload(
         {"training.train_data_file": Path(train_data_file), "training.output_dir": Path(output_dir)},
     )
     levels = given_levels(Given(overrides, execution_config, config_file), arguments, TRAINING_SECTIONS)
-    header = read_header(Path(train_data_file), scan_options(data_settings(levels, TRAINING_SECTIONS)))
-    return _assemble(_resolve(levels, header), header, legacy_cfg)
+    header = read_source_header(Path(train_data_file), scan_options(data_settings(levels, TRAINING_SECTIONS)))
+    start = warm_start(levels, header)
+    return _assemble(_resolve([*levels, start.settings], header), header, start, legacy_cfg)
 
 
 def _assemble(
-    resolution: Resolution, header: ScanHeader, legacy_cfg: MutableMapping[str, Any] | None
+    resolution: Resolution, header: ScanHeader, start: WarmStart, legacy_cfg: MutableMapping[str, Any] | None
 ) -> TrainingPayload:
     """Build and check the configs; the legacy mapping is updated before the execution config is built."""
     data = name_reader(build(DataConfig, "data", resolution), header)
@@ -97,6 +102,9 @@ def _assemble(
     execution = _build_execution(resolution, training)
     crosschecks.check_model(data, model)
     crosschecks.check_groups(data, header)
+    crosschecks.check_probe(header)
+    if header.format_name == SET_FORMAT:
+        crosschecks.check_set(model, training)
     crosschecks.check_loader(execution)
     crosschecks.check_trim(model, execution)
     configs = {"data": data, "model": model, "training": training, "execution": execution}
@@ -111,6 +119,7 @@ def _assemble(
         scan_checksum=header.checksum,
         n_patterns=header.n_patterns,
         mean_counts=header.mean_counts,
+        init_checksum=start.checksum,
     )
 
 
@@ -118,7 +127,8 @@ def _resolve(levels: list[Level], header: ScanHeader) -> Resolution:
     """Put what the scan says between the given levels and the defaults."""
     nphotons = header.mean_counts if header.nphotons is None else header.nphotons
     measured = {"data.nphotons": nphotons, "model.n_modes": header.n_modes or None}
-    scan = Level(precedence.SCAN, {"data.N": header.N, **measured})
+    fixed = {"model.probe_trainable": False} if header.format_name == SET_FORMAT else {}
+    scan = Level(precedence.SCAN, {"data.N": header.N, **measured, **fixed})
     resolution = precedence.resolve([*levels, scan, precedence.defaults(TRAINING_SECTIONS)])
     require_same_n(header, resolution)
     derived = {**measured, "model.output_px": header.N // 2}

@@ -22,17 +22,17 @@ from ptycho_dist.assembly.shards import (
     read_phases,
     write_manifest,
 )
-from ptycho_dist.bundle import load_bundle
+from ptycho_dist.bundle import Bundle, load_bundle
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.collectives import all_gather_object, all_reduce_sum, from_rank_0, together
 from ptycho_dist.distributed.environment import RankContext
 from ptycho_dist.distributed.layout import shard
-from ptycho_dist.errors import BundleError
+from ptycho_dist.errors import BundleError, DataFormatError
 from ptycho_dist.factory.payload import InferencePayload
 from ptycho_dist.inference.predict import place_model
 from ptycho_dist.inference.product import PRODUCT_NAME, stitch_to_product
 from ptycho_dist.inference.shard import ShardWork
-from ptycho_dist.model.build import empty_model
+from ptycho_dist.model.build import build_model, empty_model, load_network
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.types import FloatArray
 
@@ -73,7 +73,7 @@ def run_inference(
     """
     started = time.monotonic()
     folder = payload.inference_config.output_dir / SHARD_FOLDER
-    model, trained = together(lambda: load_model(payload))
+    model, trained = together(lambda: load_model(payload, scan))
 
     def prepare() -> None:
         manifest = _manifest(payload, context, scan, model, trained)
@@ -122,19 +122,22 @@ def _missing_shards(folder: Path, payload: InferencePayload, context: RankContex
     return missing
 
 
-def load_model(payload: InferencePayload) -> tuple[PtychoModel, dict[str, Any]]:
+def load_model(payload: InferencePayload, scan: Scan) -> tuple[PtychoModel, dict[str, Any]]:
     """Trained model of the payload's bundle, and all that the bundle says of its training.
+
+    Its probe is that of the training, or the one supplied with the scan, as ``inference.probe_from`` says.
 
     Raises
     ------
     BundleError
         If the weights are not those of the network that the payload describes.
+    DataFormatError
+        If the probe is to be that of the scan, and it has none.
     """
     path = payload.inference_config.model_path
     bundle = load_bundle(path)
-    model = empty_model(payload.data_config, payload.model_config, has_mask="mask" in bundle.state)
     try:
-        model.load_state_dict(bundle.state)
+        model = _model_of_scan(payload, bundle, scan) if _takes_scan(payload) else _model_of_bundle(payload, bundle)
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
         msg = (
@@ -143,6 +146,27 @@ def load_model(payload: InferencePayload) -> tuple[PtychoModel, dict[str, Any]]:
         )
         raise BundleError(msg) from error
     return model, bundle.payload_dict
+
+
+def _takes_scan(payload: InferencePayload) -> bool:
+    return payload.inference_config.probe_from == "scan"
+
+
+def _model_of_bundle(payload: InferencePayload, bundle: Bundle) -> PtychoModel:
+    model = empty_model(payload.data_config, payload.model_config, has_mask="mask" in bundle.state)
+    model.load_state_dict(bundle.state)
+    return model
+
+
+def _model_of_scan(payload: InferencePayload, bundle: Bundle, scan: Scan) -> PtychoModel:
+    """Build the trained network around the probe and mask of the scan."""
+    if scan.probe is None:
+        msg = f"{scan.header.path} holds no probe to predict with; expected one. Add it to the scan file."
+        raise DataFormatError(msg)
+    mask = None if scan.mask is None else torch.from_numpy(scan.mask)
+    model = build_model(payload.data_config, payload.model_config, torch.from_numpy(scan.probe), mask)
+    load_network(model, bundle.state)
+    return model
 
 
 def _predict(

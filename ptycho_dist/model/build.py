@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from ptycho_dist.nn.registry import NetworkSpec, build_network
 from ptycho_dist.physics.forward import ForwardModel
 from ptycho_dist.physics.probe import select_modes
 
+_OPTICS, _MASK = "optics.", "mask"
 _FIELD_SHARE = 0.75
 _FIELD_STEP = 16
 
@@ -62,6 +64,24 @@ def empty_model(data: DataConfig, model: ModelConfig, *, has_mask: bool) -> Ptyc
     modes = model.n_modes or 1
     probe = torch.ones(modes, data.N, data.N, dtype=torch.complex64)
     return build_model(data, model, probe, torch.ones(data.N, data.N, dtype=torch.bool) if has_mask else None)
+
+
+def network_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Select what a network has learnt of all scans: probe, scale and mask of one scan are left out."""
+    return {name: value for name, value in state.items() if not name.startswith(_OPTICS) and name != _MASK}
+
+
+def load_network(model: PtychoModel, state: Mapping[str, Tensor]) -> None:
+    """Give a model the weights of a network; its probe, scale and mask stay.
+
+    Raises
+    ------
+    RuntimeError
+        If names or shapes of the weights are not those of this network.
+    """
+    own = model.state_dict()
+    kept = {name: value for name, value in own.items() if name not in network_state(own)}
+    model.load_state_dict(kept | network_state(state))
 
 
 def field_side(N: int, output_px: int) -> int:

@@ -51,6 +51,12 @@ class PtychoModel(nn.Module):
 
     mask: Tensor | None
 
+    def with_optics(self, optics: ForwardModel, mask_NN: Bool[Tensor, "N N"] | None = None) -> PtychoModel:
+        """Return the same network for another scan, with its probe and mask; weights are shared, not copied."""
+        other = PtychoModel(tuple(self.networks), optics, (self.N, self.field_px, self.output_px), mask_NN)
+        other.steps = self.steps
+        return other
+
     def predict(self, counts_BNN: Float[Tensor, "B N N"]) -> Complex[Tensor, "B n n"]:
         """Object patches of side ``output_px``, each from its own pattern alone.
 

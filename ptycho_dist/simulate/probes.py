@@ -72,5 +72,35 @@ def incoherent_modes(probe: NDArray[np.complex128], n_modes: int) -> NDArray[np.
     return np.asarray(np.stack(basis) * np.sqrt(energy / energy.sum())[:, None, None])
 
 
+def aberrated(probe_PNN: NDArray[np.complex128], rms_rad: float, rng: np.random.Generator) -> NDArray[np.complex128]:
+    """Give all modes of a probe one random smooth phase in the detector plane.
+
+    The phase is a random sum of the polynomials in x and y of order two to four, over the disc that holds
+    nearly all of the light, with its mean taken off. Energy and orthogonality of the modes stay.
+
+    Parameters
+    ----------
+    probe_PNN
+        Modes, complex, shape (P, N, N).
+    rms_rad
+        Root mean square of the phase, weighted by the light, in radians.
+    rng
+        Source of the coefficients.
+    """
+    spectrum = np.fft.fft2(probe_PNN)
+    light = (np.abs(spectrum) ** 2).sum(axis=0)
+    light = light / light.sum()
+    frequency = np.asarray(np.fft.fftfreq(probe_PNN.shape[-1]))
+    edge = np.sqrt((light * (frequency[:, None] ** 2 + frequency**2)).sum()) * _EDGE
+    y, x = (np.clip(axis / edge, -1, 1) for axis in np.meshgrid(frequency, frequency, indexing="ij"))
+    phase = sum(rng.standard_normal() * y**i * x ** (n - i) for n in _ORDERS for i in range(n + 1))
+    phase = phase - (light * phase).sum()
+    scale = rms_rad / np.sqrt((light * phase**2).sum())
+    return np.asarray(np.fft.ifft2(spectrum * np.exp(1j * scale * phase)))
+
+
+_ORDERS, _EDGE = (2, 3, 4), 2.0
+
+
 def _soft_disc(radius: FloatArray, edge: float) -> FloatArray:
     return np.asarray(np.clip(edge + 0.5 - radius, 0.0, 1.0)) if edge > 0 else np.zeros_like(radius)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,12 +15,14 @@ from numpy.typing import NDArray
 from ptycho_dist.config.simulate import SimulateConfig
 from ptycho_dist.data.formats.ptycho_dist_h5_ranks import write_scan_h5_on_ranks
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent
-from ptycho_dist.distributed.exchange import Exchange, GroupExchange
+from ptycho_dist.data.scan import open_scan
+from ptycho_dist.distributed.exchange import Alone, Exchange
 from ptycho_dist.distributed.layout import shard
+from ptycho_dist.errors import ConfigError
 from ptycho_dist.physics.patches import extract
 from ptycho_dist.physics.propagation import far_field_intensity
 from ptycho_dist.simulate.objects import PictureObject
-from ptycho_dist.simulate.probes import ZonePlate, incoherent_modes
+from ptycho_dist.simulate.probes import ZonePlate, aberrated, incoherent_modes
 from ptycho_dist.simulate.scans import fermat_spiral
 from ptycho_dist.types import FloatArray, Shard
 
@@ -27,6 +30,8 @@ _logger = logging.getLogger(__name__)
 _CHUNK = 16
 """Patterns that are computed at once and share a stream of random numbers."""
 _MARGIN_PX = 2
+_ABERRATION_STREAM = 0
+"""Beside the streams of noise, which start at 1."""
 
 
 def simulate(config: SimulateConfig, ranks: Exchange | None = None) -> Path:
@@ -46,14 +51,14 @@ def simulate(config: SimulateConfig, ranks: Exchange | None = None) -> Path:
     Path
         The file written.
     """
-    ranks = ranks or GroupExchange()
+    ranks = ranks or Alone()
     positions = fermat_spiral(
         config.n_patterns, config.step_px, config.jitter_px, np.random.default_rng(config.seed)
     )  # fmt: skip
     origin = np.floor(positions.min(axis=0)) - _MARGIN_PX
     rows, columns = (np.ceil(positions.max(axis=0)) - origin + config.N + _MARGIN_PX).astype(int)
     object_ = _picture_object(config).make((int(rows), int(columns)))
-    probe = np.sqrt(config.photons) * incoherent_modes(_zone_plate(config).probe(config.N), config.n_modes)
+    probe = np.sqrt(config.photons) * ranks.in_step(lambda: make_probe(config))
     own = own_rows(config.n_patterns, ranks.rank, ranks.world)
     content = ScanContent(
         patterns=_Patterns(object_, positions - origin, probe.astype(np.complex64), config.seed).of(own),
@@ -64,11 +69,50 @@ def simulate(config: SimulateConfig, ranks: Exchange | None = None) -> Path:
         pixel_size_m=config.pixel_size_m,
         energy_eV=config.energy_eV,
         detector_distance_m=config.detector_distance_m,
-        metadata={"simulated": {**asdict(config), "output_file": config.output_file.name}},
+        metadata={"simulated": described(config)},
     )
     path = write_scan_h5_on_ranks(config.output_file, content, own, ranks)
     _logger.info("simulated %d patterns of %d px into %s", config.n_patterns, config.N, path)
     return path
+
+
+def described(config: SimulateConfig) -> dict[str, Any]:
+    """Return the settings of a simulated scan as plain values, without the place of files."""
+    names = {"output_file": config.output_file.name, "probe_file": config.probe_file and config.probe_file.name}
+    return {**asdict(config), **names}
+
+
+def make_probe(config: SimulateConfig) -> NDArray[np.complex128]:
+    """Return the probe modes (P, N, N), of total energy 1.
+
+    Raises
+    ------
+    ConfigError
+        If those of ``simulate.probe_file`` do not suit.
+    DataFormatError
+        If that file is no scan.
+    """
+    if config.probe_file is None:
+        modes = incoherent_modes(_zone_plate(config).probe(config.N), config.n_modes)
+    else:
+        modes = _supplied_modes(config.probe_file, config)
+    if config.aberration_rad > 0:
+        modes = aberrated(modes, config.aberration_rad, np.random.default_rng((config.seed, _ABERRATION_STREAM)))
+    return modes
+
+
+def _supplied_modes(path: Path, config: SimulateConfig) -> NDArray[np.complex128]:
+    with open_scan(path) as scan:
+        probe = scan.probe
+    held = 0 if probe is None else len(probe)
+    if probe is None or probe.shape[-1] != config.N or held < config.n_modes:
+        msg = (
+            f"simulate.probe_file = {path} holds {held} probe modes for patterns of {scan.header.N} pixels; expected "
+            f"at least {config.n_modes} of {config.N} pixels. Change simulate.N or simulate.n_modes, or the file."
+        )
+        raise ConfigError(msg)
+    modes = probe[: config.n_modes].astype(np.complex128)
+    return np.asarray(modes / np.linalg.norm(modes))
 
 
 def own_rows(n_patterns: int, rank: int, world: int) -> Shard:
@@ -102,6 +146,7 @@ def _picture_object(config: SimulateConfig) -> PictureObject:
         phase=config.phase_picture,
         amplitude_min=config.amplitude_min,
         phase_range_rad=config.phase_range_rad,
+        seed=config.picture_seed,
     )
 
 

@@ -143,10 +143,13 @@ class PtychoModule(pl.LightningModule):
 
     def _misfit(self, batch: StepBatch) -> Tensor:
         """Misfit of this rank's share, summed."""
+        return self._misfit_of(self.model, batch)
+
+    def _misfit_of(self, model: PtychoModel, batch: StepBatch) -> Tensor:
         rows, columns = (int(side) for side in batch.canvas_px)
-        patches = self.model.predict(batch.counts)
-        canvas = self.model.assemble(patches, batch.corners_px, (rows, columns))
-        misfits = self.model.misfit(self._training.likelihood, canvas, batch.corners_px, batch.counts)
+        patches = model.predict(batch.counts)
+        canvas = model.assemble(patches, batch.corners_px, (rows, columns))
+        misfits = model.misfit(self._training.likelihood, canvas, batch.corners_px, batch.counts)
         return misfits.sum() * batch.weight
 
     def _agree(self, misfit: Tensor) -> Agreed:

@@ -10,19 +10,23 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 
-from ptycho_dist.bundle import BUNDLE_FOLDER, save_bundle
+from ptycho_dist.bundle import BUNDLE_FOLDER, find_bundle, load_bundle, save_bundle
 from ptycho_dist.data.datamodule import ScanDataModule
-from ptycho_dist.data.scan import Scan
-from ptycho_dist.distributed.collectives import from_rank_0
+from ptycho_dist.data.scan_set import ScanSet, Source
+from ptycho_dist.data.set_datamodule import SetDataModule
+from ptycho_dist.distributed.collectives import from_rank_0, together
 from ptycho_dist.distributed.devices import dtype_of
 from ptycho_dist.distributed.environment import RankContext
+from ptycho_dist.distributed.layout import shard
 from ptycho_dist.distributed.stop import StopSignals
-from ptycho_dist.errors import DataFormatError
+from ptycho_dist.errors import BundleError, DataFormatError
 from ptycho_dist.factory.payload import TrainingPayload
-from ptycho_dist.model.build import build_model
+from ptycho_dist.model.build import build_model, empty_model, load_network, network_state
+from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.checkpoints import FOLDER, ResumePoint, forget, newest_whole
 from ptycho_dist.training.module import PtychoModule
+from ptycho_dist.training.set_module import SetModule
 from ptycho_dist.training.trainer import build_trainer, calm_lightning
 
 logger = logging.getLogger(__name__)
@@ -48,14 +52,15 @@ class TrainingResult:
 
 
 def run_training(
-    payload: TrainingPayload, context: RankContext, scan: Scan, *, stop: StopSignals | None = None, resume: bool = False
-) -> TrainingResult:
-    """Train the network and the probe on every rank.
+    payload: TrainingPayload, context: RankContext, scan: Source, *, stop: StopSignals | None = None,
+    resume: bool = False,
+) -> TrainingResult:  # fmt: skip
+    """Train the network and the probe on every rank; on a set of scans the network alone.
 
     Parameters
     ----------
     payload, context, scan
-        Settings, place of this rank, and the open scan.
+        Settings, place of this rank, and the open scan or set of scans.
     stop
         Signals that stop the training between two steps; its state is saved then.
     resume
@@ -63,24 +68,36 @@ def run_training(
 
     Raises
     ------
+    BundleError
+        If the bundle to start from is damaged, or was changed since the payload was made.
     DataFormatError
-        If the scan has no probe to start from.
+        If the scan has no probe to start from, or a file of a set was changed.
     TrainingError
         If the loss is no longer finite, or no checkpoint is whole.
     StopRequested
         If a rank was told to stop.
     """
-    module = build_module(payload, scan, context.world)
+    if isinstance(scan, ScanSet):
+        together(lambda: scan.verify(shard(len(scan), context.local_rank, context.local_world)))
+    module = together(lambda: build_module(payload, scan, context.world))
     start = from_rank_0(lambda: _start(payload, resume=resume))
     keeping = Keeping(payload.training_config.output_dir, start, stop or StopSignals())
-    configs = (payload.data_config, payload.training_config, payload.execution_config)
-    place = (start.epoch, start.batch) if start else (0, 0)
-    data = ScanDataModule(scan, configs, (context.rank, context.world), payload.count_factor, place)
+    data = _loaders(payload, scan, context, (start.epoch, start.batch) if start else (0, 0))
     with calm_lightning():
         trainer = build_trainer(payload, context, keeping)
-        logger.info("training on %d patterns with %d ranks", len(data.split.train), context.world)
+        logger.info("training on %s with %d ranks", data.subject, context.world)
         _fit(trainer, module, data, keeping)
     return _save(payload, context, module, trainer)
+
+
+def _loaders(
+    payload: TrainingPayload, source: Source, context: RankContext, start: tuple[int, int]
+) -> ScanDataModule | SetDataModule:
+    configs = (payload.data_config, payload.training_config, payload.execution_config)
+    place = (context.rank, context.world)
+    if isinstance(source, ScanSet):
+        return SetDataModule(source, configs, place, payload.photons, start)
+    return ScanDataModule(source, configs, place, payload.count_factor, start)
 
 
 def _start(payload: TrainingPayload, *, resume: bool) -> ResumePoint | None:
@@ -97,7 +114,9 @@ def _start(payload: TrainingPayload, *, resume: bool) -> ResumePoint | None:
     return found
 
 
-def _fit(trainer: pl.Trainer, module: PtychoModule, data: ScanDataModule, keeping: Keeping) -> None:
+def _fit(
+    trainer: pl.Trainer, module: PtychoModule, data: ScanDataModule | SetDataModule, keeping: Keeping
+) -> None:  # fmt: skip
     """Train; an interrupt, which Lightning turns into a plain exit, is told as what it was."""
     deferred = keeping.stop.deferred() if trainer.checkpoint_callbacks else nullcontext()
     try:
@@ -110,28 +129,62 @@ def _fit(trainer: pl.Trainer, module: PtychoModule, data: ScanDataModule, keepin
     keeping.stop.check()
 
 
-def build_module(payload: TrainingPayload, scan: Scan, world: int) -> PtychoModule:
-    """Build the untrained module; the same on every rank (the seed decides).
+def build_module(payload: TrainingPayload, source: Source, world: int) -> PtychoModule:
+    """Build the module before its first step; the same on every rank (the seed decides).
 
     It has the final dtype, for Lightning loads a checkpoint before it converts the module.
+
+    Raises
+    ------
+    BundleError
+        If the bundle to start from does not fit.
+    DataFormatError
+        If a scan has no probe.
     """
-    if scan.probe is None:
-        msg = f"{scan.header.path} holds no probe; expected a start of the probe to train from. Add one to the file."
-        raise DataFormatError(msg)
-    mask = None if scan.mask is None else torch.from_numpy(scan.mask)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(payload.training_config.seed)
-        model = build_model(payload.data_config, payload.model_config, torch.from_numpy(scan.probe), mask)
-    return PtychoModule(model.to(dtype_of(payload.execution_config.precision)), payload, world)
+        model = _untrained(payload, source)
+    _warm_start(model, payload)
+    make = SetModule if isinstance(source, ScanSet) else PtychoModule
+    return make(model.to(dtype_of(payload.execution_config.precision)), payload, world)
+
+
+def _untrained(payload: TrainingPayload, source: Source) -> PtychoModel:
+    if isinstance(source, ScanSet):
+        return empty_model(payload.data_config, payload.model_config, has_mask=False)
+    if source.probe is None:
+        msg = f"{source.header.path} holds no probe; expected a start of the probe to train from. Add one to the file."
+        raise DataFormatError(msg)
+    mask = None if source.mask is None else torch.from_numpy(source.mask)
+    return build_model(payload.data_config, payload.model_config, torch.from_numpy(source.probe), mask)
+
+
+def _warm_start(model: PtychoModel, payload: TrainingPayload) -> None:
+    """Give the network the weights of ``training.init_from``, if that is set."""
+    if payload.training_config.init_from is None:
+        return
+    path = find_bundle(payload.training_config.init_from)
+    bundle = load_bundle(path)
+    if bundle.weights_checksum != payload.init_checksum:
+        msg = f"the weights of bundle {path} were changed since this job was begun; expected them to stay. Start again."
+        raise BundleError(msg)
+    try:
+        load_network(model, bundle.state)
+    except RuntimeError as error:
+        msg = f"the weights of bundle {path} do not fit this network ({error}); use the version that wrote it."
+        raise BundleError(msg) from error
 
 
 def _save(payload: TrainingPayload, context: RankContext, module: PtychoModule, trainer: pl.Trainer) -> TrainingResult:
     """Rank 0 writes the bundle; then there is nothing left to go on from."""
     path = payload.training_config.output_dir / BUNDLE_FOLDER
     history = {"train_loss": module.train_losses, "steps": trainer.global_step}
+    holds_probe = not isinstance(module, SetModule)
 
     def write() -> None:
-        save_bundle(path, module.model.state_dict(), payload.to_dict() | {"history": history})
+        state = module.model.state_dict()
+        facts = {"history": history, "holds_probe": holds_probe}
+        save_bundle(path, state if holds_probe else network_state(state), payload.to_dict() | facts)
         forget(payload.training_config.output_dir / FOLDER)
         logger.info("bundle written to %s", path)
 

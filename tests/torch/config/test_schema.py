@@ -15,6 +15,7 @@ from ptycho_dist.config.plan import PlanConfig
 from ptycho_dist.config.ranks import RanksConfig
 from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.config.schema import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
+from ptycho_dist.config.simulate_set import SetConfig
 from ptycho_dist.errors import ConfigError
 
 PATHS: dict[type[Any], dict[str, Path]] = {
@@ -54,6 +55,14 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
     },
     DoctorConfig: {"under": ("mpiexec", ""), "ranks": (0, 1.5), "json": (1, None)},
     PlanConfig: {"ranks": ("", "1,x", "0", "1,,2", 4, None), "json": (1, None)},
+    SetConfig: {
+        "n_scans": (0, 1.5),
+        "pictures": ((), ("cat",), "camera", None),
+        "photons_factor": (0.5, math.nan, None),
+        "step_factor": (0.0, "2"),
+        "depth_factor": (0.9, math.inf),
+        "probe_factor": (-1.0, None),
+    },
     RanksConfig: {"devices": (0, -1, True, "two", 1.0, None), "timeout_s": (0.0, math.inf)},
     DataConfig: {
         "N": (4, 64.0, None),
@@ -90,6 +99,7 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
     InferenceConfig: {
         "patch_weighting": ("gauss", None),
         "synchronise_phases": (1, None),
+        "probe_from": ("file", None),
         "stitch_tile_px": (8, 64.0),
     },
     RefineConfig: {
@@ -113,7 +123,8 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
     },
 }
 CASES = [(config, name, value) for config, names in WRONG.items() for name, values in names.items() for value in values]
-FREE = {"architecture", "file_format", "train_data_file", "test_data_file", "output_dir", "model_path", "scan", "start"}
+FREE = {"architecture", "file_format", "train_data_file", "test_data_file", "output_dir", "model_path", "init_from",
+        "scan", "start"}  # fmt: skip
 """Fields checked where the names are known: in the factory, or when the file is opened."""
 
 

@@ -43,7 +43,7 @@ def predict_as(trained: Trained, output_dir: Path, world: int, **overrides: Any)
     """Run all ranks of a prediction side by side in this process."""
     payload = inference_payload(trained.bundle, trained.path, output_dir, **overrides)
     folder = output_dir / "shards"
-    loaded, facts = load_model(payload)
+    loaded, facts = load_model(payload, trained.scan)
     inference_run.write_manifest(folder, inference_run._manifest(payload, as_rank(world), trained.scan, loaded, facts))
     model = place_model(loaded, payload.execution_config, 0)
     with ExitStack() as stack:
@@ -115,7 +115,7 @@ def test_stitch_refuses_a_shard_of_another_model(trained: Trained, tmp_path: Pat
 
 def test_predict_patches_does_not_depend_on_place_or_batch_mates(trained: Trained, tmp_path: Path) -> None:
     payload = inference_payload(trained.bundle, trained.path, tmp_path, inference_batch_size=8)
-    model = place_model(load_model(payload)[0], payload.execution_config, 0)
+    model = place_model(load_model(payload, trained.scan)[0], payload.execution_config, 0)
 
     def predict(order: list[int]) -> dict[int, bytes]:
         found = predict_patches(model, trained.scan, np.array(order), payload)
@@ -135,7 +135,7 @@ def test_shard_patches_cover_each_pattern_once_and_trim(trained: Trained, tmp_pa
     assert sorted(order) == list(range(25))
     for trim, side in ((0, 16), (3, 10)):
         payload = inference_payload(trained.bundle, trained.path, tmp_path, middle_trim=trim, patch_weighting="uniform")
-        model = place_model(load_model(payload)[0], payload.execution_config, 0)
+        model = place_model(load_model(payload, trained.scan)[0], payload.execution_config, 0)
         patches = ShardPatches(model, trained.scan, order, payload, tmp_path / f"{trim}.npy")
         total = patches.total(order, np.zeros(25))
         weight = total.arrays()["weight"].sum() / 2.0**total.bits
@@ -146,7 +146,7 @@ def test_shard_patches_cover_each_pattern_once_and_trim(trained: Trained, tmp_pa
 def test_phases_of_patches_do_not_reach_the_object(trained: Trained, tmp_path: Path) -> None:
     """Patches turned by unknown phases give the object they gave before, up to one global phase."""
     payload = inference_payload(trained.bundle, trained.path, tmp_path)
-    model = place_model(load_model(payload)[0], payload.execution_config, 0)
+    model = place_model(load_model(payload, trained.scan)[0], payload.execution_config, 0)
     pairs = overlap_pairs(trained.scan.positions_px, 16)
     patches = ShardPatches(model, trained.scan, np.arange(25), payload, tmp_path / "patches.npy")
     products = patches.products(pairs)
@@ -175,7 +175,7 @@ def test_load_model_refuses_weights_of_another_network(trained: Trained, tmp_pat
     payload = inference_payload(trained.bundle, trained.path, tmp_path)
     deeper = replace(payload, model_config=replace(payload.model_config, depth=2))
     with pytest.raises(BundleError, match=r"do not fit network 'lean' of this version"):
-        load_model(deeper)
+        load_model(deeper, trained.scan)
 
 
 def test_inspect_tells_a_shard_folder_and_what_to_run(trained: Trained, tmp_path: Path) -> None:

@@ -328,7 +328,7 @@ def _prediction(make: Make, **overrides: Any) -> tuple[Any, Any]:
     bundle = untrained_bundle(run.payload, run.data._scan)
     path = run.payload.training_config.train_data_file
     payload = inference_payload(bundle, path, bundle.parent / "out", **overrides)
-    return payload, place_model(load_model(payload)[0], payload.execution_config, 0)
+    return payload, place_model(load_model(payload, run.data._scan)[0], payload.execution_config, 0)
 
 
 KNOBS = [knob.name for knob in fields(PyTorchExecutionConfig)]

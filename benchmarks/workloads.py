@@ -1,0 +1,190 @@
+"""Training step, prediction and refinement on one device, as pieces of work that can be timed and counted."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.schema import DataConfig, ModelConfig, TrainingConfig
+from ptycho_dist.config.simulate import SimulateConfig
+from ptycho_dist.data.datamodule import stack_canvases
+from ptycho_dist.data.scan import open_scan
+from ptycho_dist.factory.refine import create_refine_payload
+from ptycho_dist.model.build import build_model
+from ptycho_dist.model.ptycho_model import PtychoModel
+from ptycho_dist.physics.propagators import FarField
+from ptycho_dist.refine.engine import Engine
+from ptycho_dist.refine.measured import Measured
+from ptycho_dist.refine.methods import make_method
+from ptycho_dist.refine.start import make_estimate, read_start
+from ptycho_dist.simulate.probes import ZonePlate
+from ptycho_dist.simulate.run import simulate
+from ptycho_dist.simulate.scans import fermat_spiral
+from ptycho_dist.training.optim import build_optimizer
+
+EAGER, BF16, COMPILED, GRAPH = "eager", "bf16", "bf16 + compile", "CUDA graph"
+_UPDATES = {"8 in an update": 8, "64 in an update": 64}
+_PHOTONS, _DEFOCUS_M, _STEP_PX = 1e5, 6e-5, 6.0
+_ROOM_BYTES = 1 << 36
+"""All patterns stay on the device."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is timed.
+
+    Parameters
+    ----------
+    device
+        Where.
+    N, patterns, group_size
+        Side of a pattern, patterns at once, and how many of them share a canvas in training.
+    model
+        Network and stages.
+    """
+
+    device: torch.device
+    N: int
+    patterns: int
+    group_size: int
+    model: ModelConfig
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A piece of work.
+
+    Parameters
+    ----------
+    name, variant
+        What, and how it is run.
+    patterns
+        Patterns that one call works on.
+    run
+        Does it once.
+    """
+
+    name: str
+    variant: str
+    patterns: int
+    run: Callable[[], object]
+
+
+Maker = Callable[[Setting, str], Workload]
+
+
+def training(setting: Setting, variant: str) -> Workload:
+    """Forward, backward and optimiser step. Canvases change from step to step, so it is not captured as a graph."""
+    model = _model(setting, variant)
+    counts, corners, canvas = _batch(setting)
+    configs = TrainingConfig(train_data_file=Path(), output_dir=Path()), PyTorchExecutionConfig()
+    optimizer = build_optimizer(model, *configs)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with _precision(setting, variant):
+            assembled = model.assemble(model.predict(counts), corners, canvas)
+            loss = model.misfit("amplitude", assembled, corners, counts).sum() / (setting.patterns * _PHOTONS)
+        torch.autograd.backward(loss)
+        optimizer.step()
+
+    return Workload("training step", variant, setting.patterns, step)
+
+
+def prediction(setting: Setting, variant: str) -> Workload:
+    """Patterns to patches."""
+    model = _model(setting, variant).eval().requires_grad_(requires_grad=False)
+    counts = _batch(setting)[0]
+
+    def predict() -> Tensor:
+        with torch.inference_mode(), _precision(setting, variant):
+            return model.predict(counts)
+
+    return Workload("prediction", variant, setting.patterns, _captured(predict) if variant == GRAPH else predict)
+
+
+def refinement(setting: Setting, variant: str) -> Workload:
+    """One pass over all patterns, so many of them in an update as the variant says."""
+    with tempfile.TemporaryDirectory() as name:
+        scan = simulate(SimulateConfig(
+            output_file=Path(name) / "scan.h5", n_patterns=setting.patterns, N=setting.N, defocus_m=_DEFOCUS_M,
+            step_px=_STEP_PX, photons=_PHOTONS))  # fmt: skip
+        overrides = {"accelerator": setting.device.type, "refine.batch_size": _UPDATES[variant]}
+        config = create_refine_payload(scan, name, overrides).refine_config
+        with open_scan(scan) as opened:
+            like = torch.zeros((), device=setting.device)
+            estimate, _ = make_estimate(read_start(opened, None), opened, config, like)
+            measured = Measured(opened, FarField(), like, (0, 1))
+            engine = Engine(config, estimate, make_method(config, estimate), measured, None, _ROOM_BYTES)
+            engine.iterate(0)
+    return Workload("refinement, one pass", variant, setting.patterns, lambda: engine.iterate(1))
+
+
+WORKLOADS: dict[Maker, tuple[str, ...]] = {
+    training: (EAGER, BF16, COMPILED),
+    prediction: (EAGER, BF16, COMPILED, GRAPH),
+    refinement: tuple(_UPDATES),
+}
+"""What is timed, and in which variants."""
+
+
+def make_all(setting: Setting, *, compiled: bool) -> list[Callable[[], Workload]]:
+    """Give makers of all workloads that the device can run; they are made one at a time, to spare memory."""
+    on_gpu = setting.device.type == "cuda"
+    wanted = {COMPILED: compiled, GRAPH: on_gpu}
+    return [
+        partial(make, setting, variant)
+        for make, variants in WORKLOADS.items()
+        for variant in variants
+        if wanted.get(variant, True)
+    ]
+
+
+def _model(setting: Setting, variant: str) -> PtychoModel:
+    plate = ZonePlate(pupil_radius=0.2, central_stop=0.25, defocus_m=_DEFOCUS_M, pixel_size_m=2e-8, energy_eV=8e3)
+    probe = torch.from_numpy(plate.probe(setting.N).astype(np.complex64))[None]
+    torch.manual_seed(0)
+    model = build_model(DataConfig(N=setting.N, nphotons=_PHOTONS), setting.model, probe).to(setting.device)
+    if variant == COMPILED:
+        model.networks = nn.ModuleList([torch.compile(network) for network in model.networks])  # type: ignore[misc]
+    return model
+
+
+def _batch(setting: Setting) -> tuple[Tensor, Tensor, tuple[int, int]]:
+    """Make counts (B, N, N), corners (B, 2) on the stacked canvases, and the size of these."""
+    rng = np.random.default_rng(0)
+    points = fermat_spiral(setting.group_size, _STEP_PX, 0.5, rng)
+    groups = [points] * (setting.patterns // setting.group_size)
+    corners, canvas = stack_canvases(groups, setting.N)
+    mean = _PHOTONS / setting.N**2
+    counts = rng.poisson(mean, (len(corners), setting.N, setting.N)).astype(np.float32)
+    return torch.from_numpy(counts).to(setting.device), torch.from_numpy(corners).to(setting.device), canvas
+
+
+def _precision(setting: Setting, variant: str) -> AbstractContextManager[object]:
+    if variant in (BF16, COMPILED):
+        return torch.autocast(setting.device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def _captured(work: Callable[[], object]) -> Callable[[], object]:
+    """Capture work as a CUDA graph; it is warmed up on a stream of its own first, as capturing demands."""
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            work()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph.replay

@@ -1,0 +1,182 @@
+"""A set of scans, of which few are open at a time."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from ptycho_dist.data.formats.base import ScanOptions
+from ptycho_dist.data.scan import Scan, checksum, open_scan, read_header
+from ptycho_dist.data.set_index import INDEX_NAME, SET_FORMAT, SetEntry, checksum_of, read_index
+from ptycho_dist.errors import DataFormatError
+from ptycho_dist.types import ScanHeader, Shard
+
+__all__ = ["KEPT_SCANS", "Recent", "ScanSet", "Source", "open_set", "open_source", "read_source_header"]
+
+KEPT_SCANS = 64
+"""Scans of a set that a process keeps open (positions, probe, mask); memory does not grow with the set."""
+T = TypeVar("T")
+
+
+class Recent(OrderedDict[int, T]):
+    """The values used last, by number; older ones go.
+
+    Parameters
+    ----------
+    most
+        How many are kept.
+    """
+
+    def __init__(self, most: int = KEPT_SCANS) -> None:
+        super().__init__()
+        self._most = most
+
+    def keep(self, number: int, value: T) -> T | None:
+        """Keep a value; returns the one that had to go, if any."""
+        self[number] = value
+        return self.popitem(last=False)[1] if len(self) > self._most else None
+
+    def use(self, number: int) -> T:
+        """Return a kept value, which now was used last."""
+        self.move_to_end(number)
+        return self[number]
+
+
+class ScanSet:
+    """Scans that are trained on together; can be pickled.
+
+    Parameters
+    ----------
+    folder
+        Folder of the set.
+    entries
+        Its scans.
+    options
+        What the scan files leave open.
+    """
+
+    def __init__(self, folder: Path, entries: tuple[SetEntry, ...], options: ScanOptions) -> None:
+        self.folder, self.entries, self._options = folder, entries, options
+        self._open: Recent[Scan] = Recent()
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @property
+    def header(self) -> ScanHeader:
+        """The set as if it were one scan; ``mean_counts`` is the mean over all patterns."""
+        return _header(self.folder, self.entries)
+
+    def scan(self, number: int) -> Scan:
+        """Return a scan of the set; it stays open until others were used more recently.
+
+        Raises
+        ------
+        DataFormatError
+            If its file is missing or damaged, or is not as the index says.
+        """
+        if number in self._open:
+            return self._open.use(number)
+        entry = self.entries[number]
+        scan = open_scan(self.folder / entry.file, self._options, known_checksum=entry.checksum)
+        _require_as_listed(scan.header, entry)
+        gone = self._open.keep(number, scan)
+        if gone is not None:
+            gone.close()
+        return scan
+
+    def verify(self, share: Shard) -> None:
+        """Hold the content of some files against the checksums of the index.
+
+        Parameters
+        ----------
+        share
+            Scans to look at.
+
+        Raises
+        ------
+        DataFormatError
+            Naming the first file that was changed.
+        """
+        for number in range(share.start, share.stop):
+            entry, scan = self.entries[number], self.scan(number)
+            found = checksum(scan.header.path, scan.companions)
+            if found != entry.checksum:
+                msg = (
+                    f"{scan.header.path} has SHA-256 {found[:12]}, but {self.folder / INDEX_NAME} says "
+                    f"{entry.checksum[:12]}; the file was changed. Copy or make the set again."
+                )
+                raise DataFormatError(msg)
+
+    def close(self) -> None:
+        """Release file handles of this process."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def __enter__(self) -> ScanSet:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+Source = Scan | ScanSet
+"""What a network is trained on."""
+
+
+def open_set(folder: Path, options: ScanOptions | None = None) -> ScanSet:
+    """Open a set of scans; no scan is read yet.
+
+    Raises
+    ------
+    DataFormatError
+        If the folder is no set, or its files are not as the index says.
+    """
+    options = options or ScanOptions()
+    if options.file_format not in ("auto", SET_FORMAT):
+        msg = (
+            f"data.file_format = {options.file_format!r}, but {folder} is a set of scans, whose formats are found by "
+            "content; expected 'auto'. Remove it."
+        )
+        raise DataFormatError(msg)
+    return ScanSet(folder, read_index(folder), replace(options, file_format="auto"))
+
+
+def open_source(path: Path, options: ScanOptions | None = None) -> Source:
+    """Open a scan file, or a folder of scans; see :func:`~ptycho_dist.data.scan.open_scan` and :func:`open_set`."""
+    return open_set(path, options) if path.is_dir() else open_scan(path, options)
+
+
+def read_source_header(path: Path, options: ScanOptions | None = None) -> ScanHeader:
+    """Return what is known of a scan, or of a set of scans, before patterns are read."""
+    if not path.is_dir():
+        return read_header(path, options)
+    with open_set(path, options) as scans:
+        return scans.header
+
+
+def _header(folder: Path, entries: tuple[SetEntry, ...]) -> ScanHeader:
+    n_patterns = sum(entry.n_patterns for entry in entries)
+    return ScanHeader(
+        path=folder,
+        format_name=SET_FORMAT,
+        n_patterns=n_patterns,
+        N=entries[0].N,
+        n_modes=entries[0].n_modes,
+        mean_counts=sum(entry.mean_counts * entry.n_patterns for entry in entries) / n_patterns,
+        nphotons=None,
+        checksum=checksum_of(entries),
+    )
+
+
+def _require_as_listed(header: ScanHeader, entry: SetEntry) -> None:
+    for name in ("n_patterns", "N", "n_modes", "mean_counts"):
+        found, listed = getattr(header, name), getattr(entry, name)
+        if found != listed:
+            msg = (
+                f"{header.path} has {name} = {found}, but {header.path.parent / INDEX_NAME} says {listed}; expected "
+                "the same. Copy or make the set again."
+            )
+            raise DataFormatError(msg)

@@ -1,0 +1,134 @@
+"""From the scans of a set to the tensors of one training step."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.schema import DataConfig, TrainingConfig
+from ptycho_dist.data.batches import loader_options
+from ptycho_dist.data.datamodule import StepBatch, StepDataset
+from ptycho_dist.data.sampler import StepShare
+from ptycho_dist.data.scan import Scan
+from ptycho_dist.data.scan_set import ScanSet
+from ptycho_dist.data.set_sampler import ScanSplit, SetSampler, SetShare, split_scans
+from ptycho_dist.errors import DataFormatError
+from ptycho_dist.types import IntArray
+
+
+class SetBatch(NamedTuple):
+    """Tensors of one rank's share of one step on a set: one entry for each scan."""
+
+    parts: tuple[StepBatch, ...]
+    """Patterns of one scan each; counts are brought to the mean photons of the set."""
+    probes: tuple[Tensor, ...]
+    """complex64, shape (P, N, N): probe modes of each scan, in the scale of its file."""
+    masks: tuple[Tensor | None, ...]
+    """bool, shape (N, N): valid detector pixels of each scan; None where all are."""
+    weight: Tensor
+    """float32 scalar: 0 when this rank only keeps step."""
+    n_patterns_global: Tensor
+    """float32 scalar: patterns in the step over all ranks."""
+
+
+class SetDataset(Dataset[SetBatch]):
+    """Reads the rows that a :class:`~ptycho_dist.data.set_sampler.SetShare` names.
+
+    Parameters
+    ----------
+    scans
+        The set; only the rows of this rank are read.
+    N
+        Side of a pattern in pixels.
+    photons
+        Mean photons that the patterns of each scan are scaled to, so that each counts alike.
+    """
+
+    def __init__(self, scans: ScanSet, N: int, photons: float) -> None:
+        self._scans, self._N, self._photons = scans, N, photons
+
+    def __getitem__(self, share: SetShare) -> SetBatch:
+        numbers = [number for number, _ in share.parts]
+        opened = [self._scans.scan(number) for number in numbers]
+        return SetBatch(
+            tuple(self._part(number, groups, share) for number, groups in share.parts),
+            tuple(_probe(scan) for scan in opened),
+            tuple(None if scan.mask is None else torch.from_numpy(scan.mask) for scan in opened),
+            torch.tensor(share.weight),
+            torch.tensor(float(share.n_patterns_global)),
+        )
+
+    def _part(self, number: int, groups: tuple[IntArray, ...], share: SetShare) -> StepBatch:
+        count_factor = self._photons / self._scans.entries[number].mean_counts
+        one = StepShare(groups, share.weight, share.n_patterns_global)
+        return StepDataset(self._scans.scan(number), self._N, count_factor)[one]
+
+
+class SetDataModule(pl.LightningDataModule):
+    """Loaders of training and validation steps on a set, for one rank.
+
+    Parameters
+    ----------
+    scans
+        The set.
+    configs
+        Data, training and execution settings.
+    place
+        This rank and the number of ranks.
+    photons
+        Mean photons that patterns are scaled to.
+    start
+        Epoch and step of it where an unfinished training goes on.
+    """
+
+    def __init__(
+        self,
+        scans: ScanSet,
+        configs: tuple[DataConfig, TrainingConfig, PyTorchExecutionConfig],
+        place: tuple[int, int],
+        photons: float,
+        start: tuple[int, int] = (0, 0),
+    ) -> None:
+        super().__init__()
+        self._scans, self._place, self._start = scans, place, start
+        self._data, self._training, self._execution = configs
+        self._dataset = SetDataset(scans, self._data.N, photons)
+        self.split: ScanSplit = split_scans(len(scans), self._training)
+
+    @property
+    def subject(self) -> str:
+        """What is trained on, in words."""
+        n_patterns = sum(self._scans.entries[int(number)].n_patterns for number in self.split.train)
+        return f"{n_patterns} patterns of {len(self.split.train)} scans"
+
+    def train_dataloader(self) -> DataLoader[SetBatch]:
+        """Shares of shuffled global steps."""
+        return self._loader(self.split.train, shuffle=True, start=self._start)
+
+    def val_dataloader(self) -> DataLoader[SetBatch]:
+        """Shares of the validation steps, always the same."""
+        return self._loader(self.split.validation, shuffle=False, start=(0, 0))
+
+    def first_batch(self) -> SetBatch:
+        """Return this rank's share of the very first step, wherever the training starts."""
+        return self._dataset[next(iter(self._sampler(self.split.train, shuffle=True, start=(0, 0))))]
+
+    def _loader(self, chosen: IntArray, *, shuffle: bool, start: tuple[int, int]) -> DataLoader[SetBatch]:
+        sampler = self._sampler(chosen, shuffle=shuffle, start=start)
+        return DataLoader(self._dataset, sampler=sampler, batch_size=None, **loader_options(self._execution))
+
+    def _sampler(self, chosen: IntArray, *, shuffle: bool, start: tuple[int, int]) -> SetSampler:
+        configs = (self._data, self._training)
+        return SetSampler(self._scans, chosen, configs, self._place, shuffle=shuffle, start=start)
+
+
+def _probe(scan: Scan) -> Tensor:
+    if scan.probe is None:
+        msg = f"{scan.header.path} holds no probe; expected one, for the network needs it. Add it to the scan file."
+        raise DataFormatError(msg)
+    return torch.from_numpy(scan.probe)

@@ -1,0 +1,121 @@
+"""What a bundle says of its training, as a level of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ptycho_dist.bundle import BundleInfo, find_bundle, read_bundle_info
+from ptycho_dist.config import precedence
+from ptycho_dist.config.precedence import Level
+from ptycho_dist.config.sections import INFERENCE_SECTIONS
+from ptycho_dist.errors import BundleError, ConfigError
+from ptycho_dist.types import ScanHeader
+
+_ABOUT_THE_FILE = (
+    "data.file_format",
+    "data.intensity_kind",
+    "data.pixel_size_m",
+    "data.energy_eV",
+    "data.detector_distance_m",
+)
+"""Settings that describe a scan file, not the trained network."""
+_OF_THE_NETWORK = ("model.architecture", "model.width", "model.depth", "model.stages", "model.output_px")
+"""Settings that decide which weights a network has."""
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """Where the weights of a training start from.
+
+    Parameters
+    ----------
+    settings
+        Those of the network, from its bundle; empty without one.
+    checksum
+        SHA-256 (hex) of the bundle's weights; empty without one.
+    """
+
+    settings: Level = field(default_factory=lambda: Level(precedence.BUNDLE, {}))
+    checksum: str = ""
+
+
+def trained_settings(info: BundleInfo) -> Level:
+    """Read the data and model settings that a bundle was trained with.
+
+    The reader's name is that of the training file only and left out.
+
+    Raises
+    ------
+    BundleError
+        If there are none, or such as this program does not know.
+    """
+    values: dict[str, Any] = {}
+    for section in ("data", "model"):
+        settings = info.payload_dict.get(section)
+        if not isinstance(settings, dict):
+            msg = f"bundle {info.path} holds no {section!r} settings; expected those of the training. Train it again."
+            raise BundleError(msg)
+        values |= {f"{section}.{name}": value for name, value in settings.items()}
+    values.pop("data.file_format", None)
+    try:
+        return precedence.canonicalise(values, INFERENCE_SECTIONS, precedence.BUNDLE)
+    except ConfigError as error:
+        msg = f"bundle {info.path} holds settings this program does not know: {error} Use the version that wrote it."
+        raise BundleError(msg) from error
+
+
+def refuse_contradictions(levels: Sequence[Level], trained: Level) -> None:
+    """Refuse settings that are not those of the trained network.
+
+    Raises
+    ------
+    ConfigError
+        Naming the setting and both values.
+    """
+    for level in levels:
+        for key, value in level.values.items():
+            fixed = key in trained.values and key not in _ABOUT_THE_FILE and value is not None
+            if fixed and value != trained.values[key]:
+                msg = (
+                    f"{level.name}: {key} = {value!r}, but the bundle was trained with {trained.values[key]!r}; "
+                    f"expected the trained value. Remove {key}, or train again."
+                )
+                raise ConfigError(msg)
+
+
+def warm_start(levels: Sequence[Level], header: ScanHeader) -> WarmStart:
+    """Find the network that ``training.init_from`` names, if any, and what it fixes.
+
+    Parameters
+    ----------
+    levels
+        What was given, highest first.
+    header
+        Scan to train on.
+
+    Raises
+    ------
+    BundleError
+        If the bundle cannot be used.
+    ConfigError
+        If the scan has patterns of another size, or a setting contradicts the network.
+    """
+    path = precedence.resolve(levels).values.get("training.init_from")
+    if path is None:
+        return WarmStart()
+    info = read_bundle_info(find_bundle(Path(path)))
+    trained = trained_settings(info)
+    N = trained.values.get("data.N")
+    if header.N != N:
+        msg = (
+            f"training.init_from = {path} was trained on patterns of {N} pixels, but those in {header.path} have "
+            f"{header.N}; expected the same. Use a bundle trained on {header.N} pixels, or remove training.init_from."
+        )
+        raise ConfigError(msg)
+    network = {key: trained.values[key] for key in _OF_THE_NETWORK if key in trained.values}
+    settings = Level(precedence.BUNDLE, network)
+    refuse_contradictions(levels, settings)
+    return WarmStart(settings, info.weights_checksum)
