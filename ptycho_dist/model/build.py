@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ptycho_dist.config.schema import DataConfig, ModelConfig
 from ptycho_dist.errors import ConfigError
-from ptycho_dist.model.ptycho_model import FEATURES, OUTPUTS, PtychoModel
+from ptycho_dist.model.features import FEATURES
+from ptycho_dist.model.ptycho_model import OUTPUTS, PtychoModel
 from ptycho_dist.nn.registry import NetworkSpec, build_network
 from ptycho_dist.physics.forward import ForwardModel
 from ptycho_dist.physics.probe import select_modes

@@ -13,6 +13,7 @@ import torch
 from ptycho_dist.bundle import BUNDLE_FOLDER, save_bundle
 from ptycho_dist.data.datamodule import ScanDataModule
 from ptycho_dist.data.scan import Scan
+from ptycho_dist.distributed.allocator import keep_freed_memory
 from ptycho_dist.distributed.collectives import from_rank_0
 from ptycho_dist.distributed.devices import dtype_of
 from ptycho_dist.distributed.environment import RankContext
@@ -70,6 +71,7 @@ def run_training(
     StopRequested
         If a rank was told to stop.
     """
+    keep_freed_memory()
     module = build_module(payload, scan, context.world)
     start = from_rank_0(lambda: _start(payload, resume=resume))
     keeping = Keeping(payload.training_config.output_dir, start, stop or StopSignals())

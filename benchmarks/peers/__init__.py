@@ -1,0 +1,1 @@
+"""Small programs that drive other packages, each in its own environment."""
