@@ -31,7 +31,9 @@ MODELS: dict[str, dict[str, Any]] = {
 def peer_arguments(parser: argparse.ArgumentParser) -> None:
     """Add where PtychoPINN and its Python are, and on what machine share both run."""
     parser.add_argument("--ptychopinn-dir", type=Path, required=True, help="checkout of PtychoPINN")
-    parser.add_argument("--ptychopinn-python", type=Path, required=True, help="Python of an environment for it")
+    parser.add_argument(
+        "--ptychopinn-python", type=Path, help="Python with its dependencies; else DIR/.venv/bin/python"
+    )
     parser.add_argument("--threads", type=int, default=2, help="threads of PtychoPINN, and ranks of ours")
 
 
@@ -83,6 +85,13 @@ class PtychoPinn:
             found, (x, y) = file["object"], file["centre_xy"].tolist()
         rows, columns = found.shape
         return Placed(found, (y - rows // 2, x - columns // 2))
+
+
+def peer_of(arguments: argparse.Namespace, work_dir: Path) -> PtychoPinn:
+    """Installation that the command line names."""
+    directory = arguments.ptychopinn_dir.resolve()
+    python = arguments.ptychopinn_python or directory / ".venv" / "bin" / "python"
+    return PtychoPinn(directory, python.absolute(), work_dir, arguments.threads)
 
 
 def quality(found: Placed, scan: Scan) -> dict[str, float]:

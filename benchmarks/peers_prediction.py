@@ -1,6 +1,6 @@
 """Prediction and stitching, from scan file to written object, against PtychoPINN's barycentric route.
 
-Run ``python -m benchmarks.peers_prediction --ptychopinn-dir DIR --ptychopinn-python PYTHON``. Both predict the
+Run ``python -m benchmarks.peers_prediction --ptychopinn-dir DIR``. Both predict the
 simulated Run1084 scan with briefly trained weights (the time does not depend on them); start-up and imports of
 both programs are left out. PtychoPINN predicts each scan point in several groups of four, as it does by default
 (7 groups; ``--groups-per-point`` changes it).
@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.common import ptycho_dist, write_results
-from benchmarks.peers_common import PtychoPinn, peer_arguments
+from benchmarks.peers_common import PtychoPinn, peer_arguments, peer_of
 from benchmarks.run1084 import write_scan
 from ptycho_dist.data.scan import read_header
 
@@ -29,21 +29,22 @@ AIM_RATIO, AIM_STITCHING_SHARE = 100.0, 0.1
 def measure_ours(scan: Path, folder: Path, ranks: int, repeats: int) -> dict[str, float]:
     """Train for a moment, then predict a few times; seconds of the fastest prediction."""
     common = ["--accelerator", "cpu", "--devices", str(ranks)]
+    bundle = folder / "train" / "bundle"
     ptycho_dist("train", str(scan), "--output_dir", str(folder / "train"), "--max_epochs", "1", *common)
     found: list[dict[str, Any]] = []
     for number in range(repeats):
         output = folder / f"predict-{number}"
-        ptycho_dist("infer", str(scan), "--model_path", str(folder / "train" / "bundle"), "--output_dir", str(output), *common)
+        ptycho_dist("infer", str(scan), "--model_path", str(bundle), "--output_dir", str(output), *common)
         found.append(json.loads((output / "metrics.json").read_text(encoding="utf-8")))
     best = min(found, key=lambda one: float(one["prediction_s"] + one["stitching_s"]))
-    total = best["prediction_s"] + best["stitching_s"]
-    return {"wall_s": total, "stitching_s": best["stitching_s"], "stitching_share": best["stitching_s"] / best["prediction_s"]}
+    prediction, stitching = best["prediction_s"], best["stitching_s"]
+    return {"wall_s": prediction + stitching, "stitching_s": stitching, "stitching_share": stitching / prediction}
 
 
 def measure_peer(peer: PtychoPinn, scan: Path, groups_per_point: int) -> dict[str, Any]:
     """Train for a moment, then predict once."""
     peer.run("train", scan, seconds=5)
-    return peer.run("predict", scan, n_subsample=groups_per_point)
+    return peer.run("predict", scan, n_subsample=groups_per_point, data={})
 
 
 def main() -> int:
@@ -59,7 +60,7 @@ def main() -> int:
         scan = write_scan(folder / "scan" / "run1084.npz")
         n_patterns = read_header(scan).n_patterns
         ours = measure_ours(scan, folder, arguments.threads, arguments.repeats)
-        peer = PtychoPinn(arguments.ptychopinn_dir, arguments.ptychopinn_python, folder, arguments.threads)
+        peer = peer_of(arguments, folder)
         theirs = measure_peer(peer, scan, arguments.groups_per_point)
     ratio = theirs["wall_s"] / ours["wall_s"]
     table = Table("", "seconds", "scan patterns/s", title="From scan file to written object")
@@ -67,8 +68,9 @@ def main() -> int:
         table.add_row(label, f"{one['wall_s']:.2f}", f"{n_patterns / one['wall_s']:.1f}")
     table.add_row("ratio", "", f"{ratio:.0f}")
     Console().print(table)
-    results = {"n_patterns": n_patterns, "threads": arguments.threads, "ours": ours, "ptychopinn": theirs, "ratio": ratio}
-    sys.stdout.write(f"written to {write_results('peers_prediction', results)}\n")
+    run = {"n_patterns": n_patterns, "threads": arguments.threads, "groups_per_point": arguments.groups_per_point}
+    path = write_results("peers_prediction", run | {"ours": ours, "ptychopinn": theirs, "ratio": ratio})
+    sys.stdout.write(f"written to {path}\n")
     return int(ratio < AIM_RATIO or ours["stitching_share"] > AIM_STITCHING_SHARE)
 
 

@@ -1,6 +1,6 @@
 """Training speed and quality against PtychoPINN's CNN, on the simulated Run1084 scan.
 
-Run ``python -m benchmarks.peers_training --ptychopinn-dir DIR --ptychopinn-python PYTHON``. PtychoPINN trains for
+Run ``python -m benchmarks.peers_training --ptychopinn-dir DIR``. PtychoPINN trains for
 ``--seconds``; then we train on as many patterns as it has seen, for a fifth of its time, and for the same time.
 All objects are compared with the truth in the same way.
 """
@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.common import ptycho_dist, write_results
-from benchmarks.peers_common import PtychoPinn, peer_arguments, product_object, quality
+from benchmarks.peers_common import PtychoPinn, peer_arguments, peer_of, product_object, quality
 from benchmarks.run1084 import write_scan
 from ptycho_dist.data.scan import Scan, open_scan
 
@@ -102,7 +102,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "scan").mkdir()
-        peer = PtychoPinn(arguments.ptychopinn_dir, arguments.ptychopinn_python, folder, arguments.threads)
+        peer = peer_of(arguments, folder)
         with open_scan(write_scan(folder / "scan" / "run1084.npz")) as scan:
             outcomes = compare(peer, scan, arguments.seconds, folder)
     theirs, longest = outcomes[0], outcomes[-1]

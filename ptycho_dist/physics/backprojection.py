@@ -26,7 +26,10 @@ _TINY = 1e-3
 
 
 def backproject(
-    measured: Measured, probe_PNN: Complex[Tensor, "P N N"], side: int, patches_Bnn: Complex[Tensor, "B n n"] | None = None
+    measured: Measured,
+    probe_PNN: Complex[Tensor, "P N N"],
+    side: int,
+    patches_Bnn: Complex[Tensor, "B n n"] | None = None,
 ) -> Complex[Tensor, "B s s"]:
     """Relative correction that one pattern asks of the object in the centre of its frame.
 
@@ -79,7 +82,7 @@ def _ratio(spectrum_PBNN: Tensor, measured: Measured) -> _Ratio:
 
 
 def _damped(probe_PNN: Tensor, side: int) -> Tensor:
-    """What takes a wave to the correction of the object: (P, 1, s, s)."""
+    """Factor (P, 1, s, s) from a change of the wave to one of the object."""
     bright = probe_intensity(probe_PNN)
     return centre(probe_PNN.conj() / (bright + _REGULARISATION * bright.max()), side)[:, None]
 

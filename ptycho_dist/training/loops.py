@@ -18,6 +18,6 @@ class QuietEpochLoop(_TrainingEpochLoop):
 
 
 def spare_messages(trainer: pl.Trainer) -> None:
-    """Give a trainer the quiet loop; needs :class:`~ptycho_dist.training.callbacks.ResumePoints` among its callbacks."""
+    """Give a trainer that has ``ResumePoints`` among its callbacks the quiet loop."""
     loop = trainer.fit_loop.epoch_loop
     trainer.fit_loop.epoch_loop = QuietEpochLoop(trainer, min_steps=loop.min_steps, max_steps=loop.max_steps)
