@@ -31,9 +31,7 @@ MODELS: dict[str, dict[str, Any]] = {
 def peer_arguments(parser: argparse.ArgumentParser) -> None:
     """Add where PtychoPINN and its Python are, and on what machine share both run."""
     parser.add_argument("--ptychopinn-dir", type=Path, required=True, help="checkout of PtychoPINN")
-    parser.add_argument(
-        "--ptychopinn-python", type=Path, help="Python with its dependencies; else DIR/.venv/bin/python"
-    )
+    parser.add_argument("--ptychopinn-python", type=Path, help="its Python; else DIR/.venv/bin/python")
     parser.add_argument("--threads", type=int, default=2, help="threads of PtychoPINN, and ranks of ours")
 
 

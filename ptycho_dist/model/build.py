@@ -15,7 +15,7 @@ from ptycho_dist.nn.registry import NetworkSpec, build_network
 from ptycho_dist.physics.forward import ForwardModel
 from ptycho_dist.physics.probe import select_modes
 
-_FIELD_SHARE = 0.75
+_FIELD_SHARE = 0.5
 _FIELD_STEP = 16
 
 
@@ -66,6 +66,6 @@ def empty_model(data: DataConfig, model: ModelConfig, *, has_mask: bool) -> Ptyc
 
 
 def field_side(N: int, output_px: int) -> int:
-    """Side of the square that the network sees: three quarters of N, at least the output."""
+    """Side of the square that the network sees: half of N, at least the output."""
     wanted = max(output_px, math.ceil(_FIELD_SHARE * N))
     return min(N, _FIELD_STEP * math.ceil(wanted / _FIELD_STEP))
