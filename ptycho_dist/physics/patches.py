@@ -7,8 +7,10 @@ adjoint spreads a patch onto the same pixels with the same coefficients.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import torch
@@ -22,8 +24,8 @@ from ptycho_dist.errors import PhysicsError
 class PatchGeometry:
     """Where B patches of side ``n`` lie on a canvas.
 
-    On a CPU windows are moved one by one as rectangles, which is several times faster than indices; elsewhere one
-    indexed operation moves all.
+    On a CPU rectangles of the canvas are added up one by one, which is several times faster than indices;
+    elsewhere one indexed operation moves all patches.
 
     Parameters
     ----------
@@ -73,23 +75,25 @@ class PatchGeometry:
     def gather(self, canvas_HW: Tensor) -> Tensor:
         """Interpolate patches (B, n, n) from a canvas (H, W)."""
         if canvas_HW.device.type == "cpu":
-            big = torch.stack([canvas_HW[rows, columns] for rows, columns in self._rectangles])
-        else:
-            big = canvas_HW.reshape(-1).index_select(0, self.index).view(-1, self.window, self.window)
+            patches = canvas_HW.new_zeros(len(self.corner), self.n, self.n)
+            for patch, rows, columns, share in self._rectangles:
+                patches[patch].add_(canvas_HW[rows, columns], alpha=share)
+            return patches
+        big = canvas_HW.reshape(-1).index_select(0, self.index).view(-1, self.window, self.window)
         if self.fraction is None:
             return big
         fy, fx = self._weights(canvas_HW)
-        mixed = _mix(big[:, :-1], big[:, 1:], fy)
-        return _mix(mixed[:, :, :-1], mixed[:, :, 1:], fx)
+        rows = _mix(big[:, :-1], big[:, 1:], fy)
+        return _mix(rows[:, :, :-1], rows[:, :, 1:], fx)
 
     def scatter(self, patches_Bnn: Tensor) -> Tensor:
         """Sum patches (B, n, n) onto a new canvas (H, W): the adjoint of :meth:`gather`."""
-        canvas, windows = patches_Bnn.new_zeros(self.canvas_px), self.windows(patches_Bnn)
+        canvas = patches_Bnn.new_zeros(self.canvas_px)
         if patches_Bnn.device.type == "cpu":
-            for window, (rows, columns) in zip(windows, self._rectangles, strict=True):
-                canvas[rows, columns] += window
-        else:
-            canvas.view(-1).index_add_(0, self.index, windows.reshape(-1))
+            for patch, rows, columns, share in self._rectangles:
+                canvas[rows, columns].add_(patches_Bnn[patch], alpha=share)
+            return canvas
+        canvas.view(-1).index_add_(0, self.index, self.windows(patches_Bnn).reshape(-1))
         return canvas
 
     def windows(self, patches_Bnn: Tensor) -> Tensor:
@@ -97,10 +101,14 @@ class PatchGeometry:
         return patches_Bnn if self.fraction is None else self._spread(patches_Bnn)
 
     @cached_property
-    def _rectangles(self) -> list[tuple[slice, slice]]:
-        """Rows and columns of each window."""
-        side = self.window
-        return [(slice(y, y + side), slice(x, x + side)) for y, x in self.corner.tolist()]
+    def _rectangles(self) -> list[tuple[int, slice, slice, float]]:
+        """Which rectangles of the canvas make up each patch, and with what share: one, or up to four."""
+        shares = torch.zeros(self.corner.shape, dtype=torch.float64) if self.fraction is None else self.fraction
+        return [
+            (patch, slice(y + dy, y + dy + self.n), slice(x + dx, x + dx + self.n), share)
+            for patch, ((y, x), (fy, fx)) in enumerate(zip(self.corner.tolist(), shares.tolist(), strict=True))
+            for dy, dx, share in _bilinear(fy, fx)
+        ]
 
     def _weights(self, like: Tensor) -> tuple[Tensor, Tensor]:
         if self.fraction is None:
@@ -196,6 +204,13 @@ def place(
         If a patch does not lie inside the canvas.
     """
     return place_at(patches_Bnn, PatchGeometry.build(positions_px, patches_Bnn.shape[-1], canvas_px))
+
+
+def _bilinear(fy: float, fx: float) -> Iterator[tuple[int, int, float]]:
+    """Yield the steps (y, x) to the pixels that a point between them is made of, and their shares, zeros left out."""
+    for (dy, wy), (dx, wx) in product(enumerate((1 - fy, fy)), enumerate((1 - fx, fx))):
+        if wy * wx:
+            yield dy, dx, wy * wx
 
 
 def _mix(a: Tensor, b: Tensor, fraction: Tensor) -> Tensor:
