@@ -1,11 +1,13 @@
 # Everything a developer or a CI runs; needs Python >= 3.11, make and gcc.
-# Variables: PYTHON (interpreter for the environment), VENV (its folder), TORCH (which torch to install).
+# Variables: PYTHON (interpreter for the environment), VENV (its folder), TORCH (which torch to install),
+# PTYCHOPINN (a checkout of it, with its dependencies in .venv).
 
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 DEMO ?= runs/demo
+PTYCHOPINN ?= ../PtychoPINN
 DEMO_FLAGS ?= --devices 2 --stages 3 --max_epochs 55 --probe_learning_rate 0.01
 
 # Tests, checks and documentation see no GPU and use one thread in each process.
@@ -13,7 +15,8 @@ CALM := CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install format lint type imports test-fast test-lowest test test-all demo docs bench bench-gpu clean
+.PHONY: help install format lint type imports test-fast test-lowest test test-all demo docs bench bench-ptychopinn \
+	bench-gpu clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -77,8 +80,13 @@ docs: $(VENV)/.docs ## HTML documentation in docs/_build/html; warnings are erro
 	$(CALM) $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "Open docs/_build/html/index.html."
 
-bench: $(VENV)/.installed ## Training speed of one and of two ranks
+bench: $(VENV)/.installed ## Training speed of one and of two ranks; loaders against a plain read
 	$(BIN)/python -m benchmarks.training_speed
+	$(BIN)/python -m benchmarks.loader_speed
+
+bench-ptychopinn: $(VENV)/.installed ## Training and prediction against PtychoPINN (PTYCHOPINN: its checkout, with a .venv)
+	$(BIN)/python -m benchmarks.peers_training --ptychopinn-dir $(PTYCHOPINN)
+	$(BIN)/python -m benchmarks.peers_prediction --ptychopinn-dir $(PTYCHOPINN)
 
 bench-gpu: $(VENV)/.installed ## What a GPU reaches of its limits (FLAGS="--device cpu": a dry run)
 	$(BIN)/python -m benchmarks.gpu_limits $(FLAGS)

@@ -1,1 +1,1 @@
-"""Drivers of other programs, run by their own Python; nothing of those programs is kept here."""
+"""Small programs that drive other packages, each in its own environment."""

@@ -54,10 +54,12 @@ class PatternBatches(Dataset[tuple[Tensor, Tensor]]):
         if not 0 <= batch < len(self):
             raise IndexError(batch)
         rows = self._order[batch * self._size : (batch + 1) * self._size]
-        counts = self._scan.read_patterns(rows) * np.float32(self._count_factor)
-        padded = np.zeros((self._size, *counts.shape[1:]), np.float32)
-        padded[: len(rows)] = counts
-        return torch.from_numpy(padded), torch.from_numpy(rows)
+        counts = self._scan.read_patterns(rows)
+        if self._count_factor != 1.0:
+            counts *= np.float32(self._count_factor)
+        if len(rows) < self._size:
+            counts = np.concatenate([counts, np.zeros((self._size - len(rows), *counts.shape[1:]), np.float32)])
+        return torch.from_numpy(counts), torch.from_numpy(rows)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return (self[batch] for batch in range(len(self)))

@@ -77,9 +77,10 @@ def neighbor_groups(positions_px: FloatArray, gridsize: int) -> Groups:
 
 def pad_groups(parts: list[IntArray]) -> Groups:
     """Bring lists of pattern indices to one width (see :class:`~ptycho_dist.types.Groups`)."""
-    width = max(len(part) for part in parts)
-    index = np.stack([np.pad(part, (0, width - len(part)), constant_values=part[0]) for part in parts])
-    valid = np.arange(width) < np.array([len(part) for part in parts])[:, None]
+    sizes = np.array([len(part) for part in parts])
+    valid = np.arange(sizes.max()) < sizes[:, None]
+    index = np.repeat(np.array([part[0] for part in parts])[:, None], valid.shape[1], axis=1)
+    index[valid] = np.concatenate(parts)
     return Groups(index, valid)
 
 

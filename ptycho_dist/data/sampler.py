@@ -62,11 +62,12 @@ def split_patterns(positions_px: FloatArray, data: DataConfig, training: Trainin
         If no pattern is left to train on.
     """
     chosen = np.flatnonzero(rows_between(positions_px, training.train_rows))
+    if training.val_fraction == 0:
+        return PatternSplit(chosen, np.empty(0, np.int64))
     groups = compact_groups(positions_px[chosen], data.group_size, (training.seed, _VALIDATION_STREAM))
     held = np.random.default_rng((training.seed, _VALIDATION_STREAM)).permutation(len(groups))
-    n_held = math.ceil(training.val_fraction * len(groups)) if training.val_fraction else 0
-    parts = [chosen[members(groups, row)] for row in held[:n_held]]
-    validation = np.sort(np.concatenate(parts)) if parts else np.empty(0, np.int64)
+    n_held = math.ceil(training.val_fraction * len(groups))
+    validation = np.sort(np.concatenate([chosen[members(groups, row)] for row in held[:n_held]]))
     train = np.setdiff1d(chosen, validation)
     if len(train) == 0:
         msg = (

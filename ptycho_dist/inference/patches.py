@@ -77,9 +77,10 @@ class ShardPatches:
         """Inner products of overlapping patches (E,), one for each pair (E, 2) of pattern indices."""
         weight = self._recipe.weight_nn.numpy()
         offsets = np.rint(self._corners_px[pairs[:, 1]] - self._corners_px[pairs[:, 0]]).astype(np.int64)
+        patches = np.asarray(self._patches)  # slices of a plain view are made several times faster than of a mapping
         values = [
-            pair_product(self._patch(i), self._patch(j), weight, (int(y), int(x)))
-            for (i, j), (y, x) in zip(pairs, offsets, strict=True)
+            pair_product(patches[self._place[i]], patches[self._place[j]], weight, (y, x))
+            for (i, j), (y, x) in zip(pairs.tolist(), offsets.tolist(), strict=True)
         ]
         return np.array(values, dtype=np.complex128)
 
@@ -100,10 +101,6 @@ class ShardPatches:
             turned = self._patches[[self._place[int(row)] for row in some]] * np.exp(1j * phases[some])[:, None, None]
             total.add(torch.from_numpy(turned), self._recipe.weight_nn, torch.from_numpy(self._corners_px[some]))
         return total
-
-    def _patch(self, row: int) -> NDArray[np.complex64]:
-        patch: NDArray[np.complex64] = self._patches[self._place[int(row)]]
-        return patch
 
     def _predict(
         self, model: PtychoModel, scan: Scan, rows: IntArray, payload: InferencePayload

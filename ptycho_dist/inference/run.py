@@ -24,6 +24,7 @@ from ptycho_dist.assembly.shards import (
 )
 from ptycho_dist.bundle import Bundle, load_bundle
 from ptycho_dist.data.scan import Scan
+from ptycho_dist.distributed.allocator import keep_freed_memory
 from ptycho_dist.distributed.collectives import all_gather_object, all_reduce_sum, from_rank_0, together
 from ptycho_dist.distributed.environment import RankContext
 from ptycho_dist.distributed.layout import shard
@@ -71,6 +72,7 @@ def run_inference(
     resume
         Keep the whole shards of an unfinished run of the same prediction on as many ranks.
     """
+    keep_freed_memory()
     started = time.monotonic()
     folder = payload.inference_config.output_dir / SHARD_FOLDER
     model, trained = together(lambda: load_model(payload, scan))

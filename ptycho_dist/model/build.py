@@ -10,13 +10,14 @@ from torch import Tensor
 
 from ptycho_dist.config.schema import DataConfig, ModelConfig
 from ptycho_dist.errors import ConfigError
-from ptycho_dist.model.ptycho_model import FEATURES, OUTPUTS, PtychoModel
+from ptycho_dist.model.features import FEATURES
+from ptycho_dist.model.ptycho_model import OUTPUTS, PtychoModel
 from ptycho_dist.nn.registry import NetworkSpec, build_network
 from ptycho_dist.physics.forward import ForwardModel
 from ptycho_dist.physics.probe import select_modes
 
 _OPTICS, _MASK = "optics.", "mask"
-_FIELD_SHARE = 0.75
+_FIELD_SHARE = 0.5
 _FIELD_STEP = 16
 
 
@@ -85,6 +86,6 @@ def load_network(model: PtychoModel, state: Mapping[str, Tensor]) -> None:
 
 
 def field_side(N: int, output_px: int) -> int:
-    """Side of the square that the network sees: three quarters of N, at least the output."""
+    """Side of the square that the network sees: half of N, at least the output."""
     wanted = max(output_px, math.ceil(_FIELD_SHARE * N))
     return min(N, _FIELD_STEP * math.ceil(wanted / _FIELD_STEP))

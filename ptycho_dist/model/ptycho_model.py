@@ -7,15 +7,14 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor, nn
-from torch.nn import functional
 
-from ptycho_dist.physics.backprojection import backproject
+from ptycho_dist.model.features import exponential, features
+from ptycho_dist.physics.backprojection import backproject, centre
+from ptycho_dist.physics.explain import pattern_misfits
 from ptycho_dist.physics.forward import ForwardModel
-from ptycho_dist.physics.likelihood import MISFITS
+from ptycho_dist.physics.measured import Measured
 from ptycho_dist.physics.patches import PatchGeometry, extract_at, place_at
 
-FEATURES = 6
-"""Real input channels of a network: the correction to the object, to the wave, and the present exponent."""
 OUTPUTS = 2
 """Real output channels: real and imaginary part of the change to the object patch."""
 
@@ -63,15 +62,15 @@ class PtychoModel(nn.Module):
         Each stage holds the present patch against the pattern and lets a
         network turn the correction that physics asks for into a better patch.
         """
-        probe = self.optics.scaled_probe.detach()
+        probe, measured = self.optics.scaled_probe.detach(), Measured.of(counts_BNN, self.mask)
         exponent = torch.zeros(len(counts_BNN), self.output_px, self.output_px, dtype=probe.dtype, device=probe.device)
         patches: Tensor | None = None
         for stage, network in enumerate(self.networks):
-            correction = self._correction(counts_BNN, probe, patches)
-            change = network(self._features(correction, probe, exponent)).to(counts_BNN.dtype)
-            step = self.steps[stage] * _centre(correction, self.output_px)
+            correction = backproject(measured, probe, self.field_px, patches)
+            change = network(features(correction, probe[0], exponent)).to(counts_BNN.dtype)
+            step = self.steps[stage] * centre(correction, self.output_px)
             exponent = exponent + step + torch.complex(change[:, 0], change[:, 1])
-            patches = torch.polar(torch.exp(exponent.real), exponent.imag)
+            patches = exponential(exponent)
         return torch.ones_like(exponent) if patches is None else patches
 
     def assemble(
@@ -82,53 +81,26 @@ class PtychoModel(nn.Module):
         ``corners_px`` are the corners of the N by N frames.
         """
         geometry = PatchGeometry.build(corners_px + self.margin_px, self.output_px, canvas_px)
-        weight = self.patch_weight().expand_as(patches_Bnn)
-        total = place_at(weight.contiguous(), geometry)
-        weighted = place_at(patches_Bnn * weight, geometry)
-        return torch.where(total > 0, weighted / total.clamp_min(1e-12), torch.ones_like(weighted))
-
-    def expected_counts(
-        self, canvas_HW: Complex[Tensor, "H W"], corners_px: Float[Tensor, "B 2"]
-    ) -> Float[Tensor, "B N N"]:
-        """Return the counts that the object on a canvas scatters at each position."""
-        rows, columns = canvas_HW.shape
-        objects = extract_at(canvas_HW, PatchGeometry.build(corners_px, self.N, (rows, columns)))
-        counts: Tensor = self.optics(objects)
-        return counts
+        weight = self.patch_weight()
+        total = place_at(weight.expand(patches_Bnn.shape), geometry)
+        known = total > 0
+        share = torch.where(known, total.clamp_min(1e-12).reciprocal(), torch.zeros_like(total))
+        return place_at(patches_Bnn * weight, geometry) * share + (~known).to(share.dtype)
 
     def misfit(
         self, kind: str, canvas_HW: Complex[Tensor, "H W"], corners_px: Float[Tensor, "B 2"],
         counts_BNN: Float[Tensor, "B N N"],
     ) -> Float[Tensor, " B"]:  # fmt: skip
         """Misfit of each pattern to the object on a canvas; ``kind`` as in physics.likelihood."""
-        return MISFITS[kind](self.expected_counts(canvas_HW, corners_px), counts_BNN, self.mask)
+        rows, columns = canvas_HW.shape
+        objects = extract_at(canvas_HW, PatchGeometry.build(corners_px, self.N, (rows, columns)))
+        return pattern_misfits(kind, objects, self.optics.scaled_probe, Measured.of(counts_BNN, self.mask))
 
     def patch_weight(self) -> Float[Tensor, "n n"]:
         """Weight of each pixel of a predicted patch when patches are averaged."""
-        return _centre(self.optics.overlap_weight(), self.output_px)
+        return centre(self.optics.overlap_weight(), self.output_px)
 
     @property
     def margin_px(self) -> float:
         """Distance between the corners of a frame and of its predicted patch."""
         return (self.N - self.output_px) / 2
-
-    def _correction(self, counts_BNN: Tensor, probe_PNN: Tensor, patches_Bnn: Tensor | None) -> Tensor:
-        """Relative correction that physics asks for, outside the patch of an object of ones."""
-        if patches_Bnn is None:
-            return backproject(counts_BNN, probe_PNN, self.mask)
-        margin = (self.N - self.output_px) // 2
-        objects = functional.pad(patches_Bnn - 1, (margin,) * 4) + 1
-        return backproject(counts_BNN, probe_PNN, self.mask, objects) / objects
-
-    def _features(self, correction_BNN: Tensor, probe_PNN: Tensor, exponent_Bnn: Tensor) -> Tensor:
-        near = _centre(correction_BNN, self.field_px)
-        wave = near * _centre(probe_PNN[0] / probe_PNN[0].abs().max(), self.field_px)
-        margin = (self.field_px - self.output_px) // 2
-        present = functional.pad(exponent_Bnn, (margin,) * 4)
-        return torch.stack([near.real, near.imag, wave.real, wave.imag, present.real, present.imag], dim=1)
-
-
-def _centre(images: Tensor, side: int) -> Tensor:
-    margin = (images.shape[-1] - side) // 2
-    inside = slice(margin, margin + side)
-    return images[..., inside, inside]

@@ -19,13 +19,13 @@ _GROUPS = 8
 
 
 class ResidualBlock(nn.Module):
-    """Pre-normalised residual block of two 3 by 3 convolutions, the identity at the start."""
+    """Pre-normalised residual block of a 3 by 3 and a 1 by 1 convolution, the identity at the start."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(_GROUPS, width)
         self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = _zero_start(nn.Conv2d(width, width, 3, padding=1))
+        self.second = _zero_start(nn.Conv2d(width, width, 1))
 
     def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
         """Add the block's change."""

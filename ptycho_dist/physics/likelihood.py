@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 _TINY = 1e-6
+
+
+def modulus(counts: Tensor) -> Tensor:
+    """Square root of counts, with a finite slope at zero."""
+    return torch.sqrt(counts + _TINY)
 
 
 def amplitude_misfit(
@@ -18,8 +25,7 @@ def amplitude_misfit(
     twice the Gaussian negative log-likelihood of the amplitudes (Godard et al.,
     Opt. Express 20, 25914 (2012), DOI 10.1364/OE.20.025914).
     """
-    difference = torch.sqrt(model_BNN + _TINY) - torch.sqrt(counts_BNN + _TINY)
-    return _sum_valid(difference.square(), mask_NN)
+    return _sum_valid(amplitude_terms(model_BNN, counts_BNN, modulus(counts_BNN))[0], mask_NN)
 
 
 def poisson_misfit(
@@ -31,12 +37,29 @@ def poisson_misfit(
     zero for a perfect model (Thibault and Guizar-Sicairos, New J. Phys. 14,
     063004 (2012), DOI 10.1088/1367-2630/14/6/063004).
     """
-    model, counts = model_BNN + _TINY, counts_BNN + _TINY
+    return _sum_valid(poisson_terms(model_BNN, counts_BNN, modulus(counts_BNN))[0], mask_NN)
+
+
+def amplitude_terms(model: Tensor, counts: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
+    """Amplitude misfit of each pixel, and its derivative by the modelled intensity; ``root`` is the modulus."""
+    modelled = modulus(model)
+    difference = modelled - root
+    return difference.square(), difference / modelled
+
+
+def poisson_terms(model: Tensor, counts: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
+    """Poisson misfit of each pixel, and its derivative by the modelled intensity; ``root`` is the modulus."""
+    model, counts = model + _TINY, counts + _TINY
     deviance = model - counts + counts * (torch.log(counts) - torch.log(model))
-    return _sum_valid(deviance, mask_NN)
+    return deviance, 1 - counts / model
 
 
 MISFITS = {"amplitude": amplitude_misfit, "poisson": poisson_misfit}
+TERMS: dict[str, Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]] = {
+    "amplitude": amplitude_terms,
+    "poisson": poisson_terms,
+}
+"""Misfit and slope of each pixel, from modelled intensity, counts and modulus."""
 
 
 def _sum_valid(values_BNN: Tensor, mask_NN: Tensor | None) -> Tensor:

@@ -7,7 +7,10 @@ adjoint spreads a patch onto the same pixels with the same coefficients.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
 from typing import Any
 
 import torch
@@ -21,11 +24,13 @@ from ptycho_dist.errors import PhysicsError
 class PatchGeometry:
     """Where B patches of side ``n`` lie on a canvas.
 
+    On a CPU rectangles of the canvas are added up one by one, which is several times faster than indices;
+    elsewhere one indexed operation moves all patches.
+
     Parameters
     ----------
-    index
-        int64, shape (B * m * m): flat canvas indices of the m = n + 1 wide windows
-        (m = n when all positions are whole numbers).
+    corner
+        int64, shape (B, 2): whole part of the corners (y, x).
     fraction
         float, shape (B, 2), sub-pixel parts of (y, x); None when all are whole.
     n
@@ -34,7 +39,7 @@ class PatchGeometry:
         Canvas rows and columns (H, W).
     """
 
-    index: Tensor
+    corner: Tensor
     fraction: Tensor | None
     n: int
     canvas_px: tuple[int, int]
@@ -50,36 +55,60 @@ class PatchGeometry:
         """
         corner = torch.floor(positions_px).to(torch.int64)
         fraction = positions_px - corner
-        window = n + int(bool((fraction != 0).any()))
-        require_inside(corner, window, canvas_px)
-        offset = torch.arange(window, device=corner.device)
-        start = corner[:, 0] * canvas_px[1] + corner[:, 1]
-        inside = (offset * canvas_px[1])[:, None] + offset
-        index = (start[:, None, None] + inside).reshape(-1)
-        return cls(index, fraction if window > n else None, n, canvas_px)
+        found = cls(corner, fraction if bool((fraction != 0).any()) else None, n, canvas_px)
+        require_inside(corner, found.window, canvas_px)
+        return found
 
     @property
     def window(self) -> int:
-        """Side of the canvas window that one patch touches."""
+        """Side m of the canvas window that one patch touches: n, or n + 1 where a position is no whole number."""
         return self.n + (self.fraction is not None)
+
+    @cached_property
+    def index(self) -> Tensor:
+        """Flat canvas indices of all windows, int64, shape (B * m * m)."""
+        offset = torch.arange(self.window, device=self.corner.device)
+        start = self.corner[:, 0] * self.canvas_px[1] + self.corner[:, 1]
+        inside = (offset * self.canvas_px[1])[:, None] + offset
+        return (start[:, None, None] + inside).reshape(-1)
 
     def gather(self, canvas_HW: Tensor) -> Tensor:
         """Interpolate patches (B, n, n) from a canvas (H, W)."""
+        if canvas_HW.device.type == "cpu":
+            patches = canvas_HW.new_zeros(len(self.corner), self.n, self.n)
+            for patch, rows, columns, share in self._rectangles:
+                patches[patch].add_(canvas_HW[rows, columns], alpha=share)
+            return patches
         big = canvas_HW.reshape(-1).index_select(0, self.index).view(-1, self.window, self.window)
         if self.fraction is None:
             return big
         fy, fx = self._weights(canvas_HW)
-        rows = mix(big[:, :-1], big[:, 1:], fy)
-        return mix(rows[:, :, :-1], rows[:, :, 1:], fx)
+        mixed = mix(big[:, :-1], big[:, 1:], fy)
+        return mix(mixed[:, :, :-1], mixed[:, :, 1:], fx)
 
     def scatter(self, patches_Bnn: Tensor) -> Tensor:
         """Sum patches (B, n, n) onto a new canvas (H, W): the adjoint of :meth:`gather`."""
-        canvas = patches_Bnn.new_zeros(self.canvas_px[0] * self.canvas_px[1])
-        return canvas.index_add_(0, self.index, self.windows(patches_Bnn).reshape(-1)).view(self.canvas_px)
+        canvas = patches_Bnn.new_zeros(self.canvas_px)
+        if patches_Bnn.device.type == "cpu":
+            for patch, rows, columns, share in self._rectangles:
+                canvas[rows, columns].add_(patches_Bnn[patch], alpha=share)
+            return canvas
+        canvas.view(-1).index_add_(0, self.index, self.windows(patches_Bnn).reshape(-1))
+        return canvas
 
     def windows(self, patches_Bnn: Tensor) -> Tensor:
         """Spread patches (B, n, n) over the canvas windows (B, m, m) that they touch."""
         return patches_Bnn if self.fraction is None else self._spread(patches_Bnn)
+
+    @cached_property
+    def _rectangles(self) -> list[tuple[int, slice, slice, float]]:
+        """Which rectangles of the canvas make up each patch, and with what share: one, or up to four."""
+        shares = torch.zeros(self.corner.shape, dtype=torch.float64) if self.fraction is None else self.fraction
+        return [
+            (patch, slice(y + dy, y + dy + self.n), slice(x + dx, x + dx + self.n), share)
+            for patch, ((y, x), (fy, fx)) in enumerate(zip(self.corner.tolist(), shares.tolist(), strict=True))
+            for dy, dx, share in _bilinear(fy, fx)
+        ]
 
     def _weights(self, like: Tensor) -> tuple[Tensor, Tensor]:
         if self.fraction is None:
@@ -175,6 +204,13 @@ def place(
         If a patch does not lie inside the canvas.
     """
     return place_at(patches_Bnn, PatchGeometry.build(positions_px, patches_Bnn.shape[-1], canvas_px))
+
+
+def _bilinear(fy: float, fx: float) -> Iterator[tuple[int, int, float]]:
+    """Yield the steps (y, x) to the pixels that a point between them is made of, and their shares, zeros left out."""
+    for (dy, wy), (dx, wx) in product(enumerate((1 - fy, fy)), enumerate((1 - fx, fx))):
+        if wy * wx:
+            yield dy, dx, wy * wx
 
 
 def mix(a: Tensor, b: Tensor, fraction: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ptycho_dist.data.scan import Scan
+from ptycho_dist.distributed.allocator import keep_freed_memory
 from ptycho_dist.distributed.collectives import all_reduce_sum, from_rank_0, together
 from ptycho_dist.distributed.devices import device_of, dtype_of
 from ptycho_dist.distributed.environment import RankContext
@@ -125,6 +126,7 @@ def run_refinement(
     StopRequested
         If a rank was told to stop.
     """
+    keep_freed_memory()
     engine, frame = together(lambda: _begin(payload, context, scan))
     errors = _take_up(payload, engine) if control.resume else []
     with control.stop.deferred():

@@ -37,6 +37,14 @@ class Agreed:
     save: bool
 
 
+@dataclass(frozen=True)
+class _Own:
+    """Misfit of this rank in a step, and patterns of the step over all ranks."""
+
+    misfit: Tensor
+    patterns: float
+
+
 class PtychoModule(pl.LightningModule):
     """Minimises the misfit of overlapping patches to all their patterns.
 
@@ -65,6 +73,7 @@ class PtychoModule(pl.LightningModule):
         """Batches done in all."""
         self.agreed = Agreed(0.0, stop=False, save=False)
         self._wish = (False, False)
+        self._own: _Own | None = None
         self._place = (0, 0)
         self._epoch_sums = [0.0, 0.0]
         self._val_sums = torch.zeros(2, dtype=torch.float64)
@@ -78,20 +87,28 @@ class PtychoModule(pl.LightningModule):
         self._place = (epoch, batch)
 
     def training_step(self, batch: StepBatch, batch_idx: int) -> Tensor:
-        """Loss of this rank; its mean over ranks is the global loss.
+        """Loss of this rank; its mean over ranks is the global loss."""
+        misfit, patterns = self._misfit(batch), float(batch.n_patterns_global)
+        self._own = _Own(misfit.detach(), patterns)
+        return misfit * (self._world / (patterns * self._photons))
+
+    def on_after_backward(self) -> None:
+        """Agree on the step; here, because the ranks have just waited for each other's gradients.
 
         Raises
         ------
         TrainingError
             On every rank, if the loss of one is no longer a finite number.
         """
-        misfit, patterns = self._misfit(batch), float(batch.n_patterns_global)
-        self.agreed = self._agree(misfit)
+        own = self._own
+        if own is None:
+            msg = "no step was made before this backward pass; expected training_step to come first"
+            raise TrainingError(msg)
+        self.agreed = self._agree(float(own.misfit))
         self._epoch_sums[0] += self.agreed.misfit
-        self._epoch_sums[1] += patterns
-        self._record({"train_loss_step": self.agreed.misfit / (patterns * self._photons)})
+        self._epoch_sums[1] += own.patterns
+        self._record({"train_loss_step": self.agreed.misfit / (own.patterns * self._photons)})
         self.steps += 1
-        return misfit * (self._world / (patterns * self._photons))
 
     def rehearse(self, batch: StepBatch) -> Tensor:
         """Use every trainable parameter once, for a gradient of zero."""
@@ -152,12 +169,12 @@ class PtychoModule(pl.LightningModule):
         misfits = model.misfit(self._training.likelihood, canvas, batch.corners_px, batch.counts)
         return misfits.sum() * batch.weight
 
-    def _agree(self, misfit: Tensor) -> Agreed:
+    def _agree(self, misfit: float) -> Agreed:
         """Add the misfits of all ranks up, and find out what any of them wishes."""
-        own = [float(misfit.detach()), *(float(wish) for wish in self._wish)]
+        own = [misfit, *(float(wish) for wish in self._wish)]
         total, stop, save = all_reduce_sum(torch.tensor(own, dtype=torch.float64)).tolist()
         if not math.isfinite(total):
-            self._refuse(all_gather_object(own[0]))
+            self._refuse(all_gather_object(misfit))
         return Agreed(total, stop=stop > 0, save=save > 0)
 
     def _refuse(self, misfits: list[float]) -> NoReturn:

@@ -14,6 +14,7 @@ from ptycho_dist.bundle import BUNDLE_FOLDER, find_bundle, load_bundle, save_bun
 from ptycho_dist.data.datamodule import ScanDataModule
 from ptycho_dist.data.scan_set import ScanSet, Source
 from ptycho_dist.data.set_datamodule import SetDataModule
+from ptycho_dist.distributed.allocator import keep_freed_memory
 from ptycho_dist.distributed.collectives import from_rank_0, together
 from ptycho_dist.distributed.devices import dtype_of
 from ptycho_dist.distributed.environment import RankContext
@@ -77,6 +78,7 @@ def run_training(
     StopRequested
         If a rank was told to stop.
     """
+    keep_freed_memory()
     if isinstance(scan, ScanSet):
         together(lambda: scan.verify(shard(len(scan), context.local_rank, context.local_world)))
     module = together(lambda: build_module(payload, scan, context.world))

@@ -21,6 +21,7 @@ from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.training.callbacks import Keeping, build_callbacks
 from ptycho_dist.training.environments import cluster_environment
 from ptycho_dist.training.loggers import build_logger
+from ptycho_dist.training.loops import spare_messages
 
 _BUFFER_SYNC = next(
     name
@@ -57,7 +58,7 @@ def build_trainer(payload: TrainingPayload, context: RankContext, keeping: Keepi
     """
     execution, training = payload.execution_config, payload.training_config
     start_step = keeping.start.step if keeping.start else 0
-    return pl.Trainer(
+    trainer = pl.Trainer(
         accelerator=execution.accelerator,
         devices=execution.devices,
         num_nodes=context.nodes,
@@ -80,6 +81,9 @@ def build_trainer(payload: TrainingPayload, context: RankContext, keeping: Keepi
         callbacks=build_callbacks(execution, keeping, training.max_steps),
         default_root_dir=training.output_dir,
     )
+    if execution.enable_checkpointing:
+        spare_messages(trainer)
+    return trainer
 
 
 def build_strategy(execution: PyTorchExecutionConfig, context: RankContext) -> Strategy:

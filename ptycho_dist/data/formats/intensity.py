@@ -78,6 +78,8 @@ def read_counts(path: Path, raw: RawScan, index: IntArray) -> NDArray[np.float32
 
 
 def _require_valid(path: Path, values: NDArray[Any], index: IntArray, mask: BoolArray | None) -> None:
+    if values.dtype.kind in "ub" and values.dtype.itemsize < 4:
+        return
     bad = ~np.isfinite(values) | (values < 0)
     if values.dtype.kind in "iu" and np.iinfo(values.dtype).max >= DEAD_PIXEL:
         bad |= values >= DEAD_PIXEL

@@ -56,7 +56,7 @@ def loss_of(model: PtychoModel, batch: StepBatch, kind: str = "amplitude") -> to
 
 
 @pytest.mark.parametrize("N", [32, 64, 128])
-def test_model_of_any_size_predicts_patches_and_counts(N: int) -> None:
+def test_model_of_any_size_predicts_patches_and_judges_a_canvas(N: int) -> None:
     y, x = torch.meshgrid(*[torch.arange(float(N)) - N / 2] * 2, indexing="ij")
     probe = torch.exp(-(y**2 + x**2) / (N / 5) ** 2).to(torch.complex64)[None]
     data = DataConfig(N=N, nphotons=1e4)
@@ -67,7 +67,7 @@ def test_model_of_any_size_predicts_patches_and_counts(N: int) -> None:
     assert patches.dtype == torch.complex64
     corners = torch.tensor([[0.0, 0.0], [2.5, 3.0], [1.0, 7.25]])
     canvas = model.assemble(patches, corners, (N + 4, N + 9))
-    assert model.expected_counts(canvas, corners).shape == (3, N, N)
+    assert model.misfit("amplitude", canvas, corners, counts).shape == (3,)
 
 
 def test_field_side_is_a_multiple_that_holds_the_output() -> None:

@@ -13,6 +13,7 @@ from ptycho_dist.data.scan import open_scan
 from ptycho_dist.errors import PhysicsError
 from ptycho_dist.physics.backprojection import backproject
 from ptycho_dist.physics.forward import ForwardModel
+from ptycho_dist.physics.measured import Measured
 from ptycho_dist.physics.patches import extract
 from ptycho_dist.physics.probe import intensity_scale, probe_intensity, select_modes
 from ptycho_dist.physics.propagation import far_field, far_field_intensity
@@ -157,9 +158,9 @@ def test_backproject_asks_nothing_of_an_empty_object(masked: bool) -> None:
     if masked:
         mask = torch.rand(32, 32, generator=torch.Generator().manual_seed(0)) > 0.2
         counts = torch.where(mask, counts, torch.zeros_like(counts))
-    correction = backproject(counts, probe, mask)
+    correction = backproject(Measured.of(counts, mask), probe, 32)
     assert correction.abs().max() < 0.02
-    assert backproject(4 * counts, probe, mask).abs().max() > 0.5
+    assert backproject(Measured.of(4 * counts, mask), probe, 32).abs().max() > 0.5
 
 
 def test_backproject_finds_a_phase_where_the_probe_is_bright() -> None:
@@ -168,5 +169,5 @@ def test_backproject_finds_a_phase_where_the_probe_is_bright() -> None:
     bump = 0.3 * torch.exp(-((y - 2) ** 2 + (x + 3) ** 2) / 4)
     counts = far_field_intensity(probe[:, None] * torch.polar(torch.ones_like(bump), bump).to(torch.complex128))
     bright = probe[0].abs() > 0.3 * probe[0].abs().max()
-    found = backproject(counts, probe)[0].imag
+    found = backproject(Measured.of(counts), probe, 32)[0].imag
     assert torch.corrcoef(torch.stack([found[bright], bump[bright].double()]))[0, 1] > 0.5

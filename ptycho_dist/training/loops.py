@@ -1,0 +1,23 @@
+"""Lightning's loop over batches, without the messages between ranks that ours make needless."""
+
+from __future__ import annotations
+
+import lightning.pytorch as pl
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+
+
+class QuietEpochLoop(_TrainingEpochLoop):
+    """Does not ask rank 0 before each batch whether it has got SIGTERM.
+
+    :class:`~ptycho_dist.training.callbacks.ResumePoints` takes that signal from Lightning, and the ranks agree
+    on stopping in the all-reduce that each step has anyhow.
+    """
+
+    def _broadcast_sigterm_tensor(self) -> None:
+        """Say nothing."""
+
+
+def spare_messages(trainer: pl.Trainer) -> None:
+    """Give a trainer that has ``ResumePoints`` among its callbacks the quiet loop."""
+    loop = trainer.fit_loop.epoch_loop
+    trainer.fit_loop.epoch_loop = QuietEpochLoop(trainer, min_steps=loop.min_steps, max_steps=loop.max_steps)
