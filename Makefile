@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 DEMO ?= runs/demo
 PTYCHOPINN ?= ../PtychoPINN
-DEMO_FLAGS ?= --devices 2 --stages 3 --max_epochs 55 --probe_learning_rate 0.01
+DEMO_FLAGS ?= --devices 2 --stages 3 --max_epochs 12 --probe_learning_rate 0.01
 
 # Tests, checks and documentation see no GPU and use one thread in each process.
 CALM := CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1
@@ -71,7 +71,7 @@ test: lint type ## All checks, and all tests but the exhaustive ones
 test-all: lint type ## All checks and all tests
 	$(CALM) $(BIN)/python -m pytest
 
-demo: $(VENV)/.installed ## Simulate a scan, train on two ranks, reconstruct, evaluate
+demo: $(VENV)/.installed ## Simulate a scan, train on two ranks, reconstruct, refine, evaluate
 	$(BIN)/ptycho-dist simulate $(DEMO)/scan.h5
 	$(BIN)/ptycho-dist reconstruct $(DEMO)/scan.h5 --output_dir $(DEMO) $(DEMO_FLAGS)
 	@echo "Results are in $(DEMO): look at overview.png and metrics.json; the object is in reconstruction.h5."

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from ptycho_dist.bundle import load_bundle, save_bundle
     from ptycho_dist.config.execution import PyTorchExecutionConfig
     from ptycho_dist.config.legacy import update_legacy_dict
+    from ptycho_dist.config.refine import RefineConfig
     from ptycho_dist.config.schema import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
     from ptycho_dist.factory.inference import create_inference_payload
-    from ptycho_dist.factory.payload import InferencePayload, TrainingPayload
+    from ptycho_dist.factory.payload import InferencePayload, RefinePayload, TrainingPayload
+    from ptycho_dist.factory.refine import create_refine_payload
     from ptycho_dist.factory.training import create_training_payload
 
 _HOMES = {
@@ -23,9 +25,12 @@ _HOMES = {
     "InferencePayload": "ptycho_dist.factory.payload",
     "ModelConfig": "ptycho_dist.config.schema",
     "PyTorchExecutionConfig": "ptycho_dist.config.execution",
+    "RefineConfig": "ptycho_dist.config.refine",
+    "RefinePayload": "ptycho_dist.factory.payload",
     "TrainingConfig": "ptycho_dist.config.schema",
     "TrainingPayload": "ptycho_dist.factory.payload",
     "create_inference_payload": "ptycho_dist.factory.inference",
+    "create_refine_payload": "ptycho_dist.factory.refine",
     "create_training_payload": "ptycho_dist.factory.training",
     "load_bundle": "ptycho_dist.bundle",
     "save_bundle": "ptycho_dist.bundle",
@@ -38,9 +43,12 @@ __all__ = [
     "InferencePayload",
     "ModelConfig",
     "PyTorchExecutionConfig",
+    "RefineConfig",
+    "RefinePayload",
     "TrainingConfig",
     "TrainingPayload",
     "create_inference_payload",
+    "create_refine_payload",
     "create_training_payload",
     "load_bundle",
     "save_bundle",

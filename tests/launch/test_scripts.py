@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.launch import calm_environment, step_losses
+from tests.support.launch import calm_environment, run_well, step_losses
 from tests.support.slurm import SlurmCluster
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ def name_of(path: Path) -> str:
 
 def test_scripts_are_found() -> None:
     names = {"launch/local.sh", "launch/torchrun.sh", "launch/mpirun.sh", "slurm/train.sbatch", "slurm/infer.sbatch",
-             "slurm/reconstruct.sbatch", "slurm/pipeline.sh"}  # fmt: skip
+             "slurm/reconstruct.sbatch", "slurm/refine.sbatch", "slurm/pipeline.sh"}  # fmt: skip
     assert names <= {name_of(path) for path in SCRIPTS}
 
 
@@ -78,6 +78,19 @@ def test_reconstruct_sbatch_leaves_an_object(slurm: SlurmCluster, scan: Path, tm
 
 @pytest.mark.slurm
 @pytest.mark.exhaustive
+def test_refine_sbatch_refines_a_start(slurm: SlurmCluster, scan: Path, tmp_path: Path) -> None:
+    run_well(["refine", scan, "--output_dir", tmp_path / "first", "--iterations", 2, "--accelerator", "cpu"])
+    job = slurm.submit(
+        *SBATCH, REPOSITORY / "slurm" / "refine.sbatch", "--iterations", "2", "--accelerator", "cpu",
+        env=CPU | {"SCAN": str(scan), "OUTPUT_DIR": str(tmp_path), "START": str(tmp_path / "first/reconstruction.h5")},
+    )  # fmt: skip
+    ended = slurm.wait(job, 150)
+    assert (ended.state, ended.restarts) == ("COMPLETED", 0), ended.log
+    assert (tmp_path / "reconstruction.h5").is_file()
+
+
+@pytest.mark.slurm
+@pytest.mark.exhaustive
 def test_pipeline_trains_then_predicts_each_scan_then_stitches(slurm: SlurmCluster, scan: Path, tmp_path: Path) -> None:
     flags = f"{' '.join(SBATCH)} --output={tmp_path}/%x-%j.log"
     env = {"OUTPUT_DIR": str(tmp_path), "SBATCH_FLAGS": flags, "STITCH_SBATCH_FLAGS": f"--output={tmp_path}/%x-%j.log",
@@ -95,7 +108,7 @@ def test_pipeline_trains_then_predicts_each_scan_then_stitches(slurm: SlurmClust
 
 
 @pytest.mark.slurm
-@pytest.mark.parametrize("name", ["train", "infer", "reconstruct"])
+@pytest.mark.parametrize("name", ["train", "infer", "reconstruct", "refine"])
 def test_sbatch_file_is_accepted_in_its_gpu_form(slurm: SlurmCluster, name: str) -> None:
     gpus = ["--gpus-per-node=4", "--cpus-per-task=1"]
     done = slurm.client("sbatch", "--test-only", *gpus, REPOSITORY / "slurm" / f"{name}.sbatch")
