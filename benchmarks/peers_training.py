@@ -8,11 +8,13 @@ All objects are compared with the truth in the same way.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 
 from rich.console import Console
 from rich.table import Table
@@ -35,7 +37,7 @@ class Outcome:
     name
         Whose, and on which terms.
     training_s, patterns, patterns_per_s
-        Wall time of the training, patterns seen, and speed without start and end.
+        Wall time of the training, patterns seen, and speed without its start (ours: median of the epochs).
     quality
         Comparison with the truth.
     """
@@ -56,7 +58,14 @@ def train_ours(name: str, scan: Scan, folder: Path, ranks: int, epochs: int) -> 
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     found = quality(product_object(folder / "reconstruction.h5"), scan)
     patterns = epochs * scan.header.n_patterns
-    return Outcome(name, metrics["training_s"], patterns, metrics["training_patterns_per_s"], found)
+    return Outcome(name, metrics["training_s"], patterns, _median_speed(folder), found)
+
+
+def _median_speed(folder: Path) -> float:
+    """Patterns per second of the epochs, the first left out."""
+    with (folder / "logs" / "metrics.csv").open(newline="", encoding="utf-8") as stream:
+        speeds = [float(row["patterns_per_s"]) for row in csv.DictReader(stream) if row["patterns_per_s"]]
+    return median(speeds[1:])
 
 
 def train_peer(peer: PtychoPinn, scan: Scan, seconds: float) -> Outcome:
@@ -78,7 +87,7 @@ def compare(peer: PtychoPinn, scan: Scan, seconds: float, folder: Path) -> list[
         "the same time": seconds * epochs_per_s,
     }
     ours = [
-        train_ours(name, scan, folder / name.replace(" ", "-"), peer.threads, max(2, round(epochs)))
+        train_ours(name, scan, folder / name.replace(" ", "-"), peer.threads, max(3, round(epochs)))
         for name, epochs in terms.items()
     ]
     return [theirs, *ours]

@@ -7,6 +7,7 @@ scan, where to work, and how long to train; the answer is written beside it as `
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from datetime import timedelta
@@ -48,8 +49,12 @@ class Speed(L.Callback):
 
     @property
     def patterns_per_s(self) -> float:
-        """Over all steps but the first ones."""
-        return (self._batches - WARM_BATCHES) * self._per_batch / self._seconds
+        """Over all steps but the first ones; not a number where there were no others."""
+        return (
+            math.nan
+            if self._batches <= WARM_BATCHES
+            else (self._batches - WARM_BATCHES) * self._per_batch / self._seconds
+        )
 
 
 def configs(request: dict[str, Any]) -> tuple[DataConfig, ModelConfig, TrainingConfig, InferenceConfig]:
