@@ -69,7 +69,9 @@ class Windows:
         n, canvas = self.n, _as_real_rows(canvas_HW)
         right = torch.view_as_real(patches_Bnn).reshape(len(self), n, 2 * n)
         across = self._across(canvas)
-        rows = torch.nn.functional.pad(right * (1 - across), (0, 2))
+        rows = right.new_empty(len(self), n, 2 * n + 2)
+        torch.mul(right, 1 - across, out=rows[:, :, :-2])
+        rows[:, :, -2:] = 0
         rows[:, :, 2:].addcmul_(right, across)
         for place, (start, fy) in enumerate(self._starts):
             self._strip(canvas, start).add_(rows[place], alpha=factor * (1 - fy))

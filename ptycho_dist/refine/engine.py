@@ -120,10 +120,12 @@ class Engine:
         amplitude = share.of(numbers[part])
         if self.config.flux:
             amplitude = amplitude / estimate.flux_B[numbers[part]].sqrt().to(amplitude)[:, None, None]
+        everyone = Windows(positions[numbers], estimate.N, estimate.canvas_px)
+        is_alone = len(numbers[part]) == len(numbers)
         return Batch(
-            everyone=Windows(positions[numbers], estimate.N, estimate.canvas_px),
+            everyone=everyone,
             part=part,
-            own=Windows(positions[numbers[part]], estimate.N, estimate.canvas_px),
+            own=everyone if is_alone else Windows(positions[numbers[part]], estimate.N, estimate.canvas_px),
             amplitude_BNN=amplitude,
             crowding=crowding.at(positions[numbers].numpy()),
             mask_NN=self.mask_NN,

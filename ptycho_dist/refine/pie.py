@@ -10,7 +10,7 @@ from torch import Tensor
 from ptycho_dist.physics.probe import probe_intensity
 from ptycho_dist.refine.estimate import Estimate
 from ptycho_dist.refine.team import join_rows, join_sums
-from ptycho_dist.refine.waves import Batch, Misfit, amplitude_ratio
+from ptycho_dist.refine.waves import Batch, Misfit, amplitude_ratio, intensity
 
 
 @dataclass(frozen=True)
@@ -74,4 +74,4 @@ def object_direction(probe_PNN: Tensor, wave_BPNN: Tensor) -> Tensor:
 def probe_direction(seen: Misfit) -> tuple[Tensor, Tensor]:
     """Back-project the misfit onto the probe (P, N, N), and sum the intensity of the object patches (N, N)."""
     change = (seen.wave_BPNN * seen.patches_BNN.conj()[:, None]).sum(dim=0)
-    return change, probe_intensity(seen.patches_BNN)
+    return change, intensity(seen.patches_BNN, 0)

@@ -66,6 +66,7 @@ class Misfit:
 
 
 Ratio = Callable[[Tensor, Tensor], Tensor]
+"""From measured and modelled amplitudes to what the modelled wave lacks, relative to it."""
 
 
 def amplitude_ratio(amplitude_BNN: Tensor, root_BNN: Tensor) -> Tensor:
@@ -86,9 +87,9 @@ def misfit(estimate: Estimate, batch: Batch, propagator: Propagator, ratio: Rati
     """Propagate the batch of this rank forward, compare, and propagate the difference back."""
     patches = batch.own.gather(estimate.object_HW)
     wave = _through(propagator.forward, patches[:, None] * estimate.probe_PNN)
-    model = _intensity(wave)
+    model = _one_mode(wave) if wave.shape[1] == 1 else intensity(wave, 1)
     if estimate.background_NN is not None:
-        model += estimate.background_NN
+        model = model + estimate.background_NN
     root = (model + _TINY).sqrt_()
     gap = batch.amplitude_BNN - root
     change = ratio(batch.amplitude_BNN, root)
@@ -105,8 +106,14 @@ def _through(propagate: Callable[[Tensor], Tensor], wave_BPNN: Tensor) -> Tensor
     return propagate(wave_BPNN) if len(wave_BPNN) else wave_BPNN
 
 
-def _intensity(wave_BPNN: Tensor) -> Tensor:
-    intensity = wave_BPNN[:, 0].real.square() + wave_BPNN[:, 0].imag.square()
-    for mode in range(1, wave_BPNN.shape[1]):
-        intensity += wave_BPNN[:, mode].real.square() + wave_BPNN[:, mode].imag.square()
-    return intensity
+def intensity(wave_BPNN: Tensor, axis: int) -> Tensor:
+    """Squared magnitude, summed over an axis.
+
+    By the product with the conjugate: on a CPU the squares of real and imaginary parts, which do not lie side by side
+    in memory, take three times as long.
+    """
+    return (wave_BPNN * wave_BPNN.conj()).sum(dim=axis).real
+
+
+def _one_mode(wave_BPNN: Tensor) -> Tensor:
+    return (wave_BPNN[:, 0] * wave_BPNN[:, 0].conj()).real

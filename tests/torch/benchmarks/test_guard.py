@@ -15,7 +15,14 @@ LESS = Claim("error", "speed.json", ("ratios", 1), 4.0, more_is_better=False)
 
 @pytest.mark.parametrize(
     ("claim", "figure", "holds"),
-    [(MORE, 8.0, True), (MORE, 6.1, True), (MORE, 5.9, False), (LESS, 1.0, True), (LESS, 4.9, True), (LESS, 5.1, False)],
+    [
+        (MORE, 8.0, True),
+        (MORE, 6.1, True),
+        (MORE, 5.9, False),
+        (LESS, 1.0, True),
+        (LESS, 4.9, True),
+        (LESS, 5.1, False),
+    ],
 )
 def test_claim_is_broken_by_a_figure_a_quarter_worse(claim: Claim, figure: float, holds: bool) -> None:
     assert claim.holds(figure) is holds
