@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, MutableMapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +14,15 @@ from ptycho_dist.config.precedence import Level, Resolution
 from ptycho_dist.config.schema import DataConfig, InferenceConfig, ModelConfig
 from ptycho_dist.config.sections import INFERENCE_SECTIONS
 from ptycho_dist.data.scan import read_header
-from ptycho_dist.distributed.environment import detect
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory import crosschecks
-from ptycho_dist.factory.devices import resolve_devices
 from ptycho_dist.factory.payload import InferencePayload
 from ptycho_dist.factory.settings import (
     ARGUMENT,
     DEFAULT_INFERENCE_BATCH_SIZE,
     Given,
     build,
+    build_execution,
     data_settings,
     fill,
     given_levels,
@@ -123,7 +120,7 @@ def _assemble(
     if legacy_cfg is not None:
         for config in (model, data, inference):
             update_legacy_dict(legacy_cfg, config)
-    execution = _build_execution(resolution)
+    execution = build_execution(resolution)
     crosschecks.check_loader(execution)
     crosschecks.check_trim(model, execution)
     configs = {"data": data, "model": model, "inference": inference, "execution": execution}
@@ -156,10 +153,3 @@ def _resolve(levels: list[Level], trained: Level) -> Resolution:
     missing = {key: value for key, value in trained.values.items() if resolution.values[key] is None}
     resolution = fill(resolution, missing, precedence.BUNDLE)
     return fill(resolution, {"execution.inference_batch_size": DEFAULT_INFERENCE_BATCH_SIZE}, precedence.DEFAULT)
-
-
-def _build_execution(resolution: Resolution) -> PyTorchExecutionConfig:
-    config = build(PyTorchExecutionConfig, "execution", resolution)
-    if config.checkpoint_monitor_metric == "auto":
-        config = replace(config, checkpoint_monitor_metric="train_loss")
-    return resolve_devices(config, detect(os.environ))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +13,14 @@ from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.config.sections import REFINE_SECTIONS
 from ptycho_dist.data.scan import checksum, read_header
-from ptycho_dist.distributed.environment import detect
 from ptycho_dist.errors import ConfigError
-from ptycho_dist.factory.devices import resolve_devices
 from ptycho_dist.factory.payload import RefinePayload
 from ptycho_dist.factory.settings import (
     ARGUMENT,
     DEFAULT_INFERENCE_BATCH_SIZE,
     Given,
     build,
+    build_execution,
     data_settings,
     fill,
     given_levels,
@@ -91,7 +88,7 @@ def _resolve(levels: list[Level], header: ScanHeader) -> Resolution:
 def _assemble(resolution: Resolution, header: ScanHeader) -> RefinePayload:
     data = name_reader(build(DataConfig, "data", resolution), header)
     refine = build(RefineConfig, "refine", resolution)
-    execution = _build_execution(resolution)
+    execution = build_execution(resolution)
     _require_start(refine, header)
     _require_units(refine, header)
     _require_float(execution)
@@ -108,13 +105,6 @@ def _assemble(resolution: Resolution, header: ScanHeader) -> RefinePayload:
         mean_counts=header.mean_counts,
         start_checksum="" if refine.start is None else checksum(refine.start),
     )
-
-
-def _build_execution(resolution: Resolution) -> PyTorchExecutionConfig:
-    config = build(PyTorchExecutionConfig, "execution", resolution)
-    if config.checkpoint_monitor_metric == "auto":
-        config = replace(config, checkpoint_monitor_metric="train_loss")
-    return resolve_devices(config, detect(os.environ))
 
 
 def _require_start(refine: RefineConfig, header: ScanHeader) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -13,8 +14,10 @@ from ptycho_dist.config.precedence import Level, Resolution
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.config.sections import Sections, field_names, homes
 from ptycho_dist.data.scan import ScanOptions
+from ptycho_dist.distributed.environment import detect
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory.config_file import read_config_file
+from ptycho_dist.factory.devices import resolve_devices
 from ptycho_dist.types import ScanHeader
 
 ARGUMENT = "argument"
@@ -87,6 +90,14 @@ def build(config: type[Config], section: str, resolution: Resolution) -> Config:
         If a required field has no value, or a value is out of range.
     """
     return config(**resolution.section(section))
+
+
+def build_execution(resolution: Resolution) -> PyTorchExecutionConfig:
+    """Make the execution config of a job that trains nothing, for the devices of this launch."""
+    config = build(PyTorchExecutionConfig, "execution", resolution)
+    if config.checkpoint_monitor_metric == "auto":
+        config = replace(config, checkpoint_monitor_metric="train_loss")
+    return resolve_devices(config, detect(os.environ))
 
 
 def data_settings(levels: list[Level], sections: Sections) -> DataConfig:
