@@ -10,12 +10,14 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -26,6 +28,8 @@ from ptycho_dist.atomic import atomic_path
 
 LEVELS = (0.20, 0.16, 0.14, 0.13, 0.12, 0.115, 0.1128, 0.11)
 """Fourier errors whose times are compared; 0.1128 is what 100 iterations of a plain ePIE reach."""
+_PATTERNS = 516
+"""Patterns of the star."""
 DRIVER = Path(__file__).resolve().parent / "peers" / "ptychi_lsqml.py"
 
 
@@ -91,6 +95,17 @@ def table(curves: list[Curve]) -> Table:
     return result
 
 
+def against_peer(ours: Curve, peer: Curve) -> dict[str, float]:
+    """Compare speed, and time to the best error that both reach."""
+    best = max(min(ours.fourier_error), min(peer.fourier_error))
+    (_, own_seconds), (_, peer_seconds) = (one.reach(best) or (0, math.nan) for one in (ours, peer))
+    return {
+        "equal_fourier_error": best,
+        "times_faster_to_equal_error": peer_seconds / own_seconds,
+        "times_more_patterns_per_s": patterns_per_s(ours, _PATTERNS) / patterns_per_s(peer, _PATTERNS),
+    }
+
+
 def draw(path: Path, curves: list[Curve]) -> None:
     """Draw error against iterations and against seconds."""
     figure = Figure(figsize=(10, 4), layout="constrained")
@@ -129,12 +144,15 @@ def main() -> None:
         if arguments.ptychi_python:
             peer = run_peer(arguments.ptychi_python, scan, folder / "peer.json", arguments.threads, arguments.epochs)
             curves.append(peer)
-    n_patterns = 516
-    speeds = {curve.name: patterns_per_s(curve, n_patterns) for curve in curves}
+    speeds = {curve.name: patterns_per_s(curve, _PATTERNS) for curve in curves}
     Console().print(table(curves))
     Console().print({name: f"{speed:.0f} patterns/s" for name, speed in speeds.items()})
     draw(RESULTS / "refinement.png", curves)
-    written = write_results("refinement", {"curves": [asdict(one) for one in curves], "patterns_per_s": speeds})
+    found: dict[str, Any] = {"curves": [asdict(one) for one in curves], "patterns_per_s": speeds}
+    if arguments.ptychi_python:
+        found |= against_peer(curves[0], curves[-1])
+    Console().print({name: value for name, value in found.items() if name not in ("curves", "patterns_per_s")})
+    written = write_results("refinement", found)
     sys.stdout.write(f"written to {written}\n")
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.guard import RESULTS, Claim, read_claims
+from benchmarks.guard import RESULTS, Claim, markdown, read_claims
 
-MORE = Claim("speed", "speed.json", ("ratios", 0), 8.0)
-LESS = Claim("error", "speed.json", ("ratios", 1), 4.0, more_is_better=False)
+MORE = Claim("speed", "speed.json", ("ratios", 0), 8.0, "python -m x")
+LESS = Claim("error", "speed.json", ("ratios", 1), 4.0, "python -m x", more_is_better=False)
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,8 @@ def test_listed_claims_are_readable_and_hold_for_the_results_that_are_kept() -> 
     for claim in claims:
         measured = claim.measured(RESULTS)
         assert measured is None or claim.holds(measured), claim
+
+
+def test_documentation_holds_the_claims() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert markdown(read_claims()) in text, "run python -m benchmarks.guard --table"
