@@ -64,7 +64,7 @@ The highest level that gives a setting decides; `provenance` names it first, the
 | `override` | `overrides=` of a factory, or a flag typed on the command line | all below |
 | `execution_config` | `execution_config=` of a factory; every field of it counts as given | all below |
 | `config_file` | `config_file=` of a factory, or `--config run.yaml` | all below |
-| `bundle` | settings the network was trained with (inference only; contradicting them is an error) | all below |
+| `bundle` | settings of a trained network (inference, `init_from`); contradicting them is an error | all below |
 | `scan` | the scan file (`N`, `nphotons`, `n_modes`) | defaults |
 | `default` | the dataclass | nothing |
 
