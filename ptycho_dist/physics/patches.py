@@ -83,8 +83,8 @@ class PatchGeometry:
         if self.fraction is None:
             return big
         fy, fx = self._weights(canvas_HW)
-        rows = _mix(big[:, :-1], big[:, 1:], fy)
-        return _mix(rows[:, :, :-1], rows[:, :, 1:], fx)
+        mixed = _mix(big[:, :-1], big[:, 1:], fy)
+        return _mix(mixed[:, :, :-1], mixed[:, :, 1:], fx)
 
     def scatter(self, patches_Bnn: Tensor) -> Tensor:
         """Sum patches (B, n, n) onto a new canvas (H, W): the adjoint of :meth:`gather`."""
