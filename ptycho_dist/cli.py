@@ -32,8 +32,9 @@ from ptycho_dist.version import package_version
 def program() -> NoReturn:
     """Run the command line of this process, and end the process with its exit code.
 
-    After a failure it ends at once: libraries that tidy up at the end would crash over files on a
-    full disk, or wait for ranks that are gone.
+    It ends at once. Libraries that tidy up at the end would crash over files on a full disk, wait
+    for ranks that are gone, or abort: torch keeps threads of gloo beyond the process group, and one
+    that still frees a tensor finds no Python any more.
     """
     code = CRASH
     try:
@@ -41,12 +42,10 @@ def program() -> NoReturn:
     finally:
         if code:
             end_agent_later(os.environ)
-    if code:
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
