@@ -23,23 +23,18 @@ from ptycho_dist.distributed.endings import (
     is_silent_rank,
     is_storage_error,
 )
-from ptycho_dist.distributed.environment import launcher_name
 from ptycho_dist.distributed.fate import share_fate
 from ptycho_dist.distributed.stop import StopRequested, StopSignals
 from ptycho_dist.errors import ConfigError, PtychoDistError
 from ptycho_dist.version import package_version
 
-_ENDS_AT_ONCE = ("spawn", "torchrun", "slurm")
-"""Launchers whose ranks need no end of the interpreter."""
-
 
 def program() -> NoReturn:
     """Run the command line of this process, and end the process with its exit code.
 
-    After a failure it ends at once: libraries that tidy up at the end would crash over files on a
-    full disk, or wait for ranks that are gone. A rank ends at once in any case: torch keeps the threads of gloo
-    after DDP, and one that lets a tensor go while the interpreter ends aborts the process. Ranks of mpirun have to
-    finalise MPI, at the end of the interpreter.
+    It ends at once. Libraries that tidy up at the end would crash over files on a full disk, wait
+    for ranks that are gone, or abort: torch keeps threads of gloo beyond the process group, and one
+    that still frees a tensor finds no Python any more.
     """
     code = CRASH
     try:
@@ -47,12 +42,10 @@ def program() -> NoReturn:
     finally:
         if code:
             end_agent_later(os.environ)
-    if code or launcher_name(os.environ) in _ENDS_AT_ONCE:
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

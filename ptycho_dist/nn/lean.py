@@ -19,17 +19,18 @@ _GROUPS = 8
 
 
 class ResidualBlock(nn.Module):
-    """Pre-normalised residual block of a 3 by 3 and a 1 by 1 convolution, the identity at the start."""
+    """Pre-normalised residual block of a 3 by 3 and a pointwise layer, the identity at the start."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(_GROUPS, width)
         self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = _zero_start(nn.Conv2d(width, width, 1))
+        self.second = _zero_start(nn.Linear(width, width))
 
     def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
         """Add the block's change."""
-        residual: Tensor = self.second(functional.gelu(self.first(self.norm(x))))
+        hidden = functional.gelu(self.first(self.norm(x))).permute(0, 2, 3, 1)
+        residual: Tensor = self.second(hidden).permute(0, 3, 1, 2)
         return x + residual
 
 
@@ -56,9 +57,7 @@ class LeanNetwork(nn.Module):
         self.stem = nn.Linear(spec.in_channels * area, spec.width)
         self.blocks = nn.Sequential(*(ResidualBlock(spec.width) for _ in range(spec.depth)))
         self.norm = nn.GroupNorm(_GROUPS, spec.width)
-        self.head = nn.Linear(spec.width, spec.out_channels * area)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.head = _zero_start(nn.Linear(spec.width, spec.out_channels * area))
 
     def forward(self, x: Float[Tensor, "B C n n"]) -> Float[Tensor, "B D m m"]:
         """Predict the output channels on the central square."""
@@ -94,10 +93,9 @@ def build_lean(spec: NetworkSpec) -> nn.Module:
     return LeanNetwork(spec)
 
 
-def _zero_start(layer: nn.Conv2d) -> nn.Conv2d:
+def _zero_start(layer: nn.Linear) -> nn.Linear:
     nn.init.zeros_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
+    nn.init.zeros_(layer.bias)
     return layer
 
 

@@ -320,6 +320,17 @@ def test_module_runs_as_a_program() -> None:
     assert done.stderr.startswith("ptycho-dist: DataFormatError: nowhere is missing")
 
 
+def test_program_ends_at_once_after_all_is_said() -> None:
+    code = (
+        "import atexit, sys; sys.argv = ['ptycho-dist', '--help']; atexit.register(print, 'too late'); "
+        "from ptycho_dist.cli import program; program()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: ptycho-dist COMMAND")
+    assert "too late" not in done.stdout
+
+
 def test_program_refuses_a_launcher_that_is_not_known_in_one_line() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "ptycho_dist", "train", "x.h5", "--output_dir", "r"],

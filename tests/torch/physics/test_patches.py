@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ptycho_dist.errors import PhysicsError
-from ptycho_dist.physics.patches import extract, place
+from ptycho_dist.physics.patches import PatchGeometry, extract, place
 
 N, CANVAS = 5, (13, 17)
 
@@ -73,3 +73,12 @@ def test_patch_outside_the_canvas_is_refused(corner: tuple[float, float]) -> Non
         extract(random_complex(*CANVAS), corners, N)
     with pytest.raises(PhysicsError, match="leaves the canvas"):
         place(random_complex(2, N, N), corners, CANVAS)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_windows_by_index_sum_to_what_scatter_gives(whole: bool) -> None:
+    geometry = PatchGeometry.build(positions(whole=whole), N, CANVAS)
+    patches = random_complex(6, N, N)
+    canvas = torch.zeros(CANVAS[0] * CANVAS[1], dtype=torch.complex128)
+    canvas.index_add_(0, geometry.index, geometry.windows(patches).reshape(-1))
+    assert torch.allclose(geometry.scatter(patches), canvas.view(CANVAS), rtol=1e-12)
