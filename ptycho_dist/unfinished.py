@@ -17,6 +17,7 @@ from ptycho_dist.atomic import atomic_path
 from ptycho_dist.errors import ConfigError
 
 NAME = "unfinished.json"
+_LOGS = "logs"
 _ABSENT = "(absent)"
 
 
@@ -64,13 +65,15 @@ def begin(output_dir: Path, command: str, settings: Mapping[str, Any], *, resume
     Raises
     ------
     ConfigError
-        If the unfinished job has other settings.
+        If the unfinished job has other settings, and has left more than its log.
     """
     marker = read_marker(output_dir) if resume else None
     if marker is None:
         _write(output_dir, {"command": command, "settings": dict(settings), "progress": {}})
         return None
     differing = list(_differences(marker["settings"], json.loads(json.dumps(settings))))
+    if differing and not _left_something(output_dir):
+        return begin(output_dir, command, settings, resume=False)
     if differing:
         msg = (
             f"{output_dir} holds an unfinished '{marker['command']}' (begun {marker.get('begun')}) with other settings:"
@@ -92,6 +95,11 @@ def note(output_dir: Path, **progress: Any) -> None:
 def finish(output_dir: Path) -> None:
     """Take the marker away: the job has ended well."""
     (output_dir / NAME).unlink(missing_ok=True)
+
+
+def _left_something(output_dir: Path) -> bool:
+    """Tell whether there is anything but the marker, the log and hidden files."""
+    return any(path.name not in (NAME, _LOGS) and not path.name.startswith(".") for path in output_dir.iterdir())
 
 
 def _write(output_dir: Path, marker: dict[str, Any]) -> None:

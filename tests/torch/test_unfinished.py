@@ -26,8 +26,16 @@ def test_begin_starts_anew_when_told_so(tmp_path: Path) -> None:
     assert unfinished.begin(tmp_path, "train", SETTINGS, resume=True) == {}
 
 
+def test_begin_starts_anew_with_other_settings_where_nothing_but_a_log_is_left(tmp_path: Path) -> None:
+    unfinished.begin(tmp_path, "train", SETTINGS, resume=True)
+    (tmp_path / "logs").mkdir()
+    assert unfinished.begin(tmp_path, "train", {"training": {"seed": 99}}, resume=True) is None
+    assert unfinished.read_marker(tmp_path)["settings"] == {"training": {"seed": 99}}
+
+
 def test_begin_names_every_setting_that_differs_and_keeps_the_marker(tmp_path: Path) -> None:
     unfinished.begin(tmp_path, "train", SETTINGS, resume=True)
+    (tmp_path / "checkpoints").mkdir()
     before = (tmp_path / unfinished.NAME).read_bytes()
     other = {"training": {"seed": 3, "train_rows": (0.0, 0.5)}, "data": {"N": 32, "gridsize": 2}}
     with pytest.raises(ConfigError) as caught:
