@@ -42,6 +42,13 @@ $(VENV)/.docs: $(VENV)/.installed
 	$(BIN)/python -m pip install -e '.[docs]'
 	touch $@
 
+$(VENV)-ptychi/.installed:
+	$(PYTHON) -m venv $(VENV)-ptychi
+	$(VENV)-ptychi/bin/python -m pip install -q '$(TORCH)'
+	echo '$(TORCH)' > $(VENV)-ptychi/constraints.txt
+	$(VENV)-ptychi/bin/python -m pip install -q -c $(VENV)-ptychi/constraints.txt ptychi
+	touch $@
+
 format: $(VENV)/.installed ## Format the source and sort its imports
 	$(BIN)/ruff check --select I --fix .
 	$(BIN)/ruff format .
@@ -80,13 +87,17 @@ docs: $(VENV)/.docs ## HTML documentation in docs/_build/html; warnings are erro
 	$(CALM) $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "Open docs/_build/html/index.html."
 
-bench: $(VENV)/.installed ## Training speed of one and of two ranks; loaders against a plain read
-	$(BIN)/python -m benchmarks.training_speed
-	$(BIN)/python -m benchmarks.loader_speed
+bench: $(VENV)/.installed $(VENV)-ptychi/.installed ## Speeds, the refinement against pty-chi, positions; fails where a claim is broken
+	-$(BIN)/python -m benchmarks.training_speed
+	-$(BIN)/python -m benchmarks.loader_speed
+	-$(BIN)/python -m benchmarks.refinement --ptychi-python $(VENV)-ptychi/bin/python
+	-$(BIN)/python -m benchmarks.positions
+	$(BIN)/python -m benchmarks.guard
 
 bench-ptychopinn: $(VENV)/.installed ## Training and prediction against PtychoPINN (PTYCHOPINN: its checkout, with a .venv)
-	$(BIN)/python -m benchmarks.peers_training --ptychopinn-dir $(PTYCHOPINN)
-	$(BIN)/python -m benchmarks.peers_prediction --ptychopinn-dir $(PTYCHOPINN)
+	-$(BIN)/python -m benchmarks.peers_training --ptychopinn-dir $(PTYCHOPINN)
+	-$(BIN)/python -m benchmarks.peers_prediction --ptychopinn-dir $(PTYCHOPINN)
+	$(BIN)/python -m benchmarks.guard
 
 bench-gpu: $(VENV)/.installed ## What a GPU reaches of its limits (FLAGS="--device cpu": a dry run)
 	$(BIN)/python -m benchmarks.gpu_limits $(FLAGS)
