@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from ptycho_dist.data.scan import open_scan
 from ptycho_dist.inference.predict import canonical_order
 from tests.support import disk as disk_support
 from tests.support import netns
-from tests.support.kill import checkpoint_of, kill_rank, wait_until
+from tests.support.kill import checkpoint_of, kill_rank, pid_of_rank, wait_until
 from tests.support.launch import finish, free_port, rank_variables, run, run_well, start, step_losses
 from tests.support.runs import simulate_tiny, training_payload, untrained_bundle
 from tests.support.scans import make_scan, write_tike
@@ -207,12 +208,13 @@ def test_stitching_that_takes_longer_than_the_timeout(tmp_path: Path) -> None:
 
 def slow_down(supervisor: Process, rank: int, seconds: float) -> None:
     """Let a rank run for 5 of each 100 milliseconds."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and supervisor.poll() is None:
-        kill_rank(supervisor, rank, signal.SIGSTOP)
-        time.sleep(0.095)
-        kill_rank(supervisor, rank, signal.SIGCONT)
-        time.sleep(0.005)
+    until, pid = time.monotonic() + seconds, pid_of_rank(supervisor.pid, rank)
+    with suppress(ProcessLookupError):  # it has ended
+        while time.monotonic() < until and supervisor.poll() is None:
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(0.095)
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.005)
 
 
 def train_on_copy(scan: Path, tmp_path: Path) -> tuple[Path, Process]:
