@@ -59,12 +59,12 @@ def run_infer(request: RunRequest) -> dict[str, Any]:
 def run_reconstruct(request: RunRequest) -> dict[str, Any]:
     """Train, predict, stitch, refine and evaluate, in one launch; returns the metrics."""
     context, payload = detect(os.environ), _training_payload(request)
-    _refine_payload(request, None)  # so that a wrong setting of the last step is told before hours of training
+    iterations = _refine_payload(request, None).refine_config.iterations  # a wrong setting is told before the training
     with _job("reconstruct", payload, context) as job:
         facts = _train(payload, context, job)
         inference = _inference_payload(request, job.output_dir / BUNDLE_FOLDER)
         require_agreement(inference.to_dict(), all_gather_object)
-        if not _refine_payload(request, None).refine_config.iterations:
+        if not iterations:
             return _predict_and_evaluate(inference, context, job, request, facts)
         network = _predict_and_evaluate(inference, context, job, request, facts, NETWORK_PRODUCT_NAME)
         refinement = _refine_payload(request, job.output_dir / NETWORK_PRODUCT_NAME)

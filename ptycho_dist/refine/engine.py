@@ -19,7 +19,7 @@ from ptycho_dist.refine.measured import Measured, Share
 from ptycho_dist.refine.methods import Method
 from ptycho_dist.refine.order import batches
 from ptycho_dist.refine.positions import lost, search, shifts
-from ptycho_dist.refine.team import join_sums
+from ptycho_dist.refine.team import as_real, join_sums
 from ptycho_dist.refine.waves import Batch, Misfit, misfit
 from ptycho_dist.types import IntArray
 
@@ -89,14 +89,14 @@ class Engine:
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes, by name."""
-        named = {f"estimate.{name}": _as_real(value) for name, value in self.estimate.tensors().items()}
+        named = {f"estimate.{name}": as_real(value) for name, value in self.estimate.tensors().items()}
         named |= {f"method.{name}": value for name, value in self.method.state().items()}
-        return named if self.velocity_HW is None else {**named, "velocity": _as_real(self.velocity_HW)}
+        return named if self.velocity_HW is None else {**named, "velocity": as_real(self.velocity_HW)}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take up what :meth:`tensors` gave."""
         for name, value in self.estimate.tensors().items():
-            _as_real(value).copy_(tensors[f"estimate.{name}"])
+            as_real(value).copy_(tensors[f"estimate.{name}"])
         method = {name.removeprefix("method."): one for name, one in tensors.items() if name.startswith("method.")}
         self.method.restore(method)
         if "velocity" in tensors:
@@ -222,7 +222,3 @@ class _Findings:
         """Fourier error of the patterns as they were met; NaN of no photons."""
         photons = float(self.photons_B.sum())
         return math.sqrt(float(self.squared_B.sum()) / photons) if photons > 0 else math.nan
-
-
-def _as_real(values: Tensor) -> Tensor:
-    return torch.view_as_real(values) if values.is_complex() else values

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ptycho_dist.physics.probe import probe_intensity
 from ptycho_dist.refine.estimate import Estimate
-from ptycho_dist.refine.pie import object_direction, probe_direction
+from ptycho_dist.refine.pie import Memoryless, object_direction, probe_direction
 from ptycho_dist.refine.team import join_rows, join_sums
 from ptycho_dist.refine.waves import Batch, Misfit, amplitude_ratio
 
@@ -17,7 +17,7 @@ _DAMPING = 0.1
 
 
 @dataclass(frozen=True)
-class LeastSquares:
+class LeastSquares(Memoryless):
     """Directions as in PIE; their lengths solve a 2 by 2 system for each pattern.
 
     Odstrcil, Menzel and Guizar-Sicairos, Opt. Express 26, 3108 (2018),
@@ -47,13 +47,6 @@ class LeastSquares:
         batch.everyone.add_to(estimate.object_HW, rows, scale * self.object_step / batch.crowding)
         if self.probe_step:
             estimate.probe_PNN += probe_toward * (scale * self.probe_step * probe_length / len(batch.everyone))
-
-    def state(self) -> dict[str, Tensor]:
-        """Nothing: each update stands alone."""
-        return {}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Take up nothing."""
 
 
 def _steps(estimate: Estimate, seen: Misfit, toward_BNN: Tensor, probe_toward_PNN: Tensor) -> Tensor:

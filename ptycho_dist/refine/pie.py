@@ -13,8 +13,19 @@ from ptycho_dist.refine.team import join_rows, join_sums
 from ptycho_dist.refine.waves import Batch, Misfit, amplitude_ratio, intensity
 
 
+class Memoryless:
+    """A method each of whose updates stands alone: it has no state."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Give nothing."""
+        return {}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take up nothing."""
+
+
 @dataclass(frozen=True)
-class Pie:
+class Pie(Memoryless):
     """Steps along the back-projected misfit, scaled by the light (or object) that it went through.
 
     With alpha = 1 the scale is the brightest pixel (Maiden and Rodenburg, Ultramicroscopy 109, 1256
@@ -44,13 +55,6 @@ class Pie:
         if probe_sums:
             change, seen_light = probe_sums
             estimate.probe_PNN += change * (scale * self.probe_step / self._regularised(seen_light))
-
-    def state(self) -> dict[str, Tensor]:
-        """Nothing: each update stands alone."""
-        return {}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Take up nothing."""
 
     def _update_object(self, estimate: Estimate, batch: Batch, rows: Tensor, light: Tensor, scale: float) -> None:
         factor = scale * self.object_step / batch.crowding

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.data.formats.base import ComplexArray
+from ptycho_dist.data.formats.object_npz import read_npz_object
 from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.errors import DataFormatError, RefinementError
@@ -120,16 +120,9 @@ def read_start(scan: Scan, path: Path | None) -> Start:
 
 def _from_npz(scan: Scan, path: Path) -> Start:
     """Read object and probe; the object's corner is taken to lie near the smallest position."""
-    if not zipfile.is_zipfile(path):
-        msg = f"{path} is no NPZ archive; expected one with a complex 'object'. Check the path."
-        raise DataFormatError(msg)
+    object_ = read_npz_object(path)
     with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in ("object", "objectGuess", "probe", "probeGuess") if name in file}
-    object_ = arrays.get("object", arrays.get("objectGuess"))
-    if object_ is None or object_.ndim != 2 or not np.iscomplexobj(object_):
-        msg = f"{path} has no complex 'object' (or 'objectGuess') of two axes; expected one. Export it."
-        raise DataFormatError(msg)
-    probe = arrays.get("probe", arrays.get("probeGuess"))
+        probe = next((file[name] for name in ("probe", "probeGuess") if name in file), None)
     corner = np.floor(scan.positions_px.min(axis=0))
     return Start(object_, corner, _probe_of(scan, probe), scan.positions_px)
 

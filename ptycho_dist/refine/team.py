@@ -14,7 +14,7 @@ def join_sums(sums: Sequence[Tensor]) -> list[Tensor]:
     """Sum tensors over all ranks, in one message; every rank gets the same bits."""
     if not is_open():
         return list(sums)
-    parts = [_as_real(one).reshape(-1) for one in sums]
+    parts = [as_real(one).reshape(-1) for one in sums]
     whole = all_reduce_sum(torch.cat(parts))
     joined = torch.split(whole, [part.numel() for part in parts])
     return [_like(part, one) for part, one in zip(joined, sums, strict=True)]
@@ -29,7 +29,8 @@ def join_rows(own: Tensor, part: slice, total: int) -> Tensor:
     return rows
 
 
-def _as_real(values: Tensor) -> Tensor:
+def as_real(values: Tensor) -> Tensor:
+    """Show a complex tensor as real numbers, with a last axis of 2; a real one as it is."""
     return torch.view_as_real(values) if values.is_complex() else values
 
 

@@ -49,13 +49,7 @@ class CsvLog:
 @contextmanager
 def progress_bar() -> Iterator[Callback]:
     """Show a bar on standard error while iterations are done."""
-    columns = (
-        TextColumn("refine"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[e]}"),
-    )
+    columns = (TextColumn("refine"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, TextColumn("{task.fields[e]}")) as progress:
         task = progress.add_task("refine", total=None, e="")
 
