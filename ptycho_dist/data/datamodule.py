@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from abc import abstractmethod
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
 from ptycho_dist.data.batches import loader_options
-from ptycho_dist.data.sampler import PatternSplit, StepSampler, StepShare, split_patterns
+from ptycho_dist.data.sampler import Split, StepSampler, StepShare, split_patterns
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.types import FloatArray, IntArray
 
@@ -84,7 +85,47 @@ def stack_canvases(positions: list[FloatArray], N: int) -> tuple[FloatArray, tup
     return corners, (int(extent[0]) * len(local), int(extent[1]))
 
 
-class ScanDataModule(pl.LightningDataModule):
+class LoaderModule(pl.LightningDataModule):
+    """Loaders of training and validation steps, whatever they are read from.
+
+    Parameters
+    ----------
+    dataset
+        Reads what a sampler names.
+    split
+        What is trained on, and what validates.
+    options
+        Loader options of the execution config.
+    start
+        Epoch and step of it where an unfinished training goes on.
+    """
+
+    def __init__(self, dataset: Dataset[Any], split: Split, options: dict[str, Any], start: tuple[int, int]) -> None:
+        super().__init__()
+        self.split, self._dataset, self._options, self._start = split, dataset, options, start
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shares of shuffled global steps."""
+        return self._loader(self.split.train, shuffle=True, start=self._start)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Shares of the validation steps, always the same."""
+        return self._loader(self.split.validation, shuffle=False, start=(0, 0))
+
+    def first_batch(self) -> Any:
+        """Return this rank's share of the very first step, wherever the training starts."""
+        return self._dataset[next(iter(self.sampler(self.split.train, shuffle=True, start=(0, 0))))]
+
+    @abstractmethod
+    def sampler(self, chosen: IntArray, *, shuffle: bool, start: tuple[int, int]) -> Sampler[Any]:
+        """Draw this rank's shares of the steps over what is chosen."""
+
+    def _loader(self, chosen: IntArray, *, shuffle: bool, start: tuple[int, int]) -> DataLoader[Any]:
+        sampler = self.sampler(chosen, shuffle=shuffle, start=start)
+        return DataLoader(self._dataset, sampler=sampler, batch_size=None, **self._options)
+
+
+class ScanDataModule(LoaderModule):
     """Loaders of training and validation steps for one rank.
 
     Parameters
@@ -109,36 +150,18 @@ class ScanDataModule(pl.LightningDataModule):
         count_factor: float,
         start: tuple[int, int] = (0, 0),
     ) -> None:
-        super().__init__()
-        self._scan, self._place, self._start = scan, place, start
-        self._data, self._training, self._execution = configs
-        self._dataset = StepDataset(scan, self._data.N, count_factor)
-        self.split: PatternSplit = split_patterns(scan.positions_px, self._data, self._training)
+        self._scan, self._place = scan, place
+        self._data, self._training, execution = configs
+        split = split_patterns(scan.positions_px, self._data, self._training)
+        super().__init__(StepDataset(scan, self._data.N, count_factor), split, loader_options(execution), start)
 
     @property
     def subject(self) -> str:
         """What is trained on, in words."""
         return f"{len(self.split.train)} patterns"
 
-    def train_dataloader(self) -> DataLoader[StepBatch]:
-        """Shares of shuffled global steps."""
-        return self._loader(self.split.train, shuffle=True, start=self._start)
-
-    def val_dataloader(self) -> DataLoader[StepBatch]:
-        """Shares of the validation steps, always the same."""
-        return self._loader(self.split.validation, shuffle=False)
-
-    def first_batch(self) -> StepBatch:
-        """Return this rank's share of the very first step, wherever the training starts."""
-        return self._dataset[next(iter(self._sampler(self.split.train, shuffle=True, start=(0, 0))))]
-
-    def _loader(
-        self, chosen: IntArray, *, shuffle: bool, start: tuple[int, int] = (0, 0)
-    ) -> DataLoader[StepBatch]:  # fmt: skip
-        sampler = self._sampler(chosen, shuffle=shuffle, start=start)
-        return DataLoader(self._dataset, sampler=sampler, batch_size=None, **loader_options(self._execution))
-
-    def _sampler(self, chosen: IntArray, *, shuffle: bool, start: tuple[int, int]) -> StepSampler:
+    def sampler(self, chosen: IntArray, *, shuffle: bool, start: tuple[int, int]) -> StepSampler:
+        """Draw this rank's shares of the steps over the chosen patterns."""
         return StepSampler(
             self._scan.positions_px, chosen, (self._data, self._training), self._place, shuffle=shuffle, start=start
         )  # fmt: skip

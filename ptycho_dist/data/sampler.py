@@ -39,8 +39,8 @@ class StepShare:
 
 
 @dataclass(frozen=True)
-class PatternSplit:
-    """Patterns to train on and to validate on (disjoint, sorted)."""
+class Split:
+    """Numbers of patterns, or of scans, to train on and to validate on (disjoint, sorted)."""
 
     train: IntArray
     validation: IntArray
@@ -53,7 +53,7 @@ def rows_between(positions_px: FloatArray, quantiles: tuple[float, float]) -> ND
     return np.asarray((y >= low) & (y <= high))
 
 
-def split_patterns(positions_px: FloatArray, data: DataConfig, training: TrainingConfig) -> PatternSplit:
+def split_patterns(positions_px: FloatArray, data: DataConfig, training: TrainingConfig) -> Split:
     """Select the training rows, and hold whole groups back for validation.
 
     Raises
@@ -63,7 +63,7 @@ def split_patterns(positions_px: FloatArray, data: DataConfig, training: Trainin
     """
     chosen = np.flatnonzero(rows_between(positions_px, training.train_rows))
     if training.val_fraction == 0:
-        return PatternSplit(chosen, np.empty(0, np.int64))
+        return Split(chosen, np.empty(0, np.int64))
     groups = compact_groups(positions_px[chosen], data.group_size, (training.seed, _VALIDATION_STREAM))
     held = np.random.default_rng((training.seed, _VALIDATION_STREAM)).permutation(len(groups))
     n_held = math.ceil(training.val_fraction * len(groups))
@@ -75,7 +75,7 @@ def split_patterns(positions_px: FloatArray, data: DataConfig, training: Trainin
             "at least one group. Lower training.val_fraction or data.group_size."
         )
         raise ConfigError(msg)
-    return PatternSplit(train, validation)
+    return Split(train, validation)
 
 
 def make_groups(positions_px: FloatArray, chosen: IntArray, data: DataConfig, seed: tuple[int, ...]) -> Groups:

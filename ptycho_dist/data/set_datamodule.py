@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
 from ptycho_dist.data.batches import loader_options
-from ptycho_dist.data.datamodule import StepBatch, StepDataset
+from ptycho_dist.data.datamodule import LoaderModule, StepBatch, StepDataset
 from ptycho_dist.data.sampler import StepShare
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.data.scan_set import ScanSet
-from ptycho_dist.data.set_sampler import ScanSplit, SetSampler, SetShare, split_scans
+from ptycho_dist.data.set_sampler import SetSampler, SetShare, split_scans
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import IntArray
 
@@ -69,7 +68,7 @@ class SetDataset(Dataset[SetBatch]):
         return StepDataset(self._scans.scan(number), self._N, count_factor)[one]
 
 
-class SetDataModule(pl.LightningDataModule):
+class SetDataModule(LoaderModule):
     """Loaders of training and validation steps on a set, for one rank.
 
     Parameters
@@ -94,11 +93,10 @@ class SetDataModule(pl.LightningDataModule):
         photons: float,
         start: tuple[int, int] = (0, 0),
     ) -> None:
-        super().__init__()
-        self._scans, self._place, self._start = scans, place, start
-        self._data, self._training, self._execution = configs
-        self._dataset = SetDataset(scans, self._data.N, photons)
-        self.split: ScanSplit = split_scans(len(scans), self._training)
+        self._scans, self._place = scans, place
+        self._data, self._training, execution = configs
+        split = split_scans(len(scans), self._training)
+        super().__init__(SetDataset(scans, self._data.N, photons), split, loader_options(execution), start)
 
     @property
     def subject(self) -> str:
@@ -106,23 +104,8 @@ class SetDataModule(pl.LightningDataModule):
         n_patterns = sum(self._scans.entries[int(number)].n_patterns for number in self.split.train)
         return f"{n_patterns} patterns of {len(self.split.train)} scans"
 
-    def train_dataloader(self) -> DataLoader[SetBatch]:
-        """Shares of shuffled global steps."""
-        return self._loader(self.split.train, shuffle=True, start=self._start)
-
-    def val_dataloader(self) -> DataLoader[SetBatch]:
-        """Shares of the validation steps, always the same."""
-        return self._loader(self.split.validation, shuffle=False, start=(0, 0))
-
-    def first_batch(self) -> SetBatch:
-        """Return this rank's share of the very first step, wherever the training starts."""
-        return self._dataset[next(iter(self._sampler(self.split.train, shuffle=True, start=(0, 0))))]
-
-    def _loader(self, chosen: IntArray, *, shuffle: bool, start: tuple[int, int]) -> DataLoader[SetBatch]:
-        sampler = self._sampler(chosen, shuffle=shuffle, start=start)
-        return DataLoader(self._dataset, sampler=sampler, batch_size=None, **loader_options(self._execution))
-
-    def _sampler(self, chosen: IntArray, *, shuffle: bool, start: tuple[int, int]) -> SetSampler:
+    def sampler(self, chosen: IntArray, *, shuffle: bool, start: tuple[int, int]) -> SetSampler:
+        """Draw this rank's shares of the steps over the chosen scans."""
         configs = (self._data, self._training)
         return SetSampler(self._scans, chosen, configs, self._place, shuffle=shuffle, start=start)
 

@@ -11,7 +11,7 @@ from torch.utils.data import Sampler
 
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
 from ptycho_dist.data.grouping import members
-from ptycho_dist.data.sampler import global_order, make_groups
+from ptycho_dist.data.sampler import Split, global_order, make_groups
 from ptycho_dist.data.scan_set import Recent, ScanSet
 from ptycho_dist.distributed.layout import local_slice, shard
 from ptycho_dist.errors import ConfigError
@@ -40,15 +40,7 @@ class SetShare:
     n_patterns_global: int
 
 
-@dataclass(frozen=True)
-class ScanSplit:
-    """Numbers of scans to train on and to validate on (disjoint, sorted)."""
-
-    train: IntArray
-    validation: IntArray
-
-
-def split_scans(n_scans: int, training: TrainingConfig) -> ScanSplit:
+def split_scans(n_scans: int, training: TrainingConfig) -> Split:
     """Hold whole scans back for validation, so that it measures scans that were not seen.
 
     Raises
@@ -64,7 +56,7 @@ def split_scans(n_scans: int, training: TrainingConfig) -> ScanSplit:
             "least one. Lower training.val_fraction, or make a larger set."
         )
         raise ConfigError(msg)
-    return ScanSplit(np.sort(order[n_held:]), np.sort(order[:n_held]))
+    return Split(np.sort(order[n_held:]), np.sort(order[:n_held]))
 
 
 class SetSampler(Sampler[SetShare]):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
-from ptycho_dist.data.sampler import PatternSplit, StepSampler, StepShare, split_patterns
+from ptycho_dist.data.sampler import Split, StepSampler, StepShare, split_patterns
 from ptycho_dist.errors import ConfigError
 
 POSITIONS = np.random.default_rng(0).uniform(0, 60, (53, 2))
@@ -23,7 +23,7 @@ def configs(gridsize: int | None = None, **training: Any) -> tuple[DataConfig, T
     return DataConfig(group_size=5, gridsize=gridsize), TrainingConfig(**settings)
 
 
-def split(**training: Any) -> PatternSplit:
+def split(**training: Any) -> Split:
     return split_patterns(POSITIONS, *configs(**training))
 
 
