@@ -24,6 +24,15 @@ TELL_CODE = (
     'import subprocess, sys; code = subprocess.call(sys.argv[1:], close_fds=False); sys.stdout.write(f"exit={code};")'
 )
 """A rank that tells the exit code of the program, whatever its launcher makes of it."""
+TELL_CODE_TOGETHER = TELL_CODE + """
+import os, pathlib, time
+sys.stdout.flush()
+folder, end = pathlib.Path(os.environ["TOLD"]), time.monotonic() + 20
+(folder / str(os.getpid())).touch()
+while len(list(folder.iterdir())) < 2 and time.monotonic() < end:
+    time.sleep(0.01)
+"""
+"""The same for two ranks of an mpirun that kills what still runs when the first rank ends (MPICH 5)."""
 Words = list[object]
 Done = subprocess.CompletedProcess[str]
 
@@ -39,7 +48,9 @@ def under_srun(request: pytest.FixtureRequest, words: Words) -> Done:
 
 def under_mpirun(request: pytest.FixtureRequest, words: Words) -> Done:
     request.getfixturevalue("mpi")
-    return mpirun(2, [sys.executable, "-c", TELL_CODE, *words], limit_s=LIMIT_S)
+    told: Path = request.getfixturevalue("tmp_path") / "told"
+    told.mkdir()
+    return mpirun(2, [sys.executable, "-c", TELL_CODE_TOGETHER, *words], {"TOLD": str(told)}, limit_s=LIMIT_S)
 
 
 def under_torchrun(_request: pytest.FixtureRequest, words: Words) -> Done:
