@@ -31,11 +31,14 @@ class StepShare:
         1.0, or 0.0 when this rank has no share and only keeps step with the others.
     n_patterns_global
         Patterns in the step over all ranks.
+    n_patterns_window
+        Patterns in all steps whose gradients are added to this one's, itself included.
     """
 
     groups: tuple[IntArray, ...]
     weight: float
     n_patterns_global: int
+    n_patterns_window: int
 
 
 @dataclass(frozen=True)
@@ -98,13 +101,20 @@ def global_order(n_groups: int, batch_size: int, seed: tuple[int, ...] | None) -
     return [order[start : start + batch_size] for start in range(0, n_groups, batch_size)]
 
 
-def share_of_step(groups: Groups, rows: IntArray, rank: int, world: int) -> StepShare:
+def window(steps: list[IntArray], number: int, accum_steps: int) -> IntArray:
+    """Group numbers of all global steps whose gradients are added to those of one step, itself included."""
+    first = number - number % accum_steps
+    return np.concatenate(steps[first : first + accum_steps])
+
+
+def share_of_step(groups: Groups, rows: IntArray, place: tuple[int, int], in_window: IntArray) -> StepShare:
     """Cut the groups of one global step to one rank; an idle rank gets one group of weight 0."""
-    total = int(groups.valid[rows].sum())
+    total, total_in_window = (int(groups.valid[some].sum()) for some in (rows, in_window))
+    rank, world = place
     mine = rows[local_slice(shard(len(rows), rank, world))]
     weight = 1.0 if len(mine) else 0.0
     chosen = mine if len(mine) else rows[:1]
-    return StepShare(tuple(members(groups, int(row)) for row in chosen), weight, total)
+    return StepShare(tuple(members(groups, int(row)) for row in chosen), weight, total, total_in_window)
 
 
 class StepSampler(Sampler[StepShare]):
@@ -124,16 +134,18 @@ class StepSampler(Sampler[StepShare]):
         New groups and a new order in each epoch; else always the same.
     start
         Epoch and step of it where an unfinished training goes on; that epoch is drawn from there.
+    accum_steps
+        Global steps whose gradients are added.
     """
 
     def __init__(
         self, positions_px: FloatArray, chosen: IntArray, configs: tuple[DataConfig, TrainingConfig],
-        place: tuple[int, int], *, shuffle: bool, start: tuple[int, int] = (0, 0),
+        place: tuple[int, int], *, shuffle: bool, start: tuple[int, int] = (0, 0), accum_steps: int = 1,
     ) -> None:  # fmt: skip
         self._positions_px, self._chosen = positions_px, chosen
         self._data, self._training = configs
-        self._rank, self._world = place
-        self._shuffle = shuffle
+        self._place = place
+        self._shuffle, self._accum_steps = shuffle, accum_steps
         self._start = start
         self._epoch = start[0]
 
@@ -148,8 +160,9 @@ class StepSampler(Sampler[StepShare]):
         groups = self._groups()
         seed = (self._training.seed, 2, self._epoch) if self._shuffle else None
         done = self._start[1] if self._epoch == self._start[0] else 0
-        for rows in global_steps(groups, self._training.batch_size, seed)[done:]:
-            yield share_of_step(groups, rows, self._rank, self._world)
+        steps = global_steps(groups, self._training.batch_size, seed)
+        for number in range(done, len(steps)):
+            yield share_of_step(groups, steps[number], self._place, window(steps, number, self._accum_steps))
 
     def _groups(self) -> Groups:
         epoch = self._epoch if self._shuffle else 0

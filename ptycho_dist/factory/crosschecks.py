@@ -5,7 +5,8 @@ from __future__ import annotations
 from ptycho_dist.config.checks import require_choice
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import DataConfig, ModelConfig, TrainingConfig
-from ptycho_dist.errors import ConfigError
+from ptycho_dist.data.set_index import SET_FORMAT
+from ptycho_dist.errors import ConfigError, DataFormatError
 from ptycho_dist.nn.registry import network_names
 from ptycho_dist.types import ScanHeader
 
@@ -86,6 +87,36 @@ def check_set(model: ModelConfig, training: TrainingConfig) -> None:
             "held back by training.val_fraction. Remove training.train_rows."
         )
         raise ConfigError(msg)
+
+
+def check_labels(model: ModelConfig, training: TrainingConfig, header: ScanHeader) -> None:
+    """Check what is learnt from a stored object.
+
+    Raises
+    ------
+    ConfigError
+        If labels alone are to train the probe or the scale, or one file is to label a set of scans.
+    DataFormatError
+        If the file of labels is missing.
+    """
+    for name in ("probe_trainable", "intensity_scale_trainable"):
+        if training.mode == "supervised" and getattr(model, name):
+            msg = (
+                f"model.{name} = True with training.mode = 'supervised'; expected False: labels say nothing of it. "
+                f"Remove model.{name}, or set training.mode = mixed."
+            )
+            raise ConfigError(msg)
+    if training.label_file is None:
+        return
+    if header.format_name == SET_FORMAT:
+        msg = (
+            f"training.label_file = {training.label_file} with a set of scans; expected none: each scan of a set is "
+            "labelled by its own object. Remove training.label_file."
+        )
+        raise ConfigError(msg)
+    if not training.label_file.is_file():
+        msg = f"{training.label_file} is not a file; expected an object (product or NPZ). Check training.label_file."
+        raise DataFormatError(msg)
 
 
 def check_loader(execution: PyTorchExecutionConfig) -> None:
