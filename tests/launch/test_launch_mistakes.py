@@ -24,7 +24,9 @@ TELL_CODE = (
     'import subprocess, sys; code = subprocess.call(sys.argv[1:], close_fds=False); sys.stdout.write(f"exit={code};")'
 )
 """A rank that tells the exit code of the program, whatever its launcher makes of it."""
-TELL_CODE_TOGETHER = TELL_CODE + """
+TELL_CODE_TOGETHER = (
+    TELL_CODE
+    + """
 import os, pathlib, time
 sys.stdout.flush()
 folder, end = pathlib.Path(os.environ["TOLD"]), time.monotonic() + 20
@@ -32,6 +34,7 @@ folder, end = pathlib.Path(os.environ["TOLD"]), time.monotonic() + 20
 while len(list(folder.iterdir())) < 2 and time.monotonic() < end:
     time.sleep(0.01)
 """
+)
 """The same for two ranks of an mpirun that kills what still runs when the first rank ends (MPICH 5)."""
 Words = list[object]
 Done = subprocess.CompletedProcess[str]
