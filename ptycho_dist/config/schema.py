@@ -80,13 +80,19 @@ class ModelConfig:
     """The network and the trainable parts of the physics."""
 
     architecture: str = "lean"
-    """Name of a network in the registry."""
+    """Network: lean, ptychopinn_cnn, vit, or module:name of one that a module of your own registers."""
 
     width: int = 64
     """Channels of the network at its working resolution."""
 
     depth: int = 1
-    """Residual blocks of the network at its working resolution."""
+    """Residual blocks (vit: layers) of the network at its working resolution."""
+
+    n_filters_scale: int = 2
+    """Factor of all channels of ptychopinn_cnn (PtychoPINN)."""
+
+    group_as_channels: bool = False
+    """Let the network see the gridsize squared patterns of a group together, as channels (PtychoPINN)."""
 
     stages: int = 2
     """Times that the network improves a patch after holding it against its pattern."""
@@ -106,6 +112,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         checks.require_int("model.width", self.width, 8)
         checks.require_int("model.depth", self.depth, 0)
+        checks.require_int("model.n_filters_scale", self.n_filters_scale, 1)
+        checks.require_bool("model.group_as_channels", self.group_as_channels)
         checks.require_int("model.stages", self.stages, 1)
         checks.require_optional_int("model.output_px", self.output_px, 4)
         checks.require_optional_int("model.n_modes", self.n_modes, 1)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ptycho_dist.config.checks import require_choice
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import DataConfig, ModelConfig, TrainingConfig
 from ptycho_dist.data.set_index import SET_FORMAT
 from ptycho_dist.errors import ConfigError, DataFormatError
-from ptycho_dist.nn.registry import network_names
+from ptycho_dist.model.build import patterns_together
+from ptycho_dist.nn.registry import find_network
 from ptycho_dist.types import ScanHeader
 
 N_MULTIPLE = 8
@@ -19,9 +19,10 @@ def check_model(data: DataConfig, model: ModelConfig) -> None:
     Raises
     ------
     ConfigError
-        If the architecture is unknown, or N or output_px does not suit it.
+        If the architecture is unknown, or N, output_px or the groups do not suit it.
     """
-    require_choice("model.architecture", model.architecture, network_names())
+    find_network(model.architecture)
+    patterns_together(data, model)
     output_px = _resolved(model.output_px)
     if data.N % N_MULTIPLE:
         msg = (

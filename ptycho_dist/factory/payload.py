@@ -185,8 +185,9 @@ class InferencePayload(Payload):
     def result_settings(self) -> dict[str, Any]:
         """Return what changes the predicted object, as nested plain values."""
         everything = self.to_dict()
+        groups = ("gridsize",) if self.model_config.group_as_channels else ()
         return {
-            "data": _only(everything["data"], _DATA_NUMBERS),
+            "data": _only(everything["data"], (*_DATA_NUMBERS, *groups)),
             "model": everything["model"],
             "inference": _only(everything["inference"], ("patch_weighting", "synchronise_phases", "probe_from")),
             "execution": _only(everything["execution"], _INFERENCE_NUMBERS),

@@ -11,8 +11,8 @@ from torch import Tensor
 from ptycho_dist.config.schema import DataConfig, ModelConfig
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.model.features import FEATURES
-from ptycho_dist.model.ptycho_model import OUTPUTS, PtychoModel
-from ptycho_dist.nn.registry import NetworkSpec, build_network
+from ptycho_dist.model.ptycho_model import OUTPUTS, PatchSizes, PtychoModel
+from ptycho_dist.nn.registry import NetworkSpec, find_network
 from ptycho_dist.physics.forward import ForwardModel
 from ptycho_dist.physics.probe import select_modes
 
@@ -41,14 +41,12 @@ def build_model(data: DataConfig, model: ModelConfig, probe_PNN: Tensor, mask_NN
     if model.output_px is None or model.n_modes is None or data.nphotons is None:
         msg = "model.output_px, model.n_modes and data.nphotons must be set; expected a payload made by the factory."
         raise ConfigError(msg)
-    field_px = field_side(data.N, model.output_px)
-    spec = NetworkSpec(
-        in_channels=FEATURES,
-        out_channels=OUTPUTS,
-        in_px=field_px,
-        out_px=model.output_px,
-        width=model.width,
-        depth=model.depth,
+    network = find_network(model.architecture)
+    sizes = PatchSizes(
+        N=data.N,
+        field_px=data.N if network.sees_whole_frame else field_side(data.N, model.output_px),
+        output_px=model.output_px,
+        together=patterns_together(data, model),
     )
     optics = ForwardModel(
         select_modes(probe_PNN, model.n_modes),
@@ -56,8 +54,39 @@ def build_model(data: DataConfig, model: ModelConfig, probe_PNN: Tensor, mask_NN
         probe_trainable=model.probe_trainable,
         scale_trainable=model.intensity_scale_trainable,
     )
-    networks = [build_network(model.architecture, spec) for _ in range(model.stages)]
-    return PtychoModel(networks, optics, (data.N, field_px, model.output_px), mask_NN)
+    networks = [network.build(_network_spec(model, sizes)) for _ in range(model.stages)]
+    return PtychoModel(networks, optics, sizes, mask_NN)
+
+
+def patterns_together(data: DataConfig, model: ModelConfig) -> int:
+    """Count the patterns that the network sees together: 1, or all of a group of gridsize squared.
+
+    Raises
+    ------
+    ConfigError
+        If groups are to be seen together, but have no fixed size.
+    """
+    if not model.group_as_channels:
+        return 1
+    if data.gridsize is None:
+        msg = (
+            "model.group_as_channels = True, but data.gridsize is not set; expected groups of one size. Set "
+            "data.gridsize = 2, or remove model.group_as_channels."
+        )
+        raise ConfigError(msg)
+    return data.gridsize**2
+
+
+def _network_spec(model: ModelConfig, sizes: PatchSizes) -> NetworkSpec:
+    return NetworkSpec(
+        in_channels=FEATURES * sizes.together,
+        out_channels=OUTPUTS * sizes.together,
+        in_px=sizes.field_px,
+        out_px=sizes.output_px,
+        width=model.width,
+        depth=model.depth,
+        n_filters_scale=model.n_filters_scale,
+    )
 
 
 def empty_model(data: DataConfig, model: ModelConfig, *, has_mask: bool) -> PtychoModel:
