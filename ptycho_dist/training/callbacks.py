@@ -26,6 +26,7 @@ from ptycho_dist.data.datamodule import StepBatch
 from ptycho_dist.distributed.collectives import together
 from ptycho_dist.distributed.stop import StopSignals
 from ptycho_dist.training.checkpoints import FOLDER, ResumePoint, VerifiedCheckpointIO, forget, step_path
+from ptycho_dist.training.epoch_lines import EpochLines
 from ptycho_dist.training.loggers import flush
 from ptycho_dist.training.module import PtychoModule
 
@@ -209,6 +210,8 @@ def build_callbacks(execution: PyTorchExecutionConfig, training: TrainingConfig,
         callbacks.insert(0, EMAWeightAveraging(use_buffers=False, decay=training.ema_decay))
     if execution.enable_progress_bar:
         callbacks.append(RichProgressBar(theme=RichProgressBarTheme(metrics_format=".4g")))
+    else:
+        callbacks.append(EpochLines())
     if execution.enable_checkpointing:
         callbacks.append(_best(execution, keeping.output_dir))
         callbacks.append(ResumePoints(keeping, execution.checkpoint_interval_s))
