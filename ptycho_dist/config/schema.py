@@ -14,6 +14,7 @@ from pathlib import Path
 from ptycho_dist.config import checks
 from ptycho_dist.config.objective import ObjectiveConfig
 from ptycho_dist.config.optimisation import OptimisationConfig
+from ptycho_dist.config.sampling import SamplingConfig
 from ptycho_dist.errors import ConfigError
 
 INTENSITY_KINDS = ("auto", "counts", "amplitude")
@@ -66,13 +67,20 @@ class DataConfig:
         """Most patterns in a group."""
         return self.group_size if self.gridsize is None else self.gridsize**2
 
-    def n_groups(self, n_patterns: int) -> int:
-        """Count the groups of so many patterns: as few as hold them; with gridsize one around each pattern."""
+    def n_groups(self, n_patterns: int, asked: int | None = None) -> int:
+        """Count the groups of an epoch over so many patterns: as few as hold them, or those asked for.
+
+        With gridsize there is one around each pattern, where no number is asked for.
+        """
+        if asked is not None:
+            return asked
         return -(-n_patterns // self.group_size) if self.gridsize is None else n_patterns
 
-    def patterns_in_epoch(self, n_patterns: int) -> int:
-        """Count what an epoch over so many patterns sees; with gridsize each pattern in several groups."""
-        return n_patterns if self.gridsize is None else n_patterns * self.patterns_in_group
+    def patterns_in_epoch(self, n_patterns: int, asked: int | None = None) -> int:
+        """Count the most that an epoch over so many patterns sees; with gridsize each pattern in several groups."""
+        if self.gridsize is None:
+            return n_patterns if asked is None else min(n_patterns, asked * self.group_size)
+        return self.n_groups(n_patterns, asked) * self.patterns_in_group
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +130,7 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig(ObjectiveConfig, OptimisationConfig):
+class TrainingConfig(ObjectiveConfig, OptimisationConfig, SamplingConfig):
     """What is trained on, for how long, what is minimised, and how."""
 
     train_data_file: Path
@@ -155,6 +163,7 @@ class TrainingConfig(ObjectiveConfig, OptimisationConfig):
     def __post_init__(self) -> None:
         ObjectiveConfig.__post_init__(self)
         OptimisationConfig.__post_init__(self)
+        SamplingConfig.__post_init__(self)
         checks.require_int("training.max_epochs", self.max_epochs, 1)
         checks.require_optional_int("training.max_steps", self.max_steps, 1)
         checks.require_int("training.batch_size", self.batch_size, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import DataConfig, ModelConfig, TrainingConfig
+from ptycho_dist.data.drawing import training_drawing
 from ptycho_dist.data.set_index import SET_FORMAT
 from ptycho_dist.errors import ConfigError, DataFormatError
 from ptycho_dist.model.build import patterns_together
@@ -38,8 +39,8 @@ def check_model(data: DataConfig, model: ModelConfig) -> None:
         raise ConfigError(msg)
 
 
-def check_groups(data: DataConfig, header: ScanHeader) -> None:
-    """Check that the scan has enough patterns for one group.
+def check_groups(data: DataConfig, header: ScanHeader, training: TrainingConfig | None = None) -> None:
+    """Check that the scan has enough patterns for one group, and for those that are asked for.
 
     Raises
     ------
@@ -52,6 +53,8 @@ def check_groups(data: DataConfig, header: ScanHeader) -> None:
             f"{header.n_patterns}; expected gridsize squared <= patterns. Lower data.gridsize."
         )
         raise ConfigError(msg)
+    if training is not None:
+        training_drawing(data, training).check(min(header.n_patterns, training.n_subsample or header.n_patterns))
 
 
 def check_probe(header: ScanHeader) -> None:
@@ -80,6 +83,13 @@ def check_set(model: ModelConfig, training: TrainingConfig) -> None:
             msg = (
                 f"model.{name} = True with a set of scans; expected False: the probe and scale of each scan are used "
                 f"as supplied. Remove model.{name}, and train them on one scan with training.init_from."
+            )
+            raise ConfigError(msg)
+    for name in ("n_subsample", "n_groups", "sequential_sampling"):
+        if getattr(training, name):
+            msg = (
+                f"training.{name} = {getattr(training, name)} with a set of scans; expected it not to be set: an epoch "
+                f"sees each pattern of each scan. Remove training.{name}, or make a smaller set."
             )
             raise ConfigError(msg)
     if training.train_rows != (0.0, 1.0):

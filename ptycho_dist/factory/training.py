@@ -102,7 +102,7 @@ def _assemble(
             update_legacy_dict(legacy_cfg, config)
     execution = _build_execution(resolution, training)
     crosschecks.check_model(data, model)
-    crosschecks.check_groups(data, header)
+    crosschecks.check_groups(data, header, training)
     crosschecks.check_probe(header)
     crosschecks.check_labels(model, training, header)
     if header.format_name == SET_FORMAT:
