@@ -134,6 +134,9 @@ class TrainingConfig:
     init_from: Path | None = None
     """Bundle whose network the training starts from; probe and scale are those of the scan."""
 
+    freeze: tuple[str, ...] = ()
+    """Parts that are not trained: names of parameters or modules, or patterns, such as [networks.0.stem,probe]."""
+
     max_epochs: int = 60
     """Passes over the training patterns."""
 
@@ -178,6 +181,9 @@ class TrainingConfig:
         checks.require_positive("training.probe_learning_rate", self.probe_learning_rate)
         _require_fraction("training.warmup_fraction", self.warmup_fraction)
         _require_fraction("training.val_fraction", self.val_fraction)
+        if not isinstance(self.freeze, tuple) or not all(isinstance(one, str) and one for one in self.freeze):
+            msg = f"training.freeze = {self.freeze!r}; expected a tuple of names. Change training.freeze."
+            raise ConfigError(msg)
         low, high = self.train_rows
         if not 0.0 <= low < high <= 1.0:
             msg = f"training.train_rows = {self.train_rows!r}; expected 0 <= low < high <= 1. Change it."

@@ -26,6 +26,7 @@ from ptycho_dist.model.build import build_model, empty_model, load_network, netw
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.checkpoints import FOLDER, ResumePoint, forget, newest_whole
+from ptycho_dist.training.freezing import freeze
 from ptycho_dist.training.module import PtychoModule
 from ptycho_dist.training.set_module import SetModule
 from ptycho_dist.training.trainer import build_trainer, calm_lightning
@@ -140,6 +141,8 @@ def build_module(payload: TrainingPayload, source: Source, world: int) -> Ptycho
     ------
     BundleError
         If the bundle to start from does not fit.
+    ConfigError
+        If what is to be frozen is not there, or all that is trained.
     DataFormatError
         If a scan has no probe.
     """
@@ -147,6 +150,7 @@ def build_module(payload: TrainingPayload, source: Source, world: int) -> Ptycho
         torch.manual_seed(payload.training_config.seed)
         model = _untrained(payload, source)
     _warm_start(model, payload)
+    freeze(model, payload.training_config.freeze)
     make = SetModule if isinstance(source, ScanSet) else PtychoModule
     return make(model.to(dtype_of(payload.execution_config.precision)), payload, world)
 

@@ -86,6 +86,7 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "intensity_scale_trainable": ("no",),
     },
     TrainingConfig: {
+        "freeze": ("probe", ("",), (1,), None),
         "max_epochs": (0, None),
         "max_steps": (0, 1.5),
         "batch_size": (0, True),
