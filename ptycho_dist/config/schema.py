@@ -15,6 +15,7 @@ from ptycho_dist.config import checks
 from ptycho_dist.errors import ConfigError
 
 INTENSITY_KINDS = ("auto", "counts", "amplitude")
+BACKGROUNDS = ("none", "uniform", "pixel")
 LIKELIHOODS = ("amplitude", "poisson")
 OPTIMIZERS = ("adamw", "sgd")
 PATCH_WEIGHTINGS = ("probe", "uniform")
@@ -101,7 +102,13 @@ class ModelConfig:
     """Side of the object patch that the network predicts, centred in the N by N frame; half of N where not set."""
 
     n_modes: int | None = None
-    """Incoherent probe modes to use; those of the scan file where not set."""
+    """Incoherent probe modes; those of the scan file where not set. More are added, trained ones made orthogonal."""
+
+    probe_support_px: float | None = None
+    """Diameter, in object pixels, of the disc in the middle of the frame outside which the probe is kept at zero."""
+
+    background: str = "none"
+    """Trained counts that do not come from the object: none, uniform, or pixel (a value for each detector pixel)."""
 
     probe_trainable: bool = True
     """Train the probe jointly with the network, from the supplied start."""
@@ -117,6 +124,8 @@ class ModelConfig:
         checks.require_int("model.stages", self.stages, 1)
         checks.require_optional_int("model.output_px", self.output_px, 4)
         checks.require_optional_int("model.n_modes", self.n_modes, 1)
+        checks.require_optional_positive("model.probe_support_px", self.probe_support_px)
+        checks.require_choice("model.background", self.background, BACKGROUNDS)
         checks.require_bool("model.probe_trainable", self.probe_trainable)
         checks.require_bool("model.intensity_scale_trainable", self.intensity_scale_trainable)
 

@@ -81,6 +81,12 @@ def check_set(model: ModelConfig, training: TrainingConfig) -> None:
                 f"as supplied. Remove model.{name}, and train them on one scan with training.init_from."
             )
             raise ConfigError(msg)
+    if model.background != "none":
+        msg = (
+            f"model.background = {model.background!r} with a set of scans; expected 'none': the background is that of "
+            "one scan. Remove model.background, and train it on one scan with training.init_from."
+        )
+        raise ConfigError(msg)
     if training.train_rows != (0.0, 1.0):
         msg = (
             f"training.train_rows = {training.train_rows} with a set of scans; expected (0.0, 1.0): whole scans are "

@@ -15,7 +15,8 @@ from ptycho_dist.model.ptycho_model import PtychoModel
 
 logger = logging.getLogger(__name__)
 
-SHORT_NAMES = {"optics.probe_parts": "probe", "optics.log_scale": "intensity_scale"}
+SHORT_NAMES = {"optics.probe_parts": "probe", "optics.log_scale": "intensity_scale",
+               "optics.background_root": "background"}  # fmt: skip
 """Parameters that are known by a plain name, too."""
 
 

@@ -42,6 +42,9 @@ def _parameter_groups(model: PtychoModel, training: TrainingConfig, learning_rat
         groups.append({"name": "probe", "params": [model.optics.probe_parts], "lr": rate, "weight_decay": 0.0})
     if model.optics.log_scale.requires_grad:
         groups.append({"name": "intensity_scale", "params": [model.optics.log_scale], "weight_decay": 0.0})
+    background = model.optics.background_root
+    if background is not None and background.requires_grad:
+        groups.append({"name": "background", "params": [background], "weight_decay": 0.0})
     return [group for group in groups if group["params"]]
 
 

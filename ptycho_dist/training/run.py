@@ -6,6 +6,7 @@ import logging
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -22,8 +23,9 @@ from ptycho_dist.distributed.layout import shard
 from ptycho_dist.distributed.stop import StopSignals
 from ptycho_dist.errors import BundleError, DataFormatError
 from ptycho_dist.factory.payload import TrainingPayload
-from ptycho_dist.model.build import build_model, empty_model, load_network, network_state
+from ptycho_dist.model.build import PROBE, build_model, empty_model, load_network, network_state, settled_probe
 from ptycho_dist.model.ptycho_model import PtychoModel
+from ptycho_dist.physics.probe import mode_powers
 from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.checkpoints import FOLDER, ResumePoint, forget, newest_whole
 from ptycho_dist.training.freezing import freeze
@@ -189,7 +191,11 @@ def _save(payload: TrainingPayload, context: RankContext, module: PtychoModule, 
 
     def write() -> None:
         state = module.model.state_dict()
-        facts = {"history": history, "holds_probe": holds_probe}
+        facts: dict[str, Any] = {"history": history, "holds_probe": holds_probe}
+        if holds_probe:
+            state[PROBE] = settled_probe(state[PROBE], is_trained=module.model.optics.probe_parts.requires_grad)
+            facts["mode_powers"] = mode_powers(torch.view_as_complex(state[PROBE]))
+            logger.info("probe modes hold %s of the light", ", ".join(f"{one:.1%}" for one in facts["mode_powers"]))
         save_bundle(path, state if holds_probe else network_state(state), payload.to_dict() | facts)
         forget(payload.training_config.output_dir / FOLDER)
         logger.info("bundle written to %s", path)

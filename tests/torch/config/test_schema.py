@@ -80,6 +80,8 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "output_px": (2, 16.0),
         "n_modes": (0, True),
         "stages": (0, 1.5),
+        "probe_support_px": (0.0, math.nan),
+        "background": ("dark", None, True),
         "n_filters_scale": (0, 2.0, None),
         "group_as_channels": (1, None),
         "probe_trainable": (1, None),
