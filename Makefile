@@ -83,7 +83,8 @@ demo: $(VENV)/.installed ## Simulate a scan, train on two ranks, reconstruct, re
 	$(BIN)/ptycho-dist reconstruct $(DEMO)/scan.h5 --output_dir $(DEMO) $(DEMO_FLAGS)
 	@echo "Results are in $(DEMO): look at overview.png and metrics.json; the object is in reconstruction.h5."
 
-docs: $(VENV)/.docs ## HTML documentation in docs/_build/html; warnings are errors
+docs: $(VENV)/.docs ## Documentation: its examples run, then HTML in docs/_build/html; warnings are errors
+	$(CALM) $(BIN)/python -m pytest -q tests/torch/test_documentation.py
 	$(CALM) $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "Open docs/_build/html/index.html."
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -14,15 +13,9 @@ from ptycho_dist.commands.parsing import build_parser, parse
 from ptycho_dist.commands.printing import config_text
 from ptycho_dist.commands.running import read_settings
 from ptycho_dist.commands.table import COMMANDS
+from ptycho_dist.commands.telling import PROGRAM, tell
 from ptycho_dist.distributed.agent import end_agent_later
-from ptycho_dist.distributed.endings import (
-    CRASH,
-    USER_ERROR,
-    exit_code,
-    is_lost_rank,
-    is_silent_rank,
-    is_storage_error,
-)
+from ptycho_dist.distributed.endings import CRASH, USER_ERROR, exit_code
 from ptycho_dist.distributed.fate import share_fate
 from ptycho_dist.distributed.stop import StopRequested, StopSignals
 from ptycho_dist.errors import ConfigError, PtychoDistError
@@ -67,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except (PtychoDistError, KeyboardInterrupt, StopRequested, RuntimeError, OSError) as error:
-        if _tell(error) is None:
+        if tell(error) is None:
             raise
         _say(error, debug="--debug" in arguments)
         return exit_code(error)
@@ -75,25 +68,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _say(error: BaseException, *, debug: bool) -> None:
     """Write an error to standard error: in one line, or the traceback of a fault of the program."""
-    told = _tell(error)
+    told = tell(error)
     if told is None or (debug and not isinstance(error, KeyboardInterrupt | StopRequested)):
         sys.stderr.write("".join(traceback.format_exception(error)))
     if told is not None:
-        sys.stderr.write(f"ptycho-dist: {told}\n")
+        sys.stderr.write(f"{PROGRAM}: {told}\n")
     sys.stderr.flush()
-
-
-def _tell(error: BaseException) -> str | None:
-    """Say an error in one line; None for a fault of the program, whose traceback counts."""
-    if isinstance(error, PtychoDistError):
-        return f"{type(error).__name__}: {' '.join(str(error).split())}"
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted; earlier results are as they were. The same command goes on."
-    if isinstance(error, StopRequested):
-        return f"stopped by {error}; what is finished is saved. Start the same command again to go on."
-    if is_lost_rank(error):
-        return _about_rank(error)
-    return _about_storage(error) if isinstance(error, OSError) and is_storage_error(error) else None
 
 
 def _run(arguments: list[str]) -> int:
@@ -117,26 +97,6 @@ def _run(arguments: list[str]) -> int:
         return 0
     with StopSignals():
         return share_fate(lambda: command.run(typed), lambda error: _say(error, debug=typed.debug))
-
-
-def _about_rank(error: BaseException) -> str:
-    if is_silent_rank(error):
-        return (
-            f"waited for another rank in vain ({' '.join(str(error).split())}); expected an answer within "
-            "execution.timeout_s. Look whether its process, its host and the network are alive; then start the same "
-            "command again: it goes on."
-        )
-    return "lost the connection to another rank; its own message tells why."
-
-
-def _about_storage(error: OSError) -> str:
-    named = re.search(r"filename = '([^']+)'", str(error))  # HDF5 has it in the text of its message only
-    name = error.filename or (named[1] if named else "")
-    where = f" at {name}" if name else ""
-    return (
-        f"storage error{where}: {os.strerror(error.errno or 0)}; expected a place that can be read and written. Free "
-        "space, or choose another path."
-    )
 
 
 def overview() -> str:

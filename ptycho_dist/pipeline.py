@@ -37,7 +37,7 @@ from ptycho_dist.factory.training import create_training_payload
 from ptycho_dist.inference.product import NETWORK_PRODUCT_NAME, PRODUCT_NAME, product_name, stitch_to_product
 from ptycho_dist.inference.run import InferenceResult, run_inference
 from ptycho_dist.refine.run import Callback, Control, run_refinement
-from ptycho_dist.refine.watch import CsvLog, progress_bar
+from ptycho_dist.refine.watch import CsvLog, Lines, progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -184,9 +184,8 @@ def _refine_and_evaluate(
     with ExitStack() as stack:
         callbacks: list[Callback] = []
         if context.rank == 0:
-            callbacks.append(CsvLog(payload.output_dir))
-            if payload.execution_config.enable_progress_bar:
-                callbacks.append(stack.enter_context(progress_bar()))
+            bar = payload.execution_config.enable_progress_bar
+            callbacks += [CsvLog(payload.output_dir), stack.enter_context(progress_bar()) if bar else Lines()]
         control = Control(job.stop, resume=job.goes_on, callbacks=callbacks)
         result = run_refinement(payload, context, job.scan, payload.output_dir / PRODUCT_NAME, control)
     done = payload.refine_config.iterations

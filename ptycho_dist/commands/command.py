@@ -26,6 +26,8 @@ class Typed:
         Value of ``--config``.
     quiet, debug, print_config
         The switches.
+    listen
+        Takes what rank 0 says where Python code has called the command; None on a command line.
     """
 
     argv: tuple[str, ...]
@@ -35,6 +37,7 @@ class Typed:
     quiet: bool
     debug: bool
     print_config: bool
+    listen: Callable[[str], None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -127,8 +127,7 @@ def make_request(typed: Typed) -> RunRequest:
     overrides = dict(typed.overrides)
     if typed.quiet:
         overrides.setdefault("execution.enable_progress_bar", False)
-    if "init_from" in typed.paths:
-        overrides["training.init_from"] = typed.paths["init_from"]
+    overrides |= {f"training.{name}": typed.paths[name] for name in ("init_from", "label_file") if name in typed.paths}
     return RunRequest(
         scan=paths["scan"],
         output_dir=paths["output_dir"],
@@ -211,10 +210,21 @@ def _run_on_ranks(
 
 
 def start_ranks(typed: Typed, ranks: int) -> int:
-    """Run the command line of this process as ranks of our supervisor, on this host; returns its exit code."""
-    from ptycho_dist.distributed.supervisor import run_ranks
+    """Run the command line as ranks of our supervisor, on this host; returns its exit code.
 
-    return run_ranks(typed.argv, ranks)
+    Raises
+    ------
+    PtychoDistError
+        If a rank fails and Python code has called the command.
+    """
+    from ptycho_dist.distributed.supervisor import run_ranks, supervise
+
+    if typed.listen is None:
+        return run_ranks(typed.argv, ranks)
+    from ptycho_dist.commands.telling import raise_failure
+
+    raise_failure(supervise(typed.argv, ranks, listen=typed.listen))
+    return 0
 
 
 def without_section(typed: Typed, section: str) -> Typed:

@@ -108,6 +108,6 @@ def _on_ranks(typed: Typed, write: Callable[[Exchange], Path]) -> int:
         require_launch(PyTorchExecutionConfig(devices=config.devices), context)
     with open_exchange(context, config.timeout_s) as ranks:
         written = write(ranks)
-    if context.rank == 0:
+    if context.rank == 0 and typed.listen is None:
         sys.stdout.write(f"{written}\n")
     return 0

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptycho_dist.config import checks
+from ptycho_dist.config.objective import ObjectiveConfig
+from ptycho_dist.config.optimisation import OptimisationConfig
+from ptycho_dist.config.sampling import SamplingConfig
 from ptycho_dist.errors import ConfigError
 
 INTENSITY_KINDS = ("auto", "counts", "amplitude")
 BACKGROUNDS = ("none", "uniform", "pixel")
-LIKELIHOODS = ("amplitude", "poisson")
-OPTIMIZERS = ("adamw", "sgd")
 PATCH_WEIGHTINGS = ("probe", "uniform")
 PROBE_SOURCES = ("auto", "bundle", "scan")
 
@@ -67,13 +68,20 @@ class DataConfig:
         """Most patterns in a group."""
         return self.group_size if self.gridsize is None else self.gridsize**2
 
-    def n_groups(self, n_patterns: int) -> int:
-        """Count the groups of so many patterns: as few as hold them; with gridsize one around each pattern."""
+    def n_groups(self, n_patterns: int, asked: int | None = None) -> int:
+        """Count the groups of an epoch over so many patterns: as few as hold them, or those asked for.
+
+        With gridsize there is one around each pattern, where no number is asked for.
+        """
+        if asked is not None:
+            return asked
         return -(-n_patterns // self.group_size) if self.gridsize is None else n_patterns
 
-    def patterns_in_epoch(self, n_patterns: int) -> int:
-        """Count what an epoch over so many patterns sees; with gridsize each pattern in several groups."""
-        return n_patterns if self.gridsize is None else n_patterns * self.patterns_in_group
+    def patterns_in_epoch(self, n_patterns: int, asked: int | None = None) -> int:
+        """Count the most that an epoch over so many patterns sees; with gridsize each pattern in several groups."""
+        if self.gridsize is None:
+            return n_patterns if asked is None else min(n_patterns, asked * self.group_size)
+        return self.n_groups(n_patterns, asked) * self.patterns_in_group
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,8 +139,8 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """What is trained on, for how long, and against which likelihood."""
+class TrainingConfig(ObjectiveConfig, OptimisationConfig, SamplingConfig):
+    """What is trained on, for how long, what is minimised, and how."""
 
     train_data_file: Path
     """Scan file to train on, or a folder of scans (a set)."""
@@ -158,21 +166,6 @@ class TrainingConfig:
     seed: int = 0
     """Seed of weights, batch order and validation split."""
 
-    likelihood: str = "amplitude"
-    """Negative log-likelihood to minimise: amplitude (Gaussian on square roots) or poisson."""
-
-    optimizer: str = "adamw"
-    """adamw or sgd."""
-
-    weight_decay: float = 0.01
-    """Decoupled weight decay of the network's matrices (adamw)."""
-
-    probe_learning_rate: float = 0.03
-    """Learning rate of the probe, as a fraction of the largest probe magnitude."""
-
-    warmup_fraction: float = 0.05
-    """Share of all steps over which WarmupCosine raises the rate from zero."""
-
     val_fraction: float = 0.0
     """Share of the groups held back for validation, drawn with the seed."""
 
@@ -180,16 +173,14 @@ class TrainingConfig:
     """Train only on patterns whose y lies between these quantiles: (0.0, 0.5) is everything above the median row."""
 
     def __post_init__(self) -> None:
+        ObjectiveConfig.__post_init__(self)
+        OptimisationConfig.__post_init__(self)
+        SamplingConfig.__post_init__(self)
         checks.require_int("training.max_epochs", self.max_epochs, 1)
         checks.require_optional_int("training.max_steps", self.max_steps, 1)
         checks.require_int("training.batch_size", self.batch_size, 1)
         checks.require_int("training.seed", self.seed, 0)
-        checks.require_choice("training.likelihood", self.likelihood, LIKELIHOODS)
-        checks.require_choice("training.optimizer", self.optimizer, OPTIMIZERS)
-        checks.require_positive("training.weight_decay", self.weight_decay, zero_allowed=True)
-        checks.require_positive("training.probe_learning_rate", self.probe_learning_rate)
-        _require_fraction("training.warmup_fraction", self.warmup_fraction)
-        _require_fraction("training.val_fraction", self.val_fraction)
+        checks.require_fraction("training.val_fraction", self.val_fraction)
         if not isinstance(self.freeze, tuple) or not all(isinstance(one, str) and one for one in self.freeze):
             msg = f"training.freeze = {self.freeze!r}; expected a tuple of names. Change training.freeze."
             raise ConfigError(msg)
@@ -229,10 +220,3 @@ class InferenceConfig:
         checks.require_choice("inference.probe_from", self.probe_from, PROBE_SOURCES)
         checks.require_bool("inference.synchronise_phases", self.synchronise_phases)
         checks.require_int("inference.stitch_tile_px", self.stitch_tile_px, 16)
-
-
-def _require_fraction(name: str, value: float) -> None:
-    checks.require_positive(name, value, zero_allowed=True)
-    if value >= 1.0:
-        msg = f"{name} = {value!r}; expected a share below 1. Change {name}."
-        raise ConfigError(msg)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ptycho_dist.data.formats.base import BoolArray, ComplexArray, RawScan, ScanOptions
 from ptycho_dist.data.formats.intensity import read_counts, sample_index
@@ -38,11 +38,24 @@ class Scan:
         What is known without reading patterns.
     raw
         What the format's reader found.
+    options
+        How it was opened.
     """
 
-    def __init__(self, header: ScanHeader, raw: RawScan) -> None:
-        self.header = header
+    def __init__(self, header: ScanHeader, raw: RawScan, options: ScanOptions) -> None:
+        self.header, self.options = header, options
         self._raw = raw
+
+    def __len__(self) -> int:
+        return self.header.n_patterns
+
+    def __repr__(self) -> str:
+        header = self.header
+        size = f", {header.pixel_size_m * 1e9:.4g} nm per object pixel" if header.units_known else ""
+        return (
+            f"<Scan {header.path} ({header.format_name}): {header.n_patterns} patterns of {header.N} x {header.N}, "
+            f"{header.mean_counts:.4g} counts each, {header.n_modes} probe modes{size}>"
+        )
 
     @property
     def companions(self) -> tuple[Path, ...]:
@@ -99,6 +112,23 @@ class Scan:
             raise IndexError(msg)
         return read_counts(self.header.path, self._raw, rows)
 
+    def counts(self, rows: slice | ArrayLike = slice(None)) -> NDArray[np.float32]:  # immutable
+        """Read the counts of some patterns, and only those; see :meth:`read_patterns`.
+
+        Parameters
+        ----------
+        rows
+            A slice, a pattern number, or a list of them; negative ones count from the end. All where not given.
+
+        Returns
+        -------
+        ndarray, float32, shape (n, N, N)
+            For a single number, shape (N, N).
+        """
+        chosen = np.arange(len(self))[rows if isinstance(rows, slice) else np.asarray(rows, dtype=np.int64)]
+        patterns = self.read_patterns(np.atleast_1d(chosen))
+        return patterns if np.ndim(chosen) else patterns[0]
+
     def close(self) -> None:
         """Release file handles and mappings of this process."""
         self._raw.patterns.close()
@@ -130,7 +160,7 @@ def open_scan(path: Path | str, options: ScanOptions | None = None, *, known_che
     options = options or ScanOptions()
     path = Path(path)
     raw = open_raw(path, options)
-    return Scan(_header(path, raw, options, known_checksum), raw)
+    return Scan(_header(path, raw, options, known_checksum), raw, options)
 
 
 def read_header(path: Path | str, options: ScanOptions | None = None) -> ScanHeader:

@@ -58,7 +58,7 @@ class ScanSet:
     """
 
     def __init__(self, folder: Path, entries: tuple[SetEntry, ...], options: ScanOptions) -> None:
-        self.folder, self.entries, self._options = folder, entries, options
+        self.folder, self.entries, self.options = folder, entries, options
         self._open: Recent[Scan] = Recent()
 
     def __len__(self) -> int:
@@ -80,7 +80,7 @@ class ScanSet:
         if number in self._open:
             return self._open.use(number)
         entry = self.entries[number]
-        scan = open_scan(self.folder / entry.file, self._options, known_checksum=entry.checksum)
+        scan = open_scan(self.folder / entry.file, self.options, known_checksum=entry.checksum)
         _require_as_listed(scan.header, entry)
         gone = self._open.keep(number, scan)
         if gone is not None:

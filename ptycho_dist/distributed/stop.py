@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -31,7 +32,8 @@ class StopRequested(BaseException):
 class StopSignals:
     """Turns SIGTERM and SIGUSR1 into :class:`StopRequested`; a context manager.
 
-    It is raised at once, or, inside :meth:`deferred`, when :meth:`check` is called.
+    It is raised at once, or, inside :meth:`deferred`, when :meth:`check` is called. Outside the main thread Python
+    admits no handlers; there signals do what they did before.
     """
 
     def __init__(self) -> None:
@@ -47,13 +49,15 @@ class StopSignals:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in self._previous.items():
+                signal.signal(number, handler)
 
     def install(self) -> None:
         """Put the handlers in place, also after others (Lightning's) took theirs."""
-        for number in STOP_SIGNALS:
-            signal.signal(number, self._receive)
+        if threading.current_thread() is threading.main_thread():
+            for number in STOP_SIGNALS:
+                signal.signal(number, self._receive)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:

@@ -10,8 +10,10 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import IO
 
 from ptycho_dist.distributed.endings import USER_ERROR
 from ptycho_dist.distributed.environment import LAUNCH_ID_VARIABLE, LAUNCHER_VARIABLE
@@ -42,6 +44,8 @@ class _Rank:
 
     rank: int
     process: subprocess.Popen[str]
+    listen: Callable[[str], None] | None = None
+    """Takes each line that it writes to standard error."""
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL_LINES))
     reader: threading.Thread | None = None
     stopped: bool = False
@@ -58,11 +62,38 @@ class _Rank:
             self.stopped = True
             self.process.send_signal(number)
 
+    def read(self, stream: IO[str]) -> None:
+        """Keep the end of a stream, and pass each of its lines on."""
+        for line in stream:
+            self.tail.append(line)
+            if self.listen is not None:
+                self.listen(line)
+
     def last_words(self) -> str:
         """End of what it wrote to standard error."""
         if self.reader is not None:
             self.reader.join(_KILL_AFTER_S)
         return "".join(self.tail).rstrip()
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the ranks of a launch have ended.
+
+    Parameters
+    ----------
+    code
+        0 when all ranks succeeded, 75 where a signal stopped them and they can go on, else the exit code of
+        the one to blame (128 + signal number for a killed one, or where a signal ended the run).
+    reasons
+        A sentence for each rank to blame that rank 0 has not told already.
+    said
+        End of what the rank to blame wrote to standard error, where that was kept.
+    """
+
+    code: int
+    reasons: tuple[str, ...] = ()
+    said: str = ""
 
 
 def run_ranks(argv: Sequence[str], n_ranks: int, grace_s: float = 10.0) -> int:
@@ -83,30 +114,69 @@ def run_ranks(argv: Sequence[str], n_ranks: int, grace_s: float = 10.0) -> int:
     Returns
     -------
     int
-        0 when all ranks succeeded, 75 where a signal stopped them and they can go on, else the exit code of
-        the one to blame (128 + signal number for a killed one, or where a signal ended the run).
+        Exit code, as of :class:`Ending`.
+    """
+    ending = supervise(argv, n_ranks, grace_s)
+    for reason in ending.reasons:
+        logger.error("%s", reason)
+    return ending.code
+
+
+def supervise(
+    argv: Sequence[str], n_ranks: int, grace_s: float = 10.0, listen: Callable[[str], None] | None = None
+) -> Ending:
+    """Run ranks as :func:`run_ranks` does, and say how they ended.
+
+    Parameters
+    ----------
+    argv, n_ranks, grace_s
+        As there.
+    listen
+        Takes each line that rank 0 writes to standard error, in another thread. With it no rank has this
+        terminal; without it rank 0 has.
     """
     port, received = free_port(_HERE), list[int]()
-    ranks = [_start(argv, rank, n_ranks, port) for rank in range(n_ranks)]
-    previous = {number: signal.signal(number, _stop_all(ranks, received)) for number in _STOP_SIGNALS}
+    ranks = [_start(argv, (rank, n_ranks), port, listen) for rank in range(n_ranks)]
+    with _handled(_stop_all(ranks, received)):
+        try:
+            if _wait(ranks, received):
+                return Ending(0)
+            saves = bool(received) and received[0] in STOP_SIGNALS
+            _end_others(ranks, _SAVE_S if saves else grace_s)
+            return _stopped(ranks, received[0]) if received else _failed(ranks)
+        finally:
+            _end_others(ranks, 0.0)
+            _close(ranks)
+
+
+def _stopped(ranks: Sequence[_Rank], number: int) -> Ending:
+    logger.warning("stopped by %s; all ranks have ended", signal.Signals(number).name)
+    return Ending(EXIT_GO_ON if any(one.code == EXIT_GO_ON for one in ranks) else 128 + number)
+
+
+def _failed(ranks: Sequence[_Rank]) -> Ending:
+    blamed = next(iter(_to_blame(ranks)), ranks[0])
+    return Ending(_exit_code(ranks), tuple(_reasons(ranks)), blamed.last_words())
+
+
+@contextmanager
+def _handled(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Handle the signals that stop; in the main thread, for Python admits handlers nowhere else."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, handler) for number in _STOP_SIGNALS}
     try:
-        if _wait(ranks, received):
-            return 0
-        saves = bool(received) and received[0] in STOP_SIGNALS
-        _end_others(ranks, _SAVE_S if saves else grace_s)
-        if received:
-            logger.warning("stopped by %s; all ranks have ended", signal.Signals(received[0]).name)
-            return EXIT_GO_ON if any(one.code == EXIT_GO_ON for one in ranks) else 128 + received[0]
-        _explain(ranks)
-        return _exit_code(ranks)
+        yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-        _end_others(ranks, 0.0)
-        _close(ranks)
+        for number, before in previous.items():
+            signal.signal(number, before)
 
 
-def _start(argv: Sequence[str], rank: int, n_ranks: int, port: int) -> _Rank:
+def _start(
+    argv: Sequence[str], place: tuple[int, int], port: int, listen: Callable[[str], None] | None
+) -> _Rank:  # fmt: skip
+    rank, n_ranks = place
     env = os.environ | {
         LAUNCHER_VARIABLE: "spawn",
         PARENT_VARIABLE: str(os.getpid()),
@@ -124,11 +194,12 @@ def _start(argv: Sequence[str], rank: int, n_ranks: int, port: int) -> _Rank:
         [sys.executable, "-m", "ptycho_dist", *argv],
         env=env,
         text=True,
-        stderr=None if rank == 0 else subprocess.PIPE,
+        stdout=None if listen is None else subprocess.DEVNULL,
+        stderr=None if rank == 0 and listen is None else subprocess.PIPE,
     )
-    started = _Rank(rank, process)
+    started = _Rank(rank, process, listen if rank == 0 else None)
     if process.stderr is not None:
-        started.reader = threading.Thread(target=started.tail.extend, args=(process.stderr,), daemon=True)
+        started.reader = threading.Thread(target=started.read, args=(process.stderr,), daemon=True)
         started.reader.start()
     return started
 
@@ -170,17 +241,16 @@ def _sleep_until_ended(ranks: Sequence[_Rank], limit_s: float) -> None:
         time.sleep(_POLL_S)
 
 
-def _explain(ranks: Sequence[_Rank]) -> None:
-    """Name the ranks that are to blame; show what they said, unless rank 0 said it already."""
+def _reasons(ranks: Sequence[_Rank]) -> Iterator[str]:
+    """Name the ranks that are to blame, with what they said, unless rank 0 said it already."""
     for one in _to_blame(ranks):
         code = one.process.returncode
         if code < 0:
-            logger.error(
-                "rank %d (pid %d) was killed by %s; the other ranks were ended. %s",
-                one.rank, one.process.pid, signal.Signals(-code).name, _ADVICE.get(signal.Signals(-code), _GO_ON),
-            )  # fmt: skip
+            killer = signal.Signals(-code)
+            who = f"rank {one.rank} (pid {one.process.pid})"
+            yield f"{who} was killed by {killer.name}; the other ranks were ended. {_ADVICE.get(killer, _GO_ON)}"
         elif one.rank != 0 and not code == ranks[0].code == USER_ERROR:
-            logger.error("rank %d failed with exit code %d and said:\n%s", one.rank, code, one.last_words())
+            yield f"rank {one.rank} failed with exit code {code} and said:\n{one.last_words()}"
 
 
 def _to_blame(ranks: Sequence[_Rank]) -> list[_Rank]:

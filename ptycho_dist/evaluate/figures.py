@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from ptycho_dist.atomic import atomic_path
 from ptycho_dist.evaluate import display
 from ptycho_dist.evaluate.metrics import ReferenceMetrics, Window
 from ptycho_dist.types import FloatArray
+
+__all__ = ["Figure", "Overview", "draw_overview", "overview_figure", "png"]
 
 _NAN = float("nan")
 _FULL_TURN_SHARE = 0.8
@@ -94,21 +97,31 @@ class _Image:
         axes.text(left + length / 2, bottom - 1.5 * thick, label, color="w", fontsize=7, ha="center", va="bottom")
 
 
-def draw_overview(path: Path | str, overview: Overview) -> Path:
-    """Draw the overview figure as a PNG: object (and reference, and errors), loss curve, FRC, probe.
-
-    The file appears under its name only when it is complete.
-    """
-    path = Path(path)
+def overview_figure(overview: Overview) -> Figure:
+    """Draw the overview: object (and reference, and errors), loss curve, FRC, probe; pyplot does not know of it."""
     rows = _rows(overview)
     figure = Figure(figsize=(4.1 * max(len(row) for row in rows), 3.5 * len(rows) + 0.6), layout="constrained")
     figure.suptitle("\n".join(_headline(overview)), fontsize=10)
     for band, panels in zip(figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
         for axes, panel in zip(band.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             panel(axes)
+    return figure
+
+
+def draw_overview(path: Path | str, overview: Overview) -> Path:
+    """Write the overview figure as a PNG; the file appears under its name only when it is complete."""
+    path = Path(path)
+    picture = png(overview_figure(overview))
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=_DPI)
+        temporary.write_bytes(picture)
     return path
+
+
+def png(figure: Figure) -> bytes:
+    """Write a figure as PNG."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI)
+    return buffer.getvalue()
 
 
 def _headline(overview: Overview) -> list[str]:

@@ -33,13 +33,21 @@ def judge(product: Product, scan: Scan | None, picture: Path, reference: Path | 
     reference
         File with a reference object.
     """
+    overview = overview_of(product, scan, reference)
+    draw_overview(picture, overview)
+    comparison = overview.comparison
+    return {} if comparison is None else comparison.summary(product.geometry.pixel_size_m)
+
+
+def overview_of(product: Product, scan: Scan | None, reference: Path | None) -> Overview:
+    """Gather what the picture of a product shows; parameters as of :func:`judge`."""
     geometry = product.geometry
     found = find_reference(reference, scan, product.positions_px)
     comparison, name = None, "reference"
     if found is not None:
         name, placed = found
         comparison = _compare(product, placed, name)
-    overview = Overview(
+    return Overview(
         title=product.metadata.name,
         object_=product.object_,
         area=_area(product, Placed(product.object_, geometry.object_origin_px)),
@@ -51,8 +59,6 @@ def judge(product: Product, scan: Scan | None, picture: Path, reference: Path | 
         loss_name="Fourier error" if _is_refined(product) else "training loss",
         pixel_size_m=geometry.pixel_size_m,
     )
-    draw_overview(picture, overview)
-    return {} if comparison is None else comparison.summary(geometry.pixel_size_m)
 
 
 def _is_refined(product: Product) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ptycho_dist.refine.run import Callback, Iteration
 
+logger = logging.getLogger(__name__)
+
+_LINES_S = 5.0
+"""Shortest time between two lines of the log; the last iteration has one in any case."""
 _LOG = Path("logs") / "refine.csv"
 _COLUMNS = ("iteration", "fourier_error", "seconds", "patterns_per_s")
 
@@ -44,6 +50,19 @@ class CsvLog:
             return []
         with self._path.open(newline="", encoding="utf-8") as file:
             return [line for line in list(csv.reader(file))[1:] if int(line[0]) < before]
+
+
+class Lines:
+    """Logs the error of an iteration every few seconds, for a person without a progress bar."""
+
+    def __init__(self) -> None:
+        self._told_at = time.monotonic()
+
+    def __call__(self, done: Iteration) -> None:
+        """Tell of an iteration, if it is time."""
+        if done.number == done.total or time.monotonic() - self._told_at >= _LINES_S:
+            logger.info("iteration %d of %d: fourier_error %.4f", done.number, done.total, done.fourier_error)
+            self._told_at = time.monotonic()
 
 
 @contextmanager

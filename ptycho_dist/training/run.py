@@ -13,6 +13,8 @@ import torch
 
 from ptycho_dist.bundle import BUNDLE_FOLDER, find_bundle, load_bundle, save_bundle
 from ptycho_dist.data.datamodule import ScanDataModule
+from ptycho_dist.data.labels import Labels, read_labels
+from ptycho_dist.data.scan import Scan, checksum
 from ptycho_dist.data.scan_set import ScanSet, Source
 from ptycho_dist.data.set_datamodule import SetDataModule
 from ptycho_dist.distributed.allocator import keep_freed_memory
@@ -87,7 +89,7 @@ def run_training(
     module = together(lambda: build_module(payload, scan, context.world))
     start = from_rank_0(lambda: _start(payload, resume=resume))
     keeping = Keeping(payload.training_config.output_dir, start, stop or StopSignals())
-    data = _loaders(payload, scan, context, (start.epoch, start.batch) if start else (0, 0))
+    data = together(lambda: _loaders(payload, scan, context, (start.epoch, start.batch) if start else (0, 0)))
     with calm_lightning():
         trainer = build_trainer(payload, context, keeping)
         logger.info("training on %s with %d ranks", data.subject, context.world)
@@ -100,9 +102,27 @@ def _loaders(
 ) -> ScanDataModule | SetDataModule:
     configs = (payload.data_config, payload.training_config, payload.execution_config)
     place = (context.rank, context.world)
+    learns, output_px = payload.training_config.uses_labels, payload.model_config.output_px
     if isinstance(source, ScanSet):
-        return SetDataModule(source, configs, place, payload.photons, start)
-    return ScanDataModule(source, configs, place, payload.count_factor, start)
+        return SetDataModule(source, configs, place, payload.photons, start, output_px if learns else None)
+    labels = _labels(source, payload) if learns else None
+    return ScanDataModule(source, configs, place, payload.count_factor, start, labels)
+
+
+def _labels(scan: Scan, payload: TrainingPayload) -> Labels:
+    """Read the object to learn from, and make sure that it is the one of the payload.
+
+    Raises
+    ------
+    DataFormatError
+        If it cannot be learnt from, or was changed.
+    """
+    path, output_px = payload.training_config.label_file, payload.model_config.output_px
+    assert output_px is not None
+    if path is not None and checksum(path) != payload.label_checksum:
+        msg = f"{path} was changed since this job was begun; expected the labels to stay. Start again."
+        raise DataFormatError(msg)
+    return read_labels(scan, path, output_px)
 
 
 def _start(payload: TrainingPayload, *, resume: bool) -> ResumePoint | None:

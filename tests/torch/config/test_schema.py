@@ -94,10 +94,33 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "batch_size": (0, True),
         "seed": (-1, None),
         "likelihood": ("mae", None),
-        "optimizer": ("adam", None),
+        "optimizer": ("lamb", None),
         "weight_decay": (-0.1, math.nan),
+        "momentum": (-0.1, 1.0),
+        "adam_beta1": (-0.1, 1.0, None),
+        "adam_beta2": (math.nan, 1.0),
         "probe_learning_rate": (0.0, None),
         "warmup_fraction": (-0.1, 1.0),
+        "lr_min_ratio": (-0.1, 1.1),
+        "lr_gamma": (-0.1, 1.1, None),
+        "plateau_factor": (-0.1, 1.0),
+        "plateau_patience": (-1, 1.5),
+        "plateau_threshold": (-0.1, None),
+        "plateau_min_lr": (-1e-5, math.inf),
+        "ema_decay": (-0.1, 1.0, "0.9"),
+        "mode": ("semi", None),
+        "physics_weight": (0.0, -1.0),
+        "label_weight": (0.0, math.nan),
+        "stage_1_epochs": (-1, None),
+        "stage_2_epochs": (-1, 1.5),
+        "physics_weight_schedule": ("step", None),
+        "tv_weight": (-0.1, None),
+        "amplitude_weight": (-0.1, math.inf),
+        "n_subsample": (0, 1.5),
+        "subsample_seed": (-1, 1.5),
+        "n_groups": (0, True),
+        "neighbor_count": (0, 2.5),
+        "sequential_sampling": (1, None),
         "val_fraction": (-0.1, 1.0, math.nan),
         "train_rows": ((0.5, 0.5), (0.6, 0.4), (-0.1, 1.0), (0.0, 1.1)),
     },
@@ -128,8 +151,8 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
     },
 }
 CASES = [(config, name, value) for config, names in WRONG.items() for name, values in names.items() for value in values]
-FREE = {"architecture", "file_format", "train_data_file", "test_data_file", "output_dir", "model_path", "init_from",
-        "scan", "start"}  # fmt: skip
+FREE = {"architecture", "label_file", "file_format", "train_data_file", "test_data_file", "output_dir", "model_path",
+        "init_from", "scan", "start"}  # fmt: skip
 """Fields checked where the names are known: in the factory, or when the file is opened."""
 
 

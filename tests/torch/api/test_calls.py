@@ -1,0 +1,221 @@
+"""The Python interface in one process: results, errors, and a process that stays as it was."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+import ptycho_dist as pd
+from ptycho_dist.api.calling import flag_value
+from ptycho_dist.commands.telling import raise_failure
+from ptycho_dist.data.formats.product_h5 import read_product
+from ptycho_dist.distributed.stop import StopRequested
+from ptycho_dist.distributed.supervisor import Ending
+from ptycho_dist.errors import BundleError, ConfigError, DataFormatError, LaunchError, PtychoDistError
+
+SMALL: dict[str, Any] = {"devices": 1, "accelerator": "cpu", "width": 8}
+QUICK: dict[str, Any] = {**SMALL, "max_epochs": 1, "iterations": 1}
+
+
+def process_state() -> dict[str, Any]:
+    """Gather what a job must leave as it was."""
+    package = logging.getLogger("ptycho_dist")
+    numbers = np.random.get_state()  # noqa: NPY002  # the state to compare
+    return {
+        "environment": dict(os.environ),
+        "logging": (list(package.handlers), package.propagate, package.level),
+        "signals": [signal.getsignal(number) for number in sorted(signal.Signals)],
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.get_rng_state().tolist(),
+        "random": random.getstate(),
+        "numpy": (numbers[0], numbers[1].tolist(), *numbers[2:]),
+        "directory": Path.cwd(),
+    }
+
+
+@pytest.fixture(scope="module")
+def first(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[pd.Reconstruction]:
+    """Reconstruct the tiny scan once."""
+    with pd.open_scan(tiny_path) as scan:
+        yield pd.reconstruct(scan, output_dir=tmp_path_factory.mktemp("first"), **QUICK)
+
+
+def test_reconstruct_returns_what_the_product_and_the_metrics_hold(first: pd.Reconstruction) -> None:
+    product = read_product(first.path)
+    assert first.object_.dtype == np.complex64
+    assert first.object_.tobytes() == product.object_.tobytes()
+    assert first.probe.shape == (1, 32, 32)
+    assert first.positions_px.shape == (25, 2)
+    assert np.all(first.positions_px - first.object_origin_px >= 0)
+    assert first.pixel_size_m == product.geometry.pixel_size_m
+    assert 0 < first.metrics["fourier_error"] < 1
+    assert first.metrics["ranks"] == 1
+    assert len(first.losses) == 1
+
+
+def test_figure_is_drawn_without_pyplot(first: pd.Reconstruction, tmp_path: Path) -> None:
+    figure = first.figure()
+    figure.savefig(tmp_path / "figure.png")
+    assert plt.get_fignums() == []
+    titles = {axes.get_title() for band in figure.subfigs for axes in band.axes}
+    assert {"truth, phase", "reconstruction, phase", "Fourier ring correlation"} <= titles
+
+
+def test_result_shows_itself_in_a_notebook(first: pd.Reconstruction) -> None:
+    page = first._repr_html_()
+    assert "data:image/png;base64," in page
+    assert f"<td>fourier_error</td><td>{first.metrics['fourier_error']:.4g}</td>" in page
+    assert "<Reconstruction" in repr(first)
+    assert "&lt;Reconstruction" in page
+
+
+def test_calls_leave_the_process_as_it_was(tiny_path: Path, tmp_path: Path) -> None:
+    before = process_state()
+    training = pd.train(tiny_path, output_dir=tmp_path / "training", **SMALL, max_epochs=1)
+    with pytest.raises(ConfigError, match=r"train_rows"):
+        pd.train(tiny_path, output_dir=tmp_path / "wrong", train_rows=(0, 2), **SMALL)
+    again = pd.train(tiny_path, output_dir=tmp_path / "again", **SMALL, max_epochs=1)
+    assert process_state() == before
+    assert again.losses == training.losses
+
+
+def test_train_infer_and_refine_follow_each_other(tiny_path: Path, tmp_path: Path) -> None:
+    training = pd.train(tiny_path, output_dir=tmp_path, **SMALL, max_epochs=2)
+    assert len(training.losses) == 2
+    assert training.settings["model"]["width"] == 8
+    network = pd.infer(tiny_path, output_dir=tmp_path / "network", model_path=training, devices=1, accelerator="cpu")
+    assert network.maps["coverage"].shape == network.object_.shape
+    refined = pd.refine_object(
+        tiny_path, output_dir=tmp_path / "refined", start=network, iterations=2, devices=1, accelerator="cpu"
+    )
+    assert refined.metrics["fourier_error"] < network.metrics["fourier_error"]
+
+
+def test_call_works_in_another_thread(tiny_path: Path, tmp_path: Path) -> None:
+    found: list[pd.Training] = []
+    work = threading.Thread(
+        target=lambda: found.append(pd.train(tiny_path, output_dir=tmp_path, **SMALL, max_epochs=1))
+    )
+    work.start()
+    work.join()
+    assert len(found[0].losses) == 1
+
+
+def test_progress_tells_the_epochs_only_on_request(
+    tiny_path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pd.train(tiny_path, output_dir=tmp_path / "quiet", **SMALL, max_epochs=1)
+    quiet = capfd.readouterr()
+    assert (quiet.out, quiet.err) == ("", "")
+    pd.train(tiny_path, output_dir=tmp_path / "told", progress=True, **SMALL, max_epochs=1)
+    told = capfd.readouterr()
+    assert told.out == ""
+    assert "epoch 1 of 1: train_loss" in " ".join(told.err.split())
+
+
+def test_simulated_scan_is_open_and_readable(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    scan = pd.simulate_scan(tmp_path / "scan.h5", n_patterns=16, N=32, photons=1e5, devices=1)
+    assert isinstance(scan, pd.Scan)
+    assert capfd.readouterr().out == ""
+    assert (len(scan), scan.header.N) == (16, 32)
+    assert "16 patterns of 32 x 32" in repr(scan)
+    everything = scan.counts()
+    assert everything.shape == (16, 32, 32)
+    assert scan.counts(3).tobytes() == everything[3].tobytes()
+    assert scan.counts(slice(2, 8, 3)).tobytes() == everything[2:8:3].tobytes()
+    assert scan.counts([5, -1]).tobytes() == everything[[5, -1]].tobytes()
+    with pytest.raises(IndexError):
+        scan.counts(16)
+    scan.close()
+
+
+def test_options_of_an_open_scan_hold_for_its_reconstruction(tmp_path: Path) -> None:
+    from tests.support.scans import make_scan, write_tike
+
+    path = write_tike(tmp_path / "scan.npz", make_scan())
+    with pd.open_scan(path, pd.ScanOptions(pixel_size_m=2e-8)) as scan:
+        training = pd.train(scan, output_dir=tmp_path / "opened", **SMALL, max_epochs=1)
+        other = pd.train(scan, output_dir=tmp_path / "given", pixel_size_m=3e-8, **SMALL, max_epochs=1)
+    assert training.settings["data"]["pixel_size_m"] == 2e-8
+    assert other.settings["data"]["pixel_size_m"] == 3e-8
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_epoch": 3}, r"unknown flag --max_epoch; .* Did you mean --max_epochs\?"),
+        ({"max_epochs": "many"}, r"--max_epochs got many; expected INT"),
+        ({"quiet": True}, r"--quiet got a value; expected none"),
+        ({"epochs": 2, "max_epochs": 3}, r"name one setting but differ"),
+    ],
+)
+def test_wrong_settings_are_told_as_on_the_command_line(
+    tiny_path: Path, tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        pd.reconstruct(tiny_path, output_dir=tmp_path, **settings)
+
+
+def test_missing_files_are_told(tmp_path: Path, tiny_path: Path) -> None:
+    with pytest.raises(DataFormatError, match=r"nosuch\.h5 is not a file"):
+        pd.reconstruct(tmp_path / "nosuch.h5", output_dir=tmp_path, **SMALL)
+    with pytest.raises(BundleError):
+        pd.infer(tiny_path, output_dir=tmp_path, model_path=tmp_path, devices=1, accelerator="cpu")
+
+
+@pytest.mark.parametrize(
+    ("value", "flag"),
+    [
+        (True, "true"),
+        (None, "null"),
+        ("poisson", "poisson"),
+        (Path("a b/c.h5"), "a b/c.h5"),
+        (1e-3, "0.001"),
+        (np.float64(0.1), "0.1"),
+        (np.int64(3), "3"),
+        ((0, 0.5), "[0, 0.5]"),
+        (np.array([1, 2]), "[1, 2]"),
+    ],
+)
+def test_flag_value_writes_a_value_as_the_command_line_takes_it(value: Any, flag: str) -> None:
+    assert flag_value(value) == flag
+
+
+@pytest.mark.parametrize(
+    ("ending", "error", "message"),
+    [
+        (Ending(2, (), "log\nptycho-dist: BundleError: no bundle here\n"), BundleError, r"^no bundle here$"),
+        (Ending(137, ("rank 1 (pid 7) was killed by SIGKILL",), ""), LaunchError, r"rank 1 .* was killed by SIGKILL"),
+        (Ending(1, (), "Traceback\nKeyError: 3\n"), LaunchError, r"exit code 1 and said:\nTraceback\nKeyError: 3"),
+        (Ending(2, (), "ptycho-dist: storage error at x: No space\n"), PtychoDistError, r"storage error at x"),
+        (Ending(2, (), "ptycho-dist: annotations: not an error\n"), LaunchError, r"exit code 2"),
+    ],
+)
+def test_raise_failure_raises_what_the_rank_told(ending: Ending, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        raise_failure(ending)
+
+
+def test_raise_failure_tells_an_interrupt_and_a_stop_apart() -> None:
+    raise_failure(Ending(0))
+    with pytest.raises(KeyboardInterrupt):
+        raise_failure(Ending(130))
+    with pytest.raises(StopRequested):
+        raise_failure(Ending(75))
+
+
+def test_names_of_calls_are_none_of_a_subpackage() -> None:
+    folders = {path.name for path in Path(str(pd.__file__)).parent.iterdir() if path.is_dir()}
+    assert not folders & set(pd.__all__)
