@@ -18,6 +18,7 @@ from ptycho_dist.config.sampling import SamplingConfig
 from ptycho_dist.errors import ConfigError
 
 INTENSITY_KINDS = ("auto", "counts", "amplitude")
+BACKGROUNDS = ("none", "uniform", "pixel")
 PATCH_WEIGHTINGS = ("probe", "uniform")
 PROBE_SOURCES = ("auto", "bundle", "scan")
 
@@ -109,7 +110,13 @@ class ModelConfig:
     """Side of the object patch that the network predicts, centred in the N by N frame; half of N where not set."""
 
     n_modes: int | None = None
-    """Incoherent probe modes to use; those of the scan file where not set."""
+    """Incoherent probe modes; those of the scan file where not set. More are added, trained ones made orthogonal."""
+
+    probe_support_px: float | None = None
+    """Diameter, in object pixels, of the disc in the middle of the frame outside which the probe is kept at zero."""
+
+    background: str = "none"
+    """Trained counts that do not come from the object: none, uniform, or pixel (a value for each detector pixel)."""
 
     probe_trainable: bool = True
     """Train the probe jointly with the network, from the supplied start."""
@@ -125,6 +132,8 @@ class ModelConfig:
         checks.require_int("model.stages", self.stages, 1)
         checks.require_optional_int("model.output_px", self.output_px, 4)
         checks.require_optional_int("model.n_modes", self.n_modes, 1)
+        checks.require_optional_positive("model.probe_support_px", self.probe_support_px)
+        checks.require_choice("model.background", self.background, BACKGROUNDS)
         checks.require_bool("model.probe_trainable", self.probe_trainable)
         checks.require_bool("model.intensity_scale_trainable", self.intensity_scale_trainable)
 
@@ -141,6 +150,9 @@ class TrainingConfig(ObjectiveConfig, OptimisationConfig, SamplingConfig):
 
     init_from: Path | None = None
     """Bundle whose network the training starts from; probe and scale are those of the scan."""
+
+    freeze: tuple[str, ...] = ()
+    """Parts that are not trained: names of parameters or modules, or patterns, such as [networks.0.stem,probe]."""
 
     max_epochs: int = 60
     """Passes over the training patterns."""
@@ -169,6 +181,9 @@ class TrainingConfig(ObjectiveConfig, OptimisationConfig, SamplingConfig):
         checks.require_int("training.batch_size", self.batch_size, 1)
         checks.require_int("training.seed", self.seed, 0)
         checks.require_fraction("training.val_fraction", self.val_fraction)
+        if not isinstance(self.freeze, tuple) or not all(isinstance(one, str) and one for one in self.freeze):
+            msg = f"training.freeze = {self.freeze!r}; expected a tuple of names. Change training.freeze."
+            raise ConfigError(msg)
         low, high = self.train_rows
         if not 0.0 <= low < high <= 1.0:
             msg = f"training.train_rows = {self.train_rows!r}; expected 0 <= low < high <= 1. Change it."

@@ -85,6 +85,12 @@ def check_set(model: ModelConfig, training: TrainingConfig) -> None:
                 f"as supplied. Remove model.{name}, and train them on one scan with training.init_from."
             )
             raise ConfigError(msg)
+    if model.background != "none":
+        msg = (
+            f"model.background = {model.background!r} with a set of scans; expected 'none': the background is that of "
+            "one scan. Remove model.background, and train it on one scan with training.init_from."
+        )
+        raise ConfigError(msg)
     for name in ("n_subsample", "n_groups", "sequential_sampling"):
         if getattr(training, name):
             msg = (
@@ -117,6 +123,12 @@ def check_labels(model: ModelConfig, training: TrainingConfig, header: ScanHeade
                 f"Remove model.{name}, or set training.mode = mixed."
             )
             raise ConfigError(msg)
+    if training.mode == "supervised" and model.background != "none":
+        msg = (
+            f"model.background = {model.background!r} with training.mode = 'supervised'; expected 'none': labels say "
+            "nothing of it. Remove model.background, or set training.mode = mixed."
+        )
+        raise ConfigError(msg)
     if training.label_file is None:
         return
     if header.format_name == SET_FORMAT:

@@ -13,9 +13,11 @@ from ptycho_dist.errors import ConfigError
 from ptycho_dist.model.features import FEATURES
 from ptycho_dist.model.ptycho_model import OUTPUTS, PatchSizes, PtychoModel
 from ptycho_dist.nn.registry import NetworkSpec, find_network
-from ptycho_dist.physics.forward import ForwardModel
-from ptycho_dist.physics.probe import select_modes
+from ptycho_dist.physics.forward import ForwardModel, Optics
+from ptycho_dist.physics.probe import orthogonalise, select_modes
 
+PROBE = "optics.probe_parts"
+"""Name of the probe among the weights of a model; real and imaginary parts, shape (P, N, N, 2)."""
 _OPTICS, _MASK = "optics.", "mask"
 _FIELD_SHARE = 0.5
 _FIELD_STEP = 16
@@ -51,8 +53,12 @@ def build_model(data: DataConfig, model: ModelConfig, probe_PNN: Tensor, mask_NN
     optics = ForwardModel(
         select_modes(probe_PNN, model.n_modes),
         data.nphotons,
-        probe_trainable=model.probe_trainable,
-        scale_trainable=model.intensity_scale_trainable,
+        Optics(
+            probe_trainable=model.probe_trainable,
+            scale_trainable=model.intensity_scale_trainable,
+            support_px=model.probe_support_px,
+            background=model.background,
+        ),
     )
     networks = [network.build(_network_spec(model, sizes)) for _ in range(model.stages)]
     return PtychoModel(networks, optics, sizes, mask_NN)
@@ -99,6 +105,14 @@ def empty_model(data: DataConfig, model: ModelConfig, *, has_mask: bool) -> Ptyc
 def network_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Select what a network has learnt of all scans: probe, scale and mask of one scan are left out."""
     return {name: value for name, value in state.items() if not name.startswith(_OPTICS) and name != _MASK}
+
+
+def settled_probe(parts_PNN2: Tensor, *, is_trained: bool) -> Tensor:
+    """Probe of a finished training: modes that were trained are made orthogonal, the strongest first.
+
+    What the model predicts stays, for it looks at the strongest orthogonal mode and at sums over all modes only.
+    """
+    return torch.view_as_real(orthogonalise(torch.view_as_complex(parts_PNN2))) if is_trained else parts_PNN2
 
 
 def load_network(model: PtychoModel, state: Mapping[str, Tensor]) -> None:

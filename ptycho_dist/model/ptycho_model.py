@@ -15,6 +15,7 @@ from ptycho_dist.physics.explain import pattern_misfits
 from ptycho_dist.physics.forward import ForwardModel
 from ptycho_dist.physics.measured import Measured
 from ptycho_dist.physics.patches import PatchGeometry, extract_at, place_at
+from ptycho_dist.physics.probe import orthogonalise
 
 OUTPUTS = 2
 """Real output channels: real and imaginary part of the change to the object patch."""
@@ -87,11 +88,12 @@ class PtychoModel(nn.Module):
         Patterns that are seen together follow each other in ``counts_BNN``.
         """
         probe, measured = self.optics.scaled_probe.detach(), Measured.of(counts_BNN, self.mask)
+        principal = orthogonalise(probe)[0]
         exponent = torch.zeros(len(counts_BNN), self.output_px, self.output_px, dtype=probe.dtype, device=probe.device)
         patches: Tensor | None = None
         for stage, network in enumerate(self.networks):
-            correction = backproject(measured, probe, self.field_px, patches)
-            seen = features(correction, probe[0], exponent)
+            correction = backproject(measured, probe, self.field_px, patches, self.optics.background)
+            seen = features(correction, principal, exponent)
             answer = network(seen.view(-1, self.sizes.together * FEATURES, *seen.shape[2:]))
             change = answer.to(counts_BNN.dtype).reshape(-1, OUTPUTS, *answer.shape[2:])
             step = self.steps[stage] * centre(correction, self.output_px)
@@ -120,7 +122,8 @@ class PtychoModel(nn.Module):
         """Misfit of each pattern to the object on a canvas; ``kind`` as in physics.likelihood."""
         rows, columns = canvas_HW.shape
         objects = extract_at(canvas_HW, PatchGeometry.build(corners_px, self.N, (rows, columns)))
-        return pattern_misfits(kind, objects, self.optics.scaled_probe, Measured.of(counts_BNN, self.mask))
+        measured = Measured.of(counts_BNN, self.mask)
+        return pattern_misfits(kind, objects, self.optics.scaled_probe, measured, self.optics.background)
 
     def patch_weight(self) -> Float[Tensor, "n n"]:
         """Weight of each pixel of a predicted patch when patches are averaged."""

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
@@ -35,18 +34,21 @@ def build_optimizer(model: PtychoModel, training: TrainingConfig, execution: PyT
 
 def _parameter_groups(model: PtychoModel, training: TrainingConfig, learning_rate: float) -> list[dict[str, Any]]:
     optics = {id(parameter) for parameter in model.optics.parameters()}
-    network = [parameter for parameter in model.parameters() if id(parameter) not in optics]
+    network = [parameter for parameter in model.parameters() if id(parameter) not in optics and parameter.requires_grad]
     groups: list[dict[str, Any]] = [
         {"name": "matrices", "params": [p for p in network if p.ndim > 1], "weight_decay": training.weight_decay},
         {"name": "vectors", "params": [p for p in network if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    if isinstance(model.optics.probe_parts, nn.Parameter):
+    if model.optics.probe_parts.requires_grad:
         largest = float(model.optics.probe.detach().abs().max())
         rate = training.probe_learning_rate * largest
         groups.append({"name": "probe", "params": [model.optics.probe_parts], "lr": rate, "weight_decay": 0.0})
-    if isinstance(model.optics.log_scale, nn.Parameter):
+    if model.optics.log_scale.requires_grad:
         groups.append({"name": "intensity_scale", "params": [model.optics.log_scale], "weight_decay": 0.0})
-    return groups
+    background = model.optics.background_root
+    if background is not None and background.requires_grad:
+        groups.append({"name": "background", "params": [background], "weight_decay": 0.0})
+    return [group for group in groups if group["params"]]
 
 
 def build_scheduler(

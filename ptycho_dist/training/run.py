@@ -6,6 +6,7 @@ import logging
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -24,10 +25,12 @@ from ptycho_dist.distributed.layout import shard
 from ptycho_dist.distributed.stop import StopSignals
 from ptycho_dist.errors import BundleError, DataFormatError
 from ptycho_dist.factory.payload import TrainingPayload
-from ptycho_dist.model.build import build_model, empty_model, load_network, network_state
+from ptycho_dist.model.build import PROBE, build_model, empty_model, load_network, network_state, settled_probe
 from ptycho_dist.model.ptycho_model import PtychoModel
+from ptycho_dist.physics.probe import mode_powers
 from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.checkpoints import FOLDER, ResumePoint, forget, newest_whole
+from ptycho_dist.training.freezing import freeze
 from ptycho_dist.training.module import PtychoModule
 from ptycho_dist.training.set_module import SetModule
 from ptycho_dist.training.trainer import build_trainer, calm_lightning
@@ -160,6 +163,8 @@ def build_module(payload: TrainingPayload, source: Source, world: int) -> Ptycho
     ------
     BundleError
         If the bundle to start from does not fit.
+    ConfigError
+        If what is to be frozen is not there, or all that is trained.
     DataFormatError
         If a scan has no probe.
     """
@@ -167,6 +172,7 @@ def build_module(payload: TrainingPayload, source: Source, world: int) -> Ptycho
         torch.manual_seed(payload.training_config.seed)
         model = _untrained(payload, source)
     _warm_start(model, payload)
+    freeze(model, payload.training_config.freeze)
     make = SetModule if isinstance(source, ScanSet) else PtychoModule
     return make(model.to(dtype_of(payload.execution_config.precision)), payload, world)
 
@@ -205,7 +211,11 @@ def _save(payload: TrainingPayload, context: RankContext, module: PtychoModule, 
 
     def write() -> None:
         state = module.model.state_dict()
-        facts = {"history": history, "holds_probe": holds_probe}
+        facts: dict[str, Any] = {"history": history, "holds_probe": holds_probe}
+        if holds_probe:
+            state[PROBE] = settled_probe(state[PROBE], is_trained=module.model.optics.probe_parts.requires_grad)
+            facts["mode_powers"] = mode_powers(torch.view_as_complex(state[PROBE]))
+            logger.info("probe modes hold %s of the light", ", ".join(f"{one:.1%}" for one in facts["mode_powers"]))
         save_bundle(path, state if holds_probe else network_state(state), payload.to_dict() | facts)
         forget(payload.training_config.output_dir / FOLDER)
         logger.info("bundle written to %s", path)

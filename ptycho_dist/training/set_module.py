@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ptycho_dist.data.datamodule import StepBatch
 from ptycho_dist.data.set_datamodule import SetBatch
-from ptycho_dist.physics.forward import ForwardModel
+from ptycho_dist.physics.forward import ForwardModel, Optics
 from ptycho_dist.physics.probe import select_modes
 from ptycho_dist.training.module import PtychoModule
 from ptycho_dist.training.objective import Terms, add_terms
@@ -31,5 +31,5 @@ class SetModule(PtychoModule):
     def _terms_in(self, part: StepBatch, probe_PNN: Tensor, mask_NN: Tensor | None) -> Terms:
         """Terms of patterns of one scan, under its own probe and mask."""
         modes = select_modes(probe_PNN, len(self.model.optics.probe))
-        optics = ForwardModel(modes, self._photons, probe_trainable=False, scale_trainable=False)
+        optics = ForwardModel(modes, self._photons, Optics(support_px=self._support_px))
         return self.objective.terms(self.model.with_optics(optics.to(self.model.steps), mask_NN), part)
