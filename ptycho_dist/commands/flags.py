@@ -33,6 +33,7 @@ def spellings(command: Command) -> dict[str, str]:
     """Map every accepted flag (with underscores, no dashes in front) to its dotted name."""
     names = {switch: switch for switch in (*SWITCHES, "config", *command.paths)}
     names |= {"h": "help", command.operand: command.operand} | dict.fromkeys(command.operand_flags, command.operand)
+    names |= {theirs: command.operand for theirs, ours in ALIASES.items() if ours in command.operand_flags}
     for section, config in command.sections.items():
         for field in setting_fields(config):
             dotted = f"{section}.{field.name}"

@@ -41,6 +41,7 @@ CHANGED: tuple[tuple[str, str, Values, str, str], ...] = (
     ("device", "accelerator", {}, "", ""),
     ("n_devices", "devices", {}, "", "Ranks on each node."),
     ("test_data", "test_data_file", {}, "", ""),
+    ("probe_mask_diameter", "probe_support_px", {}, "", "In object pixels."),
     ("nll_weight", "physics_weight", {}, "", "Weight of the likelihood."),
     ("realspace_weight", "label_weight", {}, "", "Weight of the error against labels, in mixed and supervised mode."),
     ("mode", "mode", _MODE, "", "There is also `mixed`."),
@@ -75,6 +76,7 @@ MOOT: Mapping[str, str] = {
     "disable_mlflow": "MLflow is used only with `logger_backend = mlflow`.",
     "do_stitching": "`reconstruct` and `infer` stitch.",
     "enable_oversampling": "`n_groups` above the number of patterns asks for it, with `neighbor_count`.",
+    "no_probe_mask": "The probe has a support only where `probe_support_px` is given.",
     "object_big": "Patches of a group always share one canvas.",
     "positions_provided": "A scan always has positions.",
     "probe_normalize": "The probe is scaled to the photons of the patterns.",
@@ -88,7 +90,7 @@ _OWN_NETWORK = "A network of another kind is registered as docs/extending.md sho
 _EXPERIMENT = "Runs are told apart by their output_dir; MLflow takes its names from its own environment variables."
 _SCALING = "Patterns are photon counts here and the probe is scaled to them; there is no other contract of scales."
 _CNN_DETAIL = "The shape of ptychopinn_cnn is decided by N, gridsize and n_filters_scale."
-_SIMULATE = "See ptycho-dist simulate --help."
+_SIMULATE = "See the flags of ptycho-dist simulate."
 _PICTURES = "Pictures are drawn of each result; see ptycho-dist evaluate."
 _AREA = "Use training.train_rows in training."
 
@@ -119,6 +121,10 @@ ABSENT: tuple[tuple[str, str], ...] = (
         "Neighbours are the nearest ones; set neighbor_count.",
     ),
     ("x_bounds y_bounds", _AREA),
+    (
+        "probe_mask probe_mask_tensor probe_mask_sigma",
+        "Set probe_support_px, the diameter of a disc with a sharp edge.",
+    ),
     ("offset max_position_jitter", "Canvases follow the positions."),
     ("training_patch_weighting", "Patches are weighted by the probe's intensity in training."),
     ("gaussian_smoothing_sigma", "The supplied probe is used as it is."),
