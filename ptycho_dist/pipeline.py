@@ -197,7 +197,6 @@ def _refine_and_evaluate(
         "ranks": context.world,
         "refine_s": result.seconds,
         "refine_iterations": done,
-        "mode_powers": list(result.mode_powers),
     }
     place = (context.rank, context.world)
     return evaluate_product(

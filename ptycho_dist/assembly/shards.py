@@ -50,6 +50,8 @@ class Manifest:
         float64, shape (B, 2), corners of their frames.
     facts
         JSON-able facts for the product: name, units, losses, payload.
+    background_NN
+        float32, shape (N, N): counts that do not come from the object, zero frequency at the corner; None without.
     """
 
     fingerprint: str
@@ -61,6 +63,7 @@ class Manifest:
     probe_PNN: NDArray[np.complex64]
     positions_px: FloatArray
     facts: dict[str, Any]
+    background_NN: NDArray[np.float32] | None = None
 
     @property
     def n_patterns(self) -> int:
@@ -103,6 +106,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> Path:
         "positions_px": manifest.positions_px,
         "indexes": manifest.indexes,
     }
+    if manifest.background_NN is not None:
+        arrays["background"] = manifest.background_NN
     attributes = {
         "fingerprint": manifest.fingerprint,
         "world": manifest.world,
@@ -140,6 +145,7 @@ def read_manifest(folder: Path) -> Manifest:
             probe_PNN=file["probe"][()],
             positions_px=file["positions_px"][()],
             facts=json.loads(attributes["facts"]),
+            background_NN=file["background"][()] if "background" in file else None,
         )
 
 

@@ -127,8 +127,7 @@ def make_request(typed: Typed) -> RunRequest:
     overrides = dict(typed.overrides)
     if typed.quiet:
         overrides.setdefault("execution.enable_progress_bar", False)
-    if "init_from" in typed.paths:
-        overrides["training.init_from"] = typed.paths["init_from"]
+    overrides |= {f"training.{name}": typed.paths[name] for name in ("init_from", "label_file") if name in typed.paths}
     return RunRequest(
         scan=paths["scan"],
         output_dir=paths["output_dir"],

@@ -15,6 +15,7 @@ from ptycho_dist.config.simulate_set import SetConfig
 
 _OUTPUT = {"output_dir": "Folder for all results; made if it is not there."}
 _START = {"init_from": "Bundle whose network the training starts from; its settings are those of that network."}
+_LABELS = {"label_file": "Product or NPZ with the object to learn from, in supervised and mixed training."}
 _MODEL = {"model_path": "Model bundle: the folder that training wrote (or its parent)."}
 _SCAN_HELP = "Scan file: PtychoPINN NPZ, tike NPZ, or HDF5 written by 'ptycho-dist simulate'."
 
@@ -53,7 +54,7 @@ COMMANDS: tuple[Command, ...] = (
         operand="scan",
         operand_help=_SCAN_HELP,
         operand_flags=("train_data_file",),
-        paths={**_OUTPUT, **_START},
+        paths={**_OUTPUT, **_START, **_LABELS},
         sections=TRAINING_SECTIONS,
         run=running.train,
     ),
@@ -77,7 +78,7 @@ COMMANDS: tuple[Command, ...] = (
         operand="scan",
         operand_help=_SCAN_HELP,
         operand_flags=("train_data_file", "test_data_file"),
-        paths={**_OUTPUT, **_START, "reference": "Product or NPZ with a reference object, for the metrics."},
+        paths={**_OUTPUT, **_START, **_LABELS, "reference": "Product or NPZ with a reference object, for the metrics."},
         sections=ALL_SECTIONS,
         run=running.reconstruct,
     ),

@@ -56,3 +56,11 @@ def require_share(name: str, value: Any, most: float) -> None:
     if value > most:
         msg = f"{name} = {value!r}; expected a number from 0 to {most}. Change {name}."
         raise ConfigError(msg)
+
+
+def require_fraction(name: str, value: Any) -> None:
+    """Raise ConfigError unless ``value`` is a number of at least 0 and below 1."""
+    require_positive(name, value, zero_allowed=True)
+    if value >= 1.0:
+        msg = f"{name} = {value!r}; expected a share below 1. Change {name}."
+        raise ConfigError(msg)

@@ -92,9 +92,16 @@ def field_docs(config: type[Any]) -> dict[str, str]:
     Parameters
     ----------
     config
-        A dataclass whose source is there.
+        A dataclass whose source is there; fields of its bases count.
     """
-    body = ast.parse(textwrap.dedent(inspect.getsource(config))).body[0]
+    docs: dict[str, str] = {}
+    for part in reversed(config.__mro__[:-1]):
+        docs |= _own_field_docs(part)
+    return docs
+
+
+def _own_field_docs(part: type[Any]) -> dict[str, str]:
+    body = ast.parse(textwrap.dedent(inspect.getsource(part))).body[0]
     statements = body.body if isinstance(body, ast.ClassDef) else []
     docs = {}
     for statement, following in pairwise(statements):

@@ -13,7 +13,7 @@ from ptycho_dist.config import checks
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 STRATEGIES = ("auto", "ddp", "single_device")
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
-SCHEDULERS = ("Default", "WarmupCosine")
+SCHEDULERS = ("Default", "WarmupCosine", "Exponential", "ReduceLROnPlateau")
 LOGGER_BACKENDS = ("csv", "tensorboard", "none", None)
 CLIP_ALGORITHMS = ("norm", "value")
 MONITOR_METRICS = ("auto", "train_loss", "val_loss")
@@ -63,7 +63,7 @@ class PyTorchExecutionConfig:
     """Peak learning rate of the network."""
 
     scheduler: str = "WarmupCosine"
-    """Default (constant rate) or WarmupCosine."""
+    """Default (constant rate), WarmupCosine, Exponential or ReduceLROnPlateau."""
 
     enable_progress_bar: bool = False
     """Show progress on rank 0: patterns per second and time left."""

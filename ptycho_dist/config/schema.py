@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptycho_dist.config import checks
+from ptycho_dist.config.objective import ObjectiveConfig
+from ptycho_dist.config.optimisation import OptimisationConfig
+from ptycho_dist.config.sampling import SamplingConfig
 from ptycho_dist.errors import ConfigError
 
 INTENSITY_KINDS = ("auto", "counts", "amplitude")
-LIKELIHOODS = ("amplitude", "poisson")
-OPTIMIZERS = ("adamw", "sgd")
+BACKGROUNDS = ("none", "uniform", "pixel")
 PATCH_WEIGHTINGS = ("probe", "uniform")
 PROBE_SOURCES = ("auto", "bundle", "scan")
 
@@ -66,13 +68,20 @@ class DataConfig:
         """Most patterns in a group."""
         return self.group_size if self.gridsize is None else self.gridsize**2
 
-    def n_groups(self, n_patterns: int) -> int:
-        """Count the groups of so many patterns: as few as hold them; with gridsize one around each pattern."""
+    def n_groups(self, n_patterns: int, asked: int | None = None) -> int:
+        """Count the groups of an epoch over so many patterns: as few as hold them, or those asked for.
+
+        With gridsize there is one around each pattern, where no number is asked for.
+        """
+        if asked is not None:
+            return asked
         return -(-n_patterns // self.group_size) if self.gridsize is None else n_patterns
 
-    def patterns_in_epoch(self, n_patterns: int) -> int:
-        """Count what an epoch over so many patterns sees; with gridsize each pattern in several groups."""
-        return n_patterns if self.gridsize is None else n_patterns * self.patterns_in_group
+    def patterns_in_epoch(self, n_patterns: int, asked: int | None = None) -> int:
+        """Count the most that an epoch over so many patterns sees; with gridsize each pattern in several groups."""
+        if self.gridsize is None:
+            return n_patterns if asked is None else min(n_patterns, asked * self.group_size)
+        return self.n_groups(n_patterns, asked) * self.patterns_in_group
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +89,19 @@ class ModelConfig:
     """The network and the trainable parts of the physics."""
 
     architecture: str = "lean"
-    """Name of a network in the registry."""
+    """Network: lean, ptychopinn_cnn, vit, or module:name of one that a module of your own registers."""
 
     width: int = 64
     """Channels of the network at its working resolution."""
 
     depth: int = 1
-    """Residual blocks of the network at its working resolution."""
+    """Residual blocks (vit: layers) of the network at its working resolution."""
+
+    n_filters_scale: int = 2
+    """Factor of all channels of ptychopinn_cnn (PtychoPINN)."""
+
+    group_as_channels: bool = False
+    """Let the network see the gridsize squared patterns of a group together, as channels (PtychoPINN)."""
 
     stages: int = 2
     """Times that the network improves a patch after holding it against its pattern."""
@@ -95,7 +110,13 @@ class ModelConfig:
     """Side of the object patch that the network predicts, centred in the N by N frame; half of N where not set."""
 
     n_modes: int | None = None
-    """Incoherent probe modes to use; those of the scan file where not set."""
+    """Incoherent probe modes; those of the scan file where not set. More are added, trained ones made orthogonal."""
+
+    probe_support_px: float | None = None
+    """Diameter, in object pixels, of the disc in the middle of the frame outside which the probe is kept at zero."""
+
+    background: str = "none"
+    """Trained counts that do not come from the object: none, uniform, or pixel (a value for each detector pixel)."""
 
     probe_trainable: bool = True
     """Train the probe jointly with the network, from the supplied start."""
@@ -106,16 +127,20 @@ class ModelConfig:
     def __post_init__(self) -> None:
         checks.require_int("model.width", self.width, 8)
         checks.require_int("model.depth", self.depth, 0)
+        checks.require_int("model.n_filters_scale", self.n_filters_scale, 1)
+        checks.require_bool("model.group_as_channels", self.group_as_channels)
         checks.require_int("model.stages", self.stages, 1)
         checks.require_optional_int("model.output_px", self.output_px, 4)
         checks.require_optional_int("model.n_modes", self.n_modes, 1)
+        checks.require_optional_positive("model.probe_support_px", self.probe_support_px)
+        checks.require_choice("model.background", self.background, BACKGROUNDS)
         checks.require_bool("model.probe_trainable", self.probe_trainable)
         checks.require_bool("model.intensity_scale_trainable", self.intensity_scale_trainable)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """What is trained on, for how long, and against which likelihood."""
+class TrainingConfig(ObjectiveConfig, OptimisationConfig, SamplingConfig):
+    """What is trained on, for how long, what is minimised, and how."""
 
     train_data_file: Path
     """Scan file to train on, or a folder of scans (a set)."""
@@ -125,6 +150,9 @@ class TrainingConfig:
 
     init_from: Path | None = None
     """Bundle whose network the training starts from; probe and scale are those of the scan."""
+
+    freeze: tuple[str, ...] = ()
+    """Parts that are not trained: names of parameters or modules, or patterns, such as [networks.0.stem,probe]."""
 
     max_epochs: int = 60
     """Passes over the training patterns."""
@@ -138,21 +166,6 @@ class TrainingConfig:
     seed: int = 0
     """Seed of weights, batch order and validation split."""
 
-    likelihood: str = "amplitude"
-    """Negative log-likelihood to minimise: amplitude (Gaussian on square roots) or poisson."""
-
-    optimizer: str = "adamw"
-    """adamw or sgd."""
-
-    weight_decay: float = 0.01
-    """Decoupled weight decay of the network's matrices (adamw)."""
-
-    probe_learning_rate: float = 0.03
-    """Learning rate of the probe, as a fraction of the largest probe magnitude."""
-
-    warmup_fraction: float = 0.05
-    """Share of all steps over which WarmupCosine raises the rate from zero."""
-
     val_fraction: float = 0.0
     """Share of the groups held back for validation, drawn with the seed."""
 
@@ -160,16 +173,17 @@ class TrainingConfig:
     """Train only on patterns whose y lies between these quantiles: (0.0, 0.5) is everything above the median row."""
 
     def __post_init__(self) -> None:
+        ObjectiveConfig.__post_init__(self)
+        OptimisationConfig.__post_init__(self)
+        SamplingConfig.__post_init__(self)
         checks.require_int("training.max_epochs", self.max_epochs, 1)
         checks.require_optional_int("training.max_steps", self.max_steps, 1)
         checks.require_int("training.batch_size", self.batch_size, 1)
         checks.require_int("training.seed", self.seed, 0)
-        checks.require_choice("training.likelihood", self.likelihood, LIKELIHOODS)
-        checks.require_choice("training.optimizer", self.optimizer, OPTIMIZERS)
-        checks.require_positive("training.weight_decay", self.weight_decay, zero_allowed=True)
-        checks.require_positive("training.probe_learning_rate", self.probe_learning_rate)
-        _require_fraction("training.warmup_fraction", self.warmup_fraction)
-        _require_fraction("training.val_fraction", self.val_fraction)
+        checks.require_fraction("training.val_fraction", self.val_fraction)
+        if not isinstance(self.freeze, tuple) or not all(isinstance(one, str) and one for one in self.freeze):
+            msg = f"training.freeze = {self.freeze!r}; expected a tuple of names. Change training.freeze."
+            raise ConfigError(msg)
         low, high = self.train_rows
         if not 0.0 <= low < high <= 1.0:
             msg = f"training.train_rows = {self.train_rows!r}; expected 0 <= low < high <= 1. Change it."
@@ -214,10 +228,3 @@ class InferenceConfig:
             if not (top < bottom and left < right):
                 msg = f"inference.region = {self.region!r}; expected top < bottom and left < right. Change it."
                 raise ConfigError(msg)
-
-
-def _require_fraction(name: str, value: float) -> None:
-    checks.require_positive(name, value, zero_allowed=True)
-    if value >= 1.0:
-        msg = f"{name} = {value!r}; expected a share below 1. Change {name}."
-        raise ConfigError(msg)

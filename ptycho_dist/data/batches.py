@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -30,6 +31,7 @@ class PatternBatches(Dataset[tuple[Tensor, Tensor]]):
 
     Batch ``b`` holds list entries ``[b * size, (b + 1) * size)``, zero-padded at
     the end, so that a pattern's prediction does not depend on who predicts it.
+    Where patterns are seen together, each entry brings the patterns of its group, itself first.
 
     Parameters
     ----------
@@ -41,25 +43,39 @@ class PatternBatches(Dataset[tuple[Tensor, Tensor]]):
         Patterns in a batch.
     count_factor
         Factor from the file's counts to photons.
+    groups
+        int64, shape (B, G): for each pattern of the scan those that it is seen together with, itself first; each
+        alone where not given.
     """
 
-    def __init__(self, scan: Scan, order: IntArray, size: int, count_factor: float) -> None:
+    def __init__(
+        self, scan: Scan, order: IntArray, size: int, count_factor: float, groups: IntArray | None = None
+    ) -> None:  # fmt: skip
         self._scan, self._order, self._size, self._count_factor = scan, order, size, count_factor
+        self._groups = groups
 
     def __len__(self) -> int:
         return -(-len(self._order) // self._size)
 
     def __getitem__(self, batch: int) -> tuple[Tensor, Tensor]:
-        """Return counts (size, N, N) float32, zero-padded, and the pattern indices (n,) int64 they start with."""
+        """Return counts (size * G, N, N) float32, zero-padded, and the pattern indices (n,) int64 they start with."""
         if not 0 <= batch < len(self):
             raise IndexError(batch)
         rows = self._order[batch * self._size : (batch + 1) * self._size]
-        counts = self._scan.read_patterns(rows)
+        counts = self._read(rows)
         if self._count_factor != 1.0:
             counts *= np.float32(self._count_factor)
-        if len(rows) < self._size:
-            counts = np.concatenate([counts, np.zeros((self._size - len(rows), *counts.shape[1:]), np.float32)])
+        missing = (self._size - len(rows)) * (len(counts) // len(rows))
+        if missing:
+            counts = np.concatenate([counts, np.zeros((missing, *counts.shape[1:]), np.float32)])
         return torch.from_numpy(counts), torch.from_numpy(rows)
+
+    def _read(self, rows: IntArray) -> NDArray[np.float32]:
+        """Patterns of these rows, or of their groups, each read once."""
+        if self._groups is None:
+            return self._scan.read_patterns(rows)
+        needed, places = np.unique(self._groups[rows], return_inverse=True)
+        return self._scan.read_patterns(needed)[places.reshape(-1)]
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return (self[batch] for batch in range(len(self)))

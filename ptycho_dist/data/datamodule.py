@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
 from ptycho_dist.data.batches import loader_options
+from ptycho_dist.data.labels import Labels
 from ptycho_dist.data.sampler import Split, StepSampler, StepShare, split_patterns
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.types import FloatArray, IntArray
@@ -35,6 +36,10 @@ class StepBatch(NamedTuple):
     """float32 scalar: 0 when this rank only keeps step."""
     n_patterns_global: Tensor
     """float32 scalar: patterns in the step over all ranks."""
+    n_patterns_window: Tensor
+    """float32 scalar: patterns in all steps whose gradients are added."""
+    labels: Tensor | None = None
+    """complex64, shape (B, n, n): what the network should predict, where it learns from a stored object."""
 
 
 class StepDataset(Dataset[StepBatch]):
@@ -48,13 +53,16 @@ class StepDataset(Dataset[StepBatch]):
         Side of a pattern in pixels.
     count_factor
         Factor from the file's counts to photons.
+    labels
+        Stored object to learn from; None where patterns alone are learnt from.
     """
 
-    def __init__(self, scan: Scan, N: int, count_factor: float) -> None:
-        self._scan, self._N, self._count_factor = scan, N, count_factor
+    def __init__(self, scan: Scan, N: int, count_factor: float, labels: Labels | None = None) -> None:
+        self._scan, self._N, self._count_factor, self._labels = scan, N, count_factor, labels
 
     def __getitem__(self, share: StepShare) -> StepBatch:
-        counts = self._scan.read_patterns(np.concatenate(share.groups))
+        rows = np.concatenate(share.groups)
+        counts = self._scan.read_patterns(rows)
         if self._count_factor != 1.0:
             counts = counts * np.float32(self._count_factor)
         corners, canvas = stack_canvases([self._scan.positions_px[group] for group in share.groups], self._N)
@@ -64,6 +72,8 @@ class StepDataset(Dataset[StepBatch]):
             torch.tensor(canvas),
             torch.tensor(share.weight),
             torch.tensor(float(share.n_patterns_global)),
+            torch.tensor(float(share.n_patterns_window)),
+            None if self._labels is None else self._labels.patches(self._scan.positions_px[rows]),
         )
 
 
@@ -94,35 +104,39 @@ class LoaderModule(pl.LightningDataModule):
         Reads what a sampler names.
     split
         What is trained on, and what validates.
-    options
-        Loader options of the execution config.
+    execution
+        Options of the loader, and steps whose gradients are added.
     start
         Epoch and step of it where an unfinished training goes on.
     """
 
-    def __init__(self, dataset: Dataset[Any], split: Split, options: dict[str, Any], start: tuple[int, int]) -> None:
+    def __init__(
+        self, dataset: Dataset[Any], split: Split, execution: PyTorchExecutionConfig, start: tuple[int, int]
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.split, self._dataset, self._options, self._start = split, dataset, options, start
+        self.split, self._dataset, self._execution, self._start = split, dataset, execution, start
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shares of shuffled global steps."""
-        return self._loader(self.split.train, shuffle=True, start=self._start)
+        accum_steps = self._execution.accum_steps
+        return self._loader(self.sampler(self.split.train, shuffle=True, start=self._start, accum_steps=accum_steps))
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Shares of the validation steps, always the same."""
-        return self._loader(self.split.validation, shuffle=False, start=(0, 0))
+        return self._loader(self.sampler(self.split.validation, shuffle=False, start=(0, 0)))
 
     def first_batch(self) -> Any:
         """Return this rank's share of the very first step, wherever the training starts."""
         return self._dataset[next(iter(self.sampler(self.split.train, shuffle=True, start=(0, 0))))]
 
     @abstractmethod
-    def sampler(self, chosen: IntArray, *, shuffle: bool, start: tuple[int, int]) -> Sampler[Any]:
+    def sampler(
+        self, chosen: IntArray, *, shuffle: bool, start: tuple[int, int], accum_steps: int = 1
+    ) -> Sampler[Any]:  # fmt: skip
         """Draw this rank's shares of the steps over what is chosen."""
 
-    def _loader(self, chosen: IntArray, *, shuffle: bool, start: tuple[int, int]) -> DataLoader[Any]:
-        sampler = self.sampler(chosen, shuffle=shuffle, start=start)
-        return DataLoader(self._dataset, sampler=sampler, batch_size=None, **self._options)
+    def _loader(self, sampler: Sampler[Any]) -> DataLoader[Any]:
+        return DataLoader(self._dataset, sampler=sampler, batch_size=None, **loader_options(self._execution))
 
 
 class ScanDataModule(LoaderModule):
@@ -140,6 +154,8 @@ class ScanDataModule(LoaderModule):
         Factor from the file's counts to photons.
     start
         Epoch and step of it where an unfinished training goes on.
+    labels
+        Stored object to learn from.
     """
 
     def __init__(
@@ -149,19 +165,23 @@ class ScanDataModule(LoaderModule):
         place: tuple[int, int],
         count_factor: float,
         start: tuple[int, int] = (0, 0),
+        labels: Labels | None = None,
     ) -> None:
         self._scan, self._place = scan, place
         self._data, self._training, execution = configs
         split = split_patterns(scan.positions_px, self._data, self._training)
-        super().__init__(StepDataset(scan, self._data.N, count_factor), split, loader_options(execution), start)
+        super().__init__(StepDataset(scan, self._data.N, count_factor, labels), split, execution, start)
 
     @property
     def subject(self) -> str:
         """What is trained on, in words."""
         return f"{len(self.split.train)} patterns"
 
-    def sampler(self, chosen: IntArray, *, shuffle: bool, start: tuple[int, int]) -> StepSampler:
+    def sampler(
+        self, chosen: IntArray, *, shuffle: bool, start: tuple[int, int], accum_steps: int = 1
+    ) -> StepSampler:  # fmt: skip
         """Draw this rank's shares of the steps over the chosen patterns."""
+        configs, positions_px = (self._data, self._training), self._scan.positions_px
         return StepSampler(
-            self._scan.positions_px, chosen, (self._data, self._training), self._place, shuffle=shuffle, start=start
+            positions_px, chosen, configs, self._place, shuffle=shuffle, start=start, accum_steps=accum_steps
         )  # fmt: skip

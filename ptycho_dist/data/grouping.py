@@ -64,6 +64,13 @@ def neighbor_groups(positions_px: FloatArray, gridsize: int) -> Groups:
     if size > count:
         msg = f"data.gridsize = {gridsize} needs {size} patterns a group; the scan has {count}. Use a smaller gridsize."
         raise ConfigError(msg)
+    members = nearest(positions_px, size)
+    return Groups(members, np.ones_like(members, dtype=np.bool_))
+
+
+def nearest(positions_px: FloatArray, size: int) -> IntArray:
+    """Find for each pattern itself and its nearest neighbours, nearest first, int64, shape (B, size)."""
+    count = len(positions_px)
     asked = min(count, size + 8)
     distance, index = cKDTree(positions_px).query(positions_px, k=asked)
     distance, index = np.asarray(distance).reshape(count, asked), np.asarray(index).reshape(count, asked)
@@ -71,8 +78,7 @@ def neighbor_groups(positions_px: FloatArray, gridsize: int) -> Groups:
     distance = np.hstack([np.full((count, 1), -1.0), np.where(index == own, np.inf, distance)])
     index = np.hstack([own, index])
     order = np.lexsort((index, distance.round(9)), axis=1)[:, :size]
-    members = np.take_along_axis(index, order, axis=1).astype(np.int64)
-    return Groups(members, np.ones_like(members, dtype=np.bool_))
+    return np.asarray(np.take_along_axis(index, order, axis=1).astype(np.int64))
 
 
 def pad_groups(parts: list[IntArray]) -> Groups:

@@ -10,11 +10,11 @@ from torch.utils.data import Dataset
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
-from ptycho_dist.data.batches import loader_options
 from ptycho_dist.data.datamodule import LoaderModule, StepBatch, StepDataset
+from ptycho_dist.data.labels import Labels, read_labels
 from ptycho_dist.data.sampler import StepShare
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.data.scan_set import ScanSet
+from ptycho_dist.data.scan_set import Recent, ScanSet
 from ptycho_dist.data.set_sampler import SetSampler, SetShare, split_scans
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import IntArray
@@ -33,6 +33,8 @@ class SetBatch(NamedTuple):
     """float32 scalar: 0 when this rank only keeps step."""
     n_patterns_global: Tensor
     """float32 scalar: patterns in the step over all ranks."""
+    n_patterns_window: Tensor
+    """float32 scalar: patterns in all steps whose gradients are added."""
 
 
 class SetDataset(Dataset[SetBatch]):
@@ -46,10 +48,13 @@ class SetDataset(Dataset[SetBatch]):
         Side of a pattern in pixels.
     photons
         Mean photons that the patterns of each scan are scaled to, so that each counts alike.
+    label_px
+        Side of the patches of each scan's own object to learn from; None where patterns alone are learnt from.
     """
 
-    def __init__(self, scans: ScanSet, N: int, photons: float) -> None:
-        self._scans, self._N, self._photons = scans, N, photons
+    def __init__(self, scans: ScanSet, N: int, photons: float, label_px: int | None = None) -> None:
+        self._scans, self._N, self._photons, self._label_px = scans, N, photons, label_px
+        self._labels: Recent[Labels] = Recent()
 
     def __getitem__(self, share: SetShare) -> SetBatch:
         numbers = [number for number, _ in share.parts]
@@ -60,12 +65,21 @@ class SetDataset(Dataset[SetBatch]):
             tuple(None if scan.mask is None else torch.from_numpy(scan.mask) for scan in opened),
             torch.tensor(share.weight),
             torch.tensor(float(share.n_patterns_global)),
+            torch.tensor(float(share.n_patterns_window)),
         )
 
     def _part(self, number: int, groups: tuple[IntArray, ...], share: SetShare) -> StepBatch:
         count_factor = self._photons / self._scans.entries[number].mean_counts
-        one = StepShare(groups, share.weight, share.n_patterns_global)
-        return StepDataset(self._scans.scan(number), self._N, count_factor)[one]
+        one = StepShare(groups, share.weight, share.n_patterns_global, share.n_patterns_window)
+        scan = self._scans.scan(number)
+        return StepDataset(scan, self._N, count_factor, self._labels_of(number, scan))[one]
+
+    def _labels_of(self, number: int, scan: Scan) -> Labels | None:
+        if self._label_px is None:
+            return None
+        if number not in self._labels:
+            self._labels.keep(number, read_labels(scan, None, self._label_px))
+        return self._labels.use(number)
 
 
 class SetDataModule(LoaderModule):
@@ -83,6 +97,8 @@ class SetDataModule(LoaderModule):
         Mean photons that patterns are scaled to.
     start
         Epoch and step of it where an unfinished training goes on.
+    label_px
+        As in :class:`SetDataset`.
     """
 
     def __init__(
@@ -92,11 +108,12 @@ class SetDataModule(LoaderModule):
         place: tuple[int, int],
         photons: float,
         start: tuple[int, int] = (0, 0),
+        label_px: int | None = None,
     ) -> None:
         self._scans, self._place = scans, place
         self._data, self._training, execution = configs
         split = split_scans(len(scans), self._training)
-        super().__init__(SetDataset(scans, self._data.N, photons), split, loader_options(execution), start)
+        super().__init__(SetDataset(scans, self._data.N, photons, label_px), split, execution, start)
 
     @property
     def subject(self) -> str:
@@ -104,10 +121,14 @@ class SetDataModule(LoaderModule):
         n_patterns = sum(self._scans.entries[int(number)].n_patterns for number in self.split.train)
         return f"{n_patterns} patterns of {len(self.split.train)} scans"
 
-    def sampler(self, chosen: IntArray, *, shuffle: bool, start: tuple[int, int]) -> SetSampler:
+    def sampler(
+        self, chosen: IntArray, *, shuffle: bool, start: tuple[int, int], accum_steps: int = 1
+    ) -> SetSampler:  # fmt: skip
         """Draw this rank's shares of the steps over the chosen scans."""
         configs = (self._data, self._training)
-        return SetSampler(self._scans, chosen, configs, self._place, shuffle=shuffle, start=start)
+        return SetSampler(
+            self._scans, chosen, configs, self._place, shuffle=shuffle, start=start, accum_steps=accum_steps
+        )  # fmt: skip
 
 
 def _probe(scan: Scan) -> Tensor:

@@ -10,8 +10,9 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
+from ptycho_dist.data.drawing import Drawing, training_drawing
 from ptycho_dist.data.grouping import members
-from ptycho_dist.data.sampler import Split, global_order, make_groups
+from ptycho_dist.data.sampler import Split, global_order, make_groups, window
 from ptycho_dist.data.scan_set import Recent, ScanSet
 from ptycho_dist.distributed.layout import local_slice, shard
 from ptycho_dist.errors import ConfigError
@@ -33,11 +34,14 @@ class SetShare:
         1.0, or 0.0 when this rank has no share and only keeps step with the others.
     n_patterns_global
         Patterns in the step over all ranks.
+    n_patterns_window
+        Patterns in all steps whose gradients are added to this one's, itself included.
     """
 
     parts: tuple[tuple[int, tuple[IntArray, ...]], ...]
     weight: float
     n_patterns_global: int
+    n_patterns_window: int
 
 
 def split_scans(n_scans: int, training: TrainingConfig) -> Split:
@@ -76,16 +80,19 @@ class SetSampler(Sampler[SetShare]):
         New groups and a new order in each epoch; else always the same.
     start
         Epoch and step of it where an unfinished training goes on; that epoch is drawn from there.
+    accum_steps
+        Global steps whose gradients are added.
     """
 
     def __init__(
         self, scans: ScanSet, chosen: IntArray, configs: tuple[DataConfig, TrainingConfig],
-        place: tuple[int, int], *, shuffle: bool, start: tuple[int, int] = (0, 0),
+        place: tuple[int, int], *, shuffle: bool, start: tuple[int, int] = (0, 0), accum_steps: int = 1,
     ) -> None:  # fmt: skip
         self._scans = scans
         self._data, self._training = configs
         self._rank, self._world = place
         self._shuffle, self._start, self._epoch = shuffle, start, start[0]
+        self._accum_steps = accum_steps
         counts = [self._data.n_groups(scans.entries[int(number)].n_patterns) for number in chosen]
         self._scan_of = np.repeat(chosen, counts)
         self._row_of = np.concatenate([np.arange(count) for count in counts])
@@ -102,18 +109,20 @@ class SetSampler(Sampler[SetShare]):
         self._kept.clear()
         seed = (self._training.seed, _ORDER_STREAM, self._epoch) if self._shuffle else None
         done = self._start[1] if self._epoch == self._start[0] else 0
-        for places in global_order(len(self._scan_of), self._training.batch_size, seed)[done:]:
-            yield self._share(places)
+        steps = global_order(len(self._scan_of), self._training.batch_size, seed)
+        for number in range(done, len(steps)):
+            yield self._share(steps[number], window(steps, number, self._accum_steps))
 
-    def _share(self, places: IntArray) -> SetShare:
+    def _share(self, places: IntArray, in_window: IntArray) -> SetShare:
         """Cut one global step to this rank; an idle rank gets one group of weight 0."""
-        total = sum(len(self._group(int(place))) for place in places)
+        sizes = {int(place): len(self._group(int(place))) for place in in_window}
+        total = sum(sizes[int(place)] for place in places)
         mine = places[local_slice(shard(len(places), self._rank, self._world))]
         parts: dict[int, list[IntArray]] = {}
         for place in mine if len(mine) else places[:1]:
             parts.setdefault(int(self._scan_of[place]), []).append(self._group(int(place)))
         listed = tuple((number, tuple(groups)) for number, groups in parts.items())
-        return SetShare(listed, 1.0 if len(mine) else 0.0, total)
+        return SetShare(listed, 1.0 if len(mine) else 0.0, total, sum(sizes.values()))
 
     def _group(self, place: int) -> IntArray:
         """Pattern indices of one group, by its place among all groups of the set."""
@@ -124,6 +133,7 @@ class SetSampler(Sampler[SetShare]):
             return self._kept.use(number)
         positions = self._scans.scan(number).positions_px
         seed = (self._training.seed, _GROUPS_STREAM, self._epoch if self._shuffle else 0, number)
-        groups = make_groups(positions, np.arange(len(positions)), self._data, seed)
+        drawing = training_drawing(self._data, self._training) if self._shuffle else Drawing.plain(self._data)
+        groups = make_groups(positions, np.arange(len(positions)), drawing, seed)
         self._kept.keep(number, groups)
         return groups

@@ -84,11 +84,17 @@ def _step_bytes(model: ModelConfig) -> float:
     return _PIXEL_BYTES + model.stages * (_STAGE_PIXEL_BYTES + _CHANNEL_PIXEL_BYTES * model.width)
 
 
+def _seen(payload: TrainingPayload | InferencePayload, training: TrainingConfig) -> int:
+    """Patterns that an epoch sees."""
+    chosen = min(payload.n_patterns, training.n_subsample or payload.n_patterns)
+    return payload.data_config.patterns_in_epoch(chosen, training.n_groups)
+
+
 def _seconds(payload: TrainingPayload | InferencePayload, training: TrainingConfig | None, world: int) -> float:
     """Rough duration on CPU cores."""
     data, seen = payload.data_config, float(payload.n_patterns)
     if training is not None:
-        epochs, step = training.max_epochs * data.patterns_in_epoch(payload.n_patterns), training.batch_size
+        epochs, step = training.max_epochs * _seen(payload, training), training.batch_size
         most = epochs if training.max_steps is None else training.max_steps * step * data.patterns_in_group
         seen += min(epochs, most)
     work = payload.model_config.stages * payload.model_config.width / 128

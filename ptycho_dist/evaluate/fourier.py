@@ -95,6 +95,8 @@ def _sums(product: Product, scan: Scan, rows: NDArray[np.int64]) -> torch.Tensor
     near = torch.from_numpy(product.object_[low[0] : high[0], low[1] : high[1]])
     objects = extract(near, corners - low, product.geometry.N)
     modelled = far_field_intensity(torch.from_numpy(product.probe)[:, None] * objects)
+    if "background" in product.extras:
+        modelled = modelled + torch.fft.fftshift(torch.from_numpy(product.extras["background"]).to(modelled))
     photons = counts if mask is None else torch.where(mask, counts, torch.zeros_like(counts))
     return torch.stack([amplitude_misfit(modelled, counts, mask).double(), photons.double().sum(dim=(1, 2))], dim=1)
 

@@ -6,12 +6,15 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ptycho_dist.data.formats.product_h5 import Product, read_product
 from ptycho_dist.data.sampler import rows_between
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.collectives import from_rank_0, together
 from ptycho_dist.evaluate.fourier import FourierErrors, fourier_errors
 from ptycho_dist.evaluate.report import write_metrics
+from ptycho_dist.physics.probe import mode_powers
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +44,7 @@ def evaluate_product(
     """
     product = together(lambda: read_product(path))
     metrics: dict[str, Any] = {"product": path.name, "n_patterns": len(product.positions_px), **(facts or {})}
+    metrics["mode_powers"] = mode_powers(torch.from_numpy(product.probe))
     if scan is not None:
         metrics |= _fourier_summary(product, scan, fourier_errors(product, scan, place))
 

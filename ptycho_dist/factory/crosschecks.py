@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from ptycho_dist.config.checks import require_choice
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import DataConfig, ModelConfig, TrainingConfig
-from ptycho_dist.errors import ConfigError
-from ptycho_dist.nn.registry import network_names
+from ptycho_dist.data.drawing import training_drawing
+from ptycho_dist.data.set_index import SET_FORMAT
+from ptycho_dist.errors import ConfigError, DataFormatError
+from ptycho_dist.model.build import patterns_together
+from ptycho_dist.nn.registry import find_network
 from ptycho_dist.types import ScanHeader
 
 N_MULTIPLE = 8
@@ -18,9 +20,10 @@ def check_model(data: DataConfig, model: ModelConfig) -> None:
     Raises
     ------
     ConfigError
-        If the architecture is unknown, or N or output_px does not suit it.
+        If the architecture is unknown, or N, output_px or the groups do not suit it.
     """
-    require_choice("model.architecture", model.architecture, network_names())
+    find_network(model.architecture)
+    patterns_together(data, model)
     output_px = _resolved(model.output_px)
     if data.N % N_MULTIPLE:
         msg = (
@@ -36,8 +39,8 @@ def check_model(data: DataConfig, model: ModelConfig) -> None:
         raise ConfigError(msg)
 
 
-def check_groups(data: DataConfig, header: ScanHeader) -> None:
-    """Check that the scan has enough patterns for one group.
+def check_groups(data: DataConfig, header: ScanHeader, training: TrainingConfig | None = None) -> None:
+    """Check that the scan has enough patterns for one group, and for those that are asked for.
 
     Raises
     ------
@@ -50,6 +53,8 @@ def check_groups(data: DataConfig, header: ScanHeader) -> None:
             f"{header.n_patterns}; expected gridsize squared <= patterns. Lower data.gridsize."
         )
         raise ConfigError(msg)
+    if training is not None:
+        training_drawing(data, training).check(min(header.n_patterns, training.n_subsample or header.n_patterns))
 
 
 def check_probe(header: ScanHeader) -> None:
@@ -80,12 +85,61 @@ def check_set(model: ModelConfig, training: TrainingConfig) -> None:
                 f"as supplied. Remove model.{name}, and train them on one scan with training.init_from."
             )
             raise ConfigError(msg)
+    if model.background != "none":
+        msg = (
+            f"model.background = {model.background!r} with a set of scans; expected 'none': the background is that of "
+            "one scan. Remove model.background, and train it on one scan with training.init_from."
+        )
+        raise ConfigError(msg)
+    for name in ("n_subsample", "n_groups", "sequential_sampling"):
+        if getattr(training, name):
+            msg = (
+                f"training.{name} = {getattr(training, name)} with a set of scans; expected it not to be set: an epoch "
+                f"sees each pattern of each scan. Remove training.{name}, or make a smaller set."
+            )
+            raise ConfigError(msg)
     if training.train_rows != (0.0, 1.0):
         msg = (
             f"training.train_rows = {training.train_rows} with a set of scans; expected (0.0, 1.0): whole scans are "
             "held back by training.val_fraction. Remove training.train_rows."
         )
         raise ConfigError(msg)
+
+
+def check_labels(model: ModelConfig, training: TrainingConfig, header: ScanHeader) -> None:
+    """Check what is learnt from a stored object.
+
+    Raises
+    ------
+    ConfigError
+        If labels alone are to train the probe or the scale, or one file is to label a set of scans.
+    DataFormatError
+        If the file of labels is missing.
+    """
+    for name in ("probe_trainable", "intensity_scale_trainable"):
+        if training.mode == "supervised" and getattr(model, name):
+            msg = (
+                f"model.{name} = True with training.mode = 'supervised'; expected False: labels say nothing of it. "
+                f"Remove model.{name}, or set training.mode = mixed."
+            )
+            raise ConfigError(msg)
+    if training.mode == "supervised" and model.background != "none":
+        msg = (
+            f"model.background = {model.background!r} with training.mode = 'supervised'; expected 'none': labels say "
+            "nothing of it. Remove model.background, or set training.mode = mixed."
+        )
+        raise ConfigError(msg)
+    if training.label_file is None:
+        return
+    if header.format_name == SET_FORMAT:
+        msg = (
+            f"training.label_file = {training.label_file} with a set of scans; expected none: each scan of a set is "
+            "labelled by its own object. Remove training.label_file."
+        )
+        raise ConfigError(msg)
+    if not training.label_file.is_file():
+        msg = f"{training.label_file} is not a file; expected an object (product or NPZ). Check training.label_file."
+        raise DataFormatError(msg)
 
 
 def check_loader(execution: PyTorchExecutionConfig) -> None:

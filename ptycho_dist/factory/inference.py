@@ -121,6 +121,8 @@ def _assemble(
         for config in (model, data, inference):
             update_legacy_dict(legacy_cfg, config)
     execution = build_execution(resolution)
+    if model.group_as_channels:
+        crosschecks.check_groups(data, header)
     crosschecks.check_loader(execution)
     crosschecks.check_trim(model, execution)
     configs = {"data": data, "model": model, "inference": inference, "execution": execution}

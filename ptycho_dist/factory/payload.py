@@ -18,7 +18,7 @@ _DATA_NUMBERS = ("N", "nphotons", "intensity_kind")
 _DATA_GROUPS = ("group_size", "gridsize")
 _DATA_UNITS = ("pixel_size_m", "energy_eV", "detector_distance_m")
 _REFINE_PATHS = ("scan", "output_dir", "start", "memory_GiB")
-_TRAINING_PATHS = ("train_data_file", "output_dir", "init_from")
+_TRAINING_PATHS = ("train_data_file", "output_dir", "init_from", "label_file")
 _TRAINING_NUMBERS = (
     "precision",
     "gradient_clip_val",
@@ -109,11 +109,14 @@ class TrainingPayload(Payload):
         Mean photon count of a pattern as read from the scan.
     init_checksum
         SHA-256 (hex) of the weights that the network starts from; empty where it starts untrained.
+    label_checksum
+        SHA-256 (hex) of the file of labels; empty without one.
     """
 
     model_config: ModelConfig
     training_config: TrainingConfig
     init_checksum: str = ""
+    label_checksum: str = ""
 
     @property
     def scan_path(self) -> Path:
@@ -128,7 +131,8 @@ class TrainingPayload(Payload):
     def to_dict(self) -> dict[str, Any]:
         """Return all settings as nested plain values (what the fingerprint covers)."""
         own = {"model": plain(self.model_config), "training": plain(self.training_config)}
-        return super().to_dict() | own | {"start": {"weights_checksum": self.init_checksum}}
+        start = {"weights_checksum": self.init_checksum, "label_checksum": self.label_checksum}
+        return super().to_dict() | own | {"start": start}
 
     def result_settings(self) -> dict[str, Any]:
         """Return what changes the trained weights, as nested plain values."""
@@ -182,8 +186,9 @@ class InferencePayload(Payload):
     def result_settings(self) -> dict[str, Any]:
         """Return what changes the predicted object, as nested plain values."""
         everything = self.to_dict()
+        groups = ("gridsize",) if self.model_config.group_as_channels else ()
         return {
-            "data": _only(everything["data"], _DATA_NUMBERS),
+            "data": _only(everything["data"], (*_DATA_NUMBERS, *groups)),
             "model": everything["model"],
             "inference": _only(everything["inference"], _INFERENCE_CHOICES),
             "execution": _only(everything["execution"], _INFERENCE_NUMBERS),

@@ -22,7 +22,15 @@ _ABOUT_THE_FILE = (
     "data.detector_distance_m",
 )
 """Settings that describe a scan file, not the trained network."""
-_OF_THE_NETWORK = ("model.architecture", "model.width", "model.depth", "model.stages", "model.output_px")
+_OF_THE_NETWORK = (
+    "model.architecture",
+    "model.width",
+    "model.depth",
+    "model.n_filters_scale",
+    "model.stages",
+    "model.output_px",
+    "model.group_as_channels",
+)
 """Settings that decide which weights a network has."""
 
 
@@ -115,7 +123,12 @@ def warm_start(levels: Sequence[Level], header: ScanHeader) -> WarmStart:
             f"{header.N}; expected the same. Use a bundle trained on {header.N} pixels, or remove training.init_from."
         )
         raise ConfigError(msg)
-    network = {key: trained.values[key] for key in _OF_THE_NETWORK if key in trained.values}
-    settings = Level(precedence.BUNDLE, network)
+    settings = Level(precedence.BUNDLE, _of_the_network(trained))
     refuse_contradictions(levels, settings)
     return WarmStart(settings, info.weights_checksum)
+
+
+def _of_the_network(trained: Level) -> dict[str, Any]:
+    """Select what decides which weights a network has; of a network that sees groups their size, too."""
+    keys = (*_OF_THE_NETWORK, "data.gridsize") if trained.values.get("model.group_as_channels") else _OF_THE_NETWORK
+    return {key: trained.values[key] for key in keys if key in trained.values}

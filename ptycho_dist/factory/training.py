@@ -14,6 +14,7 @@ from ptycho_dist.config.legacy import update_legacy_dict
 from ptycho_dist.config.precedence import Level, Resolution
 from ptycho_dist.config.schema import DataConfig, ModelConfig, TrainingConfig
 from ptycho_dist.config.sections import TRAINING_SECTIONS
+from ptycho_dist.data.scan import checksum
 from ptycho_dist.data.scan_set import read_source_header
 from ptycho_dist.data.set_index import SET_FORMAT
 from ptycho_dist.distributed.environment import detect
@@ -101,8 +102,9 @@ def _assemble(
             update_legacy_dict(legacy_cfg, config)
     execution = _build_execution(resolution, training)
     crosschecks.check_model(data, model)
-    crosschecks.check_groups(data, header)
+    crosschecks.check_groups(data, header, training)
     crosschecks.check_probe(header)
+    crosschecks.check_labels(model, training, header)
     if header.format_name == SET_FORMAT:
         crosschecks.check_set(model, training)
     crosschecks.check_loader(execution)
@@ -120,6 +122,7 @@ def _assemble(
         n_patterns=header.n_patterns,
         mean_counts=header.mean_counts,
         init_checksum=start.checksum,
+        label_checksum="" if training.label_file is None else checksum(training.label_file),
     )
 
 
@@ -127,7 +130,8 @@ def _resolve(levels: list[Level], header: ScanHeader) -> Resolution:
     """Put what the scan says between the given levels and the defaults."""
     nphotons = header.mean_counts if header.nphotons is None else header.nphotons
     measured = {"data.nphotons": nphotons, "model.n_modes": header.n_modes or None}
-    fixed = {"model.probe_trainable": False} if header.format_name == SET_FORMAT else {}
+    supervised = precedence.resolve(levels).values.get("training.mode") == "supervised"
+    fixed = {"model.probe_trainable": False} if header.format_name == SET_FORMAT or supervised else {}
     scan = Level(precedence.SCAN, {"data.N": header.N, **measured, **fixed})
     resolution = precedence.resolve([*levels, scan, precedence.defaults(TRAINING_SECTIONS)])
     require_same_n(header, resolution)

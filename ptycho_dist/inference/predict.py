@@ -13,10 +13,11 @@ from torch.utils.data import DataLoader
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.data.batches import PatternBatches, loader_options
-from ptycho_dist.data.grouping import compact_groups
+from ptycho_dist.data.grouping import compact_groups, neighbor_groups
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.devices import device_of, dtype_of
 from ptycho_dist.factory.payload import InferencePayload
+from ptycho_dist.model.build import patterns_together
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.types import FloatArray, IntArray
 
@@ -70,13 +71,19 @@ def predict_patches(
     """Yield predicted patches (n, side, side) on the CPU, and their pattern indices (n,)."""
     execution = payload.execution_config
     size = execution.inference_batch_size or len(order)
-    batches = PatternBatches(scan, order, size, payload.count_factor)
+    together = patterns_together(payload.data_config, payload.model_config)
+    batches = PatternBatches(scan, order, size, payload.count_factor, _groups(scan, payload) if together > 1 else None)
     loader = DataLoader(batches, batch_size=None, shuffle=False, **loader_options(execution))
     device, dtype = next(model.parameters()).device, model.patch_weight().dtype
     with torch.inference_mode(), precision_context(execution, device):
         for counts, rows in loader:
             patches = model.predict(counts.to(device, dtype, non_blocking=execution.pin_memory))
-            yield patches[: len(rows)].cpu(), np.asarray(rows)
+            yield patches[::together][: len(rows)].cpu(), np.asarray(rows)
+
+
+def _groups(scan: Scan, payload: InferencePayload) -> IntArray:
+    """Patterns (B, G) that each is seen together with, as in training: those around it, itself first."""
+    return neighbor_groups(scan.positions_px, payload.data_config.gridsize or 1).index
 
 
 def place_model(model: PtychoModel, execution: PyTorchExecutionConfig, local_rank: int) -> PtychoModel:

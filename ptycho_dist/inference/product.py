@@ -41,6 +41,8 @@ def stitch_to_product(shard_dir: Path, path: Path) -> Path:
         writer.write_probe(manifest.probe_PNN)
         writer.write_positions(manifest.positions_px, manifest.indexes)
         writer.write_losses(facts["losses"])
+        if manifest.background_NN is not None:
+            writer.write_extra("background", manifest.background_NN)
         writer.create_extra(COVERAGE, manifest.canvas.shape, "int32")
         writer.create_extra(DISAGREEMENT, manifest.canvas.shape, "float32")
         writer.reserve()

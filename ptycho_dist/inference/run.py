@@ -216,7 +216,7 @@ def _manifest(
 ) -> Manifest:
     data, region = payload.data_config, region_of(payload, scan.positions_px)
     probe = model.optics.scaled_probe / payload.count_factor**0.5
-    header = scan.header
+    header, background = scan.header, model.optics.background
     return Manifest(
         fingerprint=payload.result_fingerprint(),
         world=context.world,
@@ -238,4 +238,7 @@ def _manifest(
             "result_fingerprint": payload.result_fingerprint(),
             "conversions": list(header.conversions),
         },
+        background_NN=None
+        if background is None
+        else (background / payload.count_factor).detach().float().cpu().numpy(),
     )

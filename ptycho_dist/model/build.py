@@ -11,11 +11,13 @@ from torch import Tensor
 from ptycho_dist.config.schema import DataConfig, ModelConfig
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.model.features import FEATURES
-from ptycho_dist.model.ptycho_model import OUTPUTS, PtychoModel
-from ptycho_dist.nn.registry import NetworkSpec, build_network
-from ptycho_dist.physics.forward import ForwardModel
-from ptycho_dist.physics.probe import select_modes
+from ptycho_dist.model.ptycho_model import OUTPUTS, PatchSizes, PtychoModel
+from ptycho_dist.nn.registry import NetworkSpec, find_network
+from ptycho_dist.physics.forward import ForwardModel, Optics
+from ptycho_dist.physics.probe import orthogonalise, select_modes
 
+PROBE = "optics.probe_parts"
+"""Name of the probe among the weights of a model; real and imaginary parts, shape (P, N, N, 2)."""
 _OPTICS, _MASK = "optics.", "mask"
 _FIELD_SHARE = 0.5
 _FIELD_STEP = 16
@@ -41,23 +43,56 @@ def build_model(data: DataConfig, model: ModelConfig, probe_PNN: Tensor, mask_NN
     if model.output_px is None or model.n_modes is None or data.nphotons is None:
         msg = "model.output_px, model.n_modes and data.nphotons must be set; expected a payload made by the factory."
         raise ConfigError(msg)
-    field_px = field_side(data.N, model.output_px)
-    spec = NetworkSpec(
-        in_channels=FEATURES,
-        out_channels=OUTPUTS,
-        in_px=field_px,
-        out_px=model.output_px,
-        width=model.width,
-        depth=model.depth,
+    network = find_network(model.architecture)
+    sizes = PatchSizes(
+        N=data.N,
+        field_px=data.N if network.sees_whole_frame else field_side(data.N, model.output_px),
+        output_px=model.output_px,
+        together=patterns_together(data, model),
     )
     optics = ForwardModel(
         select_modes(probe_PNN, model.n_modes),
         data.nphotons,
-        probe_trainable=model.probe_trainable,
-        scale_trainable=model.intensity_scale_trainable,
+        Optics(
+            probe_trainable=model.probe_trainable,
+            scale_trainable=model.intensity_scale_trainable,
+            support_px=model.probe_support_px,
+            background=model.background,
+        ),
     )
-    networks = [build_network(model.architecture, spec) for _ in range(model.stages)]
-    return PtychoModel(networks, optics, (data.N, field_px, model.output_px), mask_NN)
+    networks = [network.build(_network_spec(model, sizes)) for _ in range(model.stages)]
+    return PtychoModel(networks, optics, sizes, mask_NN)
+
+
+def patterns_together(data: DataConfig, model: ModelConfig) -> int:
+    """Count the patterns that the network sees together: 1, or all of a group of gridsize squared.
+
+    Raises
+    ------
+    ConfigError
+        If groups are to be seen together, but have no fixed size.
+    """
+    if not model.group_as_channels:
+        return 1
+    if data.gridsize is None:
+        msg = (
+            "model.group_as_channels = True, but data.gridsize is not set; expected groups of one size. Set "
+            "data.gridsize = 2, or remove model.group_as_channels."
+        )
+        raise ConfigError(msg)
+    return data.gridsize**2
+
+
+def _network_spec(model: ModelConfig, sizes: PatchSizes) -> NetworkSpec:
+    return NetworkSpec(
+        in_channels=FEATURES * sizes.together,
+        out_channels=OUTPUTS * sizes.together,
+        in_px=sizes.field_px,
+        out_px=sizes.output_px,
+        width=model.width,
+        depth=model.depth,
+        n_filters_scale=model.n_filters_scale,
+    )
 
 
 def empty_model(data: DataConfig, model: ModelConfig, *, has_mask: bool) -> PtychoModel:
@@ -70,6 +105,14 @@ def empty_model(data: DataConfig, model: ModelConfig, *, has_mask: bool) -> Ptyc
 def network_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Select what a network has learnt of all scans: probe, scale and mask of one scan are left out."""
     return {name: value for name, value in state.items() if not name.startswith(_OPTICS) and name != _MASK}
+
+
+def settled_probe(parts_PNN2: Tensor, *, is_trained: bool) -> Tensor:
+    """Probe of a finished training: modes that were trained are made orthogonal, the strongest first.
+
+    What the model predicts stays, for it looks at the strongest orthogonal mode and at sums over all modes only.
+    """
+    return torch.view_as_real(orthogonalise(torch.view_as_complex(parts_PNN2))) if is_trained else parts_PNN2
 
 
 def load_network(model: PtychoModel, state: Mapping[str, Tensor]) -> None:

@@ -3,20 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor, nn
 
-from ptycho_dist.model.features import exponential, features
+from ptycho_dist.model.features import FEATURES, exponential, features
 from ptycho_dist.physics.backprojection import backproject, centre
 from ptycho_dist.physics.explain import pattern_misfits
 from ptycho_dist.physics.forward import ForwardModel
 from ptycho_dist.physics.measured import Measured
 from ptycho_dist.physics.patches import PatchGeometry, extract_at, place_at
+from ptycho_dist.physics.probe import orthogonalise
 
 OUTPUTS = 2
 """Real output channels: real and imaginary part of the change to the object patch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchSizes:
+    """What a network sees and predicts.
+
+    Parameters
+    ----------
+    N
+        Side of a pattern in pixels.
+    field_px
+        The network sees this central square of the N by N frame.
+    output_px
+        The network predicts this central square of it.
+    together
+        Patterns that the network sees together, as channels.
+    """
+
+    N: int
+    field_px: int
+    output_px: int
+    together: int = 1
 
 
 class PtychoModel(nn.Module):
@@ -25,12 +49,12 @@ class PtychoModel(nn.Module):
     Parameters
     ----------
     networks
-        One for each stage; each maps (B, 6, field, field) to (B, 2, output, output).
+        One for each stage; each maps (B, 6 G, field, field) to (B, 2 G, output, output), where G patterns are
+        seen together.
     optics
         Forward model with the probe.
     sizes
-        (N, field_px, output_px): the network sees the central ``field_px`` of
-        the N by N frame and predicts the central ``output_px``.
+        Sides of what is seen and predicted.
     mask_NN
         Valid detector pixels; None where all are.
     """
@@ -39,12 +63,12 @@ class PtychoModel(nn.Module):
         self,
         networks: Sequence[nn.Module],
         optics: ForwardModel,
-        sizes: tuple[int, int, int],
+        sizes: PatchSizes,
         mask_NN: Bool[Tensor, "N N"] | None = None,
     ) -> None:
         super().__init__()
         self.networks, self.optics = nn.ModuleList(networks), optics
-        self.N, self.field_px, self.output_px = sizes
+        self.sizes, self.N, self.field_px, self.output_px = sizes, sizes.N, sizes.field_px, sizes.output_px
         self.steps = nn.Parameter(torch.full((len(self.networks),), 0.3))
         self.register_buffer("mask", mask_NN)
 
@@ -52,22 +76,26 @@ class PtychoModel(nn.Module):
 
     def with_optics(self, optics: ForwardModel, mask_NN: Bool[Tensor, "N N"] | None = None) -> PtychoModel:
         """Return the same network for another scan, with its probe and mask; weights are shared, not copied."""
-        other = PtychoModel(tuple(self.networks), optics, (self.N, self.field_px, self.output_px), mask_NN)
+        other = PtychoModel(tuple(self.networks), optics, self.sizes, mask_NN)
         other.steps = self.steps
         return other
 
     def predict(self, counts_BNN: Float[Tensor, "B N N"]) -> Complex[Tensor, "B n n"]:
-        """Object patches of side ``output_px``, each from its own pattern alone.
+        """Object patches of side ``output_px``, each from its own pattern, or from those it is seen together with.
 
         Each stage holds the present patch against the pattern and lets a
         network turn the correction that physics asks for into a better patch.
+        Patterns that are seen together follow each other in ``counts_BNN``.
         """
         probe, measured = self.optics.scaled_probe.detach(), Measured.of(counts_BNN, self.mask)
+        principal = orthogonalise(probe)[0]
         exponent = torch.zeros(len(counts_BNN), self.output_px, self.output_px, dtype=probe.dtype, device=probe.device)
         patches: Tensor | None = None
         for stage, network in enumerate(self.networks):
-            correction = backproject(measured, probe, self.field_px, patches)
-            change = network(features(correction, probe[0], exponent)).to(counts_BNN.dtype)
+            correction = backproject(measured, probe, self.field_px, patches, self.optics.background)
+            seen = features(correction, principal, exponent)
+            answer = network(seen.view(-1, self.sizes.together * FEATURES, *seen.shape[2:]))
+            change = answer.to(counts_BNN.dtype).reshape(-1, OUTPUTS, *answer.shape[2:])
             step = self.steps[stage] * centre(correction, self.output_px)
             exponent = exponent + step + torch.complex(change[:, 0], change[:, 1])
             patches = exponential(exponent)
@@ -94,7 +122,8 @@ class PtychoModel(nn.Module):
         """Misfit of each pattern to the object on a canvas; ``kind`` as in physics.likelihood."""
         rows, columns = canvas_HW.shape
         objects = extract_at(canvas_HW, PatchGeometry.build(corners_px, self.N, (rows, columns)))
-        return pattern_misfits(kind, objects, self.optics.scaled_probe, Measured.of(counts_BNN, self.mask))
+        measured = Measured.of(counts_BNN, self.mask)
+        return pattern_misfits(kind, objects, self.optics.scaled_probe, measured, self.optics.background)
 
     def patch_weight(self) -> Float[Tensor, "n n"]:
         """Weight of each pixel of a predicted patch when patches are averaged."""

@@ -50,7 +50,7 @@ class LeanNetwork(nn.Module):
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
-        _check(spec)
+        check_sizes("lean", spec, _GROUPS)
         self._margin = (spec.in_px - spec.out_px) // 2
         self._out_px = spec.out_px
         area = PATCH_PX**2
@@ -99,10 +99,17 @@ def _zero_start(layer: nn.Linear) -> nn.Linear:
     return layer
 
 
-def _check(spec: NetworkSpec) -> None:
-    for name, value, step in (("input side", spec.in_px, PATCH_PX), ("model.width", spec.width, _GROUPS)):
+def check_sizes(network: str, spec: NetworkSpec, width_step: int) -> None:
+    """Check the sizes of a network that works on patches of 8 by 8 pixels.
+
+    Raises
+    ------
+    ConfigError
+        If the input is no multiple of a patch, the width none of ``width_step``, or the margin odd or negative.
+    """
+    for name, value, step in (("input side", spec.in_px, PATCH_PX), ("model.width", spec.width, width_step)):
         if value % step:
-            msg = f"{name} = {value}; the lean network expects a multiple of {step}. Change it."
+            msg = f"{name} = {value}; the {network} network expects a multiple of {step}. Change it."
             raise ConfigError(msg)
     if spec.out_px > spec.in_px or (spec.in_px - spec.out_px) % 2:
         msg = f"model.output_px = {spec.out_px} in a field of {spec.in_px}; expected an even margin >= 0. Change it."

@@ -1,4 +1,4 @@
-"""Networks by name. A network joins with one decorated function, in a file of its own."""
+"""Networks by name. A network joins with one decorated function, in a file of its own, here or anywhere else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ class NetworkSpec:
     width
         Channels at the working resolution.
     depth
-        Residual blocks at the working resolution.
+        Residual blocks (or layers) at the working resolution.
+    n_filters_scale
+        Factor of the channels of a network that has no working resolution, such as PtychoPINN's.
     """
 
     in_channels: int
@@ -34,20 +36,50 @@ class NetworkSpec:
     out_px: int
     width: int
     depth: int
+    n_filters_scale: int = 2
 
 
 NetworkBuilder = Callable[[NetworkSpec], nn.Module]
-_BUILDERS: dict[str, NetworkBuilder] = {}
 
 
-def register_network(name: str) -> Callable[[NetworkBuilder], NetworkBuilder]:
-    """Register a function that builds a network mapping (B, C_in, in, in) to (B, C_out, out, out)."""
+@dataclass(frozen=True)
+class Registered:
+    """A network that is known by name.
+
+    Parameters
+    ----------
+    build
+        Makes the network.
+    sees_whole_frame
+        Whether its input is the N by N frame; else the middle of it that holds the probe.
+    """
+
+    build: NetworkBuilder
+    sees_whole_frame: bool
+
+
+_NETWORKS: dict[str, Registered] = {}
+
+
+def register_network(
+    name: str, *, sees_whole_frame: bool = False
+) -> Callable[[NetworkBuilder], NetworkBuilder]:  # fmt: skip
+    """Register a function that builds a network mapping (B, C_in, in, in) to (B, C_out, out, out).
+
+    Output channels come in pairs, one pair for each pattern: the change to the logarithm of the object's
+    amplitude, and to its phase in radians.
+
+    Raises
+    ------
+    ConfigError
+        If the name is taken.
+    """
 
     def add(builder: NetworkBuilder) -> NetworkBuilder:
-        if name in _BUILDERS:
+        if name in _NETWORKS:
             msg = f"network {name!r} is registered twice; expected one builder a name. Rename one."
             raise ConfigError(msg)
-        _BUILDERS[name] = builder
+        _NETWORKS[name] = Registered(builder, sees_whole_frame)
         return builder
 
     return add
@@ -56,22 +88,54 @@ def register_network(name: str) -> Callable[[NetworkBuilder], NetworkBuilder]:
 def network_names() -> tuple[str, ...]:
     """Names of all networks, those in this folder included."""
     _load_folder()
-    return tuple(sorted(_BUILDERS))
+    return tuple(sorted(_NETWORKS))
 
 
-def build_network(name: str, spec: NetworkSpec) -> nn.Module:
-    """Build the network of that name.
+def find_network(name: str) -> Registered:
+    """Find a network by its name, or by ``module:name`` where a module of the user's registers it.
 
     Raises
     ------
     ConfigError
-        If no network has that name.
+        If no network has that name, or there is no such module.
     """
     known = network_names()
-    if name not in known:
-        msg = f"model.architecture = {name!r}; expected one of {', '.join(known)}. Change model.architecture."
+    module, colon, own = name.partition(":")
+    if colon:
+        _import(module, name)
+    elif name not in known:
+        listed = ", ".join(repr(one) for one in known)
+        msg = (
+            f"model.architecture = {name!r}; expected one of {listed}, or 'module:name' of a network of your own. "
+            "Change model.architecture."
+        )
         raise ConfigError(msg)
-    return _BUILDERS[name](spec)
+    wanted = own or module
+    if wanted not in _NETWORKS:
+        msg = (
+            f"model.architecture = {name!r}, but module {module!r} registers no network {wanted!r}; expected a "
+            f'function decorated with @register_network("{wanted}") in it. Add it, or change the name.'
+        )
+        raise ConfigError(msg)
+    return _NETWORKS[wanted]
+
+
+def build_network(name: str, spec: NetworkSpec) -> nn.Module:
+    """Build the network of that name (see :func:`find_network`)."""
+    return find_network(name).build(spec)
+
+
+def _import(module: str, name: str) -> None:
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        msg = (
+            f"model.architecture = {name!r}, but there is no module {module!r}; expected one that Python finds. Put "
+            "its folder on PYTHONPATH (export PYTHONPATH=FOLDER), where the training and the prediction run."
+        )
+        raise ConfigError(msg) from error
 
 
 def _load_folder() -> None:

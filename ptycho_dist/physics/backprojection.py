@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Complex
+from jaxtyping import Complex, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -30,6 +30,7 @@ def backproject(
     probe_PNN: Complex[Tensor, "P N N"],
     side: int,
     patches_Bnn: Complex[Tensor, "B n n"] | None = None,
+    background_NN: Float[Tensor, "N N"] | None = None,
 ) -> Complex[Tensor, "B s s"]:
     """Relative correction that one pattern asks of the object in the centre of its frame.
 
@@ -43,6 +44,8 @@ def backproject(
         Side s of the central square that is returned.
     patches_Bnn : Tensor, complex, shape (B, n, n), n <= s, optional
         Present object in the centre of the frame, 1 around it; an object of ones where not given. Differentiable.
+    background_NN : Tensor, float, shape (N, N), optional
+        Counts that do not come from the object, zero frequency at the corner; not differentiated.
 
     Returns
     -------
@@ -50,10 +53,11 @@ def backproject(
         (Better object minus present object) over present object, damped where the probe is dark.
     """
     probe = probe_PNN.detach()
+    background = None if background_NN is None else background_NN.detach()
     if patches_Bnn is None:
         spectrum = torch.fft.fft2(probe[:, None], norm="ortho")
-        return _back(spectrum, _ratio(spectrum, measured).ratio, probe, side)
-    correction: Tensor = _Correction.apply(patches_Bnn, probe, measured, side)
+        return _back(spectrum, _ratio(spectrum, measured, background).ratio, probe, side)
+    correction: Tensor = _Correction.apply(patches_Bnn, probe, background, measured, side)
     return correction
 
 
@@ -71,8 +75,10 @@ class _Ratio(NamedTuple):
     """Its derivative by the modelled intensity, times -2."""
 
 
-def _ratio(spectrum_PBNN: Tensor, measured: Measured) -> _Ratio:
+def _ratio(spectrum_PBNN: Tensor, measured: Measured, background_NN: Tensor | None) -> _Ratio:
     intensity = squared(spectrum_PBNN) + _TINY
+    if background_NN is not None:
+        intensity += background_NN
     ratio = measured.modulus_BNN * torch.rsqrt(intensity)
     if measured.mask_NN is not None:
         ratio = ratio * measured.mask_NN
@@ -100,12 +106,14 @@ def _reciprocal(values: Tensor) -> Tensor:
 
 class _Correction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, patches: Tensor, probe: Tensor, measured: Measured, side: int) -> Tensor:
+    def forward(
+        ctx: Any, patches: Tensor, probe: Tensor, background: Tensor | None, measured: Measured, side: int
+    ) -> Tensor:
         waves = probe[:, None].repeat(1, len(patches), 1, 1)
         n = patches.shape[-1]
         centre(waves, n).mul_(patches)
         spectrum = torch.fft.fft2(waves, norm="ortho")
-        ratio, slope = _ratio(spectrum, measured)
+        ratio, slope = _ratio(spectrum, measured, background)
         correction = _back(spectrum, ratio, probe, side)
         inverse = _reciprocal(patches)
         near = centre(correction, n)
@@ -115,7 +123,7 @@ class _Correction(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
         probe, spectrum, ratio, slope, inverse, by_patches = ctx.saved_tensors
         side, n = grads[0].shape[-1], inverse.shape[-1]
         grad = grads[0].clone()
@@ -128,4 +136,4 @@ class _Correction(torch.autograd.Function):
         along = (back * spectrum.conj()).real.sum(dim=0) * slope
         waves = torch.fft.ifft2(back * ratio - spectrum * along, norm="ortho")
         of_patches += (centre(waves, n) * centre(probe, n).conj()[:, None]).sum(dim=0)
-        return of_patches, None, None, None
+        return of_patches, None, None, None, None

@@ -18,9 +18,10 @@ from ptycho_dist.physics.measured import Measured
 
 
 def pattern_misfits(
-    kind: str, objects_BNN: Complex[Tensor, "B N N"], probe_PNN: Complex[Tensor, "P N N"], measured: Measured
-) -> Float[Tensor, " B"]:
-    """Misfit of each pattern to its object patch; differentiable in objects and probe.
+    kind: str, objects_BNN: Complex[Tensor, "B N N"], probe_PNN: Complex[Tensor, "P N N"], measured: Measured,
+    background_NN: Float[Tensor, "N N"] | None = None,
+) -> Float[Tensor, " B"]:  # fmt: skip
+    """Misfit of each pattern to its object patch; differentiable in objects, probe and background.
 
     Parameters
     ----------
@@ -32,8 +33,10 @@ def pattern_misfits(
         Probe modes whose far field squares to counts.
     measured
         The patterns.
+    background_NN : Tensor, float, shape (N, N), optional
+        Counts that do not come from the object, zero frequency at the corner.
     """
-    misfits: Tensor = _Misfits.apply(objects_BNN, probe_PNN, measured, kind)
+    misfits: Tensor = _Misfits.apply(objects_BNN, probe_PNN, background_NN, measured, kind)
     return misfits
 
 
@@ -45,9 +48,12 @@ def squared(spectrum_PBNN: Complex[Tensor, "P B N N"]) -> Float[Tensor, "B N N"]
 
 class _Misfits(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, objects: Tensor, probe: Tensor, measured: Measured, kind: str) -> Tensor:
+    def forward(
+        ctx: Any, objects: Tensor, probe: Tensor, background: Tensor | None, measured: Measured, kind: str
+    ) -> Tensor:
         spectrum = torch.fft.fft2(probe[:, None] * objects, norm="ortho")
-        misfit, slope = TERMS[kind](squared(spectrum), measured.counts_BNN, measured.modulus_BNN)
+        modelled = squared(spectrum) if background is None else squared(spectrum) + background
+        misfit, slope = TERMS[kind](modelled, measured.counts_BNN, measured.modulus_BNN)
         if measured.mask_NN is not None:
             misfit, slope = (torch.where(measured.mask_NN, one, torch.zeros_like(one)) for one in (misfit, slope))
         ctx.save_for_backward(objects, probe, spectrum, slope)
@@ -55,13 +61,15 @@ class _Misfits(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         objects, probe, spectrum, slope = ctx.saved_tensors
         weight = slope * (2 * grads[0])[:, None, None]
         waves = torch.fft.ifft2(spectrum * weight, norm="ortho")
-        of_objects = of_probe = None
+        of_objects = of_probe = of_background = None
         if ctx.needs_input_grad[0]:
             of_objects = (probe.conj()[:, None] * waves).sum(dim=0)
         if ctx.needs_input_grad[1]:
             of_probe = (objects.conj() * waves).sum(dim=1)
-        return of_objects, of_probe, None, None
+        if ctx.needs_input_grad[2]:
+            of_background = weight.sum(dim=0) / 2
+        return of_objects, of_probe, of_background, None, None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from ptycho_dist.errors import PhysicsError
+
+_TINY = 1e-12
 
 
 def probe_intensity(probe_PNN: Complex[Tensor, "P N N"]) -> Float[Tensor, "N N"]:
@@ -47,6 +49,38 @@ def select_modes(probe_PNN: Complex[Tensor, "P N N"], n_modes: int) -> Complex[T
     orders = [(i, total - i) for total in range(1, n_modes + 1) for i in range(total + 1)]
     added = [_ramped(probe_PNN[0], axis, order) for order in orders[: n_modes - have]]
     return torch.cat([probe_PNN, torch.stack(added)])
+
+
+def orthogonalise(probe_PNN: Complex[Tensor, "P N N"]) -> Complex[Tensor, "P N N"]:
+    """Orthogonal modes of the same mutual intensity, strongest first; modes that are so already stay as they are.
+
+    The singular value decomposition of the matrix of modes (Thibault and Menzel,
+    Nature 494, 68 (2013), DOI 10.1038/nature11806, and its supplement). The phase of a mode, which nothing tells,
+    is that of the mode in its place before.
+    """
+    if len(probe_PNN) == 1:
+        return probe_PNN
+    flat = probe_PNN.reshape(len(probe_PNN), -1)
+    gram = (flat @ flat.conj().T).to(torch.complex128)
+    _, vectors = torch.linalg.eigh(gram)
+    rotation = vectors.flip(dims=(1,)).conj().T
+    own = rotation.diagonal()
+    turn = torch.where(own.abs() > _TINY, own.conj() / own.abs().clamp_min(_TINY), torch.ones_like(own))
+    modes: Tensor = ((turn[:, None] * rotation).to(flat.dtype) @ flat).reshape(probe_PNN.shape)
+    return modes.contiguous()
+
+
+def mode_powers(probe_PNN: Complex[Tensor, "P N N"]) -> list[float]:
+    """Share of each mode in the probe's energy."""
+    energy = torch.stack([probe_intensity(mode[None]).double().sum() for mode in probe_PNN])
+    return [float(share) for share in energy / energy.sum()]
+
+
+def disc(n: int, diameter_px: float) -> Bool[Tensor, "N N"]:
+    """Pixels of an n by n frame whose centre lies in a disc around the middle of the frame (pixel n // 2)."""
+    axis = torch.arange(n) - n // 2
+    inside: Tensor = axis[:, None].square() + axis.square() <= (diameter_px / 2) ** 2
+    return inside
 
 
 def _ramped(mode_NN: Tensor, axis: Tensor, order: tuple[int, int]) -> Tensor:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +53,13 @@ class _Bench:
 
     def train(self, batch_size: int, epochs: int) -> tuple[TrainingResult, float]:
         """Train for some epochs; the result and the duration in seconds."""
-        keys = {"training.max_steps": None, "training.max_epochs": epochs, "training.batch_size": batch_size}
+        keys: dict[str, Any] = {
+            "training.max_steps": None,
+            "training.max_epochs": epochs,
+            "training.batch_size": batch_size,
+        }
+        keys |= {"training.n_groups": None, "training.n_subsample": None, "training.neighbor_count": None}
+        keys |= {"training.mode": "unsupervised", "training.label_file": None}
         quiet = {"execution.logger_backend": "csv", "execution.enable_progress_bar": False}
         given = self.request.training_overrides() | keys | quiet
         payload = create_training_payload(self.scan_path, self.folder, given)
@@ -66,11 +73,12 @@ class _Bench:
 def job_of(payload: TrainingPayload, scan: Scan) -> Job:
     """Size of the job that a payload describes."""
     data, training = payload.data_config, payload.training_config
+    chosen = min(payload.n_patterns, training.n_subsample or payload.n_patterns)
     height, width = Canvas.around(scan.positions_px, data.N).shape
     return Job(
         n_patterns=payload.n_patterns,
         canvas_px=height * width,
-        n_groups=data.n_groups(payload.n_patterns),
+        n_groups=data.n_groups(chosen, training.n_groups),
         group_size=data.patterns_in_group,
         batch_size=training.batch_size,
         epochs=training.max_epochs,

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.distributed.collectives import together
-from ptycho_dist.physics.probe import probe_intensity
+from ptycho_dist.physics.probe import orthogonalise, probe_intensity
 from ptycho_dist.physics.windows import Crowding, Windows
 from ptycho_dist.refine import nuisances
-from ptycho_dist.refine.estimate import Estimate, orthogonalise
+from ptycho_dist.refine.estimate import Estimate
 from ptycho_dist.refine.measured import Measured, Share
 from ptycho_dist.refine.methods import Method
 from ptycho_dist.refine.order import batches

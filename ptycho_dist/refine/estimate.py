@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ptycho_dist.physics.probe import probe_intensity
-
 
 @dataclass
 class Estimate:
@@ -59,23 +57,3 @@ class Estimate:
     def N(self) -> int:  # noqa: N802  # the letter of shapes
         """Detector pixels along one side."""
         return int(self.probe_PNN.shape[-1])
-
-
-def orthogonalise(probe_PNN: Tensor) -> Tensor:
-    """Orthogonal modes of the same mutual intensity, strongest first.
-
-    The singular value decomposition of the matrix of modes (Thibault and Menzel,
-    Nature 494, 68 (2013), DOI 10.1038/nature11806, and its supplement).
-    """
-    flat = probe_PNN.reshape(len(probe_PNN), -1)
-    gram = (flat @ flat.conj().T).to(torch.complex128)
-    _, vectors = torch.linalg.eigh(gram)
-    rotation = vectors.flip(dims=(1,)).conj().T.to(flat.dtype)
-    modes: Tensor = (rotation @ flat).reshape(probe_PNN.shape)
-    return modes.contiguous()
-
-
-def mode_powers(probe_PNN: Tensor) -> list[float]:
-    """Share of each mode in the probe's energy."""
-    energy = torch.stack([probe_intensity(mode[None]).double().sum() for mode in probe_PNN])
-    return [float(share) for share in energy / energy.sum()]

@@ -20,10 +20,11 @@ from ptycho_dist.distributed.environment import RankContext
 from ptycho_dist.distributed.stop import StopSignals
 from ptycho_dist.errors import RefinementError
 from ptycho_dist.factory.payload import RefinePayload
+from ptycho_dist.physics.probe import mode_powers
 from ptycho_dist.physics.propagators import ConeBeam, FarField, NearField, Propagator, wavelength_m
 from ptycho_dist.refine import checkpoint
 from ptycho_dist.refine.engine import Engine
-from ptycho_dist.refine.estimate import Estimate, mode_powers
+from ptycho_dist.refine.estimate import Estimate
 from ptycho_dist.refine.measured import Measured
 from ptycho_dist.refine.methods import make_method
 from ptycho_dist.refine.product import write_product

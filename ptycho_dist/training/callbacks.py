@@ -9,11 +9,19 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import (
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    RichProgressBar,
+)
 from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTheme
 from lightning.pytorch.strategies import DDPStrategy
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.schema import TrainingConfig
 from ptycho_dist.data.datamodule import StepBatch
 from ptycho_dist.distributed.collectives import together
 from ptycho_dist.distributed.stop import StopSignals
@@ -193,10 +201,13 @@ def _module(module: pl.LightningModule) -> PtychoModule:
     return module
 
 
-def build_callbacks(execution: PyTorchExecutionConfig, keeping: Keeping, max_steps: int | None) -> list[Callback]:
+def build_callbacks(execution: PyTorchExecutionConfig, training: TrainingConfig, keeping: Keeping) -> list[Callback]:
     """Build the callbacks that the settings ask for."""
-    limit = [] if max_steps is None else [StepLimit(max_steps)]
-    callbacks: list[Callback] = [*limit, Throughput(), Rehearsal(), _early_stopping(execution)]
+    callbacks: list[Callback] = [Throughput(), Rehearsal(), _early_stopping(execution)]
+    if training.max_steps is not None:
+        callbacks.insert(0, StepLimit(training.max_steps))
+    if training.ema_decay is not None:
+        callbacks.insert(0, EMAWeightAveraging(use_buffers=False, decay=training.ema_decay))
     if execution.enable_progress_bar:
         callbacks.append(RichProgressBar(theme=RichProgressBarTheme(metrics_format=".4g")))
     else:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, NoReturn
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ptycho_dist.data.datamodule import StepBatch
 from ptycho_dist.distributed.collectives import all_gather_object, all_reduce_sum
@@ -17,7 +19,8 @@ from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.training import loggers
 from ptycho_dist.training.checkpoints import STATE_KEY
-from ptycho_dist.training.optim import build_optimizer, build_scheduler
+from ptycho_dist.training.objective import Objective, Terms, weigh
+from ptycho_dist.training.optim import PLATEAU, build_optimizer, build_plateau, build_scheduler, plateau_state
 
 
 @dataclass(frozen=True)
@@ -26,31 +29,55 @@ class Agreed:
 
     Parameters
     ----------
-    misfit
-        Misfit of the global step.
+    terms
+        Each term of the loss, summed over the patterns of the global step.
     stop, save
         Whether any rank wants to stop, or to save.
     """
 
-    misfit: float
+    terms: dict[str, float]
     stop: bool
     save: bool
 
 
 @dataclass(frozen=True)
 class _Own:
-    """Misfit of this rank in a step, and patterns of the step over all ranks."""
+    """Terms of this rank in a step, their weights, and patterns of the step over all ranks."""
 
-    misfit: Tensor
+    terms: Terms
+    weights: dict[str, float]
     patterns: float
 
 
-class PtychoModule(pl.LightningModule):
-    """Minimises the misfit of overlapping patches to all their patterns.
+@dataclass
+class EpochSums:
+    """Sums over the steps of an epoch so far.
 
-    The loss of a step is the misfit summed over all ranks' patterns, divided by
-    the photons of the global step, so it does not depend on the number of ranks.
-    With the amplitude likelihood it is the square of the Fourier error.
+    Parameters
+    ----------
+    loss, terms
+        Weighed loss, and each term, over all patterns.
+    patterns
+        Patterns seen.
+    """
+
+    loss: float = 0.0
+    patterns: float = 0.0
+    terms: dict[str, float] = field(default_factory=dict)
+
+    def add(self, loss: float, patterns: float, terms: Mapping[str, float]) -> None:
+        """Add a step."""
+        self.loss += loss
+        self.patterns += patterns
+        self.terms = {name: self.terms.get(name, 0.0) + term for name, term in terms.items()}
+
+
+class PtychoModule(pl.LightningModule):
+    """Minimises the misfit of overlapping patches to all their patterns, and what else the objective asks for.
+
+    The loss of a step is its terms summed over all ranks' patterns, divided by the patterns of the global step
+    (or of all steps whose gradients are added), so it does not depend on the number of ranks. With the amplitude
+    likelihood alone it is the square of the Fourier error.
 
     Parameters
     ----------
@@ -67,16 +94,21 @@ class PtychoModule(pl.LightningModule):
         self.model = model
         self._training, self._execution = payload.training_config, payload.execution_config
         self._photons, self._fingerprint = payload.photons, payload.result_fingerprint()
+        self.objective = Objective(self._training, payload.photons)
+        self._support_px = payload.model_config.probe_support_px
         self._world = world
         self.train_losses: list[float] = []
         self.steps = 0
         """Batches done in all."""
-        self.agreed = Agreed(0.0, stop=False, save=False)
+        self.agreed = Agreed({}, stop=False, save=False)
         self._wish = (False, False)
         self._own: _Own | None = None
         self._place = (0, 0)
-        self._epoch_sums = [0.0, 0.0]
+        self._epoch_sums = EpochSums()
         self._val_sums = torch.zeros(2, dtype=torch.float64)
+        self._val_loss = float("nan")
+        self._plateau: ReduceLROnPlateau | None = None
+        self._plateau_state: dict[str, Any] | None = None
 
     def wish(self, *, stop: bool, save: bool) -> None:
         """Say what this rank wants after the coming step."""
@@ -88,9 +120,10 @@ class PtychoModule(pl.LightningModule):
 
     def training_step(self, batch: StepBatch, batch_idx: int) -> Tensor:
         """Loss of this rank; its mean over ranks is the global loss."""
-        misfit, patterns = self._misfit(batch), float(batch.n_patterns_global)
-        self._own = _Own(misfit.detach(), patterns)
-        return misfit * (self._world / (patterns * self._photons))
+        terms, weights = self._terms(batch), self.objective.weights(self.current_epoch)
+        self._own = _Own({name: term.detach() for name, term in terms.items()}, weights, float(batch.n_patterns_global))
+        share = self._world * self._execution.accum_steps / float(batch.n_patterns_window)
+        return weigh(terms, weights) * share
 
     def on_after_backward(self) -> None:
         """Agree on the step; here, because the ranks have just waited for each other's gradients.
@@ -104,33 +137,43 @@ class PtychoModule(pl.LightningModule):
         if own is None:
             msg = "no step was made before this backward pass; expected training_step to come first"
             raise TrainingError(msg)
-        self.agreed = self._agree(float(own.misfit))
-        self._epoch_sums[0] += self.agreed.misfit
-        self._epoch_sums[1] += own.patterns
-        self._record({"train_loss_step": self.agreed.misfit / (own.patterns * self._photons)})
+        self.agreed = self._agree(own.terms)
+        loss = sum(own.weights[name] * term for name, term in self.agreed.terms.items())
+        self._epoch_sums.add(loss, own.patterns, self.agreed.terms)
+        self._record(
+            {"train_loss_step": loss / own.patterns} | self._each("{}_loss_step", self.agreed.terms, own.patterns)
+        )
         self.steps += 1
 
     def rehearse(self, batch: StepBatch) -> Tensor:
         """Use every trainable parameter once, for a gradient of zero."""
-        return self._misfit(batch) * 0.0
+        terms = self._terms(batch)
+        return weigh(terms, dict.fromkeys(terms, 0.0))
 
     def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
         """Add this rank's share to the validation loss."""
-        misfit = self._misfit(batch)
-        self._val_sums += torch.tensor([float(misfit), float(batch.weight) * len(batch.counts)])
+        loss = weigh(self._terms(batch), self.objective.final_weights())
+        self._val_sums += torch.tensor([float(loss), float(batch.weight) * self._patterns(batch)])
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's loss over all ranks, and keep it in ``train_losses``."""
-        misfit, patterns = self._epoch_sums
-        self._epoch_sums = [0.0, 0.0]
-        self.train_losses.append(misfit / (patterns * self._photons))
+        sums, self._epoch_sums = self._epoch_sums, EpochSums()
+        self.train_losses.append(sums.loss / sums.patterns)
         self._log_epoch("train_loss", self.train_losses[-1])
+        weights = self.objective.weights(self.current_epoch)
+        if len(weights) > 1:
+            means = self._each("train_{}", sums.terms, sums.patterns)
+            self._record(means | {f"weight_{name}": value for name, value in weights.items()}, self.steps - 1)
+        if self._plateau is not None:
+            validates = self._execution.checkpoint_monitor_metric == "val_loss"
+            self._plateau.step(self._val_loss if validates else self.train_losses[-1])
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation loss over all ranks."""
-        misfit, patterns = all_reduce_sum(self._val_sums).tolist()
+        loss, patterns = all_reduce_sum(self._val_sums).tolist()
         self._val_sums.zero_()
-        self._log_epoch("val_loss", misfit / (patterns * self._photons))
+        self._val_loss = loss / patterns
+        self._log_epoch("val_loss", self._val_loss)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what our part of the training needs to go on; the same on every rank."""
@@ -140,45 +183,52 @@ class PtychoModule(pl.LightningModule):
             "epoch": epoch,
             "batch": batch,
             "step": self.steps,
-            "epoch_sums": list(self._epoch_sums),
+            "epoch_sums": asdict(self._epoch_sums),
             "train_losses": list(self.train_losses),
+            "plateau": None if self._plateau is None else plateau_state(self._plateau),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take our part of a saved training back."""
         state = checkpoint[STATE_KEY]
-        self.steps, self._epoch_sums = state["step"], list(state["epoch_sums"])
+        self.steps, self._epoch_sums = state["step"], EpochSums(**state["epoch_sums"])
         self.train_losses = list(state["train_losses"])
+        self._plateau_state = state["plateau"]
 
     def configure_optimizers(self) -> Any:
         """Optimiser and schedule of the payload."""
         optimizer = build_optimizer(self.model, self._training, self._execution)
-        total = int(self.trainer.estimated_stepping_batches)
-        total = min(total, self._training.max_steps or total)
-        scheduler = build_scheduler(optimizer, self._training, self._execution, total)
+        every = int(self.trainer.estimated_stepping_batches)
+        total, in_epoch = min(every, self._training.max_steps or every), every // self._training.max_epochs
+        if self._execution.scheduler == PLATEAU:
+            self._plateau = build_plateau(optimizer, self._training, self._execution, self._plateau_state)
+            return optimizer
+        scheduler = build_scheduler(optimizer, self._training, self._execution, total, in_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _misfit(self, batch: StepBatch) -> Tensor:
-        """Misfit of this rank's share, summed."""
-        return self._misfit_of(self.model, batch)
+    def _terms(self, batch: StepBatch) -> Terms:
+        """Terms of this rank's share, summed over its patterns."""
+        return self.objective.terms(self.model, batch)
 
-    def _misfit_of(self, model: PtychoModel, batch: StepBatch) -> Tensor:
-        rows, columns = (int(side) for side in batch.canvas_px)
-        patches = model.predict(batch.counts)
-        canvas = model.assemble(patches, batch.corners_px, (rows, columns))
-        misfits = model.misfit(self._training.likelihood, canvas, batch.corners_px, batch.counts)
-        return misfits.sum() * batch.weight
+    def _patterns(self, batch: StepBatch) -> int:
+        """Count the patterns of this rank's share."""
+        return len(batch.counts)
 
-    def _agree(self, misfit: float) -> Agreed:
-        """Add the misfits of all ranks up, and find out what any of them wishes."""
-        own = [misfit, *(float(wish) for wish in self._wish)]
-        total, stop, save = all_reduce_sum(torch.tensor(own, dtype=torch.float64)).tolist()
-        if not math.isfinite(total):
-            self._refuse(all_gather_object(misfit))
-        return Agreed(total, stop=stop > 0, save=save > 0)
+    def _each(self, name: str, terms: Mapping[str, float], patterns: float) -> dict[str, float]:
+        """Mean of each term over patterns, where there is more than one."""
+        return {name.format(one): term / patterns for one, term in terms.items()} if len(terms) > 1 else {}
 
-    def _refuse(self, misfits: list[float]) -> NoReturn:
-        bad = [f"{misfit} on rank {rank}" for rank, misfit in enumerate(misfits) if not math.isfinite(misfit)]
+    def _agree(self, terms: Terms) -> Agreed:
+        """Add the terms of all ranks up, and find out what any of them wishes."""
+        own = [float(term) for term in terms.values()]
+        wishes = [float(wish) for wish in self._wish]
+        *totals, stop, save = all_reduce_sum(torch.tensor([*own, *wishes], dtype=torch.float64)).tolist()
+        if not math.isfinite(sum(totals)):
+            self._refuse(all_gather_object(sum(own)))
+        return Agreed(dict(zip(terms, totals, strict=True)), stop=stop > 0, save=save > 0)
+
+    def _refuse(self, losses: list[float]) -> NoReturn:
+        bad = [f"{loss} on rank {rank}" for rank, loss in enumerate(losses) if not math.isfinite(loss)]
         msg = (
             f"the training loss is no finite number in step {self.steps + 1} (epoch {self.current_epoch + 1}): "
             f"{', '.join(bad)}; expected a finite number. Lower execution.learning_rate (now "

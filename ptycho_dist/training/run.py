@@ -6,12 +6,15 @@ import logging
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 
 from ptycho_dist.bundle import BUNDLE_FOLDER, find_bundle, load_bundle, save_bundle
 from ptycho_dist.data.datamodule import ScanDataModule
+from ptycho_dist.data.labels import Labels, read_labels
+from ptycho_dist.data.scan import Scan, checksum
 from ptycho_dist.data.scan_set import ScanSet, Source
 from ptycho_dist.data.set_datamodule import SetDataModule
 from ptycho_dist.distributed.allocator import keep_freed_memory
@@ -22,10 +25,12 @@ from ptycho_dist.distributed.layout import shard
 from ptycho_dist.distributed.stop import StopSignals
 from ptycho_dist.errors import BundleError, DataFormatError
 from ptycho_dist.factory.payload import TrainingPayload
-from ptycho_dist.model.build import build_model, empty_model, load_network, network_state
+from ptycho_dist.model.build import PROBE, build_model, empty_model, load_network, network_state, settled_probe
 from ptycho_dist.model.ptycho_model import PtychoModel
+from ptycho_dist.physics.probe import mode_powers
 from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.checkpoints import FOLDER, ResumePoint, forget, newest_whole
+from ptycho_dist.training.freezing import freeze
 from ptycho_dist.training.module import PtychoModule
 from ptycho_dist.training.set_module import SetModule
 from ptycho_dist.training.trainer import build_trainer, calm_lightning
@@ -84,7 +89,7 @@ def run_training(
     module = together(lambda: build_module(payload, scan, context.world))
     start = from_rank_0(lambda: _start(payload, resume=resume))
     keeping = Keeping(payload.training_config.output_dir, start, stop or StopSignals())
-    data = _loaders(payload, scan, context, (start.epoch, start.batch) if start else (0, 0))
+    data = together(lambda: _loaders(payload, scan, context, (start.epoch, start.batch) if start else (0, 0)))
     with calm_lightning():
         trainer = build_trainer(payload, context, keeping)
         logger.info("training on %s with %d ranks", data.subject, context.world)
@@ -97,9 +102,27 @@ def _loaders(
 ) -> ScanDataModule | SetDataModule:
     configs = (payload.data_config, payload.training_config, payload.execution_config)
     place = (context.rank, context.world)
+    learns, output_px = payload.training_config.uses_labels, payload.model_config.output_px
     if isinstance(source, ScanSet):
-        return SetDataModule(source, configs, place, payload.photons, start)
-    return ScanDataModule(source, configs, place, payload.count_factor, start)
+        return SetDataModule(source, configs, place, payload.photons, start, output_px if learns else None)
+    labels = _labels(source, payload) if learns else None
+    return ScanDataModule(source, configs, place, payload.count_factor, start, labels)
+
+
+def _labels(scan: Scan, payload: TrainingPayload) -> Labels:
+    """Read the object to learn from, and make sure that it is the one of the payload.
+
+    Raises
+    ------
+    DataFormatError
+        If it cannot be learnt from, or was changed.
+    """
+    path, output_px = payload.training_config.label_file, payload.model_config.output_px
+    assert output_px is not None
+    if path is not None and checksum(path) != payload.label_checksum:
+        msg = f"{path} was changed since this job was begun; expected the labels to stay. Start again."
+        raise DataFormatError(msg)
+    return read_labels(scan, path, output_px)
 
 
 def _start(payload: TrainingPayload, *, resume: bool) -> ResumePoint | None:
@@ -140,6 +163,8 @@ def build_module(payload: TrainingPayload, source: Source, world: int) -> Ptycho
     ------
     BundleError
         If the bundle to start from does not fit.
+    ConfigError
+        If what is to be frozen is not there, or all that is trained.
     DataFormatError
         If a scan has no probe.
     """
@@ -147,6 +172,7 @@ def build_module(payload: TrainingPayload, source: Source, world: int) -> Ptycho
         torch.manual_seed(payload.training_config.seed)
         model = _untrained(payload, source)
     _warm_start(model, payload)
+    freeze(model, payload.training_config.freeze)
     make = SetModule if isinstance(source, ScanSet) else PtychoModule
     return make(model.to(dtype_of(payload.execution_config.precision)), payload, world)
 
@@ -185,7 +211,11 @@ def _save(payload: TrainingPayload, context: RankContext, module: PtychoModule, 
 
     def write() -> None:
         state = module.model.state_dict()
-        facts = {"history": history, "holds_probe": holds_probe}
+        facts: dict[str, Any] = {"history": history, "holds_probe": holds_probe}
+        if holds_probe:
+            state[PROBE] = settled_probe(state[PROBE], is_trained=module.model.optics.probe_parts.requires_grad)
+            facts["mode_powers"] = mode_powers(torch.view_as_complex(state[PROBE]))
+            logger.info("probe modes hold %s of the light", ", ".join(f"{one:.1%}" for one in facts["mode_powers"]))
         save_bundle(path, state if holds_probe else network_state(state), payload.to_dict() | facts)
         forget(payload.training_config.output_dir / FOLDER)
         logger.info("bundle written to %s", path)

@@ -78,7 +78,7 @@ def build_trainer(payload: TrainingPayload, context: RankContext, keeping: Keepi
         limit_val_batches=1.0 if training.val_fraction > 0 else 0,
         log_every_n_steps=1,
         logger=build_logger(execution.logger_backend, training.output_dir, start_step),
-        callbacks=build_callbacks(execution, keeping, training.max_steps),
+        callbacks=build_callbacks(execution, training, keeping),
         default_root_dir=training.output_dir,
     )
     if execution.enable_checkpointing:

@@ -113,7 +113,7 @@ def test_split_of_a_set_refuses_when_no_scan_is_left() -> None:
 
 
 def test_batch_of_a_set_holds_each_scan_with_its_probe_at_equal_photons(scans: ScanSet) -> None:
-    share = SetShare(((3, (np.array([2, 0]),)), (1, (np.array([5]), np.array([1, 6])))), 1.0, 5)
+    share = SetShare(((3, (np.array([2, 0]),)), (1, (np.array([5]), np.array([1, 6])))), 1.0, 5, 5)
     batch = SetDataset(scans, 16, 500.0)[share]
     assert [len(part.counts) for part in batch.parts] == [2, 3]
     for number, part, probe in zip((3, 1), batch.parts, batch.probes, strict=True):

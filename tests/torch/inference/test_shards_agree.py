@@ -78,6 +78,27 @@ def test_objects_are_bit_identical_for_any_number_of_ranks(trained: Trained, tmp
             assert array.tobytes() == found[name].tobytes(), f"{name} of {world} ranks"
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"architecture": "ptychopinn_cnn", "n_filters_scale": 1},
+        {"architecture": "vit", "width": 16},
+        {"group_as_channels": True, "gridsize": 2},
+    ],
+    ids=["cnn", "vit", "groups"],
+)
+def test_objects_are_bit_identical_with_any_network(
+    tiny_path: Path, tiny_scan: Scan, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    payload = training_payload(tiny_path, tmp_path / "trained", stages=1, **changes)
+    other = Trained(untrained_bundle(payload, tiny_scan, noise=0.02), tiny_path, tiny_scan)
+    alone = arrays(predict_as(other, tmp_path / "1", 1, inference_batch_size=4))
+    assert np.abs(alone["object"] - 1).max() > 0.05
+    for world in (2, 3, 4):
+        found = arrays(predict_as(other, tmp_path / str(world), world, inference_batch_size=4))
+        assert alone["object"].tobytes() == found["object"].tobytes(), f"{world} ranks"
+
+
 def test_run_inference_gives_the_same_object_as_its_parts(trained: Trained, tmp_path: Path) -> None:
     payload = inference_payload(trained.bundle, trained.path, tmp_path / "whole")
     result = run_inference(payload, detect({}), trained.scan)

@@ -46,7 +46,7 @@ def lively(model: PtychoModel) -> PtychoModel:
 
 
 def step(scan: Scan) -> StepBatch:
-    return StepDataset(scan, 32, 1.0)[StepShare(GROUPS, 1.0, 9)]
+    return StepDataset(scan, 32, 1.0)[StepShare(GROUPS, 1.0, 9, 9)]
 
 
 def loss_of(model: PtychoModel, batch: StepBatch, kind: str = "amplitude") -> torch.Tensor:
@@ -109,7 +109,7 @@ def test_groups_do_not_depend_on_each_other(tiny_scan: Scan) -> None:
     model = lively(model_of(tiny_scan)).double()
     parts = []
     for groups in (GROUPS, GROUPS[:1], GROUPS[1:]):
-        batch = StepDataset(tiny_scan, 32, 1.0)[StepShare(groups, 1.0, 9)]
+        batch = StepDataset(tiny_scan, 32, 1.0)[StepShare(groups, 1.0, 9, 9)]
         batch = batch._replace(counts=batch.counts.double())
         parts.append(float(loss_of(model, batch).detach() * batch.counts.sum()))
     assert parts[0] == pytest.approx(parts[1] + parts[2], rel=1e-10)

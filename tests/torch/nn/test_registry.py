@@ -36,7 +36,7 @@ class Pointwise(nn.Module):
 
 @pytest.fixture
 def pointwise(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(registry, "_BUILDERS", dict(registry._BUILDERS))
+    monkeypatch.setattr(registry, "_NETWORKS", dict(registry._NETWORKS))
     register_network("pointwise")(Pointwise)
     return "pointwise"
 
@@ -68,7 +68,7 @@ def test_second_network_is_found_again_by_its_bundle(
 
 def test_unknown_network_is_refused_with_the_known_names() -> None:
     spec = NetworkSpec(in_channels=4, out_channels=2, in_px=32, out_px=16, width=8, depth=1)
-    with pytest.raises(ConfigError, match=r"model.architecture = 'unet'; expected one of .*lean"):
+    with pytest.raises(ConfigError, match=r"model.architecture = 'unet'; expected one of .*'lean'"):
         build_network("unet", spec)
 
 

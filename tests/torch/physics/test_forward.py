@@ -12,7 +12,7 @@ from torch import nn
 from ptycho_dist.data.scan import open_scan
 from ptycho_dist.errors import PhysicsError
 from ptycho_dist.physics.backprojection import backproject
-from ptycho_dist.physics.forward import ForwardModel
+from ptycho_dist.physics.forward import ForwardModel, Optics
 from ptycho_dist.physics.measured import Measured
 from ptycho_dist.physics.patches import extract
 from ptycho_dist.physics.probe import intensity_scale, probe_intensity, select_modes
@@ -102,7 +102,7 @@ def test_select_modes_gives_as_many_as_asked(n_modes: int) -> None:
 
 def forward_model(**changes: bool) -> ForwardModel:
     trained = {"probe_trainable": True, "scale_trainable": False} | changes
-    return ForwardModel(random_complex(2, 16, 16), 5000.0, **trained)
+    return ForwardModel(random_complex(2, 16, 16), 5000.0, Optics(**trained))
 
 
 def test_forward_model_scatters_the_mean_counts_of_an_empty_object() -> None:
@@ -121,7 +121,7 @@ def test_forward_model_trains_only_what_is_asked(probe: bool, scale: bool) -> No
 
 def test_forward_model_keeps_the_supplied_probe_and_does_not_share_it() -> None:
     probe = random_complex(1, 8, 8)
-    model = ForwardModel(probe, 10.0, probe_trainable=True, scale_trainable=False)
+    model = ForwardModel(probe, 10.0, Optics(probe_trainable=True))
     assert torch.equal(model.probe, probe)
     with torch.no_grad():
         model.probe_parts.zero_()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from ptycho_dist.physics.probe import mode_powers, orthogonalise
 from ptycho_dist.physics.propagators import ConeBeam, NearField, wavelength_m
-from ptycho_dist.refine.estimate import mode_powers, orthogonalise
 from tests.support.truth import Truth, make_truth
 from tests.torch.refine.conftest import Refine, phase_error_rad, product_of
 

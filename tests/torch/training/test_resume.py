@@ -96,6 +96,13 @@ CASES: dict[str, tuple[dict[str, Any], dict[int, int]]] = {
     "without validation": ({"val_fraction": 0.0}, {2: 2, 4: 4}),
     "with loader processes": ({"num_workers": 1}, {2: 2, 4: 4}),
     "with accumulated gradients": ({"accum_steps": 2}, {2: 2, 4: 3}),
+    "with averaged weights": ({"ema_decay": 0.7}, {2: 2, 5: 5}),
+    "with rates that fall at a plateau": (
+        {"scheduler": "ReduceLROnPlateau", "plateau_patience": 0, "plateau_threshold": 1.0, "max_epochs": 4},
+        {3: 3, 4: 4, 7: 7},
+    ),
+    "with rates that fall exponentially": ({"scheduler": "Exponential", "lr_gamma": 0.3}, {4: 4}),
+    "with labels that give way to patterns": ({"mode": "mixed", "tv_weight": 0.1}, {2: 2, 4: 4}),
     "in steps of one epoch each": ({"batch_size": 100}, {1: 1, 2: 2}),
     "with tensorboard": ({"logger_backend": "tensorboard"}, {4: 4}),
     "up to a number of steps": ({"max_steps": 5}, {1: 1, 4: 4}),
