@@ -31,6 +31,9 @@ class OptimisationConfig:
     probe_learning_rate: float = 0.03
     """Learning rate of the probe, as a fraction of the largest probe magnitude."""
 
+    background_learning_rate: float = 0.02
+    """Learning rate of the background's square root, as a fraction of that of the mean counts of a pixel."""
+
     warmup_fraction: float = 0.05
     """Share of all steps over which WarmupCosine raises the rate from zero."""
 
@@ -61,7 +64,8 @@ class OptimisationConfig:
             checks.require_positive(f"training.{name}", getattr(self, name), zero_allowed=True)
         for name in ("momentum", "adam_beta1", "adam_beta2", "warmup_fraction", "plateau_factor"):
             checks.require_fraction(f"training.{name}", getattr(self, name))
-        checks.require_positive("training.probe_learning_rate", self.probe_learning_rate)
+        for name in ("probe_learning_rate", "background_learning_rate"):
+            checks.require_positive(f"training.{name}", getattr(self, name))
         checks.require_share("training.lr_min_ratio", self.lr_min_ratio, 1.0)
         checks.require_share("training.lr_gamma", self.lr_gamma, 1.0)
         checks.require_int("training.plateau_patience", self.plateau_patience, 0)

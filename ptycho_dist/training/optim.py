@@ -47,7 +47,8 @@ def _parameter_groups(model: PtychoModel, training: TrainingConfig, learning_rat
         groups.append({"name": "intensity_scale", "params": [model.optics.log_scale], "weight_decay": 0.0})
     background = model.optics.background_root
     if background is not None and background.requires_grad:
-        groups.append({"name": "background", "params": [background], "weight_decay": 0.0})
+        rate = training.background_learning_rate
+        groups.append({"name": "background", "params": [background], "lr": rate, "weight_decay": 0.0})
     return [group for group in groups if group["params"]]
 
 

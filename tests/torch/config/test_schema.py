@@ -100,6 +100,7 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "adam_beta1": (-0.1, 1.0, None),
         "adam_beta2": (math.nan, 1.0),
         "probe_learning_rate": (0.0, None),
+        "background_learning_rate": (0.0, math.inf),
         "warmup_fraction": (-0.1, 1.0),
         "lr_min_ratio": (-0.1, 1.1),
         "lr_gamma": (-0.1, 1.1, None),

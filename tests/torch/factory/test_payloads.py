@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,14 @@ from ptycho_dist import (
     save_bundle,
     update_legacy_dict,
 )
+from ptycho_dist.data.datamodule import StepDataset
+from ptycho_dist.data.sampler import StepShare
+from ptycho_dist.data.scan import open_scan
 from ptycho_dist.errors import BundleError, ConfigError, PtychoDistError
+from ptycho_dist.training.run import build_module
 from tests.support.payloads import PATTERNS, Make, N, train, write_bundle, write_scan
 from tests.support.runs import forget_launchers
+from tests.support.scans import make_scan, write_ptychopinn
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +59,17 @@ class TestTrainingPayload:
         assert payload.data_config.nphotons == pytest.approx(100.0 * N * N, rel=0.01)
         assert (payload.n_patterns, len(payload.scan_checksum)) == (PATTERNS, 64)
         assert {payload.provenance[key] for key in ("N", "nphotons", "n_modes", "output_px")} == {"scan"}
+
+    def test_photons_of_the_metadata_win_over_the_counts_and_patterns_are_scaled_to_them(self, tmp_path: Path) -> None:
+        metadata = json.dumps({"physics_parameters": {"nphotons": 1e9}})
+        path = write_ptychopinn(tmp_path / "bright.npz", make_scan(), _metadata=metadata)
+        payload = train(path)
+        assert (payload.photons, payload.provenance["nphotons"]) == (1e9, "scan")
+        with open_scan(path) as scan:
+            batch = StepDataset(scan, payload.data_config.N, payload.count_factor)[StepShare((np.arange(12),), 1.0, 12)]
+            probe = build_module(payload, scan, 1).model.optics.scaled_probe.detach()
+        assert float(batch.counts.sum(dim=(1, 2)).mean()) == pytest.approx(1e9, rel=0.01)
+        assert float(probe.abs().square().sum()) == pytest.approx(1e9, rel=1e-4)
 
     def test_given_photons_win_over_the_scan(self, scan: Path) -> None:
         payload = train(scan, {"nphotons": 1000})

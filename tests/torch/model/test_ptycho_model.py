@@ -17,7 +17,7 @@ from ptycho_dist.data.datamodule import StepBatch, StepDataset
 from ptycho_dist.data.sampler import StepShare
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.errors import ConfigError
-from ptycho_dist.model.build import build_model, empty_model, field_side
+from ptycho_dist.model.build import build_model, empty_model, field_side, settled_probe
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.physics.likelihood import MISFITS
 from tests.support.runs import training_payload
@@ -124,6 +124,29 @@ def test_step_leaves_no_parameter_unused(tiny_scan: Scan, kind: str, scale: bool
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
         assert parameter.grad.abs().max() > 0, name
+
+
+def test_orthogonal_modes_predict_what_the_trained_ones_did(tiny_scan: Scan) -> None:
+    model = lively(model_of(tiny_scan, n_modes=3)).double()
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        parts = model.optics.probe_parts
+        parts.add_(0.1 * float(parts.abs().max()) * torch.randn(parts.shape, generator=generator, dtype=parts.dtype))
+    counts = torch.from_numpy(tiny_scan.read_patterns(np.arange(4))).double()
+    before = model.predict(counts)
+    model.optics.probe_parts.data.copy_(settled_probe(parts.detach(), is_trained=True))
+    assert torch.allclose(model.predict(counts), before, rtol=1e-8, atol=1e-10)
+    assert torch.equal(settled_probe(parts.detach(), is_trained=False), parts)
+
+
+@pytest.mark.parametrize("kind", ["uniform", "pixel"])
+def test_step_uses_the_background(tiny_scan: Scan, kind: str) -> None:
+    model = lively(model_of(tiny_scan, background=kind))
+    loss_of(model, step(tiny_scan)).backward()
+    root = model.optics.background_root
+    assert root is not None
+    assert root.grad is not None
+    assert root.grad.abs().max() > 0
 
 
 def test_fixed_probe_is_no_parameter(tiny_scan: Scan) -> None:

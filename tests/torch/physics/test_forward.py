@@ -15,7 +15,7 @@ from ptycho_dist.physics.backprojection import backproject
 from ptycho_dist.physics.forward import ForwardModel, Optics
 from ptycho_dist.physics.measured import Measured
 from ptycho_dist.physics.patches import extract
-from ptycho_dist.physics.probe import intensity_scale, probe_intensity, select_modes
+from ptycho_dist.physics.probe import disc, intensity_scale, orthogonalise, probe_intensity, select_modes
 from ptycho_dist.physics.propagation import far_field, far_field_intensity
 from tests.support.scans import make_scan, write_tike
 
@@ -171,3 +171,42 @@ def test_backproject_finds_a_phase_where_the_probe_is_bright() -> None:
     bright = probe[0].abs() > 0.3 * probe[0].abs().max()
     found = backproject(Measured.of(counts), probe, 32)[0].imag
     assert torch.corrcoef(torch.stack([found[bright], bump[bright].double()]))[0, 1] > 0.5
+
+
+def test_orthogonal_modes_stay_as_they_are_and_keep_their_phase() -> None:
+    modes = orthogonalise(random_complex(3, 16, 16))
+    assert torch.allclose(orthogonalise(modes), modes, rtol=1e-9, atol=1e-9)
+    turned = modes * torch.exp(1j * torch.tensor([0.3, -2.0, 1.0]))[:, None, None]
+    assert torch.allclose(orthogonalise(turned), turned, rtol=1e-9, atol=1e-9)
+
+
+def test_disc_lies_in_the_middle_and_has_its_diameter() -> None:
+    inside = disc(16, 7.0)
+    assert torch.equal(inside, inside.T)
+    assert inside[8].nonzero().flatten().tolist() == list(range(5, 12))
+    assert abs(int(inside.sum()) - 3.14159 * 3.5**2) < 4
+
+
+def test_support_holds_in_value_and_gradient() -> None:
+    model = ForwardModel(random_complex(2, 16, 16), 5000.0, Optics(probe_trainable=True, support_px=7.0))
+    outside = ~disc(16, 7.0)
+    assert model.probe[:, outside].abs().max() == 0
+    model(random_complex(3, 16, 16)).square().sum().backward()
+    assert model.probe_parts.grad is not None
+    assert model.probe_parts.grad[:, outside].abs().max() == 0
+    assert model.probe_parts.grad[:, ~outside].abs().max() > 0
+    assert model(torch.ones(1, 16, 16, dtype=torch.complex128)).sum() == pytest.approx(5000.0, rel=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("uniform", ()), ("pixel", (16, 16))])
+def test_background_is_added_and_never_negative(kind: str, shape: tuple[int, ...]) -> None:
+    probe, objects = random_complex(1, 16, 16), random_complex(2, 16, 16)
+    plain, foggy = ForwardModel(probe, 2560.0, Optics()), ForwardModel(probe, 2560.0, Optics(background=kind))
+    assert plain.background is None
+    assert foggy.background_root is not None
+    assert foggy.background_root.shape == shape
+    with torch.no_grad():
+        foggy.background_root.copy_(-torch.linspace(0, 1, 256).reshape(16, 16) if shape else torch.tensor(-0.5))
+    found = foggy(objects) - plain(objects)
+    assert torch.allclose(found[0], 10.0 * foggy.background_root.detach().double().square(), atol=1e-3)
+    assert (found > -1e-3).all()

@@ -25,6 +25,10 @@ def counts() -> Tensor:
     return torch.poisson(torch.full((BATCH, N, N), 3.0, dtype=torch.float64), torch.Generator().manual_seed(0))
 
 
+def some_background() -> Tensor:
+    return 2 * torch.rand(N, N, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+
+
 def some_mask() -> Tensor:
     return torch.rand(N, N, generator=torch.Generator().manual_seed(1)) > 0.2
 
@@ -47,11 +51,41 @@ def test_pattern_misfits_equal_propagation_and_likelihood_in_turn(kind: str, mas
         assert torch.allclose(one, other, rtol=1e-10, atol=1e-10)
 
 
-def plain_correction(patches: Tensor, probe: Tensor, mask: Tensor | None) -> Tensor:
+@pytest.mark.parametrize("mask", [None, some_mask()], ids=["whole", "masked"])
+@pytest.mark.parametrize("kind", MISFITS)
+def test_pattern_misfits_are_exact_in_the_background(kind: str, mask: Tensor | None) -> None:
+    objects, probe, background = random_complex(BATCH, N, N, seed=2), random_complex(2, N, N, seed=3), some_background()
+    inputs = (objects.requires_grad_(), probe.requires_grad_(), background.requires_grad_())
+    weight = torch.arange(1.0, BATCH + 1)
+    found = pattern_misfits(kind, objects, probe, Measured.of(counts(), mask), background)
+    modelled = far_field_intensity(probe[:, None] * objects) + torch.fft.fftshift(background)
+    expected = MISFITS[kind](modelled, counts(), mask)
+    assert torch.allclose(found, expected, rtol=1e-12)
+    for one, other in zip(
+        torch.autograd.grad((found * weight).sum(), inputs),
+        torch.autograd.grad((expected * weight).sum(), inputs),
+        strict=True,
+    ):
+        assert torch.allclose(one, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", MISFITS)
+def test_pattern_misfits_pass_a_numerical_check(kind: str) -> None:
+    def misfit(objects: Tensor, probe: Tensor, background: Tensor) -> Tensor:
+        return pattern_misfits(kind, objects, probe, Measured.of(counts()[:1, :4, :4], some_mask()[:4, :4]), background)
+
+    parts = (random_complex(1, 4, 4, seed=2), random_complex(2, 4, 4, seed=3), 1 + some_background()[:4, :4])
+    assert torch.autograd.gradcheck(misfit, tuple(part.requires_grad_() for part in parts))
+
+
+def plain_correction(
+    patches: Tensor, probe: Tensor, mask: Tensor | None, background: Tensor | None = None
+) -> Tensor:  # fmt: skip
     """Back-projection as in the reference that backprojection.py names, in as many steps."""
     objects = functional.pad(patches - 1, ((N - PATCH) // 2,) * 4) + 1
     spectrum = torch.fft.fftshift(torch.fft.fft2(probe[:, None] * objects, norm="ortho"), dim=(-2, -1))
-    modelled = torch.sqrt(spectrum.abs().square().sum(dim=0) + 1e-3)
+    extra = 0 if background is None else torch.fft.fftshift(background)
+    modelled = torch.sqrt(spectrum.abs().square().sum(dim=0) + 1e-3 + extra)
     ratio = torch.sqrt(counts() + 1e-6) / modelled - 1
     ratio = ratio if mask is None else ratio * mask
     back = torch.fft.ifft2(torch.fft.ifftshift(ratio * spectrum, dim=(-2, -1)), norm="ortho")
@@ -62,12 +96,15 @@ def plain_correction(patches: Tensor, probe: Tensor, mask: Tensor | None) -> Ten
 
 @pytest.mark.parametrize("modes", [1, 2])
 @pytest.mark.parametrize("mask", [None, some_mask()], ids=["whole", "masked"])
-def test_backproject_equals_its_definition_in_value_and_gradient(mask: Tensor | None, modes: int) -> None:
+@pytest.mark.parametrize("background", [None, some_background()], ids=["dark", "foggy"])
+def test_backproject_equals_its_definition_in_value_and_gradient(
+    mask: Tensor | None, modes: int, background: Tensor | None
+) -> None:
     patches, probe = 1 + 0.3 * random_complex(BATCH, PATCH, PATCH, seed=4), random_complex(modes, N, N, seed=5)
     patches.requires_grad_()
     toward = random_complex(BATCH, SIDE, SIDE, seed=6)
-    found = backproject(Measured.of(counts(), mask), probe, SIDE, patches)
-    expected = plain_correction(patches, probe, mask)
+    found = backproject(Measured.of(counts(), mask), probe, SIDE, patches, background)
+    expected = plain_correction(patches, probe, mask, background)
     assert torch.allclose(found, expected, rtol=1e-10)
     grads = [torch.autograd.grad((one * toward.conj()).real.sum(), patches)[0] for one in (found, expected)]
     assert torch.allclose(*grads, rtol=1e-9, atol=1e-12)
