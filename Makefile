@@ -15,7 +15,7 @@ CALM := CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install format lint type imports test-fast test-lowest test test-all demo docs bench bench-ptychopinn \
+.PHONY: help install format lint type imports test-fast test-lowest coverage test test-all demo docs bench bench-ptychopinn \
 	bench-gpu clean
 
 help: ## List the targets
@@ -71,6 +71,11 @@ test-lowest: $(VENV)/.python ## In-process tests with the oldest versions that s
 	$(VENV)-lowest/bin/python -m pip install -q '$(TORCH)'
 	$(VENV)-lowest/bin/python -m pip install -q -r tests/lowest.txt -e .
 	$(CALM) $(VENV)-lowest/bin/python -m pytest tests/torch -o filterwarnings=default
+
+coverage: $(VENV)/.installed ## Lines of the package that the in-process tests run; fails under 90 %
+	mkdir -p runs
+	$(CALM) $(BIN)/python -m coverage run -m pytest -q tests/torch -m "not exhaustive"
+	$(BIN)/python -m coverage report
 
 test: lint type ## All checks, and all tests but the exhaustive ones
 	$(CALM) $(BIN)/python -m pytest -m "not exhaustive"

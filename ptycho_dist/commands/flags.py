@@ -14,6 +14,7 @@ from typing import Any, NoReturn, get_args
 
 from ptycho_dist.commands.command import Command
 from ptycho_dist.config.coerce import field_types
+from ptycho_dist.config.ptychopinn import PTYCHOPINN, Entry
 from ptycho_dist.config.sections import ALIASES, field_names, homes
 from ptycho_dist.errors import ConfigError
 
@@ -32,6 +33,7 @@ def spellings(command: Command) -> dict[str, str]:
     """Map every accepted flag (with underscores, no dashes in front) to its dotted name."""
     names = {switch: switch for switch in (*SWITCHES, "config", *command.paths)}
     names |= {"h": "help", command.operand: command.operand} | dict.fromkeys(command.operand_flags, command.operand)
+    names |= {theirs: command.operand for theirs, ours in ALIASES.items() if ours in command.operand_flags}
     for section, config in command.sections.items():
         for field in setting_fields(config):
             dotted = f"{section}.{field.name}"
@@ -87,6 +89,10 @@ def canonical_argv(argv: Sequence[str], command: Command) -> tuple[dict[str, str
             operands.append(token)
             continue
         spelled, has_value, value = token.partition("=")
+        theirs = PTYCHOPINN.get(_plain(spelled))
+        if theirs is not None and not theirs.ours and _plain(spelled) not in names:
+            _leave_out(theirs, value if has_value else _take_moot(theirs, left), command)
+            continue
         name = _dotted(spelled, names, command)
         if name in SWITCHES:
             value = _refuse_value(spelled) if has_value else ""
@@ -96,6 +102,7 @@ def canonical_argv(argv: Sequence[str], command: Command) -> tuple[dict[str, str
             operands.append(value)
             continue
         value = _FALSE_TRUE.get(value, value) if name in bools else value
+        value = value if theirs is None else theirs.translate(value)
         _require_one_value(name, (spelled, value), given)
         given[name] = (spelled, value)
     return {name: value for name, (_, value) in given.items()}, operands
@@ -106,13 +113,30 @@ def _is_flag(token: str) -> bool:
 
 
 def _dotted(spelled: str, names: Mapping[str, str], command: Command) -> str:
-    name = spelled.lstrip("-").replace("-", "_")
+    name = _plain(spelled)
     if name not in names:
         near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
         hint = f"Did you mean --{near[0]}?" if near else f"See ptycho-dist {command.name} --help."
         msg = f"unknown flag {spelled}; expected a flag of 'ptycho-dist {command.name}'. {hint}"
         raise ConfigError(msg)
     return names[name]
+
+
+def _plain(spelled: str) -> str:
+    return spelled.lstrip("-").replace("-", "_")
+
+
+def _take_moot(theirs: Entry, left: list[str]) -> str:
+    """Value of a flag of PtychoPINN that changes nothing here: the next word, where the flag takes one."""
+    return _take_value(f"--{theirs.name}", left) if theirs.only else _take_bool(left)
+
+
+def _leave_out(theirs: Entry, value: str, command: Command) -> None:
+    """Pass over a flag of PtychoPINN that asks for what is always so; another one is refused."""
+    level = f"ptycho-dist {command.name}"
+    if not theirs.moot:
+        theirs.refuse(level)
+    theirs.require_moot(value, level)
 
 
 def _take_bool(left: list[str]) -> str:

@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, NoReturn
 
 from ptycho_dist.config.coerce import coerce, field_types
+from ptycho_dist.config.ptychopinn import PTYCHOPINN, Entry
 from ptycho_dist.config.sections import ALIASES, ALL_SECTIONS, Sections, field_names, homes
 from ptycho_dist.errors import ConfigError
 
@@ -104,7 +105,12 @@ def canonicalise(given: Mapping[str, Any], sections: Sections, level: str, *, dr
     """
     values: dict[str, Any] = {}
     spelled: dict[str, str] = {}
-    for name, value in given.items():
+    for name, stated in given.items():
+        theirs = _theirs(name, level)
+        if theirs is not None and theirs.moot:
+            theirs.require_moot(stated, level)
+            continue
+        value = stated if theirs is None else theirs.translate(stated)
         key = _dotted(name, sections, level)
         section, field = key.split(".")
         if section not in sections:
@@ -120,6 +126,17 @@ def canonicalise(given: Mapping[str, Any], sections: Sections, level: str, *, dr
             raise ConfigError(msg)
         values[key], spelled[key] = typed, name
     return Level(level, values)
+
+
+def _theirs(name: str, level: str) -> Entry | None:
+    """Look a key up among PtychoPINN's; one that has no counterpart is refused."""
+    plain = name.rpartition(".")[2]
+    entry = PTYCHOPINN.get(plain)
+    if entry is None or (not entry.ours and homes(plain, ALL_SECTIONS)):
+        return None
+    if not entry.ours and not entry.moot:
+        entry.refuse(level)
+    return entry
 
 
 def _same(one: Any, other: Any) -> bool:

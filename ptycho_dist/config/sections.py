@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.ptychopinn import RENAMED
 from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.config.schema import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 
@@ -35,11 +36,8 @@ YIELDING = "refine"
 """Section whose fields give up their plain names where another section has them too."""
 
 ALIASES: Mapping[str, str] = {
-    "epochs": "max_epochs",
-    "nepochs": "max_epochs",
+    **RENAMED,
     "lr": "learning_rate",
-    "logger": "logger_backend",
-    "accumulate_grad_batches": "accum_steps",
     "train_data_file_path": "train_data_file",
     "test_data_file_path": "test_data_file",
     "output_prefix": "output_dir",
