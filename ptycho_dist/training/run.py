@@ -224,7 +224,8 @@ def _save(payload: TrainingPayload, context: RankContext, module: PtychoModule, 
         if holds_probe:
             state[PROBE] = settled_probe(state[PROBE], is_trained=module.model.optics.probe_parts.requires_grad)
             facts["mode_powers"] = mode_powers(torch.view_as_complex(state[PROBE]))
-            logger.info("probe modes hold %s of the light", ", ".join(f"{one:.1%}" for one in facts["mode_powers"]))
+            if len(state[PROBE]) > 1:
+                logger.info("probe modes hold %s of the light", ", ".join(f"{one:.1%}" for one in facts["mode_powers"]))
         scales = module.model.optics.scan_log_scales
         if scales is not None:
             facts["intensity_scales"] = scales.detach().exp().tolist()
