@@ -122,7 +122,7 @@ class ModelConfig:
     """Train the probe jointly with the network, from the supplied start."""
 
     intensity_scale_trainable: bool = False
-    """Train the scale between modelled and measured intensity."""
+    """Train the scale between modelled and measured intensity; on a set of scans one for each scan."""
 
     def __post_init__(self) -> None:
         checks.require_int("model.width", self.width, 8)

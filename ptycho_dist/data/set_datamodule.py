@@ -23,6 +23,8 @@ from ptycho_dist.types import IntArray
 class SetBatch(NamedTuple):
     """Tensors of one rank's share of one step on a set: one entry for each scan."""
 
+    numbers: tuple[int, ...]
+    """Number of each scan in the set."""
     parts: tuple[StepBatch, ...]
     """Patterns of one scan each; counts are brought to the mean photons of the set."""
     probes: tuple[Tensor, ...]
@@ -60,6 +62,7 @@ class SetDataset(Dataset[SetBatch]):
         numbers = [number for number, _ in share.parts]
         opened = [self._scans.scan(number) for number in numbers]
         return SetBatch(
+            tuple(numbers),
             tuple(self._part(number, groups, share) for number, groups in share.parts),
             tuple(_probe(scan) for scan in opened),
             tuple(None if scan.mask is None else torch.from_numpy(scan.mask) for scan in opened),

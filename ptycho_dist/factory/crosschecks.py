@@ -76,15 +76,14 @@ def check_set(model: ModelConfig, training: TrainingConfig) -> None:
     Raises
     ------
     ConfigError
-        If one scan's probe or scale is to be trained, or some of its rows are to be chosen.
+        If one scan's probe or background is to be trained, or some of its rows are to be chosen.
     """
-    for name in ("probe_trainable", "intensity_scale_trainable"):
-        if getattr(model, name):
-            msg = (
-                f"model.{name} = True with a set of scans; expected False: the probe and scale of each scan are used "
-                f"as supplied. Remove model.{name}, and train them on one scan with training.init_from."
-            )
-            raise ConfigError(msg)
+    if model.probe_trainable:
+        msg = (
+            "model.probe_trainable = True with a set of scans; expected False: the probe of each scan is used as "
+            "supplied. Remove model.probe_trainable, and train it on one scan with training.init_from."
+        )
+        raise ConfigError(msg)
     if model.background != "none":
         msg = (
             f"model.background = {model.background!r} with a set of scans; expected 'none': the background is that of "

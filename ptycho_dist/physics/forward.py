@@ -69,11 +69,17 @@ class ForwardModel(nn.Module):
         self._add("log_scale", scale, trainable=optics.scale_trainable)
         self._counts_per_pixel = mean_counts / N**2
         self.register_parameter("background_root", _background_start(optics.background, N))
+        self.register_parameter("scan_log_scales", None)
 
     probe_parts: Tensor
     log_scale: Tensor
     support: Tensor | None
     background_root: nn.Parameter | None
+    scan_log_scales: nn.Parameter | None
+
+    def add_scan_scales(self, n_scans: int) -> None:
+        """Train a factor on the scale of each scan of a set; its logarithm, 0 at the start."""
+        self.scan_log_scales = nn.Parameter(torch.zeros(n_scans))
 
     def _add(self, name: str, value: Tensor, *, trainable: bool) -> None:
         if trainable:

@@ -43,8 +43,9 @@ def _parameter_groups(model: PtychoModel, training: TrainingConfig, learning_rat
         largest = float(model.optics.probe.detach().abs().max())
         rate = training.probe_learning_rate * largest
         groups.append({"name": "probe", "params": [model.optics.probe_parts], "lr": rate, "weight_decay": 0.0})
-    if model.optics.log_scale.requires_grad:
-        groups.append({"name": "intensity_scale", "params": [model.optics.log_scale], "weight_decay": 0.0})
+    scales = [one for one in (model.optics.log_scale, model.optics.scan_log_scales) if one is not None]
+    trained = [one for one in scales if one.requires_grad]
+    groups.append({"name": "intensity_scale", "params": trained, "weight_decay": 0.0})
     background = model.optics.background_root
     if background is not None and background.requires_grad:
         rate = training.background_learning_rate

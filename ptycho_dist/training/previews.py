@@ -80,11 +80,12 @@ class Preview:
         data = self._payload.data_config
         seen = patterns_together(data, self._payload.model_config)
         groups = neighbor_groups(self._scan.positions_px, data.gridsize or 1).index if seen > 1 else None
-        place = next(model.parameters()).device, model.patch_weight().dtype
-        batches = PatternBatches(self._scan, rows, _BATCH, self._payload.count_factor, groups)
+        device, dtype = next(model.parameters()).device, model.patch_weight().dtype
+        batches = PatternBatches(self._scan, rows, _BATCH, groups)
         found = []
         for counts, numbers in batches:
-            patches = model.predict(counts.to(*place))[::seen][: len(numbers)]
+            photons = counts.to(device).to(dtype) * self._payload.count_factor
+            patches = model.predict(photons)[::seen][: len(numbers)]
             found.append((patches.to(torch.complex64).cpu(), numbers.numpy()))
         return found
 

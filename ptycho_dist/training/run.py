@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -181,12 +181,21 @@ def build_module(payload: TrainingPayload, source: Source, world: int) -> Ptycho
 
 def _untrained(payload: TrainingPayload, source: Source) -> PtychoModel:
     if isinstance(source, ScanSet):
-        return empty_model(payload.data_config, payload.model_config, has_mask=False)
+        return _untrained_of_set(payload, len(source))
     if source.probe is None:
         msg = f"{source.header.path} holds no probe; expected a start of the probe to train from. Add one to the file."
         raise DataFormatError(msg)
     mask = None if source.mask is None else torch.from_numpy(source.mask)
     return build_model(payload.data_config, payload.model_config, torch.from_numpy(source.probe), mask)
+
+
+def _untrained_of_set(payload: TrainingPayload, n_scans: int) -> PtychoModel:
+    """Network without a probe; where scales are trained, each scan has its own."""
+    config = replace(payload.model_config, intensity_scale_trainable=False)
+    model = empty_model(payload.data_config, config, has_mask=False)
+    if payload.model_config.intensity_scale_trainable:
+        model.optics.add_scan_scales(n_scans)
+    return model
 
 
 def _warm_start(model: PtychoModel, payload: TrainingPayload) -> None:
@@ -217,7 +226,11 @@ def _save(payload: TrainingPayload, context: RankContext, module: PtychoModule, 
         if holds_probe:
             state[PROBE] = settled_probe(state[PROBE], is_trained=module.model.optics.probe_parts.requires_grad)
             facts["mode_powers"] = mode_powers(torch.view_as_complex(state[PROBE]))
-            logger.info("probe modes hold %s of the light", ", ".join(f"{one:.1%}" for one in facts["mode_powers"]))
+            if len(state[PROBE]) > 1:
+                logger.info("probe modes hold %s of the light", ", ".join(f"{one:.1%}" for one in facts["mode_powers"]))
+        scales = module.model.optics.scan_log_scales
+        if scales is not None:
+            facts["intensity_scales"] = scales.detach().exp().tolist()
         save_bundle(path, state if holds_probe else network_state(state), payload.to_dict() | facts)
         forget(payload.training_config.output_dir / FOLDER)
         logger.info("bundle written to %s", path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ptycho_dist.data.datamodule import StepBatch
 from ptycho_dist.data.set_datamodule import SetBatch
 from ptycho_dist.physics.forward import ForwardModel, Optics
 from ptycho_dist.physics.probe import select_modes
@@ -15,21 +14,26 @@ from ptycho_dist.training.objective import Terms, add_terms
 class SetModule(PtychoModule):
     """Minimises the misfit over the scans of a set.
 
-    Only the network is trained. The probe of each scan comes with its patterns and stays as supplied,
-    scaled to the mean photons that all patterns are brought to; so weights do not grow with the set.
+    The network is trained and, on request, a scale for each scan. The probe of each scan comes with its patterns and
+    stays as supplied, scaled to the mean photons that all patterns are brought to; so the bundle does not grow with
+    the set.
     """
 
     def _terms(self, batch: SetBatch) -> Terms:  # type: ignore[override]  # a set's batches
         """Terms of this rank's share, summed over the scans that it comes from."""
-        parts = zip(batch.parts, batch.probes, batch.masks, strict=True)
-        return add_terms([self._terms_in(part, probe, mask) for part, probe, mask in parts])
+        optics = [self._optics_of(*one) for one in zip(batch.numbers, batch.probes, strict=True)]
+        parts = zip(optics, batch.masks, batch.parts, strict=True)
+        return add_terms([self.objective.terms(self.model.with_optics(seen, mask), part) for seen, mask, part in parts])
 
     def _patterns(self, batch: SetBatch) -> int:  # type: ignore[override]  # a set's batches
         """Count the patterns of this rank's share."""
         return sum(len(part.counts) for part in batch.parts)
 
-    def _terms_in(self, part: StepBatch, probe_PNN: Tensor, mask_NN: Tensor | None) -> Terms:
-        """Terms of patterns of one scan, under its own probe and mask."""
+    def _optics_of(self, number: int, probe_PNN: Tensor) -> ForwardModel:
+        """Probe of one scan of the set, with the scale that is trained for it."""
         modes = select_modes(probe_PNN, len(self.model.optics.probe))
-        optics = ForwardModel(modes, self._photons, Optics(support_px=self._support_px))
-        return self.objective.terms(self.model.with_optics(optics.to(self.model.steps), mask_NN), part)
+        optics = ForwardModel(modes, self._photons, Optics(support_px=self._support_px)).to(self.model.steps)
+        scales = self.model.optics.scan_log_scales
+        if scales is not None:
+            optics.log_scale = optics.log_scale + scales[number]
+        return optics

@@ -66,9 +66,11 @@ class TestTrainingPayload:
         payload = train(path)
         assert (payload.photons, payload.provenance["nphotons"]) == (1e9, "scan")
         with open_scan(path) as scan:
-            batch = StepDataset(scan, payload.data_config.N, payload.count_factor)[StepShare((np.arange(12),), 1.0, 12)]
+            batch = StepDataset(scan, payload.data_config.N, payload.count_factor)[
+                StepShare((np.arange(12),), 1.0, 12, 12)
+            ]
             probe = build_module(payload, scan, 1).model.optics.scaled_probe.detach()
-        assert float(batch.counts.sum(dim=(1, 2)).mean()) == pytest.approx(1e9, rel=0.01)
+        assert float(batch.photons.sum(dim=(1, 2)).mean()) == pytest.approx(1e9, rel=0.01)
         assert float(probe.abs().square().sum()) == pytest.approx(1e9, rel=1e-4)
 
     def test_given_photons_win_over_the_scan(self, scan: Path) -> None:

@@ -99,8 +99,8 @@ def test_support_without_light_is_refused() -> None:
 @pytest.mark.parametrize("kind", ["uniform", "pixel"])
 def test_background_of_the_counts_is_found(tmp_path: Path, kind: str) -> None:
     foggy = make_truth(tmp_path / "fog.h5", background=20.0, photons=1e5).path
-    changes = {"max_epochs": 16, "group_size": 7, "width": 16, "learning_rate": 1e-2}
-    with_it = train(foggy, tmp_path / "with", background=kind, **changes)
+    changes = {"max_epochs": 30, "group_size": 7, "width": 8, "learning_rate": 1e-2}
+    with_it = train(foggy, tmp_path / "with", background=kind, background_learning_rate=0.1, **changes)
     without = train(foggy, tmp_path / "without", **changes)
     metrics = predict(with_it, foggy, tmp_path / "with")
     found = read_product(tmp_path / "with" / "reconstruction.h5").extras["background"]

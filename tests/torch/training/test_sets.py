@@ -17,6 +17,7 @@ from ptycho_dist.bundle import load_bundle, read_bundle_info
 from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.data.scan_set import open_set, open_source
+from ptycho_dist.data.set_datamodule import SetDataModule
 from ptycho_dist.data.set_index import entry_of, write_index
 from ptycho_dist.distributed.environment import detect
 from ptycho_dist.errors import BundleError, ConfigError, DataFormatError
@@ -85,7 +86,6 @@ def test_payload_of_a_set_fixes_the_probes_and_covers_all_checksums(scans: Path,
     ("overrides", "words"),
     [
         ({"probe_trainable": True}, r"model\.probe_trainable = True with a set of scans"),
-        ({"intensity_scale_trainable": True}, r"model\.intensity_scale_trainable = True with a set"),
         ({"train_rows": (0.0, 0.5)}, r"training\.train_rows = \(0\.0, 0\.5\) with a set of scans"),
     ],
 )
@@ -113,6 +113,28 @@ def test_loss_counts_scans_alike_whatever_their_photons(tmp_path: Path) -> None:
     settings = {"group_size": 9, "batch_size": 2, "max_steps": 1, "max_epochs": 1, "nphotons": 5e4}
     one, other = (train(folder, tmp_path / folder.name / "run", **settings).losses for folder in (dim, mixed))
     assert other == pytest.approx(one, rel=1e-4)
+
+
+def test_each_scan_of_a_set_learns_a_scale_of_its_own(tmp_path: Path) -> None:
+    folder = write_set(tmp_path / "set", *(make_scan(n_patterns=9, N=32, seed=seed) for seed in (0, 1)))
+    changes = {"intensity_scale_trainable": True, "freeze": ("networks", "steps"), "group_size": 9, "batch_size": 1}
+    payload = training_payload(folder, tmp_path / "run", **(TRAIN | changes | {"max_steps": 1}))
+    with open_set(folder) as opened:
+        module = build_module(payload, opened, 1)
+        configs = (payload.data_config, payload.training_config, payload.execution_config)
+        first = SetDataModule(opened, configs, (0, 1), payload.photons).first_batch()
+        loss = sum(module._terms(first).values())
+        assert isinstance(loss, torch.Tensor)
+        loss.backward()
+        assert module.model.optics.scan_log_scales is not None
+        grad = module.model.optics.scan_log_scales.grad
+        assert grad is not None
+        assert [bool(one != 0) for one in grad] == [number in first.numbers for number in (0, 1)]
+        run_training(payload, detect(os.environ), opened)
+    bundle = load_bundle(tmp_path / "run" / "bundle")
+    scales = bundle.payload_dict["intensity_scales"]
+    assert [scale != 1.0 for scale in scales] == [number in first.numbers for number in (0, 1)]
+    assert not [name for name in bundle.state if name.startswith("optics.")]
 
 
 def test_masked_pixels_of_a_scan_do_not_count_in_a_set(tmp_path: Path) -> None:
