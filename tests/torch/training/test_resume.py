@@ -13,6 +13,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ptycho_dist.bundle import load_bundle
 from ptycho_dist.data.scan import Scan
@@ -83,8 +84,27 @@ def rows(folder: Path) -> dict[str, list[tuple[str, str]]]:
     return {name: [(row["step"], row[name]) for row in found if row.get(name)] for name in names}
 
 
+def shown(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Every loss that TensorBoard shows, by name: (step, value)."""
+    if not list((folder / "logs").glob("events*")):
+        return {}
+    events = EventAccumulator(str(folder / "logs")).Reload()
+    return {
+        name: [(event.step, event.value) for event in events.Scalars(name)]
+        for name in events.Tags()["scalars"]
+        if "loss" in name
+    }
+
+
+def previews(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "previews").glob("*")}
+
+
 def require_equal(folder: Path, whole: Path) -> None:
+    assert any(rows(whole).values()) or "train_loss_step" in shown(whole)
     assert rows(folder) == rows(whole)
+    assert shown(folder) == shown(whole)
+    assert previews(folder) == previews(whole)
     found, expected = (load_bundle(one / "bundle") for one in (folder, whole))
     assert found.payload_dict["history"] == expected.payload_dict["history"]
     assert [name for name, value in expected.state.items() if not torch.equal(found.state[name], value)] == []
@@ -104,7 +124,10 @@ CASES: dict[str, tuple[dict[str, Any], dict[int, int]]] = {
     "with rates that fall exponentially": ({"scheduler": "Exponential", "lr_gamma": 0.3}, {4: 4}),
     "with labels that give way to patterns": ({"mode": "mixed", "tv_weight": 0.1}, {2: 2, 4: 4}),
     "in steps of one epoch each": ({"batch_size": 100}, {1: 1, 2: 2}),
-    "with tensorboard": ({"logger_backend": "tensorboard"}, {4: 4}),
+    "with tensorboard and previews": (
+        {"logger_backend": "tensorboard", "recon_log_every_n_epochs": 1, "recon_log_stitch": True},
+        {4: 4},
+    ),
     "up to a number of steps": ({"max_steps": 5}, {1: 1, 4: 4}),
     "up to steps without validation": ({"max_steps": 11, "val_fraction": 0.0}, {one: one for one in range(3, 10)}),
     "up to steps with validation": ({"max_steps": 8}, {one: one for one in range(2, 8)}),
