@@ -46,7 +46,7 @@ def plain(path: Path) -> int:
 
 def prediction(scan: Scan, order: IntArray) -> int:
     """Read all patterns as prediction does, in an order that it finds once."""
-    batches = PatternBatches(scan, order, _ROWS, 1.0)
+    batches = PatternBatches(scan, order, _ROWS)
     return sum(len(rows) for _, rows in DataLoader(batches, batch_size=None, shuffle=False))
 
 

@@ -18,7 +18,9 @@ from typing import Any
 
 from ptycho_dist import unfinished
 from ptycho_dist.bundle import BUNDLE_FOLDER
+from ptycho_dist.config.precedence import CONFIG_FILE, canonicalise
 from ptycho_dist.config.request import RunRequest
+from ptycho_dist.config.sections import INFERENCE_SECTIONS
 from ptycho_dist.data.scan import Scan, ScanOptions, open_scan
 from ptycho_dist.data.scan_set import ScanSet, Source, open_source
 from ptycho_dist.distributed.agreement import require_agreement
@@ -28,6 +30,7 @@ from ptycho_dist.distributed.environment import RankContext, detect
 from ptycho_dist.distributed.stop import StopSignals
 from ptycho_dist.doctor.run import require_healthy
 from ptycho_dist.errors import ConfigError
+from ptycho_dist.factory.config_file import read_config_file
 from ptycho_dist.factory.devices import require_launch
 from ptycho_dist.factory.inference import create_inference_payload
 from ptycho_dist.factory.payload import InferencePayload, Payload, RefinePayload, TrainingPayload
@@ -60,6 +63,7 @@ def run_reconstruct(request: RunRequest) -> dict[str, Any]:
     """Train, predict, stitch, refine and evaluate, in one launch; returns the metrics."""
     context, payload = detect(os.environ), _training_payload(request)
     iterations = _refine_payload(request, None).refine_config.iterations  # a wrong setting is told before the training
+    _require_whole(request, iterations)
     with _job("reconstruct", payload, context) as job:
         facts = _train(payload, context, job)
         inference = _inference_payload(request, job.output_dir / BUNDLE_FOLDER)
@@ -160,7 +164,7 @@ def _predict_and_evaluate(
 
     result: InferenceResult = run_inference(payload, context, job.scan, name, resume=job.goes_on)
     seconds = result.seconds
-    rate = payload.n_patterns / seconds["prediction"]
+    rate = result.n_patterns / seconds["prediction"]
     speed = dict(
         zip(_PREDICTION_FACTS, (context.world, seconds["prediction"], seconds["stitching"], rate), strict=True)
     )
@@ -198,6 +202,19 @@ def _refine_and_evaluate(
     return evaluate_product(
         result.product_path, job.scan, payload.output_dir, reference=request.reference, place=place, facts=facts | speed
     )
+
+
+def _require_whole(request: RunRequest, iterations: int) -> None:
+    """Refuse to refine a part of the object, before anything is trained."""
+    settings = {} if request.config_file is None else read_config_file(request.config_file)
+    in_file = canonicalise(settings, INFERENCE_SECTIONS, CONFIG_FILE, drop_foreign=True).values
+    region = (dict(in_file) | request.inference_overrides()).get("inference.region")
+    if region is not None and iterations:
+        msg = (
+            f"inference.region = {region} and refine.iterations = {iterations}; expected no refinement, for it needs "
+            "the whole object. Set refine.iterations = 0, or leave inference.region out."
+        )
+        raise ConfigError(msg)
 
 
 def _refine_payload(request: RunRequest, start: Path | None) -> RefinePayload:

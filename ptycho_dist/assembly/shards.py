@@ -12,16 +12,16 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_dist.assembly.accumulate import Canvas
+from ptycho_dist.assembly.accumulate import NAMES, Canvas
 from ptycho_dist.atomic import atomic_path
 from ptycho_dist.errors import ShardError
-from ptycho_dist.types import FloatArray, Shard
+from ptycho_dist.types import FloatArray, IntArray, Shard
 
 ShardFile: TypeAlias = h5py.File
 """An open shard file or manifest."""
 
-SCHEMA = 1
-SUMS = ("real", "imag", "weight", "count")
+SCHEMA = 2
+SUMS = (*NAMES, "count")
 _MANIFEST = "manifest.h5"
 _PHASES = "phases.h5"
 
@@ -36,8 +36,8 @@ class Manifest:
         Result fingerprint of the payload; every shard must carry it.
     world
         Number of shards.
-    n_patterns
-        Patterns in the canonical list.
+    indexes
+        int64, shape (B,): numbers of the patterns that are predicted, ascending.
     N
         Side of a frame in pixels.
     canvas
@@ -47,7 +47,7 @@ class Manifest:
     probe_PNN
         complex64, shape (P, N, N), in the scale of the scan file.
     positions_px
-        float64, shape (B, 2), corners of the frames.
+        float64, shape (B, 2), corners of their frames.
     facts
         JSON-able facts for the product: name, units, losses, payload.
     background_NN
@@ -56,7 +56,7 @@ class Manifest:
 
     fingerprint: str
     world: int
-    n_patterns: int
+    indexes: IntArray
     N: int
     canvas: Canvas
     bits: int
@@ -64,6 +64,11 @@ class Manifest:
     positions_px: FloatArray
     facts: dict[str, Any]
     background_NN: NDArray[np.float32] | None = None
+
+    @property
+    def n_patterns(self) -> int:
+        """Patterns in the canonical list that shards are cut from."""
+        return len(self.indexes)
 
 
 def shard_path(folder: Path, rank: int, world: int) -> Path:
@@ -96,13 +101,16 @@ def write_shard(
 def write_manifest(folder: Path, manifest: Manifest) -> Path:
     """Write the manifest of a prediction under a temporary name, sync, and rename."""
     path = folder / _MANIFEST
-    arrays: dict[str, NDArray[Any]] = {"probe": manifest.probe_PNN, "positions_px": manifest.positions_px}
+    arrays: dict[str, NDArray[Any]] = {
+        "probe": manifest.probe_PNN,
+        "positions_px": manifest.positions_px,
+        "indexes": manifest.indexes,
+    }
     if manifest.background_NN is not None:
         arrays["background"] = manifest.background_NN
     attributes = {
         "fingerprint": manifest.fingerprint,
         "world": manifest.world,
-        "n_patterns": manifest.n_patterns,
         "N": manifest.N,
         "origin_px": manifest.canvas.origin_px,
         "shape": manifest.canvas.shape,
@@ -130,7 +138,7 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest(
             fingerprint=str(attributes["fingerprint"]),
             world=int(attributes["world"]),
-            n_patterns=int(attributes["n_patterns"]),
+            indexes=file["indexes"][()],
             N=int(attributes["N"]),
             canvas=Canvas(_pair(attributes["origin_px"]), _pair(attributes["shape"])),
             bits=int(attributes["bits"]),

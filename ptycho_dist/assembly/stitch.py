@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.assembly import shards
-from ptycho_dist.assembly.accumulate import Canvas, normalise
+from ptycho_dist.assembly.accumulate import Canvas, disagreement, normalise
 from ptycho_dist.assembly.shards import Manifest, ShardFile
 from ptycho_dist.distributed.layout import shard
 from ptycho_dist.errors import ShardError
@@ -29,11 +29,14 @@ class ObjectTile:
         complex64, mean of the patches; 1 where there is none.
     count
         int32, patches that cover each pixel.
+    disagreement
+        float32, as :func:`~ptycho_dist.assembly.accumulate.disagreement`.
     """
 
     corner: tuple[int, int]
     object_: NDArray[np.complex64]
     count: NDArray[np.int32]
+    disagreement: NDArray[np.float32]
 
 
 def require_complete(folder: Path, manifest: Manifest) -> list[Path]:
@@ -77,7 +80,7 @@ def stitch(folder: Path, manifest: Manifest, tile_px: int) -> Iterator[ObjectTil
     with ExitStack() as stack:
         files = [stack.enter_context(shards.open_checked(path)) for path in paths]
         for tile in _tiles(manifest.canvas, tile_px):
-            yield _stitch_tile(files, tile, manifest.canvas)
+            yield _stitch_tile(files, tile, manifest)
 
 
 def _tiles(canvas: Canvas, tile_px: int) -> Iterator[Canvas]:
@@ -88,13 +91,14 @@ def _tiles(canvas: Canvas, tile_px: int) -> Iterator[Canvas]:
             yield Canvas(origin, (min(tile_px, rows - top), min(tile_px, columns - left)))
 
 
-def _stitch_tile(files: Sequence[ShardFile], tile: Canvas, canvas: Canvas) -> ObjectTile:
+def _stitch_tile(files: Sequence[ShardFile], tile: Canvas, manifest: Manifest) -> ObjectTile:
+    canvas = manifest.canvas
     sums = {name: np.zeros(tile.shape, np.int64) for name in shards.SUMS}
     for file in files:
         _add_overlap(file, tile, sums)
     corner = (tile.origin_px[0] - canvas.origin_px[0], tile.origin_px[1] - canvas.origin_px[1])
     mean = normalise(sums["real"], sums["imag"], sums["weight"])
-    return ObjectTile(corner, mean, sums["count"].astype(np.int32))
+    return ObjectTile(corner, mean, sums["count"].astype(np.int32), disagreement(sums, manifest.bits))
 
 
 def _add_overlap(file: ShardFile, tile: Canvas, sums: dict[str, NDArray[np.int64]]) -> None:

@@ -212,6 +212,9 @@ class InferenceConfig:
     probe_from: str = "auto"
     """Probe to predict with: bundle (as trained) or scan (as supplied); auto takes the bundle's where it holds one."""
 
+    region: tuple[int, int, int, int] | None = None
+    """Window (top, left, bottom, right) of the object to predict, in pixels of the frame of the positions; else all."""
+
     stitch_tile_px: int = 1024
     """Side of the tiles that rank 0 stitches one at a time."""
 
@@ -220,3 +223,8 @@ class InferenceConfig:
         checks.require_choice("inference.probe_from", self.probe_from, PROBE_SOURCES)
         checks.require_bool("inference.synchronise_phases", self.synchronise_phases)
         checks.require_int("inference.stitch_tile_px", self.stitch_tile_px, 16)
+        if self.region is not None:
+            top, left, bottom, right = self.region
+            if not (top < bottom and left < right):
+                msg = f"inference.region = {self.region!r}; expected top < bottom and left < right. Change it."
+                raise ConfigError(msg)

@@ -41,41 +41,39 @@ class PatternBatches(Dataset[tuple[Tensor, Tensor]]):
         Pattern indices of this share of the canonical list.
     size
         Patterns in a batch.
-    count_factor
-        Factor from the file's counts to photons.
     groups
         int64, shape (B, G): for each pattern of the scan those that it is seen together with, itself first; each
         alone where not given.
     """
 
     def __init__(
-        self, scan: Scan, order: IntArray, size: int, count_factor: float, groups: IntArray | None = None
+        self, scan: Scan, order: IntArray, size: int, groups: IntArray | None = None
     ) -> None:  # fmt: skip
-        self._scan, self._order, self._size, self._count_factor = scan, order, size, count_factor
-        self._groups = groups
+        self._scan, self._order, self._size, self._groups = scan, order, size, groups
 
     def __len__(self) -> int:
         return -(-len(self._order) // self._size)
 
     def __getitem__(self, batch: int) -> tuple[Tensor, Tensor]:
-        """Return counts (size * G, N, N) float32, zero-padded, and the pattern indices (n,) int64 they start with."""
+        """Return counts (size * G, N, N), zero-padded, and the pattern indices (n,) int64 they start with.
+
+        Counts are those of the file: integers of up to 2 bytes, else float32.
+        """
         if not 0 <= batch < len(self):
             raise IndexError(batch)
         rows = self._order[batch * self._size : (batch + 1) * self._size]
         counts = self._read(rows)
-        if self._count_factor != 1.0:
-            counts *= np.float32(self._count_factor)
         missing = (self._size - len(rows)) * (len(counts) // len(rows))
         if missing:
-            counts = np.concatenate([counts, np.zeros((missing, *counts.shape[1:]), np.float32)])
+            counts = np.concatenate([counts, np.zeros((missing, *counts.shape[1:]), counts.dtype)])
         return torch.from_numpy(counts), torch.from_numpy(rows)
 
-    def _read(self, rows: IntArray) -> NDArray[np.float32]:
+    def _read(self, rows: IntArray) -> NDArray[Any]:
         """Patterns of these rows, or of their groups, each read once."""
         if self._groups is None:
-            return self._scan.read_patterns(rows)
+            return self._scan.read_numbers(rows)
         needed, places = np.unique(self._groups[rows], return_inverse=True)
-        return self._scan.read_patterns(needed)[places.reshape(-1)]
+        return self._scan.read_numbers(needed)[places.reshape(-1)]
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return (self[batch] for batch in range(len(self)))

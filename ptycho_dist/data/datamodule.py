@@ -27,7 +27,7 @@ class StepBatch(NamedTuple):
     """
 
     counts: Tensor
-    """float32, shape (B, N, N): photon counts, DC at the centre."""
+    """shape (B, N, N): counts as the file has them, DC at the centre; integers of up to 2 bytes, else float32."""
     corners_px: Tensor
     """float64, shape (B, 2): patch corners (y, x) on the tall canvas."""
     canvas_px: Tensor
@@ -38,8 +38,15 @@ class StepBatch(NamedTuple):
     """float32 scalar: patterns in the step over all ranks."""
     n_patterns_window: Tensor
     """float32 scalar: patterns in all steps whose gradients are added."""
+    count_factor: Tensor
+    """float32 scalar: factor from the file's counts to photons."""
     labels: Tensor | None = None
     """complex64, shape (B, n, n): what the network should predict, where it learns from a stored object."""
+
+    @property
+    def photons(self) -> Tensor:
+        """Photon counts of the patterns, floating-point, shape (B, N, N); made where the batch is."""
+        return self.counts.to(self.count_factor.dtype) * self.count_factor
 
 
 class StepDataset(Dataset[StepBatch]):
@@ -62,9 +69,7 @@ class StepDataset(Dataset[StepBatch]):
 
     def __getitem__(self, share: StepShare) -> StepBatch:
         rows = np.concatenate(share.groups)
-        counts = self._scan.read_patterns(rows)
-        if self._count_factor != 1.0:
-            counts = counts * np.float32(self._count_factor)
+        counts = self._scan.read_numbers(rows)
         corners, canvas = stack_canvases([self._scan.positions_px[group] for group in share.groups], self._N)
         return StepBatch(
             torch.from_numpy(counts),
@@ -73,6 +78,7 @@ class StepDataset(Dataset[StepBatch]):
             torch.tensor(share.weight),
             torch.tensor(float(share.n_patterns_global)),
             torch.tensor(float(share.n_patterns_window)),
+            torch.tensor(float(self._count_factor)),
             None if self._labels is None else self._labels.patches(self._scan.positions_px[rows]),
         )
 

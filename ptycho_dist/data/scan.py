@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ptycho_dist.data.formats.base import BoolArray, ComplexArray, RawScan, ScanOptions
-from ptycho_dist.data.formats.intensity import read_counts, sample_index
+from ptycho_dist.data.formats.intensity import read_counts, read_numbers, sample_index
 from ptycho_dist.data.formats.registry import open_raw
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FloatArray, IntArray, ScanHeader
@@ -105,12 +105,22 @@ class Scan:
         DataFormatError
             If a valid pixel is NaN, infinite, negative, or an integer overflow value.
         """
+        return self.read_numbers(index).astype(np.float32, copy=False)
+
+    def read_numbers(self, index: IntArray) -> NDArray[Any]:
+        """Read some patterns as :meth:`read_patterns` does, but leave integers of up to 2 bytes as they are.
+
+        Returns
+        -------
+        ndarray, uint8, int8, uint16, int16 or float32, shape (n, N, N)
+            Photon counts, DC at the centre; masked pixels are 0.
+        """
         rows = np.asarray(index, dtype=np.int64)
         if rows.size and (rows.min() < 0 or rows.max() >= self.header.n_patterns):
             span, held = f"{rows.min()} to {rows.max()}", self.header.n_patterns
             msg = f"pattern numbers {span} asked of {self.header.path}; expected 0 to {held - 1}"
             raise IndexError(msg)
-        return read_counts(self.header.path, self._raw, rows)
+        return read_numbers(self.header.path, self._raw, rows)
 
     def counts(self, rows: slice | ArrayLike = slice(None)) -> NDArray[np.float32]:  # immutable
         """Read the counts of some patterns, and only those; see :meth:`read_patterns`.

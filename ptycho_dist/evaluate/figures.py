@@ -47,6 +47,8 @@ class Overview:
         Loss curve; may be empty.
     pixel_size_m
         Object pixel; NaN where unknown, then scale bars are in pixels.
+    coverage, disagreement
+        Patches in each pixel, and the deviation between them (NaN where one patch alone decides), (H, W); or None.
     """
 
     title: str
@@ -59,6 +61,8 @@ class Overview:
     loss_epochs: NDArray[np.int64] | None = None
     loss_name: str = "training loss"
     pixel_size_m: float = _NAN
+    coverage: NDArray[np.integer] | None = None
+    disagreement: NDArray[np.floating] | None = None
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,24 @@ def _rows(overview: Overview) -> list[list[Panel]]:
     if overview.probe is not None:
         curves.append(_probe_panel(overview.probe, overview.pixel_size_m))
     pictures = [_alone(overview)] if comparison is None else _compared(comparison, overview)
-    return [*pictures, curves]
+    maps = _maps(overview)
+    return [*pictures, *([maps] if maps else []), curves]
+
+
+def _maps(overview: Overview) -> list[Panel]:
+    """Panels of what the patches say of each other."""
+    if overview.coverage is None or overview.disagreement is None:
+        return []
+    box, size = Window.around(overview.area).slices, overview.pixel_size_m
+    area, coverage = overview.area[box], overview.coverage[box].astype(np.float64)
+    between = overview.disagreement[box].astype(np.float64)
+    top = display.limits(between, area)[1]
+    typical = float(np.nanmedian(np.where(area, between, np.nan))) if np.isfinite(between[area]).any() else _NAN
+    name = f"disagreement of patches (median {typical:.2g})"
+    return [
+        _Image(name, between, "magma", (0.0, top), "deviation of transmission", area, size),
+        _Image("coverage", coverage, "cividis", (0.0, float(coverage.max()) or 1.0), "patches", area, size),
+    ]
 
 
 def _alone(overview: Overview) -> list[Panel]:

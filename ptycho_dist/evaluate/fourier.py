@@ -37,6 +37,11 @@ class FourierErrors:
     misfit: NDArray[np.float64]
     counts: NDArray[np.float64]
 
+    @property
+    def compared(self) -> int:
+        """Patterns that count."""
+        return int((self.counts > 0).sum())
+
     def error(self, chosen: NDArray[np.bool_] | None = None) -> float:
         """Fourier error sqrt(sum misfit / sum counts) of all, or of some, patterns; NaN of none."""
         inside = np.ones(len(self.misfit), np.bool_) if chosen is None else chosen
@@ -47,7 +52,8 @@ class FourierErrors:
 def fourier_errors(product: Product, scan: Scan, place: tuple[int, int] = (0, 1)) -> FourierErrors:
     """How well one global object explains all patterns of a scan.
 
-    Each rank reads its share of the patterns; the result is the same on all.
+    Each rank reads its share of the patterns; the result is the same on all. Patterns whose
+    frame leaves the object, as at the edges of a predicted region, count nothing.
 
     Parameters
     ----------
@@ -72,6 +78,7 @@ def _share_of_sums(product: Product, scan: Scan, place: tuple[int, int]) -> torc
     _require_related(product, scan)
     count = len(product.positions_px)
     mine = np.arange(count)[local_slice(shard(count, *place))]
+    mine = mine[_within(product)[mine]]
     sums = torch.zeros(count, 2, dtype=torch.float64)
     for start in range(0, len(mine), _BATCH):
         rows = mine[start : start + _BATCH]
@@ -92,6 +99,12 @@ def _sums(product: Product, scan: Scan, rows: NDArray[np.int64]) -> torch.Tensor
         modelled = modelled + torch.fft.fftshift(torch.from_numpy(product.extras["background"]).to(modelled))
     photons = counts if mask is None else torch.where(mask, counts, torch.zeros_like(counts))
     return torch.stack([amplitude_misfit(modelled, counts, mask).double(), photons.double().sum(dim=(1, 2))], dim=1)
+
+
+def _within(product: Product) -> NDArray[np.bool_]:
+    """Which patterns (B,) have their whole frame, with its sub-pixel reach, on the object."""
+    first = np.floor(_corners(product))
+    return np.asarray(((first >= 0) & (first + product.geometry.N + 1 <= product.object_.shape)).all(axis=1))
 
 
 def _corners(product: Product) -> FloatArray:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_dist.data.formats.product_h5 import Product
+from ptycho_dist.data.formats.product_h5 import COVERAGE, DISAGREEMENT, Product
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.evaluate.area import illumination, scanned_area
@@ -58,6 +58,8 @@ def overview_of(product: Product, scan: Scan | None, reference: Path | None) -> 
         loss_epochs=product.loss_epochs,
         loss_name="Fourier error" if _is_refined(product) else "training loss",
         pixel_size_m=geometry.pixel_size_m,
+        coverage=product.extras.get(COVERAGE),
+        disagreement=product.extras.get(DISAGREEMENT),
     )
 
 

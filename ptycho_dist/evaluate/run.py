@@ -46,7 +46,7 @@ def evaluate_product(
     metrics: dict[str, Any] = {"product": path.name, "n_patterns": len(product.positions_px), **(facts or {})}
     metrics["mode_powers"] = mode_powers(torch.from_numpy(product.probe))
     if scan is not None:
-        metrics |= _fourier_summary(product, fourier_errors(product, scan, place))
+        metrics |= _fourier_summary(product, scan, fourier_errors(product, scan, place))
 
     def report() -> dict[str, Any]:
         from ptycho_dist.evaluate.judge import judge
@@ -59,10 +59,12 @@ def evaluate_product(
     return from_rank_0(report)
 
 
-def _fourier_summary(product: Product, errors: FourierErrors) -> dict[str, float]:
-    summary = {"fourier_error": errors.error()}
+def _fourier_summary(product: Product, scan: Scan, errors: FourierErrors) -> dict[str, float]:
+    summary: dict[str, float] = {"fourier_error": errors.error()}
+    if errors.compared < len(product.positions_px):
+        summary["fourier_error_patterns"] = errors.compared
     rows = product.metadata.provenance.get("training", {}).get("train_rows", (0.0, 1.0))
-    trained = rows_between(product.positions_px, (float(rows[0]), float(rows[1])))
+    trained = rows_between(scan.positions_px, (float(rows[0]), float(rows[1])))[product.indexes]
     if not trained.all():
         summary["fourier_error_trained_rows"] = errors.error(trained)
         summary["fourier_error_unseen_rows"] = errors.error(~trained)

@@ -27,6 +27,7 @@ _TRAINING_NUMBERS = (
     "learning_rate",
     "scheduler",
 )
+_INFERENCE_CHOICES = ("patch_weighting", "synchronise_phases", "probe_from", "region")
 _INFERENCE_NUMBERS = ("precision", "inference_batch_size", "middle_trim")
 
 
@@ -189,7 +190,7 @@ class InferencePayload(Payload):
         return {
             "data": _only(everything["data"], (*_DATA_NUMBERS, *groups)),
             "model": everything["model"],
-            "inference": _only(everything["inference"], ("patch_weighting", "synchronise_phases", "probe_from")),
+            "inference": _only(everything["inference"], _INFERENCE_CHOICES),
             "execution": _only(everything["execution"], _INFERENCE_NUMBERS),
             "scan": everything["scan"],
             "bundle": everything["bundle"],

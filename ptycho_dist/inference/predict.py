@@ -72,12 +72,13 @@ def predict_patches(
     execution = payload.execution_config
     size = execution.inference_batch_size or len(order)
     together = patterns_together(payload.data_config, payload.model_config)
-    batches = PatternBatches(scan, order, size, payload.count_factor, _groups(scan, payload) if together > 1 else None)
+    batches = PatternBatches(scan, order, size, _groups(scan, payload) if together > 1 else None)
     loader = DataLoader(batches, batch_size=None, shuffle=False, **loader_options(execution))
     device, dtype = next(model.parameters()).device, model.patch_weight().dtype
     with torch.inference_mode(), precision_context(execution, device):
         for counts, rows in loader:
-            patches = model.predict(counts.to(device, dtype, non_blocking=execution.pin_memory))
+            photons = counts.to(device, non_blocking=execution.pin_memory).to(dtype) * payload.count_factor
+            patches = model.predict(photons)
             yield patches[::together][: len(rows)].cpu(), np.asarray(rows)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ptycho_dist.assembly.shards import Manifest, read_manifest
 from ptycho_dist.assembly.stitch import require_complete, stitch
-from ptycho_dist.data.formats.product_h5 import ProductGeometry, ProductWriter
+from ptycho_dist.data.formats.product_h5 import COVERAGE, DISAGREEMENT, ProductGeometry, ProductWriter
 from ptycho_dist.types import ProductMetadata
 
 logger = logging.getLogger(__name__)
@@ -39,15 +39,17 @@ def stitch_to_product(shard_dir: Path, path: Path) -> Path:
     facts = manifest.facts
     with ProductWriter(path, _metadata(facts), manifest.canvas.shape, _geometry(manifest)) as writer:
         writer.write_probe(manifest.probe_PNN)
-        writer.write_positions(manifest.positions_px)
+        writer.write_positions(manifest.positions_px, manifest.indexes)
         writer.write_losses(facts["losses"])
         if manifest.background_NN is not None:
             writer.write_extra("background", manifest.background_NN)
-        writer.create_extra("coverage", manifest.canvas.shape, "int32")
+        writer.create_extra(COVERAGE, manifest.canvas.shape, "int32")
+        writer.create_extra(DISAGREEMENT, manifest.canvas.shape, "float32")
         writer.reserve()
         for tile in stitch(shard_dir, manifest, int(facts["stitch_tile_px"])):
             writer.write_object_tile(tile.corner, tile.object_)
-            writer.write_extra_tile("coverage", tile.corner, tile.count)
+            writer.write_extra_tile(COVERAGE, tile.corner, tile.count)
+            writer.write_extra_tile(DISAGREEMENT, tile.corner, tile.disagreement)
     logger.info("object of %d x %d pixels written to %s", *manifest.canvas.shape, path)
     return path
 

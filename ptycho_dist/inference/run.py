@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptycho_dist.assembly.accumulate import Canvas, fraction_bits
+from ptycho_dist.assembly.accumulate import fraction_bits
 from ptycho_dist.assembly.shards import (
     Manifest,
     damage_of,
@@ -32,6 +32,7 @@ from ptycho_dist.errors import BundleError, DataFormatError
 from ptycho_dist.factory.payload import InferencePayload
 from ptycho_dist.inference.predict import place_model
 from ptycho_dist.inference.product import PRODUCT_NAME, stitch_to_product
+from ptycho_dist.inference.region import region_of
 from ptycho_dist.inference.shard import ShardWork
 from ptycho_dist.model.build import build_model, empty_model, load_network
 from ptycho_dist.model.ptycho_model import PtychoModel
@@ -52,10 +53,13 @@ class InferenceResult:
         The stitched reconstruction.
     seconds
         Duration of prediction (all ranks) and of stitching.
+    n_patterns
+        Patterns that were predicted.
     """
 
     product_path: Path
     seconds: dict[str, float]
+    n_patterns: int
 
 
 def run_inference(
@@ -76,13 +80,14 @@ def run_inference(
     started = time.monotonic()
     folder = payload.inference_config.output_dir / SHARD_FOLDER
     model, trained = together(lambda: load_model(payload, scan))
+    region = region_of(payload, scan.positions_px)
 
     def prepare() -> None:
         manifest = _manifest(payload, context, scan, model, trained)
         _prepare(folder, replace(manifest, facts=manifest.facts | {"product_name": name}), resume=resume)
 
     from_rank_0(prepare)
-    missing = _missing_shards(folder, payload, context)
+    missing = _missing_shards(folder, payload, context, len(region.rows))
     if missing:
         placed = place_model(model, payload.execution_config, context.local_rank)
         _predict(payload, context, scan, placed, context.rank in missing)
@@ -90,7 +95,7 @@ def run_inference(
     path = payload.inference_config.output_dir / name
     from_rank_0(lambda: _stitch(folder, path))
     seconds = {"prediction": predicted - started, "stitching": time.monotonic() - predicted}
-    return InferenceResult(path, seconds)
+    return InferenceResult(path, seconds, len(region.rows))
 
 
 def _stitch(folder: Path, path: Path) -> None:
@@ -113,9 +118,9 @@ def _is_of_this_prediction(folder: Path, manifest: Manifest) -> bool:
     return (found.fingerprint, found.world) == (manifest.fingerprint, manifest.world)
 
 
-def _missing_shards(folder: Path, payload: InferencePayload, context: RankContext) -> set[int]:
+def _missing_shards(folder: Path, payload: InferencePayload, context: RankContext, n_patterns: int) -> set[int]:
     """Ranks whose shard is still to be made; the same on every rank."""
-    own = shard(payload.n_patterns, context.rank, context.world)
+    own = shard(n_patterns, context.rank, context.world)
     damage = together(lambda: damage_of(folder, own, payload.result_fingerprint()))
     missing = {rank for rank, text in enumerate(all_gather_object(damage)) if text}
     if len(missing) < context.world:
@@ -209,18 +214,18 @@ def _add_over_ranks(values: NDArray[np.complex128]) -> NDArray[np.complex128]:
 def _manifest(
     payload: InferencePayload, context: RankContext, scan: Scan, model: PtychoModel, trained: dict[str, Any]
 ) -> Manifest:
-    data = payload.data_config
+    data, region = payload.data_config, region_of(payload, scan.positions_px)
     probe = model.optics.scaled_probe / payload.count_factor**0.5
     header, background = scan.header, model.optics.background
     return Manifest(
         fingerprint=payload.result_fingerprint(),
         world=context.world,
-        n_patterns=payload.n_patterns,
+        indexes=region.rows,
         N=data.N,
-        canvas=Canvas.around(scan.positions_px, data.N),
+        canvas=region.canvas,
         bits=fraction_bits(payload.n_patterns),
         probe_PNN=probe.detach().to(torch.complex64).cpu().numpy(),
-        positions_px=scan.positions_px,
+        positions_px=scan.positions_px[region.rows],
         facts={
             "name": header.path.stem,
             "pixel_size_m": header.pixel_size_m,

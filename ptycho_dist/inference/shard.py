@@ -17,6 +17,7 @@ from ptycho_dist.distributed.layout import local_slice, shard
 from ptycho_dist.factory.payload import InferencePayload
 from ptycho_dist.inference.patches import ShardPatches
 from ptycho_dist.inference.predict import canonical_order
+from ptycho_dist.inference.region import patch_side, region_of
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.types import FloatArray
 
@@ -42,13 +43,15 @@ class ShardWork:
         self, model: PtychoModel, scan: Scan, payload: InferencePayload, place: tuple[int, int], folder: Path
     ) -> None:  # fmt: skip
         self._payload, self._folder = payload, folder
-        self._share = shard(payload.n_patterns, *place)
-        order = canonical_order(scan.positions_px)
+        region = region_of(payload, scan.positions_px)
+        positions_px = scan.positions_px[region.rows]
+        self._share = shard(len(region.rows), *place)
+        order = region.rows[canonical_order(positions_px)]
         self._own = order[local_slice(self._share)]
-        self._origin = Canvas.around(scan.positions_px, payload.data_config.N).origin_px
+        self._origin = region.canvas.origin_px
         self._pairs = np.empty((0, 2), np.int64)
         if payload.inference_config.synchronise_phases:
-            self._pairs = overlap_pairs(scan.positions_px, _patch_side(payload))
+            self._pairs = region.rows[overlap_pairs(positions_px, patch_side(payload))]
         self._mine = self._measured_here(order)
         beside = np.setdiff1d(self._pairs[self._mine], self._own)
         rows = np.concatenate([self._own, beside])
@@ -85,15 +88,10 @@ class ShardWork:
 
     def _measured_here(self, order: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which pairs this rank measures: those whose first pattern it owns."""
-        place_in_order = np.empty(len(order), np.int64)
+        place_in_order = np.full(self._payload.n_patterns, -1)
         place_in_order[order] = np.arange(len(order))
         first = place_in_order[self._pairs[:, 0]]
         return np.asarray((first >= self._share.start) & (first < self._share.stop))
 
     def _nothing(self) -> FixedPointSum:
         return FixedPointSum(Canvas(self._origin, (0, 0)), fraction_bits(self._payload.n_patterns))
-
-
-def _patch_side(payload: InferencePayload) -> int:
-    output_px = payload.model_config.output_px or payload.data_config.N
-    return output_px - 2 * payload.execution_config.middle_trim

@@ -64,19 +64,20 @@ class Objective:
 
     def terms(self, model: PtychoModel, batch: StepBatch) -> Terms:
         """Each term of this rank's share of a step, summed over its patterns; 0 where it only keeps step."""
-        patches = model.predict(batch.counts)
+        photons = batch.photons
+        patches = model.predict(photons)
         makers: dict[str, Callable[[], Tensor]] = {
-            DATA: lambda: self._misfit(model, patches, batch) / self.photons,
+            DATA: lambda: self._misfit(model, patches, photons, batch) / self.photons,
             LABEL: lambda: label_error(patches, _labels(batch), model.patch_weight()).sum(),
             TV: lambda: total_variation(patches, model.patch_weight()).sum(),
             AMPLITUDE: lambda: amplitude_deviation(patches, model.patch_weight()).sum(),
         }
         return {name: makers[name]() * batch.weight for name in self.names}
 
-    def _misfit(self, model: PtychoModel, patches: Tensor, batch: StepBatch) -> Tensor:
+    def _misfit(self, model: PtychoModel, patches: Tensor, photons: Tensor, batch: StepBatch) -> Tensor:
         rows, columns = (int(side) for side in batch.canvas_px)
         canvas = model.assemble(patches, batch.corners_px, (rows, columns))
-        return model.misfit(self.training.likelihood, canvas, batch.corners_px, batch.counts).sum()
+        return model.misfit(self.training.likelihood, canvas, batch.corners_px, photons).sum()
 
 
 def weigh(terms: Terms, weights: Mapping[str, float]) -> Tensor:

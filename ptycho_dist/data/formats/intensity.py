@@ -14,6 +14,7 @@ from ptycho_dist.types import IntArray
 
 SAMPLE_PATTERNS = 64
 DEAD_PIXEL = 2**32 - 1
+_NARROW_BYTES = 2
 
 
 def sample_index(n_patterns: int) -> IntArray:
@@ -64,6 +65,19 @@ def read_counts(path: Path, raw: RawScan, index: IntArray) -> NDArray[np.float32
     DataFormatError
         If a valid pixel is NaN, infinite, negative, or an integer overflow value.
     """
+    return read_numbers(path, raw, index).astype(np.float32, copy=False)
+
+
+def read_numbers(path: Path, raw: RawScan, index: IntArray) -> NDArray[Any]:
+    """Read rows as counts in the narrowest type that holds them: integers of up to 2 bytes stay, others are float32.
+
+    Shape (len(index), N, N), DC at the centre, masked pixels zero.
+
+    Raises
+    ------
+    DataFormatError
+        If a valid pixel is NaN, infinite, negative, or an integer overflow value.
+    """
     values = raw.patterns.read(index)
     if values.dtype.kind not in "iufb":
         msg = f"patterns in {path} have dtype {values.dtype}; expected real numbers. Re-export them as counts."
@@ -73,6 +87,8 @@ def read_counts(path: Path, raw: RawScan, index: IntArray) -> NDArray[np.float32
     if raw.mask is not None:
         values[:, ~raw.mask] = 0
     _require_valid(path, values, index, raw.mask)
+    if values.dtype.kind in "iu" and values.dtype.itemsize <= _NARROW_BYTES and not raw.square:
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
     counts = values.astype(np.float32)
     return np.square(counts) if raw.square else counts
 

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from ptycho_dist.data.formats.base import NAN, ComplexArray
 from ptycho_dist.types import FloatArray, IntArray, ProductMetadata
 
+COVERAGE, DISAGREEMENT = "coverage", "disagreement"
+"""Arrays (H, W) of the group ``ptycho_dist``: patches in a pixel, and the deviation between them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProductGeometry:

@@ -15,11 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 from ptycho_dist.atomic import publish, temporary_name
 from ptycho_dist.data.formats import hdf5
 from ptycho_dist.data.formats.base import ComplexArray
-from ptycho_dist.data.formats.product import Product, ProductGeometry
+from ptycho_dist.data.formats.product import COVERAGE, DISAGREEMENT, Product, ProductGeometry
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FloatArray, IntArray, ProductMetadata
 
-__all__ = ["Product", "ProductGeometry", "ProductWriter", "read_product"]
+__all__ = ["COVERAGE", "DISAGREEMENT", "Product", "ProductGeometry", "ProductWriter", "read_product"]
 
 _ROOM_AT_END = 1 << 16
 """Bytes for what HDF5 writes when it closes a file."""

@@ -168,6 +168,15 @@ def test_wrong_settings_are_told_as_on_the_command_line(
         pd.reconstruct(tiny_path, output_dir=tmp_path, **settings)
 
 
+def test_reconstruct_refuses_to_refine_a_region(tiny_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"inference\.region = \(0, 0, 9, 9\) .* Set refine\.iterations = 0"):
+        pd.reconstruct(tiny_path, output_dir=tmp_path, region=(0, 0, 9, 9), **QUICK)
+    part = pd.reconstruct(tiny_path, output_dir=tmp_path, region=(0, 0, 9, 9), **{**QUICK, "iterations": 0})
+    assert part.object_.shape == part.maps["disagreement"].shape == (9, 9)
+    assert part.metrics["fourier_error"] is None
+    assert "fourier_error" not in repr(part)
+
+
 def test_missing_files_are_told(tmp_path: Path, tiny_path: Path) -> None:
     with pytest.raises(DataFormatError, match=r"nosuch\.h5 is not a file"):
         pd.reconstruct(tmp_path / "nosuch.h5", output_dir=tmp_path, **SMALL)

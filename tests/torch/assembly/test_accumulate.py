@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho_dist.assembly.accumulate import Canvas, FixedPointSum, fraction_bits, normalise
+from ptycho_dist.assembly.accumulate import (
+    NAMES,
+    Canvas,
+    FixedPointSum,
+    disagreement,
+    fraction_bits,
+    normalise,
+)
 from ptycho_dist.errors import PhysicsError, ShardError
 from ptycho_dist.physics.patches import place
 
@@ -37,7 +44,7 @@ def test_sum_has_the_same_bits_in_any_order_and_any_batches() -> None:
 
 @pytest.mark.parametrize("parts", [2, 3, 7])
 def test_sum_has_the_same_bits_when_tiles_of_shards_are_added(parts: int) -> None:
-    whole = {name: np.zeros(CANVAS.shape, np.int64) for name in ("real", "imag", "weight", "count")}
+    whole = {name: np.zeros(CANVAS.shape, np.int64) for name in (*NAMES, "count")}
     for rows in np.array_split(np.arange(COUNT), parts):
         tile = Canvas.around(POSITIONS[rows], N)
         shard = FixedPointSum(tile, BITS)
@@ -99,3 +106,56 @@ def test_largest_patches_on_one_pixel_do_not_overflow() -> None:
 
 def test_canvas_around_holds_every_frame() -> None:
     assert Canvas.around(np.array([[-0.5, 3.0], [2.25, 3.75]]), 4) == Canvas((-1, 3), (3 + 4 + 1, 0 + 4 + 1))
+
+
+def test_disagreement_is_the_deviation_between_patches_that_share_a_pixel() -> None:
+    values = np.array([1.0 + 0.2j, 1.1 - 0.1j, 0.8 + 0.0j])
+    weights = np.array([1.0, 0.5, 0.25])
+    found = FixedPointSum(Canvas((0, 0), (4, 4)), BITS)
+    for value, weight in zip(values, weights, strict=True):
+        patch = torch.full((1, 3, 3), complex(value), dtype=torch.complex128)
+        found.add(patch, torch.full((3, 3), float(weight)), torch.zeros(1, 2, dtype=torch.float64))
+    spread = disagreement(found.arrays(), BITS)
+    mean = (weights * values).sum() / weights.sum()
+    variance = (weights * np.abs(values - mean) ** 2).sum() / (weights.sum() - (weights**2).sum() / weights.sum())
+    assert np.allclose(spread[:3, :3], np.sqrt(variance), rtol=1e-5)
+    assert np.isnan(spread[3]).all()
+    assert np.isnan(spread[:, 3]).all()
+
+
+def test_disagreement_is_unknown_where_one_patch_decides() -> None:
+    """A second patch of a thousandth of the weight says nothing about the first."""
+    found = FixedPointSum(Canvas((0, 0), (4, 8)), BITS)
+    weight = torch.ones(3, 3)
+    patches = torch.ones(1, 3, 3, dtype=torch.complex128)
+    found.add(patches, weight, torch.tensor([[0.0, 0.0]], dtype=torch.float64))
+    found.add(2 * patches, weight * 1e-3, torch.tensor([[0.0, 0.0]], dtype=torch.float64))
+    found.add(patches, weight, torch.tensor([[0.0, 4.0]], dtype=torch.float64))
+    assert found.arrays()["count"][0].tolist() == [2, 2, 2, 0, 1, 1, 1, 0]
+    assert np.isnan(disagreement(found.arrays(), BITS)).all()
+
+
+@pytest.mark.parametrize("n_patterns", [2, 1000, 10**6])
+def test_agreeing_patches_disagree_by_no_more_than_rounding(n_patterns: int) -> None:
+    bits = fraction_bits(n_patterns)
+    found = FixedPointSum(CANVAS, bits)
+    patches = torch.full((COUNT, N, N), 0.7 - 0.6j, dtype=torch.complex128)
+    found.add(patches, WEIGHT, torch.from_numpy(POSITIONS))
+    spread = disagreement(found.arrays(), bits)
+    inside = found.arrays()["weight"] > 2.0**bits
+    assert np.nanmax(spread[inside]) < 2e-3 if n_patterns > 1000 else np.nanmax(spread[inside]) < 1e-4
+
+
+def test_squares_of_the_largest_patches_do_not_overflow() -> None:
+    count = 4096
+    found = FixedPointSum(Canvas((0, 0), (3, 3)), fraction_bits(count))
+    patches = torch.full((64, 2, 2), 1023.0 + 0.0j, dtype=torch.complex128)
+    for _ in range(count // 64):
+        found.add(patches, torch.ones(2, 2), torch.zeros(64, 2, dtype=torch.float64))
+    square = found.arrays()["square"][0, 0] / 2.0 ** (fraction_bits(count) - 10)
+    assert square == pytest.approx(count * 1023.0**2)
+
+
+def test_rotation_of_all_patches_changes_no_disagreement() -> None:
+    turned = disagreement(total(np.arange(COUNT), patches=PATCHES * np.exp(0.7j)), BITS)
+    assert np.allclose(turned, disagreement(total(np.arange(COUNT)), BITS), rtol=1e-4, equal_nan=True)

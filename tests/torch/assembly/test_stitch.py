@@ -26,7 +26,7 @@ def write_all(folder: Path, count: int, world: int) -> Manifest:
     """Write shards whose patches hold their pattern's number plus 1."""
     positions = RNG.uniform(0, 20, (count, 2))
     manifest = Manifest(
-        fingerprint="f" * 64, world=world, n_patterns=count, N=N, canvas=Canvas.around(positions, N), bits=BITS,
+        fingerprint="f" * 64, world=world, indexes=np.arange(count), N=N, canvas=Canvas.around(positions, N), bits=BITS,
         probe_PNN=np.ones((1, N, N), np.complex64), positions_px=positions, facts={"name": "x", "losses": [1.0, 0.5]},
     )  # fmt: skip
     write_manifest(folder, manifest)
@@ -112,7 +112,7 @@ def change(name: str, value: Any) -> Callable[[Path], None]:
         (cut_short, r"shard-00001-of-00003\.h5 cannot be read"),
         (change("fingerprint", "a" * 64), r"shard-00001-of-00003\.h5 is of another prediction \(fingerprint aaaaaaaa"),
         (change("start", 3), r"shard-00001-of-00003\.h5 holds Shard\(.*start=3.*expected Shard\(.*start=4"),
-        (change("schema", 9), r"shard-00001-of-00003\.h5 has schema 9; expected 1"),
+        (change("schema", 9), r"shard-00001-of-00003\.h5 has schema 9; expected 2"),
     ],
     ids=["missing", "damaged", "foreign", "wrong range", "newer"],
 )

@@ -130,6 +130,7 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "synchronise_phases": (1, None),
         "probe_from": ("file", None),
         "stitch_tile_px": (8, 64.0),
+        "region": ((0, 0, 0, 5), (0, 9, 5, 5)),
     },
     RefineConfig: {
         "iterations": (-1, None),

@@ -53,10 +53,10 @@ def test_stack_canvases_fit_any_group(seed: int) -> None:
 def test_dataset_reads_the_rows_of_a_share_and_scales_counts(tiny_scan: Scan) -> None:
     share = StepShare((np.array([4, 2]), np.array([9])), 1.0, 7, 7)
     batch = StepDataset(tiny_scan, 32, 2.5)[share]
-    assert torch.equal(batch.counts, torch.from_numpy(tiny_scan.read_patterns(np.array([4, 2, 9])) * np.float32(2.5)))
-    assert (batch.counts.dtype, batch.corners_px.dtype) == (torch.float32, torch.float64)
+    assert torch.equal(batch.photons, torch.from_numpy(tiny_scan.read_patterns(np.array([4, 2, 9])) * np.float32(2.5)))
+    assert (batch.photons.dtype, batch.corners_px.dtype) == (torch.float32, torch.float64)
     assert (float(batch.weight), float(batch.n_patterns_global)) == (1.0, 7.0)
-    assert torch.equal(StepDataset(tiny_scan, 32, 1.0)[share].counts * 2.5, batch.counts)
+    assert torch.equal(StepDataset(tiny_scan, 32, 1.0)[share].photons * 2.5, batch.photons)
 
 
 def test_workers_give_the_same_batches_in_the_same_order(tiny_scan: Scan) -> None:
@@ -82,10 +82,10 @@ def test_validation_loader_holds_the_held_back_patterns(tiny_scan: Scan) -> None
 
 def test_pattern_batches_pad_the_last_one_with_zeros(tiny_scan: Scan) -> None:
     order = np.array([5, 1, 24, 7, 0])
-    batches = list(PatternBatches(tiny_scan, order, 3, 2.0))
+    batches = list(PatternBatches(tiny_scan, order, 3))
     assert [rows.tolist() for _, rows in batches] == [[5, 1, 24], [7, 0]]
     assert all(counts.shape == (3, 32, 32) for counts, _ in batches)
-    assert torch.equal(batches[1][0][:2], 2 * torch.from_numpy(tiny_scan.read_patterns(order[3:])))
-    assert batches[1][0][2].abs().max() == 0
+    assert torch.equal(batches[1][0][:2].float(), torch.from_numpy(tiny_scan.read_patterns(order[3:])))
+    assert batches[1][0][2].float().abs().max() == 0
     with pytest.raises(IndexError):
-        PatternBatches(tiny_scan, order, 3, 1.0)[2]
+        PatternBatches(tiny_scan, order, 3)[2]

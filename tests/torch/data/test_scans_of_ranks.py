@@ -77,7 +77,7 @@ def test_scan_is_read_by_other_processes_of_a_loader(tmp_path: Path) -> None:
     write(tmp_path / "s.h5", 3)
     with open_scan(tmp_path / "s.h5") as scan:
         scan.read_patterns(np.arange(2))
-        loader = DataLoader(PatternBatches(scan, np.arange(12), 5, 1.0), batch_size=None, num_workers=1)
+        loader = DataLoader(PatternBatches(scan, np.arange(12), 5), batch_size=None, num_workers=1)
         counts = torch.cat([batch[: len(rows)] for batch, rows in loader])
     np.testing.assert_array_equal(counts.numpy(), MADE.counts)
 

@@ -122,7 +122,7 @@ def test_batch_of_a_set_holds_each_scan_with_its_probe_at_equal_photons(scans: S
         np.testing.assert_array_equal(probe.numpy(), scan.probe)
         rows = np.concatenate(dict(share.parts)[number])
         expected = scan.read_patterns(rows) * (500.0 / scan.header.mean_counts)
-        np.testing.assert_allclose(part.counts.numpy(), expected, rtol=1e-6)
+        np.testing.assert_allclose(part.photons.numpy(), expected, rtol=1e-6)
     assert (float(batch.weight), float(batch.n_patterns_global)) == (1.0, 5.0)
 
 

@@ -13,7 +13,7 @@ from skimage import io
 
 from ptycho_dist.evaluate import display
 from ptycho_dist.evaluate.area import illumination, scanned_area
-from ptycho_dist.evaluate.figures import Overview, draw_overview
+from ptycho_dist.evaluate.figures import Overview, draw_overview, overview_figure
 from ptycho_dist.evaluate.metrics import Placed, compare_to_reference
 from ptycho_dist.evaluate.registration import ramp
 from ptycho_dist.evaluate.report import write_metrics
@@ -128,3 +128,16 @@ def test_metrics_file_stays_when_a_value_has_no_json_form(tmp_path: Path) -> Non
         write_metrics(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_maps_of_the_patches_are_drawn_where_the_product_has_them(tmp_path: Path) -> None:
+    area = _area()
+    between = np.where(area, 0.1, np.nan)
+    coverage = area.astype(np.int32) * 7
+    overview = Overview(title="test", object_=_object(), area=area, coverage=coverage, disagreement=between)
+    titles = {axes.get_title() for band in overview_figure(overview).subfigs for axes in band.axes}
+    assert {"coverage", "disagreement of patches (median 0.1)"} <= titles
+    unknown = Overview(title="t", object_=_object(), area=area, coverage=coverage, disagreement=between * np.nan)
+    assert draw_overview(tmp_path / "unknown.png", unknown).stat().st_size > 10_000
+    without = Overview(title="test", object_=_object(), area=area)
+    assert "coverage" not in {axes.get_title() for band in overview_figure(without).subfigs for axes in band.axes}

@@ -70,7 +70,7 @@ class TestTrainingPayload:
                 StepShare((np.arange(12),), 1.0, 12, 12)
             ]
             probe = build_module(payload, scan, 1).model.optics.scaled_probe.detach()
-        assert float(batch.counts.sum(dim=(1, 2)).mean()) == pytest.approx(1e9, rel=0.01)
+        assert float(batch.photons.sum(dim=(1, 2)).mean()) == pytest.approx(1e9, rel=0.01)
         assert float(probe.abs().square().sum()) == pytest.approx(1e9, rel=1e-4)
 
     def test_given_photons_win_over_the_scan(self, scan: Path) -> None:

@@ -213,3 +213,38 @@ def test_stitch_from_inside_the_shard_folder_writes_beside_it(
     monkeypatch.chdir(tmp_path / "shards")
     assert run_stitch(Path()) == tmp_path / "reconstruction.h5"
     assert (tmp_path / "reconstruction.h5").is_file()
+
+
+def test_trimmed_patches_cover_less_and_change_the_rest(trained: Trained, tmp_path: Path) -> None:
+    whole = arrays(predict_as(trained, tmp_path / "whole", 1))
+    trimmed = arrays(predict_as(trained, tmp_path / "trimmed", 1, middle_trim=3))
+    assert whole["coverage"].sum() == 25 * 17**2  # patches of 16 pixels reach over 17, at positions between pixels
+    assert trimmed["coverage"].sum() == 25 * 11**2
+    assert np.all(trimmed["coverage"] <= whole["coverage"])
+
+
+def test_patch_weighting_decides_the_object_but_not_the_coverage(trained: Trained, tmp_path: Path) -> None:
+    uniform = arrays(predict_as(trained, tmp_path / "uniform", 1, patch_weighting="uniform"))
+    probe = arrays(predict_as(trained, tmp_path / "probe", 1, patch_weighting="probe"))
+    assert np.array_equal(uniform["coverage"], probe["coverage"])
+    both = uniform["coverage"] > 1
+    assert np.abs(uniform["object"] - probe["object"])[both].max() > 1e-3
+
+
+@pytest.mark.parametrize("size", [1, 7])
+def test_inference_batch_size_is_the_size_of_every_batch(trained: Trained, tmp_path: Path, size: int) -> None:
+    payload = inference_payload(trained.bundle, trained.path, tmp_path, inference_batch_size=size)
+    model = place_model(load_model(payload, trained.scan)[0], payload.execution_config, 0)
+    seen: list[int] = []
+    model.networks[0].register_forward_pre_hook(lambda _module, args: seen.append(len(args[0])))
+    parts = [len(rows) for _, rows in predict_patches(model, trained.scan, np.arange(25), payload)]
+    assert parts == [size] * (25 // size) + ([25 % size] if 25 % size else [])
+    assert set(seen) == {size}
+
+
+def test_disagreement_is_not_known_where_one_patch_lies_alone(trained: Trained, tmp_path: Path) -> None:
+    found = arrays(predict_as(trained, tmp_path, 2, patch_weighting="uniform"))
+    known = np.isfinite(found["disagreement"])
+    assert not known[found["coverage"] < 2].any()
+    assert known[found["coverage"] > 5].all()
+    assert (found["disagreement"][known] >= 0).all()

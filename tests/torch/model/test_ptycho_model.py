@@ -51,8 +51,8 @@ def step(scan: Scan) -> StepBatch:
 
 def loss_of(model: PtychoModel, batch: StepBatch, kind: str = "amplitude") -> torch.Tensor:
     rows, columns = batch.canvas_px.tolist()
-    canvas = model.assemble(model.predict(batch.counts), batch.corners_px, (rows, columns))
-    return model.misfit(kind, canvas, batch.corners_px, batch.counts).sum() / batch.counts.sum()
+    canvas = model.assemble(model.predict(batch.photons), batch.corners_px, (rows, columns))
+    return model.misfit(kind, canvas, batch.corners_px, batch.photons).sum() / batch.photons.sum()
 
 
 @pytest.mark.parametrize("N", [32, 64, 128])
@@ -110,8 +110,8 @@ def test_groups_do_not_depend_on_each_other(tiny_scan: Scan) -> None:
     parts = []
     for groups in (GROUPS, GROUPS[:1], GROUPS[1:]):
         batch = StepDataset(tiny_scan, 32, 1.0)[StepShare(groups, 1.0, 9, 9)]
-        batch = batch._replace(counts=batch.counts.double())
-        parts.append(float(loss_of(model, batch).detach() * batch.counts.sum()))
+        batch = batch._replace(count_factor=batch.count_factor.double())
+        parts.append(float(loss_of(model, batch).detach() * batch.photons.sum()))
     assert parts[0] == pytest.approx(parts[1] + parts[2], rel=1e-10)
 
 
@@ -158,7 +158,7 @@ def test_fixed_probe_is_no_parameter(tiny_scan: Scan) -> None:
 def test_gradient_of_a_step_in_its_patches_and_its_probe_is_right(tiny_scan: Scan) -> None:
     model = lively(model_of(tiny_scan)).double()
     batch = step(tiny_scan)
-    counts, (rows, columns) = batch.counts.double(), batch.canvas_px.tolist()
+    counts, (rows, columns) = batch.photons.double(), batch.canvas_px.tolist()
     patches = model.predict(counts).detach().requires_grad_()
     canvas = model.assemble(patches, batch.corners_px, (rows, columns))
     model.misfit("amplitude", canvas, batch.corners_px, counts).sum().backward()
