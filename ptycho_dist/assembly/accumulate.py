@@ -25,7 +25,7 @@ _FINEST_BITS = 40
 _LEAST_EFFECTIVE = 1.25
 """Patches that must, in effect, have a say in a pixel before it is told how well they agree."""
 NAMES = ("real", "imag", "weight", "square", "weight_square")
-"""Integer sums: of w o (two parts), w, w |o|^2 and w^2, for patches o with weights w."""
+"""Integer sums: of ``w o`` (two parts), ``w``, ``w |o|^2`` and ``w^2``, for patches o with weights w."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def disagreement(sums: Mapping[str, NDArray[np.int64]], bits: int) -> NDArray[np
     """Weighted standard deviation between the patches that overlap in a pixel.
 
     The estimate of the variance that is unbiased for weights of reliability,
-    sum w |o - mean|^2 / (sum w - sum w^2 / sum w); the deviation is that of complex transmissions, so 0.1
+    ``sum w |o - mean|^2 / (sum w - sum w^2 / sum w)``; the deviation is that of complex transmissions, so 0.1
     is about 10 percent in amplitude or 0.1 rad in phase.
 
     Parameters
