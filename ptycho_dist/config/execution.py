@@ -92,6 +92,21 @@ class PyTorchExecutionConfig:
     logger_backend: str | None = "csv"
     """Metric logger: csv, tensorboard or none."""
 
+    recon_log_every_n_epochs: int | None = None
+    """Epochs between two previews (previews/epoch-NNNN.png, and TensorBoard if it is the logger); None makes none."""
+
+    recon_log_num_patches: int = 4
+    """Predicted patches in a preview, evenly spread over the scan."""
+
+    recon_log_fixed_indices: tuple[int, ...] | None = None
+    """Pattern numbers of the patches in a preview, instead of evenly spread ones."""
+
+    recon_log_stitch: bool = False
+    """Whether a preview shows the stitched object too."""
+
+    recon_log_max_stitch_samples: int | None = None
+    """Most patterns, neighbours in the scan, that a preview stitches; None takes all."""
+
     inference_batch_size: int | None = None
     """Patterns in one prediction batch; 32 where not set. Part of the result's identity."""
 
@@ -139,5 +154,14 @@ class PyTorchExecutionConfig:
         checks.require_choice("execution.checkpoint_mode", self.checkpoint_mode, ("min", "max"))
         checks.require_int("execution.early_stop_patience", self.early_stop_patience, 1)
         checks.require_choice("execution.logger_backend", self.logger_backend, LOGGER_BACKENDS)
+        self._check_previews()
         checks.require_optional_int("execution.inference_batch_size", self.inference_batch_size, 1)
         checks.require_int("execution.middle_trim", self.middle_trim, 0)
+
+    def _check_previews(self) -> None:
+        checks.require_optional_int("execution.recon_log_every_n_epochs", self.recon_log_every_n_epochs, 1)
+        checks.require_int("execution.recon_log_num_patches", self.recon_log_num_patches, 1)
+        for number in self.recon_log_fixed_indices or ():
+            checks.require_int("execution.recon_log_fixed_indices", number, 0)
+        checks.require_bool("execution.recon_log_stitch", self.recon_log_stitch)
+        checks.require_optional_int("execution.recon_log_max_stitch_samples", self.recon_log_max_stitch_samples, 1)

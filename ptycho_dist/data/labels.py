@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from ptycho_dist.data.formats.base import ComplexArray
+from ptycho_dist.data.formats.intensity import sample_index
 from ptycho_dist.data.formats.object_npz import read_npz_object
 from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.errors import DataFormatError
+from ptycho_dist.physics.backprojection import centre
 from ptycho_dist.physics.patches import PatchGeometry
 from ptycho_dist.types import FloatArray
 
@@ -66,6 +69,9 @@ class Labels:
 def read_labels(scan: Scan, path: Path | None, output_px: int) -> Labels:
     """Read the object to learn from: a file's if given, else the scan's own.
 
+    Its amplitude is brought to the scale of the model, in which the supplied probe, scaled to the mean counts,
+    explains them on average: an object that absorbs has a brighter probe in its file than there.
+
     Parameters
     ----------
     scan
@@ -87,7 +93,26 @@ def read_labels(scan: Scan, path: Path | None, output_px: int) -> Labels:
         raise DataFormatError(msg)
     labels = Labels(torch.from_numpy(object_.astype(np.complex64)), origin, scan.header.N, output_px)
     labels.require_all(scan.positions_px, source)
-    return labels
+    return replace(labels, object_HW=labels.object_HW / _transmission(scan, labels))
+
+
+def _transmission(scan: Scan, labels: Labels) -> float:
+    """Root of the share of the probe's light that the object lets through, over some evenly spaced patterns.
+
+    Raises
+    ------
+    DataFormatError
+        If the object lets none through, or the scan has no probe.
+    """
+    patches = labels.patches(scan.positions_px[sample_index(scan.header.n_patterns)])
+    through = 0.0
+    if scan.probe is not None:
+        light = centre(torch.from_numpy(scan.probe), labels.output_px).abs().square().sum(dim=0)
+        through = float((light * patches.abs().square()).sum() / (light.sum() * len(patches)))
+    if not through > 0:
+        msg = f"the object to learn from lets no light of the probe in {scan.header.path} through; expected some."
+        raise DataFormatError(msg)
+    return math.sqrt(through)
 
 
 def _own(scan: Scan) -> tuple[ComplexArray, FloatArray]:

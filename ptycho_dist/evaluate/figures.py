@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from ptycho_dist.evaluate import display
 from ptycho_dist.evaluate.metrics import ReferenceMetrics, Window
 from ptycho_dist.types import FloatArray
 
-__all__ = ["Figure", "Overview", "draw_overview", "overview_figure", "png"]
+__all__ = ["Figure", "Overview", "Picture", "draw_overview", "overview_figure", "picture_grid", "pixels_of", "png"]
 
 _NAN = float("nan")
 _FULL_TURN_SHARE = 0.8
@@ -66,7 +67,7 @@ class Overview:
 
 
 @dataclass(frozen=True)
-class _Image:
+class Picture:
     """One picture panel: values, its colour map and limits, and the area to outline."""
 
     title: str
@@ -78,6 +79,7 @@ class _Image:
     pixel_size_m: float
 
     def __call__(self, axes: Axes) -> None:
+        """Draw it."""
         low, high = self.limits
         shown = axes.imshow(self.values, cmap=self.colours, vmin=low, vmax=high, interpolation="nearest")
         if self.area is not None and not self.area.all():
@@ -128,6 +130,24 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def picture_grid(title: str, rows: list[list[Picture]]) -> Figure:
+    """Draw rows of pictures under a headline; pyplot does not know of the figure."""
+    columns = max(len(row) for row in rows)
+    figure = Figure(figsize=(3.2 * columns, 2.8 * len(rows) + 0.4), layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    for line, row in zip(figure.subplots(len(rows), columns, squeeze=False), rows, strict=True):
+        for axes, picture in zip(line, row, strict=True):
+            picture(axes)
+    return figure
+
+
+def pixels_of(figure: Figure) -> NDArray[np.uint8]:
+    """Draw a figure as uint8 (rows, columns, 3)."""
+    canvas: Any = FigureCanvasAgg(figure)  # untyped
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba(), np.uint8)[..., :3].copy()
+
+
 def _headline(overview: Overview) -> list[str]:
     comparison = overview.comparison
     if comparison is None:
@@ -166,8 +186,8 @@ def _maps(overview: Overview) -> list[Panel]:
     typical = float(np.nanmedian(np.where(area, between, np.nan))) if np.isfinite(between[area]).any() else _NAN
     name = f"disagreement of patches (median {typical:.2g})"
     return [
-        _Image(name, between, "magma", (0.0, top), "deviation of transmission", area, size),
-        _Image("coverage", coverage, "cividis", (0.0, float(coverage.max()) or 1.0), "patches", area, size),
+        Picture(name, between, "magma", (0.0, top), "deviation of transmission", area, size),
+        Picture("coverage", coverage, "cividis", (0.0, float(coverage.max()) or 1.0), "patches", area, size),
     ]
 
 
@@ -178,7 +198,7 @@ def _alone(overview: Overview) -> list[Panel]:
     amplitude, phase = np.abs(wave), np.angle(wave)
     unit, size = "amplitude", overview.pixel_size_m
     return [
-        _Image("reconstruction, amplitude", amplitude, "gray", display.limits(amplitude, area), unit, area, size),
+        Picture("reconstruction, amplitude", amplitude, "gray", display.limits(amplitude, area), unit, area, size),
         _phase_image("reconstruction, phase (ramp removed)", phase, display.limits(phase, area), area, size),
     ]
 
@@ -191,8 +211,8 @@ def _compared(comparison: ReferenceMetrics, overview: Overview) -> list[list[Pan
     seen, seen_phase = display.limits(ref_amplitude, area), display.limits(ref_phase, area)
     return [
         [
-            _Image(f"{name}, amplitude", ref_amplitude, "gray", seen, "amplitude", area, size),
-            _Image("reconstruction, amplitude", amplitude, "gray", seen, "amplitude", area, size),
+            Picture(f"{name}, amplitude", ref_amplitude, "gray", seen, "amplitude", area, size),
+            Picture("reconstruction, amplitude", amplitude, "gray", seen, "amplitude", area, size),
             _error_image("amplitude error", amplitude - ref_amplitude, area, "amplitude", size),
         ],
         [
@@ -205,25 +225,25 @@ def _compared(comparison: ReferenceMetrics, overview: Overview) -> list[list[Pan
 
 def _phase_image(
     title: str, phase: FloatArray, limits: tuple[float, float], area: NDArray[np.bool_], pixel_size_m: float
-) -> _Image:
+) -> Picture:
     """Phase panel: a cyclic colour map over a full turn where the phase needs one, else a sequential one."""
     if limits[1] - limits[0] > _FULL_TURN_SHARE * 2 * np.pi:
         wrapped = np.angle(np.exp(1j * phase))
-        return _Image(title, wrapped, "twilight", (-np.pi, np.pi), "rad", area, pixel_size_m)
-    return _Image(title, phase, "viridis", limits, "rad", area, pixel_size_m)
+        return Picture(title, wrapped, "twilight", (-np.pi, np.pi), "rad", area, pixel_size_m)
+    return Picture(title, phase, "viridis", limits, "rad", area, pixel_size_m)
 
 
-def _error_image(title: str, error: FloatArray, area: NDArray[np.bool_], unit: str, pixel_size_m: float) -> _Image:
+def _error_image(title: str, error: FloatArray, area: NDArray[np.bool_], unit: str, pixel_size_m: float) -> Picture:
     top = max(abs(value) for value in display.limits(error, area))
     root = float(np.sqrt(np.mean(error[area] ** 2)))
     shown = np.where(area, error, np.nan)
-    return _Image(f"{title} (rms {root:.3g})", shown, "RdBu_r", (-top, top), unit, None, pixel_size_m)
+    return Picture(f"{title} (rms {root:.3g})", shown, "RdBu_r", (-top, top), unit, None, pixel_size_m)
 
 
-def _probe_panel(probe: NDArray[np.complexfloating], pixel_size_m: float) -> _Image:
+def _probe_panel(probe: NDArray[np.complexfloating], pixel_size_m: float) -> Picture:
     amplitude = np.sqrt((np.abs(probe) ** 2).sum(axis=0)).astype(np.float64)
     title = "probe, amplitude" if len(probe) == 1 else f"probe, amplitude of {len(probe)} modes"
-    return _Image(title, amplitude, "magma", (0.0, float(amplitude.max()) or 1.0), "sqrt(counts)", None, pixel_size_m)
+    return Picture(title, amplitude, "magma", (0.0, float(amplitude.max()) or 1.0), "sqrt(counts)", None, pixel_size_m)
 
 
 def _draw_losses(axes: Axes, overview: Overview) -> None:

@@ -32,6 +32,7 @@ from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.checkpoints import FOLDER, ResumePoint, forget, newest_whole
 from ptycho_dist.training.freezing import freeze
 from ptycho_dist.training.module import PtychoModule
+from ptycho_dist.training.previews import build_previews
 from ptycho_dist.training.set_module import SetModule
 from ptycho_dist.training.trainer import build_trainer, calm_lightning
 
@@ -90,8 +91,9 @@ def run_training(
     start = from_rank_0(lambda: _start(payload, resume=resume))
     keeping = Keeping(payload.training_config.output_dir, start, stop or StopSignals())
     data = together(lambda: _loaders(payload, scan, context, (start.epoch, start.batch) if start else (0, 0)))
+    previews = together(lambda: build_previews(payload, scan, context))
     with calm_lightning():
-        trainer = build_trainer(payload, context, keeping)
+        trainer = build_trainer(payload, context, keeping, previews)
         logger.info("training on %s with %d ranks", data.subject, context.world)
         _fit(trainer, module, data, keeping)
     return _save(payload, context, module, trainer)

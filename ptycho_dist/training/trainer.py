@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from inspect import signature
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 from torch.nn.parallel import DistributedDataParallel
 
@@ -46,7 +47,9 @@ def calm_lightning() -> Iterator[None]:
             lightning_log.setLevel(level)
 
 
-def build_trainer(payload: TrainingPayload, context: RankContext, keeping: Keeping) -> pl.Trainer:
+def build_trainer(
+    payload: TrainingPayload, context: RankContext, keeping: Keeping, further: Sequence[Callback] = ()
+) -> pl.Trainer:  # fmt: skip
     """Build the Trainer; every execution knob ends here, in the loader or in the optimiser.
 
     Parameters
@@ -55,6 +58,8 @@ def build_trainer(payload: TrainingPayload, context: RankContext, keeping: Keepi
         Settings, and the place of this rank.
     keeping
         Where and how the state is kept, and where an unfinished training goes on.
+    further
+        Callbacks beside those that the settings name.
     """
     execution, training = payload.execution_config, payload.training_config
     start_step = keeping.start.step if keeping.start else 0
@@ -78,7 +83,7 @@ def build_trainer(payload: TrainingPayload, context: RankContext, keeping: Keepi
         limit_val_batches=1.0 if training.val_fraction > 0 else 0,
         log_every_n_steps=1,
         logger=build_logger(execution.logger_backend, training.output_dir, start_step),
-        callbacks=build_callbacks(execution, training, keeping),
+        callbacks=[*further, *build_callbacks(execution, training, keeping)],
         default_root_dir=training.output_dir,
     )
     if execution.enable_checkpointing:

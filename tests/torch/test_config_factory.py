@@ -45,7 +45,9 @@ ANOTHER_VALUE: dict[str, Any] = {
     "learning_rate": 0.01, "scheduler": "Default", "enable_progress_bar": True, "enable_checkpointing": False,
     "checkpoint_interval_s": 5.0, "resume": False,
     "checkpoint_save_top_k": 3, "checkpoint_mode": "max", "early_stop_patience": 5, "logger_backend": "tensorboard",
-    "inference_batch_size": 7, "middle_trim": 2, "timeout_s": 12.0,
+    "recon_log_every_n_epochs": 2, "recon_log_num_patches": 3, "recon_log_fixed_indices": (0, 5),
+    "recon_log_stitch": True, "recon_log_max_stitch_samples": 9, "inference_batch_size": 7,
+    "middle_trim": 2, "timeout_s": 12.0,
 }  # fmt: skip
 NEEDS_MORE = {"accelerator", "persistent_workers", "prefetch_factor", "checkpoint_monitor_metric"}
 

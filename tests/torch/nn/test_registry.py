@@ -36,6 +36,7 @@ class Pointwise(nn.Module):
 
 @pytest.fixture
 def pointwise(monkeypatch: pytest.MonkeyPatch) -> str:
+    network_names()  # loads those of the folder, once and for all tests
     monkeypatch.setattr(registry, "_NETWORKS", dict(registry._NETWORKS))
     register_network("pointwise")(Pointwise)
     return "pointwise"

@@ -17,6 +17,7 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, ProgressBar, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from skimage import io
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -25,12 +26,13 @@ from ptycho_dist.data.datamodule import ScanDataModule
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.collectives import process_group
 from ptycho_dist.distributed.environment import RankContext, detect
-from ptycho_dist.errors import LaunchError
+from ptycho_dist.errors import ConfigError, LaunchError
 from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.inference.predict import place_model, predict_patches, recipe
 from ptycho_dist.inference.run import load_model
 from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.module import PtychoModule
+from ptycho_dist.training.previews import Previews, build_previews
 from ptycho_dist.training.run import build_module
 from ptycho_dist.training.trainer import build_trainer, calm_lightning
 from ptycho_dist.unfinished import begin, finish
@@ -115,7 +117,8 @@ def make(tiny_path: Path, tiny_scan: Scan, tmp_path: Path) -> Make:
         context = detect(os.environ)
         configs = (payload.data_config, payload.training_config, payload.execution_config)
         with calm_lightning():
-            trainer = build_trainer(payload, context, Keeping(payload.output_dir))
+            previews = build_previews(payload, tiny_scan, context)
+            trainer = build_trainer(payload, context, Keeping(payload.output_dir), previews)
         module = build_module(payload, tiny_scan, context.world)
         return Run(payload, context, trainer, module, ScanDataModule(tiny_scan, configs, (0, 1), payload.count_factor))
 
@@ -302,6 +305,41 @@ def check_logger_backend(make: Make) -> None:
     board = make(logger_backend="tensorboard").fit()
     assert isinstance(board.trainer.logger, TensorBoardLogger)
     assert [name for name in board.files if name.startswith("logs/events")]
+
+
+def check_recon_log_every_n_epochs(make: Make) -> None:
+    assert make().callback(Previews) is None
+    run = make(max_epochs=5, recon_log_every_n_epochs=2).fit()
+    assert [name for name in run.files if "previews" in name] == ["previews/epoch-0002.png", "previews/epoch-0004.png"]
+
+
+def check_recon_log_num_patches(make: Make) -> None:
+    shown = make(recon_log_every_n_epochs=1, recon_log_num_patches=3).callback(Previews)._preview.shown
+    assert shown.tolist() == [0, 12, 24]
+
+
+def check_recon_log_fixed_indices(make: Make) -> None:
+    shown = make(recon_log_every_n_epochs=1, recon_log_fixed_indices=(7, 3)).callback(Previews)._preview.shown
+    assert shown.tolist() == [7, 3]
+    with pytest.raises(ConfigError, match=r"names \[25\]; expected pattern numbers from 0 to 24"):
+        make(recon_log_every_n_epochs=1, recon_log_fixed_indices=(3, 25))
+
+
+def check_recon_log_stitch(make: Make) -> None:
+    sizes = []
+    for stitched in (False, True):
+        run = make(recon_log_every_n_epochs=1, recon_log_stitch=stitched).fit()
+        sizes.append(io.imread(run.payload.output_dir / "previews" / "epoch-0001.png").shape[1])
+    assert sizes[1] == pytest.approx(sizes[0] * 5 / 4, abs=4)
+
+
+def check_recon_log_max_stitch_samples(make: Make) -> None:
+    areas = []
+    for most in (6, None):
+        run = make(recon_log_every_n_epochs=1, recon_log_max_stitch_samples=most)
+        sums = run.callback(Previews)._preview.share_of_sums(run.module.model.requires_grad_(requires_grad=False))
+        areas.append(int((sums[2] > 0).sum()))
+    assert 16 * 16 < areas[0] < areas[1] <= 25 * 17 * 17
 
 
 def check_inference_batch_size(make: Make) -> None:

@@ -152,12 +152,27 @@ def test_supervised_training_on_a_set_learns_from_the_object_of_each_scan(train:
     assert losses[-1] < 0.9 * losses[0]
 
 
+def test_labels_are_on_the_scale_in_which_the_probe_explains_the_mean_counts(
+    tiny_path: Path, tiny_scan: Scan, tmp_path: Path
+) -> None:
+    labels = read_labels(tiny_scan, None, 16)
+    model = build_module(training_payload(tiny_path, tmp_path), tiny_scan, 1).model
+    light = model.patch_weight()
+    through = [
+        float((light * patch.abs().square()).sum() / light.sum()) for patch in labels.patches(tiny_scan.positions_px)
+    ]
+    assert np.mean(through) == pytest.approx(1.0, rel=1e-2)
+
+
 def test_labels_are_the_part_of_the_object_that_a_pattern_shows(tiny_scan: Scan) -> None:
     labels = read_labels(tiny_scan, None, 16)
     positions = np.array([[3.0, 5.0], [4.25, 6.5]]) + labels.origin_px
     found = labels.patches(positions).numpy()
     object_ = labels.object_HW.numpy()
     np.testing.assert_array_equal(found[0], object_[11:27, 13:29])
+    assert tiny_scan.object_ is not None
+    ratio = object_ / tiny_scan.object_
+    np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-5)
     mixed = sum(
         object_[12 + dy : 28 + dy, 14 + dx : 30 + dx] * (0.25 if dy else 0.75) * 0.5 for dy in (0, 1) for dx in (0, 1)
     )
