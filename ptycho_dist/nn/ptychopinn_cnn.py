@@ -3,10 +3,8 @@
 Blocks of two convolutions and a pooling lead from the whole frame to 8 by 8 pixels; in each decoder one block
 fewer leads back, to half of the frame. There is no batch normalisation, so that samples stay independent.
 
-References
-----------
-.. [1] Hoidn, Mishra, Mehta, Physics constrained unsupervised deep learning for rapid, high resolution scanning coherent
-   diffraction reconstruction, Sci. Rep. 13, 22789 (2023), DOI 10.1038/s41598-023-48351-7.
+Hoidn, Mishra, Mehta, Physics constrained unsupervised deep learning for rapid, high resolution scanning coherent
+diffraction reconstruction, Sci. Rep. 13, 22789 (2023), DOI 10.1038/s41598-023-48351-7.
 """
 
 from __future__ import annotations

@@ -1,11 +1,7 @@
 """A vision transformer: patches of the image are tokens that attend to each other.
 
-The encoder is that of torch. Layer normalisation and attention act within a sample, so samples stay independent.
-
-References
-----------
-.. [1] Dosovitskiy et al., An image is worth 16x16 words, ICLR (2021), arXiv:2010.11929.
-.. [2] Vaswani et al., Attention is all you need (2017), section 3.5 (places), arXiv:1706.03762.
+Dosovitskiy et al., An image is worth 16x16 words, ICLR (2021), arXiv:2010.11929. The encoder is that of torch. Layer
+normalisation and attention act within a sample, so samples stay independent.
 """
 
 from __future__ import annotations
@@ -67,7 +63,7 @@ class VisionTransformer(nn.Module):
 
 
 def places(side: int, width: int) -> Float[Tensor, "side side width"]:
-    """Sines and cosines of row and column, a quarter of the channels each ([2]_)."""
+    """Sines and cosines of row and column, a quarter of the channels each (Vaswani et al., arXiv:1706.03762, 3.5)."""
     rates = torch.exp(-math.log(_LONGEST) * torch.arange(width // 4) / (width // 4))
     angles = torch.arange(side)[:, None] * rates
     waves = torch.cat([angles.sin(), angles.cos()], dim=-1)

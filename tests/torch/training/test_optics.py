@@ -96,6 +96,7 @@ def test_support_without_light_is_refused() -> None:
         ForwardModel(probe, 1e4, Optics(support_px=6.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["uniform", "pixel"])
 def test_background_of_the_counts_is_found(tmp_path: Path, kind: str) -> None:
     foggy = make_truth(tmp_path / "fog.h5", background=20.0, photons=1e5).path
