@@ -43,6 +43,8 @@ class ScanHeader:
     checksum
         SHA-256 (hex) over the bytes of the file and of those that hold a part of its patterns; of 256 MiB or more,
         over samples of them.
+    probe_mask_px
+        Number of pixels where the probe may differ from zero; None where the file does not say.
     conversions
         One sentence for each conversion the reader made.
     pixel_size_m, energy_eV, detector_distance_m
@@ -59,6 +61,7 @@ class ScanHeader:
     mean_counts: float
     nphotons: float | None
     checksum: str
+    probe_mask_px: int | None = None
     conversions: tuple[str, ...] = ()
     pixel_size_m: float = float("nan")
     energy_eV: float = float("nan")

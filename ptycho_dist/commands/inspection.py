@@ -100,11 +100,12 @@ def _scan(header: ScanHeader) -> list[str]:
     stated = "" if header.nphotons is None else f" (the file states {header.nphotons:.4g})"
     results = _shell(f"runs/{header.path.stem}")
     modes = f"{header.n_modes} mode(s)" if header.n_modes else "none; training needs one to start from"
+    within = "" if header.probe_mask_px is None else f", zero outside the {header.probe_mask_px} pixels of probe_mask"
     return [
         f"{header.path}: scan, format {header.format_name}, {size:.1f} MiB",
         f"  patterns     {header.n_patterns} of {header.N} x {header.N} pixels",
         f"  mean counts  {header.mean_counts:.4g} photons in a pattern{stated}",
-        f"  probe        {modes}",
+        f"  probe        {modes}{within}",
         f"  pixel size   {_quantity(header.pixel_size_m, 'm', 'everything stays in pixels')}",
         f"  energy       {_quantity(header.energy_eV, 'eV')}",
         f"  distance     {_quantity(header.detector_distance_m, 'm')}",

@@ -76,7 +76,7 @@ MOOT: Mapping[str, str] = {
     "disable_mlflow": "MLflow is used only with `logger_backend = mlflow`.",
     "do_stitching": "`reconstruct` and `infer` stitch.",
     "enable_oversampling": "`n_groups` above the number of patterns asks for it, with `neighbor_count`.",
-    "no_probe_mask": "The probe has a support only where `probe_support_px` is given.",
+    "no_probe_mask": "Only `probe_support_px`, or an array `probe_mask` in the scan file, gives the probe a support.",
     "object_big": "Patches of a group always share one canvas.",
     "positions_provided": "A scan always has positions.",
     "probe_normalize": "The probe is scaled to the photons of the patterns.",
@@ -123,7 +123,7 @@ ABSENT: tuple[tuple[str, str], ...] = (
     ("x_bounds y_bounds", _AREA),
     (
         "probe_mask probe_mask_tensor probe_mask_sigma",
-        "Set probe_support_px, the diameter of a disc with a sharp edge.",
+        "Keep an array probe_mask of 0 and 1 in the scan file, or set probe_support_px, the diameter of a disc.",
     ),
     ("offset max_position_jitter", "Canvases follow the positions."),
     ("training_patch_weighting", "Patches are weighted by the probe's intensity in training."),

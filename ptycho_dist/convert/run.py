@@ -54,6 +54,7 @@ def convert(scan: Scan, output_file: Path, ranks: Exchange | None = None) -> Pat
         positions_px=scan.positions_px,
         probe=scan.probe,
         mask=scan.mask,
+        probe_mask=scan.probe_mask,
         object_=scan.object_,
         object_origin_px=None if origin is None else (float(origin[0]), float(origin[1])),
         nphotons=header.nphotons,

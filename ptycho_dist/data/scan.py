@@ -78,6 +78,11 @@ class Scan:
         return self._raw.mask
 
     @property
+    def probe_mask(self) -> BoolArray | None:
+        """Where the probe may differ from zero, bool, shape (N, N); None where the file does not say."""
+        return self._raw.probe_mask
+
+    @property
     def object_(self) -> ComplexArray | None:
         """Object supplied for evaluation, complex64, shape (H, W); read from the file at each access."""
         return None if self._raw.object_source is None else self._raw.object_source.load()
@@ -193,6 +198,7 @@ def _header(path: Path, raw: RawScan, options: ScanOptions, known_checksum: str 
         n_modes=0 if raw.probe is None else len(raw.probe),
         mean_counts=_mean_counts(path, raw),
         nphotons=raw.nphotons,
+        probe_mask_px=None if raw.probe_mask is None else int(raw.probe_mask.sum()),
         checksum=known_checksum or checksum(path, raw.companions),
         conversions=raw.conversions,
         units_known=math.isfinite(units["pixel_size_m"]),

@@ -31,6 +31,8 @@ class SetBatch(NamedTuple):
     """complex64, shape (P, N, N): probe modes of each scan, in the scale of its file."""
     masks: tuple[Tensor | None, ...]
     """bool, shape (N, N): valid detector pixels of each scan; None where all are."""
+    probe_masks: tuple[Tensor | None, ...]
+    """bool, shape (N, N): where the probe of each scan may differ from zero; None where anywhere."""
     weight: Tensor
     """float32 scalar: 0 when this rank only keeps step."""
     n_patterns_global: Tensor
@@ -66,6 +68,7 @@ class SetDataset(Dataset[SetBatch]):
             tuple(self._part(number, groups, share) for number, groups in share.parts),
             tuple(_probe(scan) for scan in opened),
             tuple(None if scan.mask is None else torch.from_numpy(scan.mask) for scan in opened),
+            tuple(None if scan.probe_mask is None else torch.from_numpy(scan.probe_mask) for scan in opened),
             torch.tensor(share.weight),
             torch.tensor(float(share.n_patterns_global)),
             torch.tensor(float(share.n_patterns_window)),

@@ -170,8 +170,8 @@ def _model_of_scan(payload: InferencePayload, bundle: Bundle, scan: Scan) -> Pty
     if scan.probe is None:
         msg = f"{scan.header.path} holds no probe to predict with; expected one. Add it to the scan file."
         raise DataFormatError(msg)
-    mask = None if scan.mask is None else torch.from_numpy(scan.mask)
-    model = build_model(payload.data_config, payload.model_config, torch.from_numpy(scan.probe), mask)
+    mask, probe_mask = (None if one is None else torch.from_numpy(one) for one in (scan.mask, scan.probe_mask))
+    model = build_model(payload.data_config, payload.model_config, torch.from_numpy(scan.probe), mask, probe_mask)
     load_network(model, bundle.state)
     return model
 

@@ -23,7 +23,10 @@ _FIELD_SHARE = 0.5
 _FIELD_STEP = 16
 
 
-def build_model(data: DataConfig, model: ModelConfig, probe_PNN: Tensor, mask_NN: Tensor | None = None) -> PtychoModel:
+def build_model(
+    data: DataConfig, model: ModelConfig, probe_PNN: Tensor, mask_NN: Tensor | None = None,
+    probe_mask_NN: Tensor | None = None,
+) -> PtychoModel:  # fmt: skip
     """Build network and physics, untrained.
 
     Parameters
@@ -34,6 +37,8 @@ def build_model(data: DataConfig, model: ModelConfig, probe_PNN: Tensor, mask_NN
         Supplied probe modes, complex, shape (P, N, N).
     mask_NN
         Valid detector pixels, bool, shape (N, N).
+    probe_mask_NN
+        Where the probe may differ from zero, bool, shape (N, N).
 
     Raises
     ------
@@ -57,6 +62,7 @@ def build_model(data: DataConfig, model: ModelConfig, probe_PNN: Tensor, mask_NN
             probe_trainable=model.probe_trainable,
             scale_trainable=model.intensity_scale_trainable,
             support_px=model.probe_support_px,
+            probe_mask_NN=probe_mask_NN,
             background=model.background,
         ),
     )

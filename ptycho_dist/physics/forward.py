@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor, nn
 
 from ptycho_dist.errors import PhysicsError
@@ -27,6 +27,8 @@ class Optics:
         Whether the probe, and the scale between modelled and measured intensity, are trained.
     support_px
         Diameter of the disc outside which the probe is zero; None where it may be anywhere.
+    probe_mask_NN
+        Where the probe may differ from zero, bool, shape (N, N), besides; None where anywhere.
     background
         Counts that do not come from the object: none, uniform, or one value for each pixel.
     """
@@ -34,6 +36,7 @@ class Optics:
     probe_trainable: bool = False
     scale_trainable: bool = False
     support_px: float | None = None
+    probe_mask_NN: Bool[Tensor, "N N"] | None = None
     background: str = "none"
 
 
@@ -61,7 +64,7 @@ class ForwardModel(nn.Module):
     def __init__(self, probe_PNN: Complex[Tensor, "P N N"], mean_counts: float, optics: Optics) -> None:
         super().__init__()
         N = probe_PNN.shape[-1]
-        support = None if optics.support_px is None else disc(N, optics.support_px)
+        support = _support(optics, N)
         probe = probe_PNN if support is None else _within(probe_PNN, support)
         self.register_buffer("support", support, persistent=False)
         self._add("probe_parts", torch.view_as_real(probe).clone(), trainable=optics.probe_trainable)
@@ -126,13 +129,20 @@ def _background_start(kind: str, N: int) -> nn.Parameter | None:
     return nn.Parameter(torch.full(() if kind == "uniform" else (N, N), _BACKGROUND_START))
 
 
+def _support(optics: Optics, N: int) -> Tensor | None:
+    """Where the probe may differ from zero: disc and mask, where both are given the pixels of both."""
+    inside = None if optics.support_px is None else disc(N, optics.support_px)
+    mask = optics.probe_mask_NN
+    return inside if mask is None else mask if inside is None else mask & inside.to(mask.device)
+
+
 def _within(probe_PNN: Tensor, support_NN: Tensor) -> Tensor:
     """Cut a probe to its support."""
     inside = probe_PNN * support_NN.to(probe_PNN.device)
     if not float(probe_intensity(inside).sum()) > 0:
         msg = (
             f"the support of the probe holds {int(support_NN.sum())} pixels and none of the supplied probe's energy; "
-            "expected some. Enlarge model.probe_support_px, or centre the probe in its frame."
+            "expected some. Enlarge model.probe_support_px or probe_mask in the scan file, or centre the probe."
         )
         raise PhysicsError(msg)
     return inside

@@ -138,6 +138,7 @@ def _write_part(scan: Scan, n_part: int, path: Path) -> Path:
         positions_px=scan.positions_px[rows],
         probe=scan.probe,
         mask=scan.mask,
+        probe_mask=scan.probe_mask,
     )
     return write_scan_h5(path, content)
 

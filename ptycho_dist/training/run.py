@@ -185,8 +185,8 @@ def _untrained(payload: TrainingPayload, source: Source) -> PtychoModel:
     if source.probe is None:
         msg = f"{source.header.path} holds no probe; expected a start of the probe to train from. Add one to the file."
         raise DataFormatError(msg)
-    mask = None if source.mask is None else torch.from_numpy(source.mask)
-    return build_model(payload.data_config, payload.model_config, torch.from_numpy(source.probe), mask)
+    mask, probe_mask = (None if one is None else torch.from_numpy(one) for one in (source.mask, source.probe_mask))
+    return build_model(payload.data_config, payload.model_config, torch.from_numpy(source.probe), mask, probe_mask)
 
 
 def _untrained_of_set(payload: TrainingPayload, n_scans: int) -> PtychoModel:

@@ -21,7 +21,7 @@ class SetModule(PtychoModule):
 
     def _terms(self, batch: SetBatch) -> Terms:  # type: ignore[override]  # a set's batches
         """Terms of this rank's share, summed over the scans that it comes from."""
-        optics = [self._optics_of(*one) for one in zip(batch.numbers, batch.probes, strict=True)]
+        optics = [self._optics_of(*one) for one in zip(batch.numbers, batch.probes, batch.probe_masks, strict=True)]
         parts = zip(optics, batch.masks, batch.parts, strict=True)
         return add_terms([self.objective.terms(self.model.with_optics(seen, mask), part) for seen, mask, part in parts])
 
@@ -29,10 +29,11 @@ class SetModule(PtychoModule):
         """Count the patterns of this rank's share."""
         return sum(len(part.counts) for part in batch.parts)
 
-    def _optics_of(self, number: int, probe_PNN: Tensor) -> ForwardModel:
+    def _optics_of(self, number: int, probe_PNN: Tensor, probe_mask_NN: Tensor | None) -> ForwardModel:
         """Probe of one scan of the set, with the scale that is trained for it."""
         modes = select_modes(probe_PNN, len(self.model.optics.probe))
-        optics = ForwardModel(modes, self._photons, Optics(support_px=self._support_px)).to(self.model.steps)
+        within = Optics(support_px=self._support_px, probe_mask_NN=probe_mask_NN)
+        optics = ForwardModel(modes, self._photons, within).to(self.model.steps)
         scales = self.model.optics.scan_log_scales
         if scales is not None:
             optics.log_scale = optics.log_scale + scales[number]

@@ -75,6 +75,8 @@ class RawScan:
         complex64, shape (P, N, N), or None.
     mask
         bool, shape (N, N), True = valid, or None.
+    probe_mask
+        bool, shape (N, N), True = the probe may differ from zero there, or None.
     object_source, object_origin_px
         Object and the position of its pixel (0, 0), or None.
     mean_counts
@@ -90,6 +92,7 @@ class RawScan:
     positions_px: FloatArray
     probe: ComplexArray | None
     mask: BoolArray | None = None
+    probe_mask: BoolArray | None = None
     object_source: ObjectSource | None = None
     object_origin_px: FloatArray | None = None
     mean_counts: float | None = None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_dist.data.formats.base import ComplexArray
+from ptycho_dist.data.formats.base import BoolArray, ComplexArray
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FloatArray
 
@@ -100,6 +100,28 @@ def checked_probe(path: Path, key: str, probe: NDArray[Any]) -> ComplexArray:
         msg = f"{key!r} in {path} is zero everywhere; expected an illumination. Re-export it."
         raise DataFormatError(msg)
     return result
+
+
+def checked_probe_mask(path: Path, mask: NDArray[Any], N: int) -> BoolArray:
+    """Return where the probe may differ from zero, as bool (N, N).
+
+    Raises
+    ------
+    DataFormatError
+        If the shape is not (N, N), a value is neither 0 nor 1, or all are 0.
+    """
+    if mask.shape != (N, N) or mask.dtype.kind not in "biuf":
+        found = f"shape {mask.shape} and dtype {mask.dtype}"
+        msg = f"'probe_mask' in {path} has {found}; expected bool, or 0 and 1, of shape ({N}, {N}). Re-export it."
+        raise DataFormatError(msg)
+    wrong = mask[(mask != 0) & (mask != 1)]
+    if wrong.size:
+        msg = f"'probe_mask' in {path} holds {wrong[0]}; expected 0 and 1 only, 1 = light. Give it a sharp edge."
+        raise DataFormatError(msg)
+    if not mask.any():
+        msg = f"'probe_mask' in {path} is 0 everywhere; expected 1 where the probe is. Invert it, or leave it out."
+        raise DataFormatError(msg)
+    return mask.astype(np.bool_)
 
 
 def require_finite(path: Path, key: str, values: NDArray[Any]) -> None:

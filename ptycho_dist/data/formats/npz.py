@@ -14,7 +14,7 @@ import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho_dist.data.formats.base import BoolArray
+from ptycho_dist.data.formats.checks import checked_probe_mask
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import IntArray
 
@@ -151,6 +153,17 @@ def _map_unpacked(path: Path, archive: zipfile.ZipFile, header: MemberHeader) ->
             shutil.copyfileobj(stream, unpacked, _BLOCK_BYTES)
         unpacked.flush()
         return header.map(unpacked, header.data_offset)
+
+
+def load_probe_mask(path: Path, names: Collection[str], N: int) -> BoolArray | None:
+    """Load where the probe may differ from zero, bool (N, N), from member ``probe_mask``; None without one.
+
+    Raises
+    ------
+    DataFormatError
+        If the member is damaged, of the wrong shape, or not of 0 and 1.
+    """
+    return checked_probe_mask(path, load_member(path, "probe_mask"), N) if "probe_mask" in names else None
 
 
 class NpzPatterns:

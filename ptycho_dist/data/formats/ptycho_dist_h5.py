@@ -4,8 +4,9 @@ Root attributes: ``format`` ("ptycho_dist_scan"), ``schema_version`` (1), ``mean
 ``nphotons`` (where known), ``pixel_size_m``, ``energy_eV``, ``detector_distance_m`` (NaN where
 unknown), ``metadata_json``. Datasets, each with an attribute ``units``:
 ``patterns`` (B, N, N) counts with DC at the centre, ``positions_px`` (B, 2) patch corners (y, x),
-optional ``probe`` (P, N, N), ``mask`` (N, N) with True = valid, and ``object`` (H, W) with the
-attribute ``origin_px`` (y, x): the position of its pixel (0, 0).
+optional ``probe`` (P, N, N), ``mask`` (N, N) with True = valid, ``probe_mask`` (N, N) with True = the
+probe may differ from zero, and ``object`` (H, W) with the attribute ``origin_px`` (y, x): the position
+of its pixel (0, 0).
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
             positions_px=checks.checked_positions(path, _load(path, file, "positions_px"), shape[0], shape[1]),
             probe=_probe(path, file, shape[1]),
             mask=_mask(path, file, shape[1]),
+            probe_mask=_probe_mask(path, file, shape[1]),
             object_source=H5Object(path) if "object" in list(file) else None,
             object_origin_px=_object_origin(path, file),
             mean_counts=_number(path, file, "mean_counts"),
@@ -129,6 +131,12 @@ def _mask(path: Path, file: h5py.File, N: int) -> BoolArray | None:
         msg = f"'mask' in {path} leaves no pixel valid; expected True = valid. Invert or rewrite it."
         raise DataFormatError(msg)
     return mask
+
+
+def _probe_mask(path: Path, file: h5py.File, N: int) -> BoolArray | None:
+    if "probe_mask" not in list(file):
+        return None
+    return checks.checked_probe_mask(path, _load(path, file, "probe_mask"), N)
 
 
 def _object_origin(path: Path, file: h5py.File) -> FloatArray | None:

@@ -38,6 +38,8 @@ class ScanContent:
         complex64, shape (P, N, N), or None.
     mask
         bool, shape (N, N), True = valid, or None.
+    probe_mask
+        bool, shape (N, N), True = the probe may differ from zero there, or None.
     object_, object_origin_px
         complex64, shape (H, W), and the position (y, x) of its pixel (0, 0), or None.
     nphotons
@@ -52,6 +54,7 @@ class ScanContent:
     positions_px: FloatArray
     probe: ComplexArray | None = None
     mask: BoolArray | None = None
+    probe_mask: BoolArray | None = None
     object_: ComplexArray | None = None
     object_origin_px: tuple[float, float] | None = None
     nphotons: float | None = None
@@ -218,6 +221,9 @@ def _write_arrays(file: h5py.File, content: ScanContent) -> None:
     if content.mask is not None:
         mask = file.create_dataset("mask", data=np.asarray(content.mask, dtype=np.bool_))
         mask.attrs.update({"units": "1", "meaning": "True = valid"})
+    if content.probe_mask is not None:
+        probe_mask = file.create_dataset("probe_mask", data=np.asarray(content.probe_mask, dtype=np.bool_))
+        probe_mask.attrs.update({"units": "1", "meaning": "True = the probe may differ from zero"})
     if content.object_ is not None:
         object_ = file.create_dataset("object", data=np.asarray(content.object_, dtype=np.complex64))
         object_.attrs.update({"units": "1", "origin_px": content.object_origin_px or (0.0, 0.0)})

@@ -32,7 +32,8 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
     ----------
     path
         File with ``xcoords``, ``ycoords`` (B,), patch centres in pixels; ``diffraction`` or ``diff3d``
-        (B, N, N) or (N, N, B); ``probeGuess`` (N, N) or (P, N, N); optional ``objectGuess``, ``_metadata``.
+        (B, N, N) or (N, N, B); ``probeGuess`` (N, N) or (P, N, N); optional ``objectGuess``,
+        ``_metadata``, and ``probe_mask`` (N, N), 1 where the probe may differ from zero.
 
     Raises
     ------
@@ -65,6 +66,7 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
         square=square,
         positions_px=corners,
         probe=checks.embed_probe(path, guess, N)[0],
+        probe_mask=npz.load_probe_mask(path, names, N),
         object_source=npz.NpzObject(path, "objectGuess") if has_object else None,
         object_origin_px=np.zeros(2) if has_object else None,
         nphotons=_nphotons(path) if "_metadata" in names else None,

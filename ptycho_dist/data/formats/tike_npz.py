@@ -28,7 +28,8 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
     ----------
     path
         File with ``data`` ([1,] B, N, N) counts, DC at the corner; ``scan`` ([1,] B, 2), patch
-        corners (row, col) in pixels; ``probe`` (..., P, M, M) with M <= N.
+        corners (row, col) in pixels; ``probe`` (..., P, M, M) with M <= N; optional ``probe_mask`` (N, N),
+        1 where the probe may differ from zero.
 
     Raises
     ------
@@ -54,6 +55,7 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
         square=False,
         positions_px=positions - offset,
         probe=probe,
+        probe_mask=npz.load_probe_mask(path, names, shape[1]),
         object_source=object_source,
         object_origin_px=None if object_source is None else np.zeros(2),
         conversions=tuple(conversions),

@@ -52,7 +52,7 @@ def test_names_without_a_counterpart_are_no_fields_of_ours() -> None:
 def test_notes_name_only_settings_that_there_are() -> None:
     fields = {name for config in ALL_SECTIONS.values() for name in field_names(config)}
     words = {word for entry in PTYCHOPINN.values() for word in re.findall(r"\b[a-z]+(?:_[a-z0-9]+)+\b", entry.note)}
-    known = fields | {"ptychopinn_cnn", "ddp_spawn"}
+    known = fields | {"ptychopinn_cnn", "ddp_spawn", "probe_mask"}
     assert words - known == set()
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,10 @@ import torch
 from ptycho_dist.bundle import load_bundle
 from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.scan import open_scan
+from ptycho_dist.data.scan_set import open_set
+from ptycho_dist.data.set_datamodule import SetDataset
+from ptycho_dist.data.set_index import entry_of, write_index
+from ptycho_dist.data.set_sampler import SetShare
 from ptycho_dist.distributed.environment import detect
 from ptycho_dist.errors import ConfigError, PhysicsError
 from ptycho_dist.evaluate.run import evaluate_product
@@ -22,6 +28,7 @@ from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.physics.forward import ForwardModel, Optics
 from ptycho_dist.physics.probe import disc, mode_powers
 from ptycho_dist.training.run import build_module, run_training
+from ptycho_dist.training.set_module import SetModule
 from tests.support.runs import forget_launchers, inference_payload, training_payload
 from tests.support.sets import simulate_small_set
 from tests.support.truth import make_truth
@@ -40,9 +47,9 @@ def train(path: Path, folder: Path, **changes: Any) -> Path:
         return run_training(payload, detect(os.environ), scan).bundle_path
 
 
-def model_of(bundle: Path, path: Path, folder: Path) -> PtychoModel:
+def model_of(bundle: Path, path: Path, folder: Path, **changes: Any) -> PtychoModel:
     with open_scan(path) as scan:
-        return load_model(inference_payload(bundle, path, folder), scan)[0]
+        return load_model(inference_payload(bundle, path, folder, **changes), scan)[0]
 
 
 def predict(bundle: Path, path: Path, folder: Path) -> dict[str, Any]:
@@ -84,9 +91,62 @@ def test_probe_stays_zero_outside_its_support(tiny_path: Path, tmp_path: Path) -
     assert torch.equal(probe, stored)
 
 
-def build_probe(path: Path, folder: Path) -> torch.Tensor:
+def half_plane(path: Path, copy: Path) -> tuple[Path, torch.Tensor]:
+    """Copy a scan with a probe mask of no symmetry; returns it and the mask."""
+    inside = np.add.outer(np.arange(32), 2 * np.arange(32)) > 44
+    with h5py.File(shutil.copy(path, copy), "r+") as file:
+        file["probe_mask"] = inside.astype(np.uint8)
+    return copy, torch.from_numpy(inside)
+
+
+@pytest.mark.parametrize("support_px", [None, 13.0])
+def test_probe_stays_zero_outside_the_mask_of_the_scan(
+    tiny_path: Path, tmp_path: Path, support_px: float | None
+) -> None:  # fmt: skip
+    before = build_probe(tiny_path, tmp_path)
+    masked, inside = half_plane(tiny_path, tmp_path / "masked.h5")
+    if support_px is not None:
+        inside &= disc(32, support_px)
+    start = build_probe(masked, tmp_path, probe_support_px=support_px)
+    assert torch.equal(start, torch.where(inside, before, 0))
+    bundle = train(masked, tmp_path / "run", n_modes=2, probe_support_px=support_px)
+    stored = torch.view_as_complex(load_bundle(bundle).state["optics.probe_parts"])
+    assert stored[:, ~inside].abs().max() == 0
+    assert (stored[:, inside].abs() > 0).all()
+    assert (stored[0] - before)[inside].abs().max() > 0
+    for path in (masked, tiny_path):
+        assert torch.equal(model_of(bundle, path, tmp_path).optics.probe.detach(), stored)
+
+
+def test_probe_of_another_scan_is_cut_to_its_own_mask(tiny_path: Path, tmp_path: Path) -> None:
+    before = build_probe(tiny_path, tmp_path)
+    masked, inside = half_plane(tiny_path, tmp_path / "masked.h5")
+    bundle = train(masked, tmp_path / "run")
+    for path, expected in ((masked, torch.where(inside, before, 0)), (tiny_path, before)):
+        probe = model_of(bundle, path, tmp_path, probe_from="scan").optics.probe.detach()
+        assert torch.equal(probe[0], expected)
+
+
+def test_probes_of_a_set_are_cut_to_the_masks_of_their_scans(tiny_path: Path, tmp_path: Path) -> None:
+    before = build_probe(tiny_path, tmp_path)
+    (tmp_path / "set").mkdir()
+    masked, inside = half_plane(tiny_path, tmp_path / "set" / "1.h5")
+    shutil.copy(tiny_path, tmp_path / "set" / "0.h5")
+    write_index(tmp_path / "set", [entry_of(tmp_path / "set" / "0.h5"), entry_of(masked)])
+    payload = training_payload(tmp_path / "set", tmp_path / "run", group_size=4)
+    share = SetShare(((0, (np.array([2, 0]),)), (1, (np.array([5]),))), 1.0, 3, 3)
+    with open_set(tmp_path / "set") as scans:
+        module = build_module(payload, scans, 1)
+        assert isinstance(module, SetModule)
+        batch = SetDataset(scans, 32, payload.photons)[share]
+        optics = [module._optics_of(*one) for one in zip(batch.numbers, batch.probes, batch.probe_masks, strict=True)]
+    assert torch.equal(optics[0].probe[0], before)
+    assert torch.equal(optics[1].probe[0], torch.where(inside, before, 0))
+
+
+def build_probe(path: Path, folder: Path, **changes: Any) -> torch.Tensor:
     with open_scan(path) as scan:
-        return build_module(training_payload(path, folder), scan, 1).model.optics.probe.detach()[0]
+        return build_module(training_payload(path, folder, **changes), scan, 1).model.optics.probe.detach()[0]
 
 
 def test_support_without_light_is_refused() -> None:
@@ -94,6 +154,8 @@ def test_support_without_light_is_refused() -> None:
     probe[:, :4, :4] = 1
     with pytest.raises(PhysicsError, match=r"none of the supplied probe's energy.*Enlarge model.probe_support_px"):
         ForwardModel(probe, 1e4, Optics(support_px=6.0))
+    with pytest.raises(PhysicsError, match=r"holds 256 pixels and none of .* or probe_mask in the scan file"):
+        ForwardModel(probe, 1e4, Optics(probe_mask_NN=torch.arange(32).expand(32, 32) > 23))
 
 
 @pytest.mark.slow
