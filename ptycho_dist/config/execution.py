@@ -14,7 +14,7 @@ ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 STRATEGIES = ("auto", "ddp", "single_device")
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 SCHEDULERS = ("Default", "WarmupCosine", "Exponential", "ReduceLROnPlateau")
-LOGGER_BACKENDS = ("csv", "tensorboard", "none", None)
+LOGGER_BACKENDS = ("csv", "tensorboard", "mlflow", "none", None)
 CLIP_ALGORITHMS = ("norm", "value")
 MONITOR_METRICS = ("auto", "train_loss", "val_loss")
 
@@ -90,7 +90,7 @@ class PyTorchExecutionConfig:
     """Epochs without improvement after which training stops."""
 
     logger_backend: str | None = "csv"
-    """Metric logger: csv, tensorboard or none."""
+    """Metric logger: csv, tensorboard, mlflow (package extra [mlflow]) or none."""
 
     recon_log_every_n_epochs: int | None = None
     """Epochs between two previews (previews/epoch-NNNN.png, and TensorBoard if it is the logger); None makes none."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from importlib.util import find_spec
+
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import DataConfig, ModelConfig, TrainingConfig
 from ptycho_dist.data.drawing import training_drawing
@@ -160,6 +163,26 @@ def check_loader(execution: PyTorchExecutionConfig) -> None:
                 f"num_workers > 0. Set execution.num_workers = 1, or remove execution.{name}."
             )
             raise ConfigError(msg)
+
+
+def check_logger(execution: PyTorchExecutionConfig) -> None:
+    """Check that the packages of the metric logger are there.
+
+    Raises
+    ------
+    ConfigError
+        If one is missing.
+    """
+    if execution.logger_backend != "mlflow":
+        return
+    needed = ("mlflow",) if os.environ.get("MLFLOW_TRACKING_URI") else ("mlflow", "sqlalchemy", "alembic")
+    missing = [name for name in needed if find_spec(name) is None]
+    if missing:
+        msg = (
+            f"execution.logger_backend = 'mlflow' needs {', '.join(needed)}; {', '.join(missing)} cannot be imported. "
+            "Run pip install 'ptycho-dist[mlflow]', or set execution.logger_backend = csv."
+        )
+        raise ConfigError(msg)
 
 
 def check_trim(model: ModelConfig, execution: PyTorchExecutionConfig) -> None:

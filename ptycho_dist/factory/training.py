@@ -108,6 +108,7 @@ def _assemble(
     if header.format_name == SET_FORMAT:
         crosschecks.check_set(model, training)
     crosschecks.check_loader(execution)
+    crosschecks.check_logger(execution)
     crosschecks.check_trim(model, execution)
     configs = {"data": data, "model": model, "training": training, "execution": execution}
     applied, provenance = record(configs, resolution)

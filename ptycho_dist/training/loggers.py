@@ -9,24 +9,30 @@ from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
+from ptycho_dist.training.mlflow_runs import RunLogger
+
 FOLDER = "logs"
 _METRICS = "metrics.csv"
 
 
-def build_logger(backend: str | None, output_dir: Path, start_step: int = 0) -> Logger | bool:
+def build_logger(backend: str | None, output_dir: Path, start_step: int = 0, rank: int = 0) -> Logger | bool:
     """Metric logger writing to ``output_dir/logs``; False for none.
 
     Parameters
     ----------
     backend
-        csv, tensorboard, or none.
+        csv, tensorboard, mlflow, or none.
     output_dir
         Folder of the run.
     start_step
-        First step that is still to come; what was logged for it or later is dropped.
+        First step that is still to come; what was logged for it or later is dropped (MLflow keeps both).
+    rank
+        Whose logger; with MLflow only rank 0 has one, for each opens the database.
     """
-    if backend in (None, "none"):
+    if backend in (None, "none") or (backend == "mlflow" and rank > 0):
         return False
+    if backend == "mlflow":
+        return RunLogger(output_dir / FOLDER, goes_on=start_step > 0)
     if backend == "tensorboard":
         return TensorBoardLogger(save_dir=output_dir, name=FOLDER, version="", purge_step=start_step or None)
     return _csv_logger(output_dir, start_step)

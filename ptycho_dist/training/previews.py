@@ -27,6 +27,7 @@ from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.model.build import patterns_together
 from ptycho_dist.model.ptycho_model import PtychoModel
+from ptycho_dist.training.mlflow_runs import RunLogger
 from ptycho_dist.training.module import PtychoModule
 from ptycho_dist.types import IntArray
 
@@ -139,6 +140,8 @@ class Previews(Callback):
         for one in trainer.loggers:
             if isinstance(one, TensorBoardLogger):
                 one.experiment.add_image("preview", pixels, trainer.global_step - 1, dataformats="HWC")
+            elif isinstance(one, RunLogger):
+                one.log_picture(path)
         logger.info("preview written to %s", path)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 from torch.nn.parallel import DistributedDataParallel
 
@@ -23,6 +24,7 @@ from ptycho_dist.training.callbacks import Keeping, build_callbacks
 from ptycho_dist.training.environments import cluster_environment
 from ptycho_dist.training.loggers import build_logger
 from ptycho_dist.training.loops import spare_messages
+from ptycho_dist.training.mlflow_runs import RunLogger
 
 _BUFFER_SYNC = next(
     name
@@ -82,13 +84,22 @@ def build_trainer(
         num_sanity_val_steps=0,
         limit_val_batches=1.0 if training.val_fraction > 0 else 0,
         log_every_n_steps=1,
-        logger=build_logger(execution.logger_backend, training.output_dir, start_step),
+        logger=_logger(payload, context, start_step),
         callbacks=[*further, *build_callbacks(execution, training, keeping)],
         default_root_dir=training.output_dir,
     )
     if execution.enable_checkpointing:
         spare_messages(trainer)
     return trainer
+
+
+def _logger(payload: TrainingPayload, context: RankContext, start_step: int) -> Logger | bool:
+    """Build the metric logger, and give it the settings where it keeps such."""
+    backend, output_dir = payload.execution_config.logger_backend, payload.training_config.output_dir
+    logger = build_logger(backend, output_dir, start_step, context.rank)
+    if isinstance(logger, RunLogger):
+        logger.log_settings(payload.to_dict())
+    return logger
 
 
 def build_strategy(execution: PyTorchExecutionConfig, context: RankContext) -> Strategy:
