@@ -318,7 +318,7 @@ def test_disk_that_is_full_at_a_checkpoint(scan: Path, disk: Path, tmp_path: Pat
     assert "training.max_epochs was 100000, now 1" in done.stderr
 
 
-@pytest.mark.parametrize("phase", ["prediction", "stitching"])
+@pytest.mark.parametrize("phase", [pytest.param("prediction", marks=pytest.mark.exhaustive), "stitching"])
 def test_disk_that_is_full_at_a_shard_or_at_the_result(
     larger: Path, bundle: Path, expected: bytes, disk: Path, phase: str
 ) -> None:

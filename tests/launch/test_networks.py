@@ -13,6 +13,7 @@ from tests.support.launch import run_well, step_losses
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 
 
+@pytest.mark.exhaustive
 def test_two_ranks_use_a_network_of_the_users_own_like_one(
     scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

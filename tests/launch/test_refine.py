@@ -56,6 +56,7 @@ def test_ranks_refine_to_the_answer_of_one(truth: Truth, alone: Path, tmp_path: 
                                                      abs=1e-4)  # fmt: skip
 
 
+@pytest.mark.exhaustive
 def test_more_ranks_than_patterns_of_a_batch_is_fine(truth: Truth, alone: Path, tmp_path: Path) -> None:
     run_well(command(truth, tmp_path / "three", 3, "--batch_size", 2))
     run_well(command(truth, tmp_path / "one", 1, "--batch_size", 2))

@@ -74,6 +74,7 @@ def test_killed_ranks_go_on_with_another_number_of_them(scan: Path, tmp_path: Pa
         assert torch.allclose(found[name], value, rtol=0, atol=1e-9), name
 
 
+@pytest.mark.exhaustive
 def test_other_settings_do_not_overwrite_an_unfinished_training(scan: Path, tmp_path: Path) -> None:
     kill_at(command(scan, tmp_path, 2), tmp_path, 5, rank=0)
     before = sorted((tmp_path / "checkpoints").iterdir())

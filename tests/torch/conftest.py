@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ptycho_dist.data.scan import Scan, open_scan
-from tests.support.runs import simulate_tiny
+from tests.support.runs import forget_launchers, simulate_tiny
+
+
+@pytest.fixture(autouse=True)
+def _one_plain_rank(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make each test one plain rank, whatever variables a launcher, or a Trainer of an earlier test, has left."""
+    forget_launchers(monkeypatch)
+    before = set(os.environ)
+    yield
+    for name in set(os.environ) - before:
+        del os.environ[name]
 
 
 @pytest.fixture(scope="session")

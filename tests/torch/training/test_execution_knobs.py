@@ -36,7 +36,7 @@ from ptycho_dist.training.previews import Previews, build_previews
 from ptycho_dist.training.run import build_module
 from ptycho_dist.training.trainer import build_trainer, calm_lightning
 from ptycho_dist.unfinished import begin, finish
-from tests.support.runs import forget_launchers, inference_payload, training_payload, untrained_bundle
+from tests.support.runs import inference_payload, training_payload, untrained_bundle
 
 
 class Recorder(Callback):
@@ -95,16 +95,12 @@ class Run:
 
 
 @pytest.fixture(autouse=True)
-def _same_process_afterwards(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Undo what a Trainer leaves: variables, deterministic mode, a process group."""
-    forget_launchers(monkeypatch)
-    before = dict(os.environ)
+def _same_process_afterwards() -> Iterator[None]:
+    """Undo what a Trainer leaves beside variables: deterministic mode, a process group."""
     yield
     if dist.is_initialized():
         dist.destroy_process_group()
     torch.use_deterministic_algorithms(mode=False)
-    for name in set(os.environ) - set(before):
-        monkeypatch.delenv(name)
 
 
 Make = Callable[..., Run]
