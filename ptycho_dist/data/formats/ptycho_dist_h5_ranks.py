@@ -129,6 +129,7 @@ def _write_joined(path: Path, content: ScanContent, parts: Sequence[_Part], fold
     for part in parts:
         source = h5py.VirtualSource(f"{folder}/{part.path.name}", "patterns", part.shape, part.dtype)
         layout[part.start : part.start + part.shape[0]] = source
+    layout.dcpl.set_obj_track_times(False)  # h5py switches the time of writing off for other datasets only
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         write_pattern_attributes(file.create_virtual_dataset("patterns", layout))
         write_facts(file, content, _sums(parts))
