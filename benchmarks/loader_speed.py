@@ -27,8 +27,8 @@ from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
 from ptycho_dist.data.batches import PatternBatches
 from ptycho_dist.data.datamodule import ScanDataModule
+from ptycho_dist.data.grouping import canonical_order
 from ptycho_dist.data.scan import Scan, open_scan
-from ptycho_dist.inference.predict import canonical_order
 from ptycho_dist.types import IntArray
 
 AIM = 0.8

@@ -31,3 +31,7 @@ class SamplingConfig:
             checks.require_optional_int(f"training.{name}", getattr(self, name), 1)
         checks.require_optional_int("training.subsample_seed", self.subsample_seed, 0)
         checks.require_bool("training.sequential_sampling", self.sequential_sampling)
+
+    def n_chosen(self, n_patterns: int) -> int:
+        """Count the patterns that are trained on, of so many in the scan."""
+        return n_patterns if self.n_subsample is None else min(n_patterns, self.n_subsample)

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.schema import DataConfig
+from ptycho_dist.data.grouping import neighbor_groups
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.types import IntArray
 
@@ -50,6 +52,12 @@ class PatternBatches(Dataset[tuple[Tensor, Tensor]]):
         self, scan: Scan, order: IntArray, size: int, groups: IntArray | None = None
     ) -> None:  # fmt: skip
         self._scan, self._order, self._size, self._groups = scan, order, size, groups
+
+    @classmethod
+    def together(cls, scan: Scan, order: IntArray, size: int, data: DataConfig, n_together: int) -> PatternBatches:
+        """Batches for a network that sees so many patterns together: those around each, as in training."""
+        seen = neighbor_groups(scan.positions_px, data.gridsize or 1).index if n_together > 1 else None
+        return cls(scan, order, size, seen)
 
     def __len__(self) -> int:
         return -(-len(self._order) // self._size)

@@ -81,8 +81,10 @@ class Drawing:
             raise ConfigError(msg)
 
 
-def training_drawing(data: DataConfig, training: TrainingConfig) -> Drawing:
-    """Read how the groups of a training epoch are drawn."""
+def training_drawing(data: DataConfig, training: TrainingConfig, *, shuffle: bool = True) -> Drawing:
+    """Read how the groups of a training epoch are drawn; without ``shuffle``, as in validation, every one is taken."""
+    if not shuffle:
+        return Drawing.plain(data)
     return Drawing(
         data.group_size, data.gridsize, training.neighbor_count, training.n_groups, training.sequential_sampling
     )  # fmt: skip

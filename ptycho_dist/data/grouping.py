@@ -16,6 +16,7 @@ from ptycho_dist.types import FloatArray, Groups, IntArray
 
 _AXIS_FLIP_CHANCE = 0.3
 _NEARLY_SQUARE = 0.6
+_ORDER_GROUP = 64
 
 
 def compact_groups(positions_px: FloatArray, group_size: int, seed: tuple[int, ...] = (0,)) -> Groups:
@@ -47,6 +48,12 @@ def compact_groups(positions_px: FloatArray, group_size: int, seed: tuple[int, .
         else:
             pending.extend(reversed(_halve(part, positions_px[part], group_size, rng)))
     return pad_groups(parts)
+
+
+def canonical_order(positions_px: FloatArray) -> IntArray:
+    """Order of patterns that shards are cut from: neighbours in the scan stay together."""
+    groups = compact_groups(positions_px, _ORDER_GROUP)
+    return groups.index[groups.valid]
 
 
 def neighbor_groups(positions_px: FloatArray, gridsize: int) -> Groups:

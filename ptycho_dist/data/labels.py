@@ -13,9 +13,8 @@ from torch import Tensor
 
 from ptycho_dist.data.formats.base import ComplexArray
 from ptycho_dist.data.formats.intensity import sample_index
-from ptycho_dist.data.formats.object_npz import read_npz_object
-from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.scan import Scan
+from ptycho_dist.data.stored_object import read_stored_object
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.physics.backprojection import centre
 from ptycho_dist.physics.patches import PatchGeometry
@@ -86,7 +85,7 @@ def read_labels(scan: Scan, path: Path | None, output_px: int) -> Labels:
     DataFormatError
         If there is no object, it is not finite, or does not cover the patches.
     """
-    object_, origin = _own(scan) if path is None else _stored(scan, path)
+    object_, origin = _own(scan) if path is None else read_stored_object(path, scan.positions_px)
     source = path or scan.header.path
     if not np.isfinite(object_).all():
         msg = f"the object of {source} holds NaN or infinite values; expected finite ones. Give a whole object."
@@ -124,10 +123,3 @@ def _own(scan: Scan) -> tuple[ComplexArray, FloatArray]:
         )
         raise DataFormatError(msg)
     return object_, origin
-
-
-def _stored(scan: Scan, path: Path) -> tuple[ComplexArray, FloatArray]:
-    if path.suffix == ".npz":
-        return np.asarray(read_npz_object(path), np.complex64), np.floor(scan.positions_px.min(axis=0))
-    product = read_product(path)
-    return product.object_, np.asarray(product.geometry.object_origin_px)

@@ -188,5 +188,5 @@ class StepSampler(Sampler[StepShare]):
 
     def _groups(self) -> Groups:
         epoch = self._epoch if self._shuffle else 0
-        drawing = training_drawing(self._data, self._training) if self._shuffle else Drawing.plain(self._data)
+        drawing = training_drawing(self._data, self._training, shuffle=self._shuffle)
         return make_groups(self._positions_px, self._chosen, drawing, (self._training.seed, 3, epoch))

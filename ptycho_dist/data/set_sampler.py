@@ -10,7 +10,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
-from ptycho_dist.data.drawing import Drawing, training_drawing
+from ptycho_dist.data.drawing import training_drawing
 from ptycho_dist.data.grouping import members
 from ptycho_dist.data.sampler import Split, global_order, make_groups, window
 from ptycho_dist.data.scan_set import Recent, ScanSet
@@ -133,7 +133,7 @@ class SetSampler(Sampler[SetShare]):
             return self._kept.use(number)
         positions = self._scans.scan(number).positions_px
         seed = (self._training.seed, _GROUPS_STREAM, self._epoch if self._shuffle else 0, number)
-        drawing = training_drawing(self._data, self._training) if self._shuffle else Drawing.plain(self._data)
+        drawing = training_drawing(self._data, self._training, shuffle=self._shuffle)
         groups = make_groups(positions, np.arange(len(positions)), drawing, seed)
         self._kept.keep(number, groups)
         return groups

@@ -86,8 +86,7 @@ def _step_bytes(model: ModelConfig) -> float:
 
 def _seen(payload: TrainingPayload | InferencePayload, training: TrainingConfig) -> int:
     """Patterns that an epoch sees."""
-    chosen = min(payload.n_patterns, training.n_subsample or payload.n_patterns)
-    return payload.data_config.patterns_in_epoch(chosen, training.n_groups)
+    return payload.data_config.patterns_in_epoch(training.n_chosen(payload.n_patterns), training.n_groups)
 
 
 def _seconds(payload: TrainingPayload | InferencePayload, training: TrainingConfig | None, world: int) -> float:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from ptycho_dist.data.formats.object_npz import read_npz_object
-from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.scan import Scan
+from ptycho_dist.data.stored_object import read_stored_object
 from ptycho_dist.evaluate.metrics import Placed
 from ptycho_dist.types import FloatArray
 
@@ -36,8 +33,5 @@ def find_reference(path: Path | None, scan: Scan | None, positions_px: FloatArra
             return None
         y, x = scan.object_origin_px
         return "truth", Placed(own, (float(y), float(x)))
-    if path.suffix == ".npz":
-        low = np.floor(positions_px.min(axis=0))
-        return "reference", Placed(read_npz_object(path), (float(low[0]), float(low[1])))
-    product = read_product(path)
-    return "reference", Placed(product.object_, product.geometry.object_origin_px)
+    object_, (y, x) = read_stored_object(path, positions_px)
+    return "reference", Placed(object_, (float(y), float(x)))

@@ -57,7 +57,7 @@ def check_groups(data: DataConfig, header: ScanHeader, training: TrainingConfig 
         )
         raise ConfigError(msg)
     if training is not None:
-        training_drawing(data, training).check(min(header.n_patterns, training.n_subsample or header.n_patterns))
+        training_drawing(data, training).check(training.n_chosen(header.n_patterns))
 
 
 def check_probe(header: ScanHeader) -> None:

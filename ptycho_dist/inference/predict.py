@@ -13,15 +13,12 @@ from torch.utils.data import DataLoader
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.data.batches import PatternBatches, loader_options
-from ptycho_dist.data.grouping import compact_groups, neighbor_groups
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.devices import device_of, dtype_of
 from ptycho_dist.factory.payload import InferencePayload
-from ptycho_dist.model.build import patterns_together
 from ptycho_dist.model.ptycho_model import PtychoModel
-from ptycho_dist.types import FloatArray, IntArray
+from ptycho_dist.types import IntArray
 
-_ORDER_GROUP = 64
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
@@ -49,12 +46,6 @@ class PatchRecipe:
         return int(self.weight_nn.shape[-1])
 
 
-def canonical_order(positions_px: FloatArray) -> IntArray:
-    """Order of patterns that shards are cut from: neighbours in the scan stay together."""
-    groups = compact_groups(positions_px, _ORDER_GROUP)
-    return groups.index[groups.valid]
-
-
 def recipe(model: PtychoModel, payload: InferencePayload) -> PatchRecipe:
     """Weights and trimming that the payload asks for."""
     trim = payload.execution_config.middle_trim
@@ -71,20 +62,13 @@ def predict_patches(
     """Yield predicted patches (n, side, side) on the CPU, and their pattern indices (n,)."""
     execution = payload.execution_config
     size = execution.inference_batch_size or len(order)
-    together = patterns_together(payload.data_config, payload.model_config)
-    batches = PatternBatches(scan, order, size, _groups(scan, payload) if together > 1 else None)
+    batches = PatternBatches.together(scan, order, size, payload.data_config, model.sizes.together)
     loader = DataLoader(batches, batch_size=None, shuffle=False, **loader_options(execution))
     device, dtype = next(model.parameters()).device, model.patch_weight().dtype
     with torch.inference_mode(), precision_context(execution, device):
         for counts, rows in loader:
             photons = counts.to(device, non_blocking=execution.pin_memory).to(dtype) * payload.count_factor
-            patches = model.predict(photons)
-            yield patches[::together][: len(rows)].cpu(), np.asarray(rows)
-
-
-def _groups(scan: Scan, payload: InferencePayload) -> IntArray:
-    """Patterns (B, G) that each is seen together with, as in training: those around it, itself first."""
-    return neighbor_groups(scan.positions_px, payload.data_config.gridsize or 1).index
+            yield model.predict_own(photons, len(rows)).cpu(), np.asarray(rows)
 
 
 def place_model(model: PtychoModel, execution: PyTorchExecutionConfig, local_rank: int) -> PtychoModel:

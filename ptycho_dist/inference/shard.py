@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from ptycho_dist.assembly.accumulate import Canvas, FixedPointSum, fraction_bits
 from ptycho_dist.assembly.shards import write_phases, write_shard
 from ptycho_dist.assembly.synchronise import overlap_pairs, solve_phases
+from ptycho_dist.data.grouping import canonical_order
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.layout import local_slice, shard
 from ptycho_dist.factory.payload import InferencePayload
 from ptycho_dist.inference.patches import ShardPatches
-from ptycho_dist.inference.predict import canonical_order
 from ptycho_dist.inference.region import patch_side, region_of
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.types import FloatArray

@@ -101,6 +101,11 @@ class PtychoModel(nn.Module):
             patches = exponential(exponent)
         return torch.ones_like(exponent) if patches is None else patches
 
+    def predict_own(self, counts_BNN: Float[Tensor, "B N N"], count: int) -> Complex[Tensor, "C n n"]:
+        """Object patches of the first ``count`` groups, of each that of its first pattern; see :meth:`predict`."""
+        patches: Tensor = self.predict(counts_BNN)[:: self.sizes.together][:count]
+        return patches
+
     def assemble(
         self, patches_Bnn: Complex[Tensor, "B n n"], corners_px: Float[Tensor, "B 2"], canvas_px: tuple[int, int]
     ) -> Complex[Tensor, "H W"]:

@@ -25,7 +25,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.norm = nn.GroupNorm(_GROUPS, width)
         self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = _zero_start(nn.Linear(width, width))
+        self.second = zero_start(nn.Linear(width, width))
 
     def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
         """Add the block's change."""
@@ -57,7 +57,7 @@ class LeanNetwork(nn.Module):
         self.stem = nn.Linear(spec.in_channels * area, spec.width)
         self.blocks = nn.Sequential(*(ResidualBlock(spec.width) for _ in range(spec.depth)))
         self.norm = nn.GroupNorm(_GROUPS, spec.width)
-        self.head = _zero_start(nn.Linear(spec.width, spec.out_channels * area))
+        self.head = zero_start(nn.Linear(spec.width, spec.out_channels * area))
 
     def forward(self, x: Float[Tensor, "B C n n"]) -> Float[Tensor, "B D m m"]:
         """Predict the output channels on the central square."""
@@ -93,7 +93,8 @@ def build_lean(spec: NetworkSpec) -> nn.Module:
     return LeanNetwork(spec)
 
 
-def _zero_start(layer: nn.Linear) -> nn.Linear:
+def zero_start(layer: nn.Linear) -> nn.Linear:
+    """Let a layer give zero at the start."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ptycho_dist.errors import ConfigError
-from ptycho_dist.nn.lean import PATCH_PX, check_sizes, from_tokens, to_tokens
+from ptycho_dist.nn.lean import PATCH_PX, check_sizes, from_tokens, to_tokens, zero_start
 from ptycho_dist.nn.registry import NetworkSpec, register_network
 
 _HEAD_WIDTH = 16
@@ -48,9 +48,7 @@ class VisionTransformer(nn.Module):
             width, width // _HEAD_WIDTH, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
         self.encoder = nn.TransformerEncoder(layer, spec.depth, nn.LayerNorm(width), enable_nested_tensor=False)
-        self.head = nn.Linear(width, spec.out_channels * area)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.head = zero_start(nn.Linear(width, spec.out_channels * area))
 
     def forward(self, x: Float[Tensor, "B C n n"]) -> Float[Tensor, "B D m m"]:
         """Predict the output channels on the central square."""

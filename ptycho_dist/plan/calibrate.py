@@ -21,13 +21,13 @@ from ptycho_dist.bundle import BUNDLE_FOLDER, load_bundle
 from ptycho_dist.config.request import RunRequest
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent, write_scan_h5
+from ptycho_dist.data.grouping import canonical_order
 from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.distributed.collectives import all_reduce_sum, barrier, from_rank_0
 from ptycho_dist.distributed.environment import RankContext
 from ptycho_dist.factory.inference import create_inference_payload
 from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.factory.training import create_training_payload
-from ptycho_dist.inference.predict import canonical_order
 from ptycho_dist.inference.run import run_inference
 from ptycho_dist.plan.model import Job, Measurement, fit_line
 from ptycho_dist.training.run import TrainingResult, run_training
@@ -73,12 +73,11 @@ class _Bench:
 def job_of(payload: TrainingPayload, scan: Scan) -> Job:
     """Size of the job that a payload describes."""
     data, training = payload.data_config, payload.training_config
-    chosen = min(payload.n_patterns, training.n_subsample or payload.n_patterns)
     height, width = Canvas.around(scan.positions_px, data.N).shape
     return Job(
         n_patterns=payload.n_patterns,
         canvas_px=height * width,
-        n_groups=data.n_groups(chosen, training.n_groups),
+        n_groups=data.n_groups(training.n_chosen(payload.n_patterns), training.n_groups),
         group_size=data.patterns_in_group,
         batch_size=training.batch_size,
         epochs=training.max_epochs,

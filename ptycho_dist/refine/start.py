@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.data.formats.base import ComplexArray
-from ptycho_dist.data.formats.object_npz import read_npz_object
 from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.scan import Scan
+from ptycho_dist.data.stored_object import read_stored_object
 from ptycho_dist.errors import DataFormatError, RefinementError
 from ptycho_dist.physics.probe import intensity_scale, select_modes
 from ptycho_dist.refine.estimate import Estimate
@@ -119,11 +119,10 @@ def read_start(scan: Scan, path: Path | None) -> Start:
 
 
 def _from_npz(scan: Scan, path: Path) -> Start:
-    """Read object and probe; the object's corner is taken to lie near the smallest position."""
-    object_ = read_npz_object(path)
+    """Read object and probe."""
+    object_, corner = read_stored_object(path, scan.positions_px)
     with np.load(path, allow_pickle=False) as file:
         probe = next((file[name] for name in ("probe", "probeGuess") if name in file), None)
-    corner = np.floor(scan.positions_px.min(axis=0))
     return Start(object_, corner, _probe_of(scan, probe), scan.positions_px)
 
 

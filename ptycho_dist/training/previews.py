@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ptycho_dist.assembly.accumulate import Canvas, FixedPointSum, fraction_bits, normalise
 from ptycho_dist.data.batches import PatternBatches
-from ptycho_dist.data.grouping import compact_groups, neighbor_groups
+from ptycho_dist.data.grouping import canonical_order
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.data.scan_set import Source
 from ptycho_dist.distributed.collectives import all_reduce_sum, from_rank_0, together
@@ -25,7 +25,6 @@ from ptycho_dist.distributed.environment import RankContext
 from ptycho_dist.distributed.layout import local_slice, shard
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory.payload import TrainingPayload
-from ptycho_dist.model.build import patterns_together
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.training.mlflow_runs import RunLogger
 from ptycho_dist.training.module import PtychoModule
@@ -36,7 +35,6 @@ logger = logging.getLogger(__name__)
 
 FOLDER = "previews"
 _BATCH = 32
-_ORDER_GROUP = 64
 
 
 class Preview:
@@ -58,8 +56,7 @@ class Preview:
             count = min(execution.recon_log_num_patches, len(scan))
             shown = tuple(int(row) for row in np.linspace(0, len(scan) - 1, count).round())
         self.shown: IntArray = np.array(shown, np.int64)
-        groups = compact_groups(scan.positions_px, _ORDER_GROUP)
-        self._order = groups.index[groups.valid][: execution.recon_log_max_stitch_samples]
+        self._order = canonical_order(scan.positions_px)[: execution.recon_log_max_stitch_samples]
 
     def patches(self, model: PtychoModel) -> NDArray[np.complex64]:
         """Predict the patches that are shown (n, side, side)."""
@@ -78,15 +75,13 @@ class Preview:
 
     def _predict(self, model: PtychoModel, rows: IntArray) -> list[tuple[torch.Tensor, IntArray]]:
         """Predict in batches of one size, so that a patch has the same bits on any number of ranks."""
-        data = self._payload.data_config
-        seen = patterns_together(data, self._payload.model_config)
-        groups = neighbor_groups(self._scan.positions_px, data.gridsize or 1).index if seen > 1 else None
+        data, n_together = self._payload.data_config, model.sizes.together
         device, dtype = next(model.parameters()).device, model.patch_weight().dtype
-        batches = PatternBatches(self._scan, rows, _BATCH, groups)
+        batches = PatternBatches.together(self._scan, rows, _BATCH, data, n_together)
         found = []
         for counts, numbers in batches:
             photons = counts.to(device).to(dtype) * self._payload.count_factor
-            patches = model.predict(photons)[::seen][: len(numbers)]
+            patches = model.predict_own(photons, len(numbers))
             found.append((patches.to(torch.complex64).cpu(), numbers.numpy()))
         return found
 

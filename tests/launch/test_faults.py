@@ -21,8 +21,8 @@ import pytest
 
 from ptycho_dist.data.formats.intensity import sample_index
 from ptycho_dist.data.formats.product_h5 import read_product
+from ptycho_dist.data.grouping import canonical_order
 from ptycho_dist.data.scan import open_scan
-from ptycho_dist.inference.predict import canonical_order
 from tests.support import disk as disk_support
 from tests.support import netns
 from tests.support.kill import checkpoint_of, kill_rank, pid_of_rank, wait_until
