@@ -22,10 +22,10 @@ from ptycho_dist.factory.refine import create_refine_payload
 from ptycho_dist.model.build import build_model
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.physics.propagators import FarField
-from ptycho_dist.refine.engine import Engine
-from ptycho_dist.refine.measured import Measured
+from ptycho_dist.refine.amplitudes import Measured
+from ptycho_dist.refine.initial import make_estimate, read_start
+from ptycho_dist.refine.iteration import Engine
 from ptycho_dist.refine.methods import make_method
-from ptycho_dist.refine.start import make_estimate, read_start
 from ptycho_dist.simulate.probes import ZonePlate
 from ptycho_dist.simulate.run import simulate
 from ptycho_dist.simulate.scans import fermat_spiral

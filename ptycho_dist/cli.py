@@ -9,16 +9,16 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
+from ptycho_dist.commands.error_messages import PROGRAM, tell
 from ptycho_dist.commands.parsing import build_parser, parse
-from ptycho_dist.commands.printing import config_text
+from ptycho_dist.commands.print_config import config_text
+from ptycho_dist.commands.registry import COMMANDS
 from ptycho_dist.commands.running import read_settings
-from ptycho_dist.commands.table import COMMANDS
-from ptycho_dist.commands.telling import PROGRAM, tell
 from ptycho_dist.distributed.agent import end_agent_later
-from ptycho_dist.distributed.endings import CRASH, USER_ERROR, exit_code
-from ptycho_dist.distributed.fate import share_fate
-from ptycho_dist.distributed.stop import StopRequested, StopSignals
+from ptycho_dist.distributed.mpi.failure import share_fate
 from ptycho_dist.errors import ConfigError, PtychoDistError
+from ptycho_dist.launching.exit_codes import CRASH, USER_ERROR, exit_code
+from ptycho_dist.launching.signals import StopRequested, StopSignals
 from ptycho_dist.version import package_version
 
 

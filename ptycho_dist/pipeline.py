@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptycho_dist import unfinished
+from ptycho_dist import job_marker
 from ptycho_dist.bundle import BUNDLE_FOLDER
 from ptycho_dist.config.precedence import CONFIG_FILE, canonicalise
 from ptycho_dist.config.request import RunRequest
@@ -26,8 +26,6 @@ from ptycho_dist.data.scan_set import ScanSet, Source, open_source
 from ptycho_dist.distributed.agreement import require_agreement
 from ptycho_dist.distributed.collectives import all_gather_object, from_rank_0, process_group
 from ptycho_dist.distributed.devices import process_group_backend
-from ptycho_dist.distributed.environment import RankContext, detect
-from ptycho_dist.distributed.stop import StopSignals
 from ptycho_dist.doctor.run import require_healthy
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory.config_file import read_config_file
@@ -39,8 +37,10 @@ from ptycho_dist.factory.settings import scan_options
 from ptycho_dist.factory.training import create_training_payload
 from ptycho_dist.inference.product import NETWORK_PRODUCT_NAME, PRODUCT_NAME, product_name, stitch_to_product
 from ptycho_dist.inference.run import InferenceResult, run_inference
+from ptycho_dist.launching.environment import RankContext, detect
+from ptycho_dist.launching.signals import StopSignals
+from ptycho_dist.refine.progress import CsvLog, Lines, progress_bar
 from ptycho_dist.refine.run import Callback, Control, run_refinement
-from ptycho_dist.refine.watch import CsvLog, Lines, progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ def _train(payload: TrainingPayload, context: RankContext, job: _Job) -> dict[st
         "training_s": time.monotonic() - started,
         "training_patterns_per_s": speed if math.isfinite(speed) else None,
     }
-    from_rank_0(lambda: unfinished.note(job.output_dir, training=facts))
+    from_rank_0(lambda: job_marker.note(job.output_dir, training=facts))
     return facts
 
 
@@ -256,7 +256,7 @@ def _job(command: str, payload: Payload, context: RankContext) -> Iterator[_Job]
         logger.info(
             "%d rank(s), launcher %s, payload %s", context.world, context.launcher, payload.fingerprint()[:12]
         )  # fmt: skip
-        progress = from_rank_0(lambda: unfinished.begin(output_dir, command, settings, resume=execution.resume))
+        progress = from_rank_0(lambda: job_marker.begin(output_dir, command, settings, resume=execution.resume))
         with open_source(payload.scan_path, scan_options(payload.data_config)) as source:
             yield _Job(output_dir, source, stop, progress)
-        from_rank_0(lambda: unfinished.finish(output_dir))
+        from_rank_0(lambda: job_marker.finish(output_dir))

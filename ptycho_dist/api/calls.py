@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ptycho_dist.api.calling import call
+from ptycho_dist.api.invoke import call
 from ptycho_dist.api.results import Reconstruction, Training, read_reconstruction, read_training
 from ptycho_dist.data.scan import Scan, ScanOptions
 from ptycho_dist.data.scan_set import Source, open_source

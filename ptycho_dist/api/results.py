@@ -86,7 +86,7 @@ class Reconstruction:
         return overview_figure(self._overview())
 
     def _overview(self) -> Overview:
-        from ptycho_dist.evaluate.judge import overview_of
+        from ptycho_dist.evaluate.comparison import overview_of
 
         with open_scan(self.scan_path, self.scan_options) as scan:
             return overview_of(read_product(self.path), scan, self.reference)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ptycho_dist.assembly import shards
 from ptycho_dist.assembly.accumulate import Canvas, disagreement, normalise
 from ptycho_dist.assembly.shards import Manifest, ShardFile
-from ptycho_dist.distributed.layout import shard
+from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.errors import ShardError
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptycho_dist.commands.command import Typed
-from ptycho_dist.commands.paths import require_output_folder
+from ptycho_dist.commands.path_checks import require_output_folder
 from ptycho_dist.commands.running import (
     configure_logging,
     make_request,
@@ -25,10 +25,10 @@ from ptycho_dist.commands.running import (
 )
 from ptycho_dist.commands.writing import read_own_section
 from ptycho_dist.config.doctor import DoctorConfig
-from ptycho_dist.distributed.endings import USER_ERROR
-from ptycho_dist.distributed.environment import LAUNCHER_VARIABLE, detect, launcher_name
-from ptycho_dist.distributed.parent import end_with_parent
 from ptycho_dist.errors import ConfigError
+from ptycho_dist.launching.environment import LAUNCHER_VARIABLE, detect, launcher_name
+from ptycho_dist.launching.exit_codes import USER_ERROR
+from ptycho_dist.launching.parent import end_with_parent
 
 if TYPE_CHECKING:
     from ptycho_dist.doctor.run import Diagnosis

@@ -14,8 +14,8 @@ from ptycho_dist.data.scan import read_header
 from ptycho_dist.data.scan_set import read_source_header
 from ptycho_dist.data.set_index import is_set_folder, read_index
 from ptycho_dist.errors import DataFormatError
+from ptycho_dist.job_marker import read_marker
 from ptycho_dist.types import ScanHeader
-from ptycho_dist.unfinished import read_marker
 
 
 def describe(path: Path) -> str:

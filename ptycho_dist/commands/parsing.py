@@ -13,7 +13,7 @@ from jsonargparse import ArgumentParser
 from ptycho_dist.commands.command import Command, Typed
 from ptycho_dist.commands.flags import SWITCHES, canonical_argv, setting_fields, shown_flags
 from ptycho_dist.config.coerce import field_types
-from ptycho_dist.config.docs import field_docs
+from ptycho_dist.config.field_docs import field_docs
 from ptycho_dist.errors import ConfigError
 
 _GROUPS = {

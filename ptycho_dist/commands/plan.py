@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from ptycho_dist.commands.command import Typed
-from ptycho_dist.commands.paths import require_output_folder, require_scan
+from ptycho_dist.commands.path_checks import require_output_folder, require_scan
 from ptycho_dist.commands.running import (
     configure_logging,
     make_request,
@@ -25,9 +25,9 @@ from ptycho_dist.commands.running import (
 )
 from ptycho_dist.commands.writing import read_own_section
 from ptycho_dist.config.plan import PlanConfig
-from ptycho_dist.distributed.environment import detect, launcher_name
-from ptycho_dist.distributed.parent import end_with_parent
 from ptycho_dist.errors import LaunchError
+from ptycho_dist.launching.environment import detect, launcher_name
+from ptycho_dist.launching.parent import end_with_parent
 
 if TYPE_CHECKING:
     from ptycho_dist.config.request import RunRequest

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_dist.commands.command import Typed
-from ptycho_dist.commands.paths import require_output_folder, require_reference, require_scan, require_source
+from ptycho_dist.commands.path_checks import require_output_folder, require_reference, require_scan, require_source
 from ptycho_dist.config import precedence
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.request import RunRequest
 from ptycho_dist.config.sections import INFERENCE_SECTIONS, REFINE_SECTIONS, TRAINING_SECTIONS
-from ptycho_dist.distributed.environment import detect, launcher_name, require_whole_allocation
-from ptycho_dist.distributed.parent import end_with_parent
 from ptycho_dist.errors import ConfigError
+from ptycho_dist.launching.environment import detect, launcher_name, require_whole_allocation
+from ptycho_dist.launching.parent import end_with_parent
 
 _FILE_KEYS = {
     "scan": ("training.train_data_file", "inference.test_data_file", "refine.scan"),
@@ -79,7 +79,7 @@ def refine(typed: Typed) -> int:
 
 def stitch(typed: Typed) -> int:
     """Join the shards of a folder into one object."""
-    from ptycho_dist.commands.jobs import reported
+    from ptycho_dist.commands.job_summary import reported
     from ptycho_dist.pipeline import run_stitch
 
     configure_logging(typed)
@@ -92,7 +92,7 @@ def stitch(typed: Typed) -> int:
 
 def evaluate(typed: Typed) -> int:
     """Compute the metrics of a product."""
-    from ptycho_dist.commands.jobs import reported
+    from ptycho_dist.commands.job_summary import reported
     from ptycho_dist.pipeline import run_evaluate
 
     configure_logging(typed)
@@ -199,8 +199,8 @@ def _run_on_ranks(
     if ranks > 1:
         return start_ranks(typed, ranks)
     end_with_parent(os.environ)
-    from ptycho_dist.commands.jobs import reported
-    from ptycho_dist.distributed.logs import log_to_folder
+    from ptycho_dist.commands.job_summary import reported
+    from ptycho_dist.launching.rank_logging import log_to_folder
 
     rank, folder = detect(os.environ).rank, Path(str(request.output_dir))
     log_to_folder(folder, rank)
@@ -217,11 +217,11 @@ def start_ranks(typed: Typed, ranks: int) -> int:
     PtychoDistError
         If a rank fails and Python code has called the command.
     """
-    from ptycho_dist.distributed.supervisor import run_ranks, supervise
+    from ptycho_dist.launching.supervisor import run_ranks, supervise
 
     if typed.listen is None:
         return run_ranks(typed.argv, ranks)
-    from ptycho_dist.commands.telling import raise_failure
+    from ptycho_dist.commands.error_messages import raise_failure
 
     raise_failure(supervise(typed.argv, ranks, listen=typed.listen))
     return 0
@@ -235,9 +235,9 @@ def without_section(typed: Typed, section: str) -> Typed:
 
 def configure_logging(typed: Typed) -> None:
     """Send the log of this rank to standard error."""
-    from ptycho_dist.distributed import logs
+    from ptycho_dist.launching import rank_logging
 
-    logs.configure_logging(detect(os.environ), debug=typed.debug, quiet=typed.quiet)
+    rank_logging.configure_logging(detect(os.environ), debug=typed.debug, quiet=typed.quiet)
 
 
 def file_values(typed: Typed) -> dict[str, Any]:

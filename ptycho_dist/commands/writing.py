@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptycho_dist.commands.command import Typed
-from ptycho_dist.commands.paths import require_output_file, require_output_folder, require_scan
+from ptycho_dist.commands.path_checks import require_output_file, require_output_folder, require_scan
 from ptycho_dist.commands.running import (
     configure_logging,
     file_values,
@@ -24,11 +24,11 @@ from ptycho_dist.config import precedence
 from ptycho_dist.config.coerce import field_types
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.ranks import RanksConfig
-from ptycho_dist.distributed.environment import detect, launcher_name
-from ptycho_dist.distributed.parent import end_with_parent
+from ptycho_dist.launching.environment import detect, launcher_name
+from ptycho_dist.launching.parent import end_with_parent
 
 if TYPE_CHECKING:
-    from ptycho_dist.distributed.exchange import Exchange
+    from ptycho_dist.distributed.rank_group import Exchange
 
 SCAN_SUFFIXES = (".h5", ".hdf5")
 """How the name of a scan that is written may end."""
@@ -100,7 +100,7 @@ def _on_ranks(typed: Typed, write: Callable[[Exchange], Path]) -> int:
     if launcher_name(os.environ) == "plain" and config.devices not in ("auto", 1):
         return start_ranks(typed, sensible_ranks(int(config.devices)))
     end_with_parent(os.environ)
-    from ptycho_dist.distributed.exchange import open_exchange
+    from ptycho_dist.distributed.rank_group import open_exchange
     from ptycho_dist.factory.devices import require_launch
 
     context = detect(os.environ)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ptycho_dist.config import checks
+from ptycho_dist.config import validators
 
 LAUNCHERS = ("srun", "torchrun", "mpirun", None)
 
@@ -23,6 +23,6 @@ class DoctorConfig:
     """Report as JSON, with all facts."""
 
     def __post_init__(self) -> None:
-        checks.require_choice("doctor.under", self.under, LAUNCHERS)
-        checks.require_int("doctor.ranks", self.ranks, 1)
-        checks.require_bool("doctor.json", self.json)
+        validators.require_choice("doctor.under", self.under, LAUNCHERS)
+        validators.require_int("doctor.ranks", self.ranks, 1)
+        validators.require_bool("doctor.json", self.json)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ptycho_dist.config import checks
+from ptycho_dist.config import validators
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 STRATEGIES = ("auto", "ddp", "single_device")
@@ -123,45 +123,47 @@ class PyTorchExecutionConfig:
         self._check_outputs()
 
     def _check_devices(self) -> None:
-        checks.require_choice("execution.accelerator", self.accelerator, ACCELERATORS)
+        validators.require_choice("execution.accelerator", self.accelerator, ACCELERATORS)
         if self.devices != "auto":
-            checks.require_int("execution.devices", self.devices, 1)
-        checks.require_choice("execution.strategy", self.strategy, STRATEGIES)
-        checks.require_choice("execution.deterministic", self.deterministic, (True, False, "warn"))
-        checks.require_choice("execution.precision", self.precision, PRECISIONS)
-        checks.require_positive("execution.timeout_s", self.timeout_s)
+            validators.require_int("execution.devices", self.devices, 1)
+        validators.require_choice("execution.strategy", self.strategy, STRATEGIES)
+        validators.require_choice("execution.deterministic", self.deterministic, (True, False, "warn"))
+        validators.require_choice("execution.precision", self.precision, PRECISIONS)
+        validators.require_positive("execution.timeout_s", self.timeout_s)
 
     def _check_optimisation(self) -> None:
-        checks.require_optional_positive("execution.gradient_clip_val", self.gradient_clip_val)
-        checks.require_choice("execution.gradient_clip_algorithm", self.gradient_clip_algorithm, CLIP_ALGORITHMS)
-        checks.require_int("execution.accum_steps", self.accum_steps, 1)
-        checks.require_positive("execution.learning_rate", self.learning_rate)
-        checks.require_choice("execution.scheduler", self.scheduler, SCHEDULERS)
+        validators.require_optional_positive("execution.gradient_clip_val", self.gradient_clip_val)
+        validators.require_choice("execution.gradient_clip_algorithm", self.gradient_clip_algorithm, CLIP_ALGORITHMS)
+        validators.require_int("execution.accum_steps", self.accum_steps, 1)
+        validators.require_positive("execution.learning_rate", self.learning_rate)
+        validators.require_choice("execution.scheduler", self.scheduler, SCHEDULERS)
 
     def _check_loader(self) -> None:
-        checks.require_int("execution.num_workers", self.num_workers, 0)
-        checks.require_bool("execution.pin_memory", self.pin_memory)
-        checks.require_bool("execution.persistent_workers", self.persistent_workers)
-        checks.require_optional_int("execution.prefetch_factor", self.prefetch_factor, 1)
+        validators.require_int("execution.num_workers", self.num_workers, 0)
+        validators.require_bool("execution.pin_memory", self.pin_memory)
+        validators.require_bool("execution.persistent_workers", self.persistent_workers)
+        validators.require_optional_int("execution.prefetch_factor", self.prefetch_factor, 1)
 
     def _check_outputs(self) -> None:
-        checks.require_bool("execution.enable_progress_bar", self.enable_progress_bar)
-        checks.require_bool("execution.enable_checkpointing", self.enable_checkpointing)
-        checks.require_positive("execution.checkpoint_interval_s", self.checkpoint_interval_s, zero_allowed=True)
-        checks.require_bool("execution.resume", self.resume)
-        checks.require_int("execution.checkpoint_save_top_k", self.checkpoint_save_top_k, 0)
-        checks.require_choice("execution.checkpoint_monitor_metric", self.checkpoint_monitor_metric, MONITOR_METRICS)
-        checks.require_choice("execution.checkpoint_mode", self.checkpoint_mode, ("min", "max"))
-        checks.require_int("execution.early_stop_patience", self.early_stop_patience, 1)
-        checks.require_choice("execution.logger_backend", self.logger_backend, LOGGER_BACKENDS)
+        validators.require_bool("execution.enable_progress_bar", self.enable_progress_bar)
+        validators.require_bool("execution.enable_checkpointing", self.enable_checkpointing)
+        validators.require_positive("execution.checkpoint_interval_s", self.checkpoint_interval_s, zero_allowed=True)
+        validators.require_bool("execution.resume", self.resume)
+        validators.require_int("execution.checkpoint_save_top_k", self.checkpoint_save_top_k, 0)
+        validators.require_choice(
+            "execution.checkpoint_monitor_metric", self.checkpoint_monitor_metric, MONITOR_METRICS
+        )
+        validators.require_choice("execution.checkpoint_mode", self.checkpoint_mode, ("min", "max"))
+        validators.require_int("execution.early_stop_patience", self.early_stop_patience, 1)
+        validators.require_choice("execution.logger_backend", self.logger_backend, LOGGER_BACKENDS)
         self._check_previews()
-        checks.require_optional_int("execution.inference_batch_size", self.inference_batch_size, 1)
-        checks.require_int("execution.middle_trim", self.middle_trim, 0)
+        validators.require_optional_int("execution.inference_batch_size", self.inference_batch_size, 1)
+        validators.require_int("execution.middle_trim", self.middle_trim, 0)
 
     def _check_previews(self) -> None:
-        checks.require_optional_int("execution.recon_log_every_n_epochs", self.recon_log_every_n_epochs, 1)
-        checks.require_int("execution.recon_log_num_patches", self.recon_log_num_patches, 1)
+        validators.require_optional_int("execution.recon_log_every_n_epochs", self.recon_log_every_n_epochs, 1)
+        validators.require_int("execution.recon_log_num_patches", self.recon_log_num_patches, 1)
         for number in self.recon_log_fixed_indices or ():
-            checks.require_int("execution.recon_log_fixed_indices", number, 0)
-        checks.require_bool("execution.recon_log_stitch", self.recon_log_stitch)
-        checks.require_optional_int("execution.recon_log_max_stitch_samples", self.recon_log_max_stitch_samples, 1)
+            validators.require_int("execution.recon_log_fixed_indices", number, 0)
+        validators.require_bool("execution.recon_log_stitch", self.recon_log_stitch)
+        validators.require_optional_int("execution.recon_log_max_stitch_samples", self.recon_log_max_stitch_samples, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ptycho_dist.config import checks
+from ptycho_dist.config import validators
 from ptycho_dist.errors import ConfigError
 
 LIKELIHOODS = ("amplitude", "poisson")
@@ -48,15 +48,15 @@ class ObjectiveConfig:
     """Weight of the squared distance of predicted amplitudes from 1."""
 
     def __post_init__(self) -> None:
-        checks.require_choice("training.mode", self.mode, MODES)
-        checks.require_choice("training.likelihood", self.likelihood, LIKELIHOODS)
+        validators.require_choice("training.mode", self.mode, MODES)
+        validators.require_choice("training.likelihood", self.likelihood, LIKELIHOODS)
         for name in ("physics_weight", "label_weight"):
-            checks.require_positive(f"training.{name}", getattr(self, name))
+            validators.require_positive(f"training.{name}", getattr(self, name))
         for name in ("tv_weight", "amplitude_weight"):
-            checks.require_positive(f"training.{name}", getattr(self, name), zero_allowed=True)
-        checks.require_int("training.stage_1_epochs", self.stage_1_epochs, 0)
-        checks.require_optional_int("training.stage_2_epochs", self.stage_2_epochs, 0)
-        checks.require_choice("training.physics_weight_schedule", self.physics_weight_schedule, SCHEDULES)
+            validators.require_positive(f"training.{name}", getattr(self, name), zero_allowed=True)
+        validators.require_int("training.stage_1_epochs", self.stage_1_epochs, 0)
+        validators.require_optional_int("training.stage_2_epochs", self.stage_2_epochs, 0)
+        validators.require_choice("training.physics_weight_schedule", self.physics_weight_schedule, SCHEDULES)
         if self.label_file is not None and self.mode == "unsupervised":
             msg = (
                 f"training.label_file = {self.label_file} with training.mode = 'unsupervised'; expected a mode that "

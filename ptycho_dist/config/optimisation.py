@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ptycho_dist.config import checks
+from ptycho_dist.config import validators
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 
@@ -59,15 +59,15 @@ class OptimisationConfig:
     """If set, the result has exponentially averaged weights with this decay for each step, such as 0.999."""
 
     def __post_init__(self) -> None:
-        checks.require_choice("training.optimizer", self.optimizer, OPTIMIZERS)
+        validators.require_choice("training.optimizer", self.optimizer, OPTIMIZERS)
         for name in ("weight_decay", "plateau_threshold", "plateau_min_lr"):
-            checks.require_positive(f"training.{name}", getattr(self, name), zero_allowed=True)
+            validators.require_positive(f"training.{name}", getattr(self, name), zero_allowed=True)
         for name in ("momentum", "adam_beta1", "adam_beta2", "warmup_fraction", "plateau_factor"):
-            checks.require_fraction(f"training.{name}", getattr(self, name))
+            validators.require_fraction(f"training.{name}", getattr(self, name))
         for name in ("probe_learning_rate", "background_learning_rate"):
-            checks.require_positive(f"training.{name}", getattr(self, name))
-        checks.require_share("training.lr_min_ratio", self.lr_min_ratio, 1.0)
-        checks.require_share("training.lr_gamma", self.lr_gamma, 1.0)
-        checks.require_int("training.plateau_patience", self.plateau_patience, 0)
+            validators.require_positive(f"training.{name}", getattr(self, name))
+        validators.require_share("training.lr_min_ratio", self.lr_min_ratio, 1.0)
+        validators.require_share("training.lr_gamma", self.lr_gamma, 1.0)
+        validators.require_int("training.plateau_patience", self.plateau_patience, 0)
         if self.ema_decay is not None:
-            checks.require_fraction("training.ema_decay", self.ema_decay)
+            validators.require_fraction("training.ema_decay", self.ema_decay)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ptycho_dist.config import checks
+from ptycho_dist.config import validators
 from ptycho_dist.errors import ConfigError
 
 
@@ -19,7 +19,7 @@ class PlanConfig:
     """Report as JSON, with what was measured."""
 
     def __post_init__(self) -> None:
-        checks.require_bool("plan.json", self.json)
+        validators.require_bool("plan.json", self.json)
         words = self.ranks.split(",") if isinstance(self.ranks, str) else []
         if not words or not all(word.strip().isdigit() and int(word) > 0 for word in words):
             msg = f"plan.ranks = {self.ranks!r}; expected numbers of ranks such as 1,2,4. Change plan.ranks."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ptycho_dist.config import checks
+from ptycho_dist.config import validators
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,5 +19,5 @@ class RanksConfig:
 
     def __post_init__(self) -> None:
         if self.devices != "auto":
-            checks.require_int("ranks.devices", self.devices, 1)
-        checks.require_positive("ranks.timeout_s", self.timeout_s)
+            validators.require_int("ranks.devices", self.devices, 1)
+        validators.require_positive("ranks.timeout_s", self.timeout_s)

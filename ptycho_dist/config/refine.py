@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ptycho_dist.config import checks
+from ptycho_dist.config import validators
 
 METHODS = ("pie", "lsqml", "gradient")
 PROPAGATIONS = ("far_field", "near_field")
@@ -76,21 +76,21 @@ class RefineConfig:
     """Seed of the order of the patterns."""
 
     def __post_init__(self) -> None:
-        checks.require_int("refine.iterations", self.iterations, 0)
-        checks.require_choice("refine.method", self.method, METHODS)
-        checks.require_optional_int("refine.batch_size", self.batch_size, 1)
-        checks.require_optional_positive("refine.object_step", self.object_step)
+        validators.require_int("refine.iterations", self.iterations, 0)
+        validators.require_choice("refine.method", self.method, METHODS)
+        validators.require_optional_int("refine.batch_size", self.batch_size, 1)
+        validators.require_optional_positive("refine.object_step", self.object_step)
         if self.probe_step is not None:
-            checks.require_positive("refine.probe_step", self.probe_step, zero_allowed=True)
-        checks.require_share("refine.alpha", self.alpha, 1.0)
-        checks.require_share("refine.momentum", self.momentum, 0.99)
-        checks.require_share("refine.cooling", self.cooling, 1.0)
-        checks.require_optional_int("refine.n_modes", self.n_modes, 1)
-        checks.require_optional_int("refine.position_start", self.position_start, 0)
-        checks.require_positive("refine.position_step", self.position_step)
-        checks.require_bool("refine.flux", self.flux)
-        checks.require_bool("refine.background", self.background)
-        checks.require_choice("refine.propagation", self.propagation, PROPAGATIONS)
-        checks.require_optional_positive("refine.source_distance_m", self.source_distance_m)
-        checks.require_positive("refine.memory_GiB", self.memory_GiB)
-        checks.require_int("refine.seed", self.seed, 0)
+            validators.require_positive("refine.probe_step", self.probe_step, zero_allowed=True)
+        validators.require_share("refine.alpha", self.alpha, 1.0)
+        validators.require_share("refine.momentum", self.momentum, 0.99)
+        validators.require_share("refine.cooling", self.cooling, 1.0)
+        validators.require_optional_int("refine.n_modes", self.n_modes, 1)
+        validators.require_optional_int("refine.position_start", self.position_start, 0)
+        validators.require_positive("refine.position_step", self.position_step)
+        validators.require_bool("refine.flux", self.flux)
+        validators.require_bool("refine.background", self.background)
+        validators.require_choice("refine.propagation", self.propagation, PROPAGATIONS)
+        validators.require_optional_positive("refine.source_distance_m", self.source_distance_m)
+        validators.require_positive("refine.memory_GiB", self.memory_GiB)
+        validators.require_int("refine.seed", self.seed, 0)

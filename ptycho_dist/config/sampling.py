@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ptycho_dist.config import checks
+from ptycho_dist.config import validators
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +28,9 @@ class SamplingConfig:
 
     def __post_init__(self) -> None:
         for name in ("n_subsample", "n_groups", "neighbor_count"):
-            checks.require_optional_int(f"training.{name}", getattr(self, name), 1)
-        checks.require_optional_int("training.subsample_seed", self.subsample_seed, 0)
-        checks.require_bool("training.sequential_sampling", self.sequential_sampling)
+            validators.require_optional_int(f"training.{name}", getattr(self, name), 1)
+        validators.require_optional_int("training.subsample_seed", self.subsample_seed, 0)
+        validators.require_bool("training.sequential_sampling", self.sequential_sampling)
 
     def n_chosen(self, n_patterns: int) -> int:
         """Count the patterns that are trained on, of so many in the scan."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ptycho_dist.config import checks
+from ptycho_dist.config import validators
 from ptycho_dist.config.objective import ObjectiveConfig
 from ptycho_dist.config.optimisation import OptimisationConfig
 from ptycho_dist.config.sampling import SamplingConfig
@@ -55,13 +55,13 @@ class DataConfig:
     """Distance from object to detector in metres, where the file does not say."""
 
     def __post_init__(self) -> None:
-        checks.require_int("data.N", self.N, 8)
-        checks.require_optional_positive("data.nphotons", self.nphotons)
-        checks.require_choice("data.intensity_kind", self.intensity_kind, INTENSITY_KINDS)
-        checks.require_int("data.group_size", self.group_size, 1)
-        checks.require_optional_int("data.gridsize", self.gridsize, 1)
+        validators.require_int("data.N", self.N, 8)
+        validators.require_optional_positive("data.nphotons", self.nphotons)
+        validators.require_choice("data.intensity_kind", self.intensity_kind, INTENSITY_KINDS)
+        validators.require_int("data.group_size", self.group_size, 1)
+        validators.require_optional_int("data.gridsize", self.gridsize, 1)
         for name in ("pixel_size_m", "energy_eV", "detector_distance_m"):
-            checks.require_optional_positive(f"data.{name}", getattr(self, name))
+            validators.require_optional_positive(f"data.{name}", getattr(self, name))
 
     @property
     def patterns_in_group(self) -> int:
@@ -125,17 +125,17 @@ class ModelConfig:
     """Train the scale between modelled and measured intensity; on a set of scans one for each scan."""
 
     def __post_init__(self) -> None:
-        checks.require_int("model.width", self.width, 8)
-        checks.require_int("model.depth", self.depth, 0)
-        checks.require_int("model.n_filters_scale", self.n_filters_scale, 1)
-        checks.require_bool("model.group_as_channels", self.group_as_channels)
-        checks.require_int("model.stages", self.stages, 1)
-        checks.require_optional_int("model.output_px", self.output_px, 4)
-        checks.require_optional_int("model.n_modes", self.n_modes, 1)
-        checks.require_optional_positive("model.probe_support_px", self.probe_support_px)
-        checks.require_choice("model.background", self.background, BACKGROUNDS)
-        checks.require_bool("model.probe_trainable", self.probe_trainable)
-        checks.require_bool("model.intensity_scale_trainable", self.intensity_scale_trainable)
+        validators.require_int("model.width", self.width, 8)
+        validators.require_int("model.depth", self.depth, 0)
+        validators.require_int("model.n_filters_scale", self.n_filters_scale, 1)
+        validators.require_bool("model.group_as_channels", self.group_as_channels)
+        validators.require_int("model.stages", self.stages, 1)
+        validators.require_optional_int("model.output_px", self.output_px, 4)
+        validators.require_optional_int("model.n_modes", self.n_modes, 1)
+        validators.require_optional_positive("model.probe_support_px", self.probe_support_px)
+        validators.require_choice("model.background", self.background, BACKGROUNDS)
+        validators.require_bool("model.probe_trainable", self.probe_trainable)
+        validators.require_bool("model.intensity_scale_trainable", self.intensity_scale_trainable)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,11 +176,11 @@ class TrainingConfig(ObjectiveConfig, OptimisationConfig, SamplingConfig):
         ObjectiveConfig.__post_init__(self)
         OptimisationConfig.__post_init__(self)
         SamplingConfig.__post_init__(self)
-        checks.require_int("training.max_epochs", self.max_epochs, 1)
-        checks.require_optional_int("training.max_steps", self.max_steps, 1)
-        checks.require_int("training.batch_size", self.batch_size, 1)
-        checks.require_int("training.seed", self.seed, 0)
-        checks.require_fraction("training.val_fraction", self.val_fraction)
+        validators.require_int("training.max_epochs", self.max_epochs, 1)
+        validators.require_optional_int("training.max_steps", self.max_steps, 1)
+        validators.require_int("training.batch_size", self.batch_size, 1)
+        validators.require_int("training.seed", self.seed, 0)
+        validators.require_fraction("training.val_fraction", self.val_fraction)
         if not isinstance(self.freeze, tuple) or not all(isinstance(one, str) and one for one in self.freeze):
             msg = f"training.freeze = {self.freeze!r}; expected a tuple of names. Change training.freeze."
             raise ConfigError(msg)
@@ -219,10 +219,10 @@ class InferenceConfig:
     """Side of the tiles that rank 0 stitches one at a time."""
 
     def __post_init__(self) -> None:
-        checks.require_choice("inference.patch_weighting", self.patch_weighting, PATCH_WEIGHTINGS)
-        checks.require_choice("inference.probe_from", self.probe_from, PROBE_SOURCES)
-        checks.require_bool("inference.synchronise_phases", self.synchronise_phases)
-        checks.require_int("inference.stitch_tile_px", self.stitch_tile_px, 16)
+        validators.require_choice("inference.patch_weighting", self.patch_weighting, PATCH_WEIGHTINGS)
+        validators.require_choice("inference.probe_from", self.probe_from, PROBE_SOURCES)
+        validators.require_bool("inference.synchronise_phases", self.synchronise_phases)
+        validators.require_int("inference.stitch_tile_px", self.stitch_tile_px, 16)
         if self.region is not None:
             top, left, bottom, right = self.region
             if not (top < bottom and left < right):

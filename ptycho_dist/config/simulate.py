@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from ptycho_dist.config import checks
+from ptycho_dist.config import validators
 from ptycho_dist.errors import ConfigError
 
 PICTURES = ("astronaut", "brick", "camera", "coins", "grass", "gravel", "moon", "page", "text")
@@ -85,13 +85,13 @@ class SimulateConfig:
     """Seed of scan points, noise and aberrations."""
 
     def __post_init__(self) -> None:
-        checks.require_int("simulate.n_patterns", self.n_patterns, 1)
-        checks.require_int("simulate.N", self.N, 16)
-        checks.require_int("simulate.n_modes", self.n_modes, 1)
-        checks.require_int("simulate.seed", self.seed, 0)
-        checks.require_optional_int("simulate.picture_seed", self.picture_seed, 0)
+        validators.require_int("simulate.n_patterns", self.n_patterns, 1)
+        validators.require_int("simulate.N", self.N, 16)
+        validators.require_int("simulate.n_modes", self.n_modes, 1)
+        validators.require_int("simulate.seed", self.seed, 0)
+        validators.require_optional_int("simulate.picture_seed", self.picture_seed, 0)
         for name in ("photons", "step_px", "pixel_size_m", "energy_eV", "detector_distance_m"):
-            checks.require_positive(f"simulate.{name}", getattr(self, name))
+            validators.require_positive(f"simulate.{name}", getattr(self, name))
         if self.photons < 1 or self.photons > MAX_PHOTONS:
             msg = (
                 f"simulate.photons = {self.photons!r}; expected 1 to {MAX_PHOTONS:g} photons a frame. "
@@ -100,16 +100,16 @@ class SimulateConfig:
             raise ConfigError(msg)
         _require_extent(self.n_patterns, self.step_px, self.N)
         for name in ("jitter_px", "phase_range_rad", "defocus_m", "aberration_rad"):
-            checks.require_positive(f"simulate.{name}", getattr(self, name), zero_allowed=True)
+            validators.require_positive(f"simulate.{name}", getattr(self, name), zero_allowed=True)
         for name, top in (("pupil_radius", 0.5), ("central_stop", 1.0), ("amplitude_min", 1.0)):
-            checks.require_positive(f"simulate.{name}", getattr(self, name), zero_allowed=name == "central_stop")
+            validators.require_positive(f"simulate.{name}", getattr(self, name), zero_allowed=name == "central_stop")
             if getattr(self, name) >= top:
                 msg = (
                     f"simulate.{name} = {getattr(self, name)!r}; expected a number below {top}. Change simulate.{name}."
                 )
                 raise ConfigError(msg)
         for name in ("phase_picture", "amplitude_picture"):
-            checks.require_choice(f"simulate.{name}", getattr(self, name), PICTURES)
+            validators.require_choice(f"simulate.{name}", getattr(self, name), PICTURES)
 
 
 def _require_extent(n_patterns: int, step_px: float, N: int) -> None:

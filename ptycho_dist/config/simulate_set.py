@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ptycho_dist.config import checks
+from ptycho_dist.config import validators
 from ptycho_dist.config.simulate import PICTURES
 from ptycho_dist.errors import ConfigError
 
@@ -37,10 +37,10 @@ class SetConfig:
     """Factor between which aperture and defocus of the probes vary; unused with a probe_file."""
 
     def __post_init__(self) -> None:
-        checks.require_optional_int("set.n_scans", self.n_scans, 1)
+        validators.require_optional_int("set.n_scans", self.n_scans, 1)
         self._check_pictures()
         for name in ("photons_factor", "step_factor", "depth_factor", "probe_factor"):
-            checks.require_positive(f"set.{name}", getattr(self, name))
+            validators.require_positive(f"set.{name}", getattr(self, name))
             if getattr(self, name) < 1:
                 msg = f"set.{name} = {getattr(self, name)!r}; expected a factor >= 1. Change set.{name}."
                 raise ConfigError(msg)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ptycho_dist.data.formats.ptycho_dist_h5_ranks import write_scan_h5_on_ranks
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.distributed.exchange import Exchange, GroupExchange
-from ptycho_dist.distributed.layout import shard
+from ptycho_dist.distributed.rank_group import Exchange, GroupExchange
+from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import Shard
 

@@ -16,7 +16,7 @@ from ptycho_dist.data.formats.intensity import sample_index
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.data.stored_object import read_stored_object
 from ptycho_dist.errors import DataFormatError
-from ptycho_dist.physics.backprojection import centre
+from ptycho_dist.physics.epie_step import centre
 from ptycho_dist.physics.patches import PatchGeometry
 from ptycho_dist.types import FloatArray
 

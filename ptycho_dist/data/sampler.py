@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
-from ptycho_dist.data.drawing import Drawing, draw_groups, training_drawing
+from ptycho_dist.data.group_selection import Drawing, draw_groups, training_drawing
 from ptycho_dist.data.grouping import compact_groups, members
-from ptycho_dist.distributed.layout import local_slice, shard
+from ptycho_dist.distributed.sharding import local_slice, shard
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.types import FloatArray, Groups, IntArray
 

@@ -10,11 +10,11 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
-from ptycho_dist.data.drawing import training_drawing
+from ptycho_dist.data.group_selection import training_drawing
 from ptycho_dist.data.grouping import members
 from ptycho_dist.data.sampler import Split, global_order, make_groups, window
 from ptycho_dist.data.scan_set import Recent, ScanSet
-from ptycho_dist.distributed.layout import local_slice, shard
+from ptycho_dist.distributed.sharding import local_slice, shard
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.types import Groups, IntArray
 

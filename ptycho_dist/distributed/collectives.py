@@ -18,12 +18,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ptycho_dist.distributed.environment import RankContext
-from ptycho_dist.distributed.interfaces import use_named_interface
-from ptycho_dist.distributed.mpi import bootstrap
+from ptycho_dist.distributed.background import Work
+from ptycho_dist.distributed.mpi.address import bootstrap
 from ptycho_dist.distributed.rendezvous import meet, meet_through_agent
-from ptycho_dist.distributed.work import Work
 from ptycho_dist.errors import LaunchError, OtherRankError
+from ptycho_dist.launching.environment import RankContext
+from ptycho_dist.launching.network_interfaces import use_named_interface
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

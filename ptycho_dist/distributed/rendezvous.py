@@ -18,9 +18,9 @@ from torch.distributed import (  # type: ignore[attr-defined]  # torch names the
     TCPStore,
 )
 
-from ptycho_dist.distributed.environment import RankContext
-from ptycho_dist.distributed.work import Work
+from ptycho_dist.distributed.background import Work
 from ptycho_dist.errors import LaunchError
+from ptycho_dist.launching.environment import RankContext
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ptycho_dist.distributed.agreement import describe_disagreement
-from ptycho_dist.distributed.interfaces import INTERFACE_VARIABLES
 from ptycho_dist.doctor.facts import Needs, RankFacts
 from ptycho_dist.doctor.result import FAIL, OK, SKIP, WARN, Result
+from ptycho_dist.launching.network_interfaces import INTERFACE_VARIABLES
 
 Facts = Sequence[RankFacts]
 WHO_NAMES = " and ".join(INTERFACE_VARIABLES)

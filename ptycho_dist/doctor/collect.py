@@ -14,14 +14,14 @@ from typing import Any
 import torch
 
 from ptycho_dist.atomic import sync
-from ptycho_dist.distributed import mpi_library
 from ptycho_dist.distributed.devices import process_group_backend
-from ptycho_dist.distributed.environment import RankContext
-from ptycho_dist.distributed.interfaces import INTERFACE_VARIABLES, own_interfaces
+from ptycho_dist.distributed.mpi import library as mpi_library
 from ptycho_dist.doctor import sources
 from ptycho_dist.doctor.facts import RankFacts
 from ptycho_dist.errors import LaunchError
 from ptycho_dist.factory.devices import count_gpus
+from ptycho_dist.launching.environment import RankContext
+from ptycho_dist.launching.network_interfaces import INTERFACE_VARIABLES, own_interfaces
 from ptycho_dist.version import package_version
 
 Gather = Callable[[Any], list[Any]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ptycho_dist.distributed.interfaces import Interface
+from ptycho_dist.launching.network_interfaces import Interface
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class RankFacts:
     Parameters
     ----------
     rank, world, local_world, node_rank, nodes, launcher, why
-        As in :class:`~ptycho_dist.distributed.environment.RankContext`.
+        As in :class:`~ptycho_dist.launching.environment.RankContext`.
     host
         Name of the host.
     version, torch_version

@@ -10,7 +10,6 @@ from pathlib import Path
 from ptycho_dist.config.request import RunRequest
 from ptycho_dist.distributed.collectives import all_gather_object, process_group
 from ptycho_dist.distributed.devices import process_group_backend
-from ptycho_dist.distributed.environment import RankContext
 from ptycho_dist.doctor.checks import check_all
 from ptycho_dist.doctor.collect import Subject, facts_of_all
 from ptycho_dist.doctor.facts import Needs, RankFacts
@@ -20,6 +19,7 @@ from ptycho_dist.errors import LaunchError, PtychoDistError
 from ptycho_dist.factory.devices import count_gpus
 from ptycho_dist.factory.payload import Payload, TrainingPayload
 from ptycho_dist.factory.training import create_training_payload
+from ptycho_dist.launching.environment import RankContext
 
 logger = logging.getLogger(__name__)
 

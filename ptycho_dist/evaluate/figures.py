@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from ptycho_dist.atomic import atomic_path
-from ptycho_dist.evaluate import display
+from ptycho_dist.evaluate import figure_data
 from ptycho_dist.evaluate.metrics import ReferenceMetrics, Window
 from ptycho_dist.types import FloatArray
 
@@ -95,7 +95,7 @@ class Picture:
 
     def _draw_scale_bar(self, axes: Axes) -> None:
         rows, columns = self.values.shape
-        length, label = display.scale_bar(columns, self.pixel_size_m)
+        length, label = figure_data.scale_bar(columns, self.pixel_size_m)
         left, bottom, thick = 0.05 * columns, 0.95 * rows, 0.015 * rows
         pad = 0.02 * columns
         axes.add_patch(Rectangle((left - pad, bottom - 6.5 * thick), length + 2 * pad, 7.5 * thick, fc="k", alpha=0.55))
@@ -182,7 +182,7 @@ def _maps(overview: Overview) -> list[Panel]:
     box, size = Window.around(overview.area).slices, overview.pixel_size_m
     area, coverage = overview.area[box], overview.coverage[box].astype(np.float64)
     between = overview.disagreement[box].astype(np.float64)
-    top = display.limits(between, area)[1]
+    top = figure_data.limits(between, area)[1]
     typical = float(np.nanmedian(np.where(area, between, np.nan))) if np.isfinite(between[area]).any() else _NAN
     name = f"disagreement of patches (median {typical:.2g})"
     return [
@@ -194,21 +194,21 @@ def _maps(overview: Overview) -> list[Panel]:
 def _alone(overview: Overview) -> list[Panel]:
     box = Window.around(overview.area).slices
     area = overview.area[box]
-    wave = display.flattened(overview.object_[box], area)
+    wave = figure_data.flattened(overview.object_[box], area)
     amplitude, phase = np.abs(wave), np.angle(wave)
     unit, size = "amplitude", overview.pixel_size_m
     return [
-        Picture("reconstruction, amplitude", amplitude, "gray", display.limits(amplitude, area), unit, area, size),
-        _phase_image("reconstruction, phase (ramp removed)", phase, display.limits(phase, area), area, size),
+        Picture("reconstruction, amplitude", amplitude, "gray", figure_data.limits(amplitude, area), unit, area, size),
+        _phase_image("reconstruction, phase (ramp removed)", phase, figure_data.limits(phase, area), area, size),
     ]
 
 
 def _compared(comparison: ReferenceMetrics, overview: Overview) -> list[list[Panel]]:
     box = Window.around(comparison.area).slices
     area, size, name = comparison.area[box], overview.pixel_size_m, overview.reference_name
-    ref_phase, phase = (values[box] for values in display.phases(comparison))
+    ref_phase, phase = (values[box] for values in figure_data.phases(comparison))
     ref_amplitude, amplitude = np.abs(comparison.reference[box]), np.abs(comparison.registered.object_[box])
-    seen, seen_phase = display.limits(ref_amplitude, area), display.limits(ref_phase, area)
+    seen, seen_phase = figure_data.limits(ref_amplitude, area), figure_data.limits(ref_phase, area)
     return [
         [
             Picture(f"{name}, amplitude", ref_amplitude, "gray", seen, "amplitude", area, size),
@@ -234,7 +234,7 @@ def _phase_image(
 
 
 def _error_image(title: str, error: FloatArray, area: NDArray[np.bool_], unit: str, pixel_size_m: float) -> Picture:
-    top = max(abs(value) for value in display.limits(error, area))
+    top = max(abs(value) for value in figure_data.limits(error, area))
     root = float(np.sqrt(np.mean(error[area] ** 2)))
     shown = np.where(area, error, np.nan)
     return Picture(f"{title} (rms {root:.3g})", shown, "RdBu_r", (-top, top), unit, None, pixel_size_m)

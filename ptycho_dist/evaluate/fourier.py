@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ptycho_dist.data.formats.product_h5 import Product
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.collectives import all_reduce_sum, together
-from ptycho_dist.distributed.layout import local_slice, shard
+from ptycho_dist.distributed.sharding import local_slice, shard
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.physics.likelihood import amplitude_misfit
 from ptycho_dist.physics.patches import extract

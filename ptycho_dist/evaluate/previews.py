@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.atomic import atomic_path
-from ptycho_dist.evaluate import display
+from ptycho_dist.evaluate import figure_data
 from ptycho_dist.evaluate.figures import Picture, picture_grid, pixels_of, png
 
 _NAN = float("nan")
@@ -49,10 +49,10 @@ def draw_preview(
 def _amplitude(name: str, wave: NDArray[np.complex64]) -> Picture:
     values = np.abs(wave).astype(np.float64)
     shown = np.ones(wave.shape, np.bool_)
-    return Picture(f"{name}, amplitude", values, "gray", display.limits(values, shown), "amplitude", None, _NAN)
+    return Picture(f"{name}, amplitude", values, "gray", figure_data.limits(values, shown), "amplitude", None, _NAN)
 
 
 def _phase(name: str, wave: NDArray[np.complex64]) -> Picture:
     values = np.angle(wave * np.conj(wave.sum())).astype(np.float64)
     shown = np.ones(wave.shape, np.bool_)
-    return Picture(f"{name}, phase", values, "viridis", display.limits(values, shown), "rad", None, _NAN)
+    return Picture(f"{name}, phase", values, "viridis", figure_data.limits(values, shown), "rad", None, _NAN)

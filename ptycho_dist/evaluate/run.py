@@ -13,7 +13,7 @@ from ptycho_dist.data.sampler import rows_between
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.collectives import from_rank_0, together
 from ptycho_dist.evaluate.fourier import FourierErrors, fourier_errors
-from ptycho_dist.evaluate.report import write_metrics
+from ptycho_dist.evaluate.metrics_file import write_metrics
 from ptycho_dist.physics.probe import mode_powers
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def evaluate_product(
         metrics |= _fourier_summary(product, scan, fourier_errors(product, scan, place))
 
     def report() -> dict[str, Any]:
-        from ptycho_dist.evaluate.judge import judge
+        from ptycho_dist.evaluate.comparison import judge
 
         everything = metrics | judge(product, scan, output_dir / f"{prefix}overview.png", reference)
         write_metrics(output_dir / f"{prefix}metrics.json", everything)

@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
-from ptycho_dist.distributed.environment import RankContext
 from ptycho_dist.errors import ConfigError, LaunchError
+from ptycho_dist.launching.environment import RankContext
 
 GPU_NAMES = ("gpu", "cuda", "mps")
 

@@ -16,6 +16,7 @@ from ptycho_dist.config.sections import INFERENCE_SECTIONS
 from ptycho_dist.data.scan import read_header
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory import crosschecks
+from ptycho_dist.factory.from_bundle import refuse_contradictions, trained_settings
 from ptycho_dist.factory.payload import InferencePayload
 from ptycho_dist.factory.settings import (
     ARGUMENT,
@@ -31,7 +32,6 @@ from ptycho_dist.factory.settings import (
     require_same_n,
     scan_options,
 )
-from ptycho_dist.factory.trained import refuse_contradictions, trained_settings
 from ptycho_dist.types import ScanHeader
 
 

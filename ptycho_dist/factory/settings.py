@@ -14,10 +14,10 @@ from ptycho_dist.config.precedence import Level, Resolution
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.config.sections import Sections, field_names, homes
 from ptycho_dist.data.scan import ScanOptions
-from ptycho_dist.distributed.environment import detect
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory.config_file import read_config_file
 from ptycho_dist.factory.devices import resolve_devices
+from ptycho_dist.launching.environment import detect
 from ptycho_dist.types import ScanHeader
 
 ARGUMENT = "argument"

@@ -17,9 +17,9 @@ from ptycho_dist.config.sections import TRAINING_SECTIONS
 from ptycho_dist.data.scan import checksum
 from ptycho_dist.data.scan_set import read_source_header
 from ptycho_dist.data.set_index import SET_FORMAT
-from ptycho_dist.distributed.environment import detect
 from ptycho_dist.factory import crosschecks
 from ptycho_dist.factory.devices import resolve_devices
+from ptycho_dist.factory.from_bundle import WarmStart, warm_start
 from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.factory.settings import (
     ARGUMENT,
@@ -34,7 +34,7 @@ from ptycho_dist.factory.settings import (
     require_same_n,
     scan_options,
 )
-from ptycho_dist.factory.trained import WarmStart, warm_start
+from ptycho_dist.launching.environment import detect
 from ptycho_dist.types import ScanHeader
 
 

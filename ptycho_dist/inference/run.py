@@ -24,16 +24,16 @@ from ptycho_dist.assembly.shards import (
 )
 from ptycho_dist.bundle import Bundle, load_bundle
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.distributed.allocator import keep_freed_memory
 from ptycho_dist.distributed.collectives import all_gather_object, all_reduce_sum, from_rank_0, together
-from ptycho_dist.distributed.environment import RankContext
-from ptycho_dist.distributed.layout import shard
+from ptycho_dist.distributed.malloc import keep_freed_memory
+from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.errors import BundleError, DataFormatError
 from ptycho_dist.factory.payload import InferencePayload
 from ptycho_dist.inference.predict import place_model
 from ptycho_dist.inference.product import PRODUCT_NAME, stitch_to_product
+from ptycho_dist.inference.rank_work import ShardWork
 from ptycho_dist.inference.region import region_of
-from ptycho_dist.inference.shard import ShardWork
+from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.model.build import build_model, empty_model, load_network
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.types import FloatArray

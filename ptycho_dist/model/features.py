@@ -12,7 +12,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ptycho_dist.physics.backprojection import centre
+from ptycho_dist.physics.epie_step import centre
 
 FEATURES = 6
 """Real input channels of a network: the correction to the object, to the wave, and the present exponent."""

@@ -10,11 +10,11 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor, nn
 
 from ptycho_dist.model.features import FEATURES, exponential, features
-from ptycho_dist.physics.backprojection import backproject, centre
-from ptycho_dist.physics.explain import pattern_misfits
+from ptycho_dist.physics.epie_step import backproject, centre
 from ptycho_dist.physics.forward import ForwardModel
-from ptycho_dist.physics.measured import Measured
+from ptycho_dist.physics.misfit import pattern_misfits
 from ptycho_dist.physics.patches import PatchGeometry, extract_at, place_at
+from ptycho_dist.physics.patterns import Measured
 from ptycho_dist.physics.probe import orthogonalise
 
 OUTPUTS = 2

@@ -105,7 +105,7 @@ class ForwardModel(nn.Module):
     def background(self) -> Float[Tensor, "N N"] | None:
         """Counts in each pixel that do not come from the object, never negative; zero frequency at the corner.
 
-        In the order of a Fourier transform, as in :class:`~ptycho_dist.physics.measured.Measured`.
+        In the order of a Fourier transform, as in :class:`~ptycho_dist.physics.patterns.Measured`.
         """
         if self.background_root is None:
             return None

@@ -24,11 +24,11 @@ from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent, write_sc
 from ptycho_dist.data.grouping import canonical_order
 from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.distributed.collectives import all_reduce_sum, barrier, from_rank_0
-from ptycho_dist.distributed.environment import RankContext
 from ptycho_dist.factory.inference import create_inference_payload
 from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.factory.training import create_training_payload
 from ptycho_dist.inference.run import run_inference
+from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.plan.model import Job, Measurement, fit_line
 from ptycho_dist.training.run import TrainingResult, run_training
 

@@ -9,11 +9,11 @@ from ptycho_dist.config.request import RunRequest
 from ptycho_dist.data.scan import open_scan
 from ptycho_dist.distributed.collectives import process_group
 from ptycho_dist.distributed.devices import process_group_backend
-from ptycho_dist.distributed.environment import RankContext
 from ptycho_dist.doctor.needs import needs_of
 from ptycho_dist.factory.devices import require_launch
 from ptycho_dist.factory.settings import scan_options
 from ptycho_dist.factory.training import create_training_payload
+from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.plan.calibrate import job_of, measure
 from ptycho_dist.plan.model import Job, Measurement
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from ptycho_dist.refine.estimate import Estimate
+from ptycho_dist.refine.exit_wave import Batch, Misfit, poisson_ratio
 from ptycho_dist.refine.pie import object_direction, probe_direction
-from ptycho_dist.refine.team import join_rows, join_sums
-from ptycho_dist.refine.waves import Batch, Misfit, poisson_ratio
+from ptycho_dist.refine.reductions import join_rows, join_sums
 
 
 class Gradient:

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ptycho_dist.physics.probe import probe_intensity
 from ptycho_dist.refine.estimate import Estimate
+from ptycho_dist.refine.exit_wave import Batch, Misfit, amplitude_ratio
 from ptycho_dist.refine.pie import Memoryless, object_direction, probe_direction
-from ptycho_dist.refine.team import join_rows, join_sums
-from ptycho_dist.refine.waves import Batch, Misfit, amplitude_ratio
+from ptycho_dist.refine.reductions import join_rows, join_sums
 
 _DAMPING = 0.1
 

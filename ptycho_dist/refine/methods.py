@@ -8,10 +8,10 @@ from torch import Tensor
 
 from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.refine.estimate import Estimate
+from ptycho_dist.refine.exit_wave import Batch, Misfit, Ratio
 from ptycho_dist.refine.gradient import Gradient
 from ptycho_dist.refine.lsqml import LeastSquares
 from ptycho_dist.refine.pie import Pie
-from ptycho_dist.refine.waves import Batch, Misfit, Ratio
 
 
 class Method(Protocol):

@@ -9,7 +9,7 @@ from torch import Tensor
 from ptycho_dist.physics.propagators import Propagator
 from ptycho_dist.physics.windows import Windows
 from ptycho_dist.refine.estimate import Estimate
-from ptycho_dist.refine.waves import Batch, Misfit, Ratio, misfit
+from ptycho_dist.refine.exit_wave import Batch, Misfit, Ratio, misfit
 from ptycho_dist.types import IntArray
 
 REACH_PX, SPACING_PX = 16, 2

@@ -12,7 +12,7 @@ from ptycho_dist.data.formats.product_h5 import ProductGeometry, ProductWriter
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.factory.payload import RefinePayload
 from ptycho_dist.refine.estimate import Estimate
-from ptycho_dist.refine.start import Frame
+from ptycho_dist.refine.initial import Frame
 from ptycho_dist.types import ProductMetadata
 
 logger = logging.getLogger(__name__)

@@ -13,22 +13,22 @@ import torch
 from torch import Tensor
 
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.distributed.allocator import keep_freed_memory
 from ptycho_dist.distributed.collectives import all_reduce_sum, from_rank_0, together
 from ptycho_dist.distributed.devices import device_of, dtype_of
-from ptycho_dist.distributed.environment import RankContext
-from ptycho_dist.distributed.stop import StopSignals
+from ptycho_dist.distributed.malloc import keep_freed_memory
 from ptycho_dist.errors import RefinementError
 from ptycho_dist.factory.payload import RefinePayload
+from ptycho_dist.launching.environment import RankContext
+from ptycho_dist.launching.signals import StopSignals
 from ptycho_dist.physics.probe import mode_powers
 from ptycho_dist.physics.propagators import ConeBeam, FarField, NearField, Propagator, wavelength_m
 from ptycho_dist.refine import checkpoint
-from ptycho_dist.refine.engine import Engine
+from ptycho_dist.refine.amplitudes import Measured
 from ptycho_dist.refine.estimate import Estimate
-from ptycho_dist.refine.measured import Measured
+from ptycho_dist.refine.initial import Frame, make_estimate, read_start
+from ptycho_dist.refine.iteration import Engine
 from ptycho_dist.refine.methods import make_method
 from ptycho_dist.refine.product import write_product
-from ptycho_dist.refine.start import Frame, make_estimate, read_start
 
 logger = logging.getLogger(__name__)
 

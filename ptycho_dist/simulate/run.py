@@ -16,8 +16,8 @@ from ptycho_dist.config.simulate import SimulateConfig
 from ptycho_dist.data.formats.ptycho_dist_h5_ranks import write_scan_h5_on_ranks
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent
 from ptycho_dist.data.scan import open_scan
-from ptycho_dist.distributed.exchange import Alone, Exchange
-from ptycho_dist.distributed.layout import shard
+from ptycho_dist.distributed.rank_group import Alone, Exchange
+from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.physics.patches import extract
 from ptycho_dist.physics.propagation import far_field_intensity

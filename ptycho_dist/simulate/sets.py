@@ -12,8 +12,8 @@ import numpy as np
 from ptycho_dist.config.simulate import SimulateConfig
 from ptycho_dist.config.simulate_set import SetConfig
 from ptycho_dist.data.set_index import INDEX_NAME, SetEntry, entry_of, write_index
-from ptycho_dist.distributed.exchange import Alone, Exchange
-from ptycho_dist.distributed.layout import shard
+from ptycho_dist.distributed.rank_group import Alone, Exchange
+from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.simulate.run import described, simulate
 
 _logger = logging.getLogger(__name__)

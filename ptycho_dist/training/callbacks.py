@@ -24,11 +24,11 @@ from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import TrainingConfig
 from ptycho_dist.data.datamodule import StepBatch
 from ptycho_dist.distributed.collectives import together
-from ptycho_dist.distributed.stop import StopSignals
+from ptycho_dist.launching.signals import StopSignals
 from ptycho_dist.training.checkpoints import FOLDER, ResumePoint, VerifiedCheckpointIO, forget, step_path
-from ptycho_dist.training.epoch_lines import EpochLines
 from ptycho_dist.training.loggers import flush
 from ptycho_dist.training.module import PtychoModule
+from ptycho_dist.training.progress import EpochLines
 
 _KEPT = 2
 """Places to go on from that are kept: the newest, and the one before, should that be damaged."""

@@ -13,7 +13,7 @@ from ptycho_dist.config.schema import TrainingConfig
 from ptycho_dist.data.datamodule import StepBatch
 from ptycho_dist.errors import TrainingError
 from ptycho_dist.model.ptycho_model import PtychoModel
-from ptycho_dist.physics.priors import amplitude_deviation, label_error, total_variation
+from ptycho_dist.physics.regularisers import amplitude_deviation, label_error, total_variation
 
 DATA, LABEL, TV, AMPLITUDE = "data", "label", "tv", "amplitude"
 

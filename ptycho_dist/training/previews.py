@@ -21,10 +21,10 @@ from ptycho_dist.data.grouping import canonical_order
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.data.scan_set import Source
 from ptycho_dist.distributed.collectives import all_reduce_sum, from_rank_0, together
-from ptycho_dist.distributed.environment import RankContext
-from ptycho_dist.distributed.layout import local_slice, shard
+from ptycho_dist.distributed.sharding import local_slice, shard
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory.payload import TrainingPayload
+from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.training.mlflow_runs import RunLogger
 from ptycho_dist.training.module import PtychoModule

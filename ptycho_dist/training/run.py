@@ -17,20 +17,20 @@ from ptycho_dist.data.labels import Labels, read_labels
 from ptycho_dist.data.scan import Scan, checksum
 from ptycho_dist.data.scan_set import ScanSet, Source
 from ptycho_dist.data.set_datamodule import SetDataModule
-from ptycho_dist.distributed.allocator import keep_freed_memory
 from ptycho_dist.distributed.collectives import from_rank_0, together
 from ptycho_dist.distributed.devices import dtype_of
-from ptycho_dist.distributed.environment import RankContext
-from ptycho_dist.distributed.layout import shard
-from ptycho_dist.distributed.stop import StopSignals
+from ptycho_dist.distributed.malloc import keep_freed_memory
+from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.errors import BundleError, DataFormatError
 from ptycho_dist.factory.payload import TrainingPayload
+from ptycho_dist.launching.environment import RankContext
+from ptycho_dist.launching.signals import StopSignals
 from ptycho_dist.model.build import PROBE, build_model, empty_model, load_network, network_state, settled_probe
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.physics.probe import mode_powers
 from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.checkpoints import FOLDER, ResumePoint, forget, newest_whole
-from ptycho_dist.training.freezing import freeze
+from ptycho_dist.training.freeze import freeze
 from ptycho_dist.training.module import PtychoModule
 from ptycho_dist.training.previews import build_previews
 from ptycho_dist.training.set_module import SetModule

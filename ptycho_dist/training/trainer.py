@@ -18,12 +18,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.distributed.devices import device_of, process_group_backend
-from ptycho_dist.distributed.environment import RankContext
 from ptycho_dist.factory.payload import TrainingPayload
+from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.training.callbacks import Keeping, build_callbacks
-from ptycho_dist.training.environments import cluster_environment
+from ptycho_dist.training.cluster_environment import cluster_environment
+from ptycho_dist.training.lightning_loop import spare_messages
 from ptycho_dist.training.loggers import build_logger
-from ptycho_dist.training.loops import spare_messages
 from ptycho_dist.training.mlflow_runs import RunLogger
 
 _BUFFER_SYNC = next(

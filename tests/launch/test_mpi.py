@@ -23,9 +23,9 @@ pytestmark = [
 
 JOIN = """
 import os
-from ptycho_dist.distributed.environment import detect
-from ptycho_dist.distributed.fate import exchange, share_fate
-from ptycho_dist.distributed.mpi import bootstrap
+from ptycho_dist.launching.environment import detect
+from ptycho_dist.distributed.mpi.failure import exchange, share_fate
+from ptycho_dist.distributed.mpi.address import bootstrap
 context = detect(os.environ)
 """
 """Start of a program that runs as a rank of mpirun."""
@@ -186,7 +186,7 @@ def test_crash_of_a_rank_keeps_its_traceback_and_its_exit_code() -> None:
 
 
 def test_rank_that_never_starts_mpi_ends_the_others_within_the_limit() -> None:
-    limit = "from ptycho_dist.distributed import mpi_library\nmpi_library.START_LIMIT_S = 2.0\n"
+    limit = "from ptycho_dist.distributed.mpi import library as mpi_library\nmpi_library.START_LIMIT_S = 2.0\n"
     program = JOIN + limit + "import sys\nif context.rank == 1: sys.exit(3)\nshare_fate(lambda: 0)\n"
     started = time.monotonic()
     done = mpirun(2, [sys.executable, "-c", program], limit_s=60.0)
@@ -210,7 +210,7 @@ def broken_library(tmp_path: Path) -> dict[str, str]:
 
 
 def test_broken_library_is_not_available_and_raises_nothing(broken_library: dict[str, str]) -> None:
-    code = "from ptycho_dist.distributed.mpi_library import available; import sys; sys.exit(10 + available())"
+    code = "from ptycho_dist.distributed.mpi.library import available; import sys; sys.exit(10 + available())"
     assert python(["-c", code], broken_library).returncode == 10
     assert python(["-c", code], {}).returncode == 11
 

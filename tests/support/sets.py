@@ -8,7 +8,7 @@ from typing import Any
 from ptycho_dist.config.simulate import SimulateConfig
 from ptycho_dist.config.simulate_set import SetConfig
 from ptycho_dist.data.set_index import entry_of, write_index
-from ptycho_dist.distributed.exchange import Exchange
+from ptycho_dist.distributed.rank_group import Exchange
 from ptycho_dist.simulate.sets import simulate_set
 from tests.support.scans import MadeScan, write_own
 

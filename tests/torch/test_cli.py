@@ -19,8 +19,8 @@ from ptycho_dist.cli import main
 from ptycho_dist.commands.command import Command, Typed
 from ptycho_dist.commands.flags import setting_fields, spellings
 from ptycho_dist.commands.parsing import build_parser, parse
+from ptycho_dist.commands.registry import COMMANDS
 from ptycho_dist.commands.running import make_request, ranks_to_start
-from ptycho_dist.commands.table import COMMANDS
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.sections import homes
 from ptycho_dist.errors import ConfigError

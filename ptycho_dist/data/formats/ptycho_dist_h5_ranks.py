@@ -31,7 +31,7 @@ from ptycho_dist.data.formats.ptycho_dist_h5_writer import (
     write_rows,
     write_scan_h5,
 )
-from ptycho_dist.distributed.exchange import Exchange
+from ptycho_dist.distributed.rank_group import Exchange
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FloatArray, Shard
 

@@ -17,12 +17,12 @@ import pytest
 import torch
 
 import ptycho_dist as pd
-from ptycho_dist.api.calling import flag_value
-from ptycho_dist.commands.telling import raise_failure
+from ptycho_dist.api.invoke import flag_value
+from ptycho_dist.commands.error_messages import raise_failure
 from ptycho_dist.data.formats.product_h5 import read_product
-from ptycho_dist.distributed.stop import StopRequested
-from ptycho_dist.distributed.supervisor import Ending
 from ptycho_dist.errors import BundleError, ConfigError, DataFormatError, LaunchError, PtychoDistError
+from ptycho_dist.launching.signals import StopRequested
+from ptycho_dist.launching.supervisor import Ending
 
 SMALL: dict[str, Any] = {"devices": 1, "accelerator": "cpu", "width": 8}
 QUICK: dict[str, Any] = {**SMALL, "max_epochs": 1, "iterations": 1}

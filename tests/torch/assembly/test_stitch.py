@@ -15,7 +15,7 @@ import torch
 from ptycho_dist.assembly.accumulate import Canvas, FixedPointSum, fraction_bits
 from ptycho_dist.assembly.shards import Manifest, read_manifest, shard_path, write_manifest, write_shard
 from ptycho_dist.assembly.stitch import require_complete, stitch
-from ptycho_dist.distributed.layout import local_slice, shard
+from ptycho_dist.distributed.sharding import local_slice, shard
 from ptycho_dist.errors import ShardError
 
 N, BITS = 4, fraction_bits(12)

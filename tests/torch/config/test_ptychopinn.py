@@ -11,7 +11,7 @@ import pytest
 
 from ptycho_dist.commands.flags import spellings
 from ptycho_dist.commands.parsing import parse
-from ptycho_dist.commands.table import COMMANDS
+from ptycho_dist.commands.registry import COMMANDS
 from ptycho_dist.config.precedence import canonicalise
 from ptycho_dist.config.ptychopinn import PTYCHOPINN, page
 from ptycho_dist.config.ptychopinn_table import ABSENT, CHANGED, MOOT, ONLY, SAME

@@ -21,7 +21,7 @@ from ptycho_dist.data.batches import PatternBatches
 from ptycho_dist.data.datamodule import ScanDataModule
 from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.data.scan_set import open_source
-from ptycho_dist.distributed.environment import detect
+from ptycho_dist.launching.environment import detect
 from ptycho_dist.training.run import run_training
 from tests.support.runs import forget_launchers, training_payload
 from tests.support.scans import make_scan, write_own

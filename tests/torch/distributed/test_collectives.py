@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from ptycho_dist.distributed import collectives
-from ptycho_dist.distributed.work import Work
+from ptycho_dist.distributed.background import Work
 from ptycho_dist.errors import LaunchError
 
 

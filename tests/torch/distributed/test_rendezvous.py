@@ -11,9 +11,9 @@ import pytest
 from torch.distributed import Store, TCPStore
 
 from ptycho_dist.distributed import rendezvous
-from ptycho_dist.distributed.environment import RankContext
 from ptycho_dist.distributed.rendezvous import candidate_ports, meet, meet_through_agent
 from ptycho_dist.errors import LaunchError
+from ptycho_dist.launching.environment import RankContext
 
 LIMIT_S = 10.0
 

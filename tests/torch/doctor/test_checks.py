@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from ptycho_dist.distributed.interfaces import Interface
 from ptycho_dist.doctor.checks import CHECKS, check_all
 from ptycho_dist.doctor.facts import Memory, Needs, RankFacts, SlurmFacts
 from ptycho_dist.doctor.result import FAIL, OK, SKIP, WARN, Result
 from ptycho_dist.doctor.run import require_no_failure
 from ptycho_dist.errors import LaunchError
+from ptycho_dist.launching.network_interfaces import Interface
 
 GIB = 1 << 30
 LO, ETH = Interface("lo", "127.0.0.1", "255.0.0.0"), Interface("eth0", "10.0.0.1", "255.255.255.0")

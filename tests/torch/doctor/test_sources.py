@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from ptycho_dist.distributed.environment import detect
 from ptycho_dist.doctor import sources
 from ptycho_dist.doctor.collect import Subject, facts_of_all, own_facts
 from ptycho_dist.doctor.needs import needs_of
 from ptycho_dist.doctor.run import require_healthy
 from ptycho_dist.errors import LaunchError
+from ptycho_dist.launching.environment import detect
 from tests.support.runs import simulate_tiny, training_payload
 
 GIB = 1 << 30

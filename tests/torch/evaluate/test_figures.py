@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import io
 
-from ptycho_dist.evaluate import display
-from ptycho_dist.evaluate.area import illumination, scanned_area
+from ptycho_dist.evaluate import figure_data
 from ptycho_dist.evaluate.figures import Overview, draw_overview, overview_figure
 from ptycho_dist.evaluate.metrics import Placed, compare_to_reference
+from ptycho_dist.evaluate.metrics_file import write_metrics
 from ptycho_dist.evaluate.registration import ramp
-from ptycho_dist.evaluate.report import write_metrics
+from ptycho_dist.evaluate.scanned_area import illumination, scanned_area
 
 
 def _object(seed: int = 0) -> NDArray[np.complex128]:
@@ -60,7 +60,7 @@ def test_overview_is_drawn_when_losses_are_odd(tmp_path: Path, losses: NDArray[n
 
 def test_flattened_removes_phase_and_ramp() -> None:
     flat = np.exp(0.2j * np.angle(_object()))
-    shown = display.flattened(flat * np.exp(2j) * ramp(flat.shape, (0.2, -0.1)), _area())
+    shown = figure_data.flattened(flat * np.exp(2j) * ramp(flat.shape, (0.2, -0.1)), _area())
     error = np.angle(shown * flat.conj())[_area()]
     assert error.std() < 0.02
     assert abs(np.angle(shown[_area()].sum())) < 1e-6
@@ -76,7 +76,7 @@ def test_flattened_removes_phase_and_ramp() -> None:
     ],
 )
 def test_scale_bar_is_round(width: int, pixel_m: float, expected: tuple[float, str]) -> None:
-    length, label = display.scale_bar(width, pixel_m)
+    length, label = figure_data.scale_bar(width, pixel_m)
     assert length == pytest.approx(expected[0])
     assert label == expected[1]
 
@@ -84,10 +84,10 @@ def test_scale_bar_is_round(width: int, pixel_m: float, expected: tuple[float, s
 def test_limits_ignore_what_lies_outside_the_area() -> None:
     image = np.random.default_rng(0).uniform(0, 1, (80, 72))
     image[~_area()] = 1e6
-    low, high = display.limits(image, _area())
+    low, high = figure_data.limits(image, _area())
     assert 0 <= low < 0.02
     assert 0.98 < high <= 1
-    assert display.limits(np.ones((80, 72)), _area()) == (0.5, 1.5)
+    assert figure_data.limits(np.ones((80, 72)), _area()) == (0.5, 1.5)
 
 
 def test_illumination_is_the_sum_of_shifted_probes() -> None:

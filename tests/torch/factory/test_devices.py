@@ -7,9 +7,9 @@ import re
 import pytest
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
-from ptycho_dist.distributed.environment import RankContext, detect
 from ptycho_dist.errors import ConfigError, LaunchError
 from ptycho_dist.factory.devices import count_gpus, require_launch, resolve_devices
+from ptycho_dist.launching.environment import RankContext, detect
 
 
 def spawned(world: int, nodes: int = 1) -> RankContext:

@@ -10,10 +10,10 @@ import pytest
 
 from ptycho_dist.data.formats.product_h5 import Product, read_product
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.distributed.environment import detect
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.evaluate.run import evaluate_product
 from ptycho_dist.inference.run import InferenceResult, run_inference
+from ptycho_dist.launching.environment import detect
 from tests.support.runs import inference_payload, training_payload, untrained_bundle
 
 

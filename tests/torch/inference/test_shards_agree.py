@@ -15,14 +15,14 @@ from ptycho_dist.commands.inspection import describe
 from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.grouping import canonical_order
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.distributed.environment import RankContext, detect
 from ptycho_dist.errors import BundleError, ShardError
 from ptycho_dist.inference import run as inference_run
-from ptycho_dist.inference.patches import ShardPatches
+from ptycho_dist.inference.patch_store import ShardPatches
 from ptycho_dist.inference.predict import place_model, predict_patches
 from ptycho_dist.inference.product import stitch_to_product
+from ptycho_dist.inference.rank_work import ShardWork
 from ptycho_dist.inference.run import load_model, run_inference
-from ptycho_dist.inference.shard import ShardWork
+from ptycho_dist.launching.environment import RankContext, detect
 from ptycho_dist.pipeline import run_stitch
 from tests.support.runs import inference_payload, training_payload, untrained_bundle
 

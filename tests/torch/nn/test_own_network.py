@@ -11,9 +11,9 @@ import pytest
 
 from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.distributed.environment import detect
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.inference.run import run_inference
+from ptycho_dist.launching.environment import detect
 from ptycho_dist.nn import registry
 from ptycho_dist.training.run import run_training
 from tests.support.runs import forget_launchers, inference_payload, training_payload

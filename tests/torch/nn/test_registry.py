@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ptycho_dist.data.datamodule import ScanDataModule
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.distributed.environment import detect
 from ptycho_dist.errors import ConfigError
+from ptycho_dist.launching.environment import detect
 from ptycho_dist.nn import registry
 from ptycho_dist.nn.registry import NetworkSpec, build_network, network_names, register_network
 from ptycho_dist.training.callbacks import Keeping

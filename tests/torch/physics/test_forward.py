@@ -11,10 +11,10 @@ from torch import nn
 
 from ptycho_dist.data.scan import open_scan
 from ptycho_dist.errors import PhysicsError
-from ptycho_dist.physics.backprojection import backproject
+from ptycho_dist.physics.epie_step import backproject
 from ptycho_dist.physics.forward import ForwardModel, Optics
-from ptycho_dist.physics.measured import Measured
 from ptycho_dist.physics.patches import extract
+from ptycho_dist.physics.patterns import Measured
 from ptycho_dist.physics.probe import disc, intensity_scale, orthogonalise, probe_intensity, select_modes
 from ptycho_dist.physics.propagation import far_field, far_field_intensity
 from tests.support.scans import make_scan, write_tike

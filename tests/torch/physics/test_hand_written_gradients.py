@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ptycho_dist.physics.backprojection import backproject, centre
-from ptycho_dist.physics.explain import pattern_misfits
+from ptycho_dist.physics.epie_step import backproject, centre
 from ptycho_dist.physics.likelihood import MISFITS
-from ptycho_dist.physics.measured import Measured
+from ptycho_dist.physics.misfit import pattern_misfits
+from ptycho_dist.physics.patterns import Measured
 from ptycho_dist.physics.probe import probe_intensity
 from ptycho_dist.physics.propagation import far_field_intensity
 

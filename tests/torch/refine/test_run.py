@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ptycho_dist.distributed.stop import StopRequested
 from ptycho_dist.errors import ConfigError, DataFormatError, RefinementError
 from ptycho_dist.factory.refine import create_refine_payload
+from ptycho_dist.launching.signals import StopRequested
 from ptycho_dist.refine import checkpoint
 from ptycho_dist.refine.run import Iteration, RefinementResult
 from tests.support.scans import make_scan, write_tike

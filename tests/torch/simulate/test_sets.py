@@ -13,7 +13,7 @@ from ptycho_dist.config.simulate_set import SetConfig
 from ptycho_dist.data.scan import open_scan
 from ptycho_dist.data.scan_set import open_set
 from ptycho_dist.data.set_index import INDEX_NAME, read_index
-from ptycho_dist.distributed.exchange import Exchange
+from ptycho_dist.distributed.rank_group import Exchange
 from ptycho_dist.errors import ConfigError, OtherRankError
 from ptycho_dist.simulate import sets
 from ptycho_dist.simulate.objects import picture

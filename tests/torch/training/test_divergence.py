@@ -11,9 +11,9 @@ import lightning.pytorch as pl
 import pytest
 
 from ptycho_dist.data.scan import open_scan
-from ptycho_dist.distributed.environment import detect
-from ptycho_dist.distributed.stop import StopRequested
 from ptycho_dist.errors import TrainingError
+from ptycho_dist.launching.environment import detect
+from ptycho_dist.launching.signals import StopRequested
 from ptycho_dist.training.run import run_training
 from tests.support.runs import forget_launchers, simulate_tiny, training_payload
 

@@ -25,17 +25,17 @@ from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.data.datamodule import ScanDataModule
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.collectives import process_group
-from ptycho_dist.distributed.environment import RankContext, detect
 from ptycho_dist.errors import ConfigError, LaunchError
 from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.inference.predict import place_model, predict_patches, recipe
 from ptycho_dist.inference.run import load_model
+from ptycho_dist.job_marker import begin, finish
+from ptycho_dist.launching.environment import RankContext, detect
 from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.module import PtychoModule
 from ptycho_dist.training.previews import Previews, build_previews
 from ptycho_dist.training.run import build_module
 from ptycho_dist.training.trainer import build_trainer, calm_lightning
-from ptycho_dist.unfinished import begin, finish
 from tests.support.runs import inference_payload, training_payload, untrained_bundle
 
 

@@ -13,8 +13,8 @@ import lightning.pytorch as pl
 import pytest
 
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.distributed.environment import detect
 from ptycho_dist.errors import ConfigError
+from ptycho_dist.launching.environment import detect
 from ptycho_dist.training.run import run_training
 from tests.support.runs import forget_launchers, training_payload
 from tests.torch.training.test_resume import Killed, die_at

@@ -20,9 +20,9 @@ from ptycho_dist.config.schema import TrainingConfig
 from ptycho_dist.data.labels import read_labels
 from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.data.scan_set import open_source
-from ptycho_dist.distributed.environment import detect
 from ptycho_dist.errors import ConfigError, DataFormatError
-from ptycho_dist.physics.priors import amplitude_deviation, label_error, total_variation
+from ptycho_dist.launching.environment import detect
+from ptycho_dist.physics.regularisers import amplitude_deviation, label_error, total_variation
 from ptycho_dist.training.objective import physics_share
 from ptycho_dist.training.run import build_module, run_training
 from tests.support.runs import forget_launchers, training_payload

@@ -20,10 +20,10 @@ from ptycho_dist.data.scan_set import open_set
 from ptycho_dist.data.set_datamodule import SetDataset
 from ptycho_dist.data.set_index import entry_of, write_index
 from ptycho_dist.data.set_sampler import SetShare
-from ptycho_dist.distributed.environment import detect
 from ptycho_dist.errors import ConfigError, PhysicsError
 from ptycho_dist.evaluate.run import evaluate_product
 from ptycho_dist.inference.run import load_model, run_inference
+from ptycho_dist.launching.environment import detect
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.physics.forward import ForwardModel, Optics
 from ptycho_dist.physics.probe import disc, mode_powers

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ptycho_dist.bundle import load_bundle
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.distributed.environment import detect
+from ptycho_dist.launching.environment import detect
 from ptycho_dist.training.run import run_training
 from tests.support.runs import forget_launchers, training_payload
 

@@ -10,9 +10,9 @@ import torch
 
 from ptycho_dist.bundle import load_bundle
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.distributed.environment import detect
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory.payload import TrainingPayload
+from ptycho_dist.launching.environment import detect
 from ptycho_dist.training.previews import Preview, _forget_after, build_previews
 from ptycho_dist.training.run import build_module, run_training
 from tests.support.runs import training_payload
@@ -70,7 +70,7 @@ def test_previews_of_a_set_are_refused(tmp_path: Path) -> None:
     from ptycho_dist.config.simulate import SimulateConfig
     from ptycho_dist.config.simulate_set import SetConfig
     from ptycho_dist.data.scan_set import open_source
-    from ptycho_dist.distributed.exchange import open_exchange
+    from ptycho_dist.distributed.rank_group import open_exchange
     from ptycho_dist.simulate.sets import simulate_set
 
     config = SimulateConfig(output_file=tmp_path / "set", n_patterns=9, N=32)

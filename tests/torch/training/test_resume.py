@@ -17,9 +17,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ptycho_dist.bundle import load_bundle
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.distributed.environment import detect
-from ptycho_dist.distributed.stop import StopRequested, StopSignals
 from ptycho_dist.errors import TrainingError
+from ptycho_dist.launching.environment import detect
+from ptycho_dist.launching.signals import StopRequested, StopSignals
 from ptycho_dist.training import checkpoints
 from ptycho_dist.training.run import run_training
 from tests.support.runs import forget_launchers, training_payload

@@ -19,10 +19,10 @@ from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.data.scan_set import open_set, open_source
 from ptycho_dist.data.set_datamodule import SetDataModule
 from ptycho_dist.data.set_index import entry_of, write_index
-from ptycho_dist.distributed.environment import detect
 from ptycho_dist.errors import BundleError, ConfigError, DataFormatError
 from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.inference.run import load_model, run_inference
+from ptycho_dist.launching.environment import detect
 from ptycho_dist.training.run import TrainingResult, build_module, run_training
 from ptycho_dist.training.set_module import SetModule
 from tests.support.runs import forget_launchers, inference_payload, simulate_tiny, training_payload

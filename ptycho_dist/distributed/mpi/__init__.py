@@ -1,0 +1,1 @@
+"""MPI as a launcher and a carrier of objects; optional."""

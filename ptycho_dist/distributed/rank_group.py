@@ -1,0 +1,142 @@
+"""How ranks that write files together tell each other what they did: by MPI where it started them, else by gloo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from ptycho_dist.distributed.collectives import all_gather_object, process_group, require_no_failure, together
+from ptycho_dist.distributed.mpi import failure as fate
+from ptycho_dist.distributed.mpi import library as mpi_library
+from ptycho_dist.launching.environment import RankContext
+
+T = TypeVar("T")
+
+
+class Exchange(Protocol):
+    """Place of this rank, and what it may do with the others."""
+
+    @property
+    def rank(self) -> int:
+        """Number of this rank."""
+
+    @property
+    def world(self) -> int:
+        """Number of ranks."""
+
+    @property
+    def comm(self) -> Any | None:
+        """MPI communicator of these ranks, where MPI joins them."""
+
+    def all_gather(self, value: T) -> list[T]:
+        """Give every rank the (picklable) value of every rank, in rank order."""
+
+    def in_step(self, work: Callable[[], T]) -> T:
+        """Do local work on every rank; if it fails on one, raise on all (LaunchError on the others)."""
+
+
+@dataclass(frozen=True)
+class Alone:
+    """One rank, whatever ranks there are beside it: it works without waiting for them."""
+
+    rank: int = 0
+    world: int = 1
+    comm: Any | None = None
+
+    def all_gather(self, value: T) -> list[T]:
+        """Give the value back."""
+        return [value]
+
+    def in_step(self, work: Callable[[], T]) -> T:
+        """Do the work."""
+        return work()
+
+
+@dataclass(frozen=True)
+class GroupExchange:
+    """Exchange by the open process group; alone without one.
+
+    Parameters
+    ----------
+    rank, world
+        Place of this rank.
+    """
+
+    rank: int = 0
+    world: int = 1
+    comm: Any | None = None
+
+    def all_gather(self, value: T) -> list[T]:
+        """Give every rank the value of every rank."""
+        return all_gather_object(value)
+
+    def in_step(self, work: Callable[[], T]) -> T:
+        """Do local work on every rank; if it fails on one, raise on all."""
+        return together(work)
+
+
+@dataclass(frozen=True)
+class MpiRanks:
+    """Exchange by MPI.
+
+    Parameters
+    ----------
+    messages
+        What carries the objects.
+    """
+
+    messages: mpi_library.MpiExchange
+
+    @property
+    def rank(self) -> int:
+        """Number of this rank."""
+        return int(self.messages.comm.rank)
+
+    @property
+    def world(self) -> int:
+        """Number of ranks."""
+        return int(self.messages.comm.size)
+
+    @property
+    def comm(self) -> Any | None:
+        """MPI communicator of these ranks."""
+        return self.messages.comm
+
+    def all_gather(self, value: T) -> list[T]:
+        """Give every rank the value of every rank."""
+        return self.messages.all_gather(value)
+
+    def in_step(self, work: Callable[[], T]) -> T:
+        """Do local work on every rank; if it fails on one, raise on all."""
+        try:
+            value = work()
+        except BaseException as error:
+            self.all_gather(f"{type(error).__name__}: {error}")
+            raise
+        require_no_failure(self.all_gather(""))
+        return value
+
+
+@contextmanager
+def open_exchange(context: RankContext, timeout_s: float) -> Iterator[Exchange]:
+    """Join the ranks of a launch for the exchange of objects.
+
+    Parameters
+    ----------
+    context
+        Place of this process among the ranks.
+    timeout_s
+        Longest wait for the other ranks, in seconds (under mpirun, mpirun ends a wait for a lost rank).
+
+    Raises
+    ------
+    LaunchError
+        If the ranks do not find each other.
+    """
+    if context.launcher == "mpi" and context.world > 1 and mpi_library.available():
+        yield MpiRanks(fate.exchange())
+    else:
+        with process_group(context, "gloo", timeout_s):
+            yield GroupExchange(context.rank, context.world)

@@ -1,0 +1,117 @@
+"""Measured amplitudes of this rank's share of a scan: in memory where they fit, else read as they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ptycho_dist.data.scan import Scan
+from ptycho_dist.distributed.background import Work
+from ptycho_dist.distributed.collectives import together
+from ptycho_dist.distributed.sharding import shard
+from ptycho_dist.physics.propagators import Propagator
+from ptycho_dist.types import IntArray
+
+_READ_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Share:
+    """Amplitudes of some patterns, to be looked up by pattern number.
+
+    Parameters
+    ----------
+    numbers
+        int64, shape (n,), ascending.
+    amplitude_nNN
+        Float, shape (n, N, N), in detector order.
+    photons_n
+        Counts in each pattern, float64, shape (n,), on the CPU.
+    """
+
+    numbers: IntArray
+    amplitude_nNN: Tensor
+    photons_n: Tensor
+
+    def of(self, numbers: IntArray) -> Tensor:
+        """Amplitudes of some of the patterns (b, N, N)."""
+        places = torch.from_numpy(np.searchsorted(self.numbers, numbers))
+        return self.amplitude_nNN.index_select(0, places.to(self.amplitude_nNN.device))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Reads amplitudes, DC (or the beam) where the propagator has it.
+
+    Parameters
+    ----------
+    scan
+        The open scan.
+    propagator
+        Gives the detector order.
+    like
+        Tensor of the type and device that amplitudes get.
+    place
+        This rank and the number of ranks.
+    """
+
+    scan: Scan
+    propagator: Propagator
+    like: Tensor
+    place: tuple[int, int]
+
+    def own(self, numbers: IntArray) -> slice:
+        """Which of some ascending pattern numbers are this rank's."""
+        mine = shard(self.scan.header.n_patterns, *self.place)
+        start, stop = np.searchsorted(numbers, (mine.start, mine.stop))
+        return slice(int(start), int(stop))
+
+    @property
+    def bytes_of_share(self) -> int:
+        """Memory that all amplitudes of the largest share take."""
+        return shard(self.scan.header.n_patterns, 0, self.place[1]).__len__() * self._bytes_of_one
+
+    def read_all(self) -> Share:
+        """Read the whole share of this rank."""
+        mine = shard(self.scan.header.n_patterns, *self.place)
+        return together(partial(self.read, np.arange(mine.start, mine.stop)))
+
+    def in_pieces(self, batches: Sequence[IntArray], limit_bytes: int) -> Iterator[tuple[Sequence[IntArray], Share]]:
+        """Yield consecutive batches with the amplitudes of this rank's patterns in them.
+
+        A piece takes at most ``limit_bytes`` (but holds at least one batch); the next one is read
+        meanwhile. The pieces are the same on all ranks.
+        """
+        widest = max(len(one) for one in batches)
+        at_once = max(1, int(limit_bytes / 2 / (self._bytes_of_one * -(-widest // self.place[1]))))
+        pieces = [batches[start : start + at_once] for start in range(0, len(batches), at_once)]
+        upcoming = self._begin(pieces[0])
+        for number, piece in enumerate(pieces):
+            share = together(upcoming.wait_result)
+            if number + 1 < len(pieces):
+                upcoming = self._begin(pieces[number + 1])
+            yield piece, share
+
+    def _begin(self, piece: Sequence[IntArray]) -> Work[Share]:
+        numbers = np.sort(np.concatenate([one[self.own(one)] for one in piece]))
+        return Work(partial(self.read, numbers))
+
+    @property
+    def _bytes_of_one(self) -> int:
+        return int(self.scan.header.N**2 * self.like.element_size())
+
+    def read(self, numbers: IntArray) -> Share:
+        """Read some patterns, by ascending numbers."""
+        N = self.scan.header.N
+        amplitudes = self.like.new_empty(len(numbers), N, N)
+        photons = torch.zeros(len(numbers), dtype=torch.float64)
+        for start in range(0, len(numbers), _READ_AT_ONCE):
+            counts = torch.from_numpy(self.scan.read_patterns(numbers[start : start + _READ_AT_ONCE]))
+            photons[start : start + _READ_AT_ONCE] = counts.sum(dim=(1, 2), dtype=torch.float64)
+            amplitudes[start : start + _READ_AT_ONCE] = self.propagator.arrange(counts.to(self.like).sqrt_())
+        return Share(numbers, amplitudes, photons)

@@ -1,0 +1,224 @@
+"""One iteration: a pass over all patterns, in batches, on all ranks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ptycho_dist.config.refine import RefineConfig
+from ptycho_dist.distributed.collectives import together
+from ptycho_dist.physics.probe import orthogonalise, probe_intensity
+from ptycho_dist.physics.windows import Crowding, Windows
+from ptycho_dist.refine import flux_background
+from ptycho_dist.refine.amplitudes import Measured, Share
+from ptycho_dist.refine.batching import batches
+from ptycho_dist.refine.estimate import Estimate
+from ptycho_dist.refine.exit_wave import Batch, Misfit, misfit
+from ptycho_dist.refine.methods import Method
+from ptycho_dist.refine.positions import lost, search, shifts
+from ptycho_dist.refine.reductions import as_real, join_sums
+from ptycho_dist.types import IntArray
+
+_COOLEST = 0.1
+_SEARCH_EVERY = 10
+"""Iterations between two searches for lost positions."""
+
+
+@dataclass
+class Engine:
+    """Everything an iteration needs.
+
+    Parameters
+    ----------
+    config
+        Settings in force; nothing is left at "where not set".
+    estimate
+        Changed in place, the same on every rank.
+    method
+        Changes object and probe.
+    measured
+        Amplitudes of this rank's share.
+    mask_NN
+        Valid pixels in detector order; None where all are.
+    memory_bytes
+        Room for amplitudes on this rank; a larger share is read anew in every iteration.
+    velocity_HW
+        Change of the object that momentum makes once more.
+    """
+
+    config: RefineConfig
+    estimate: Estimate
+    method: Method
+    measured: Measured
+    mask_NN: Tensor | None
+    memory_bytes: int
+    velocity_HW: Tensor | None = None
+    _kept: Share | None = field(default=None, init=False)
+
+    def iterate(self, iteration: int) -> float:
+        """Pass over all patterns once.
+
+        Returns
+        -------
+        float
+            Fourier error of the patterns as they were met, before their own update.
+        """
+        before = self.estimate.object_HW.clone() if self.config.momentum else None
+        found = _Findings.empty(self.estimate)
+        scale = self._scale(iteration)
+        crowding = Crowding.of(probe_intensity(self.estimate.probe_PNN))
+        order = batches(len(self.estimate.positions_px), self._batch_size, self.config.seed, iteration)
+        for piece, share in self._pieces(order):
+            found.photons_B[share.numbers] = share.photons_n
+            for numbers in piece:
+                batch = self._batch(numbers, share, crowding)
+                seen = misfit(self.estimate, batch, self.measured.propagator, self.method.ratio)
+                self._look(iteration, numbers[batch.part], batch, seen, found)
+                self.method.update(self.estimate, batch, seen, scale)
+        found.join()
+        self._settle(iteration, found)
+        if self._searches(iteration):
+            self._find_lost(found)
+        if before is not None:
+            self._push(before)
+        return found.error()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that changes, by name."""
+        named = {f"estimate.{name}": as_real(value) for name, value in self.estimate.tensors().items()}
+        named |= {f"method.{name}": value for name, value in self.method.state().items()}
+        return named if self.velocity_HW is None else {**named, "velocity": as_real(self.velocity_HW)}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take up what :meth:`tensors` gave."""
+        for name, value in self.estimate.tensors().items():
+            as_real(value).copy_(tensors[f"estimate.{name}"])
+        method = {name.removeprefix("method."): one for name, one in tensors.items() if name.startswith("method.")}
+        self.method.restore(method)
+        if "velocity" in tensors:
+            self.velocity_HW = torch.view_as_complex(tensors["velocity"]).to(self.estimate.object_HW)
+
+    @property
+    def _batch_size(self) -> int:
+        return int(self.config.batch_size or 1)
+
+    def _pieces(self, order: Sequence[IntArray]) -> Iterator[tuple[Sequence[IntArray], Share]]:
+        if self.measured.bytes_of_share > self.memory_bytes:
+            yield from self.measured.in_pieces(order, self.memory_bytes)
+            return
+        if self._kept is None:
+            self._kept = self.measured.read_all()
+        yield order, self._kept
+
+    def _batch(self, numbers: IntArray, share: Share, crowding: Crowding) -> Batch:
+        part = self.measured.own(numbers)
+        positions, estimate = self.estimate.positions_px, self.estimate
+        amplitude = share.of(numbers[part])
+        if self.config.flux:
+            amplitude = amplitude / estimate.flux_B[numbers[part]].sqrt().to(amplitude)[:, None, None]
+        everyone = Windows(positions[numbers], estimate.N, estimate.canvas_px)
+        is_alone = len(numbers[part]) == len(numbers)
+        return Batch(
+            everyone=everyone,
+            part=part,
+            own=everyone if is_alone else Windows(positions[numbers[part]], estimate.N, estimate.canvas_px),
+            amplitude_BNN=amplitude,
+            crowding=crowding.at(positions[numbers].numpy()),
+            mask_NN=self.mask_NN,
+        )
+
+    def _look(self, iteration: int, own: IntArray, batch: Batch, seen: Misfit, found: _Findings) -> None:
+        """Note what a batch says of everything but object and probe."""
+        if not len(own):
+            return
+        found.squared_B[own] = seen.squared_B.double().cpu() * self.estimate.flux_B[own]
+        if self._moves(iteration):
+            found.shifts_px[own] = shifts(self.estimate, batch, seen)
+        if self.config.flux:
+            found.flux_B[own] = flux_background.flux(batch, seen)
+        if found.background_NN is not None:
+            found.background_NN += flux_background.background_ratio(batch, seen)
+
+    def _moves(self, iteration: int) -> bool:
+        return self.config.position_start is not None and iteration >= self.config.position_start
+
+    def _searches(self, iteration: int) -> bool:
+        start = self.config.position_start
+        return start is not None and iteration > start and (iteration - start) % _SEARCH_EVERY == 0
+
+    def _find_lost(self, found: _Findings) -> None:
+        """Put positions that are in a wrong minimum where the object explains their patterns best."""
+        numbers = lost(found.squared_B, found.photons_B)
+        own = numbers[self.measured.own(numbers)]
+        share = together(lambda: self.measured.read(own))
+        shifts_px = torch.zeros_like(found.shifts_px)
+        for number, amplitude in zip(own.tolist(), share.amplitude_nNN, strict=True):
+            shifts_px[number] = search(self.estimate, self.measured.propagator, number, amplitude, self.method.ratio)
+        (shifts_px,) = join_sums([shifts_px])
+        self.estimate.move(shifts_px)
+
+    def _settle(self, iteration: int, found: _Findings) -> None:
+        """Change what is changed once in an iteration."""
+        estimate, count = self.estimate, len(self.estimate.positions_px)
+        if self._moves(iteration):
+            step = found.shifts_px - found.shifts_px.mean(dim=0)
+            estimate.move(self.config.position_step * step)
+        if self.config.flux:
+            flux = estimate.flux_B * found.flux_B
+            estimate.flux_B = flux / flux.mean()
+        if estimate.background_NN is not None and found.background_NN is not None:
+            estimate.background_NN *= found.background_NN / count
+        if len(estimate.probe_PNN) > 1:
+            estimate.probe_PNN.copy_(orthogonalise(estimate.probe_PNN))
+
+    def _push(self, before_HW: Tensor) -> None:
+        """Make a share of the iteration's change once more (heavy ball)."""
+        change = self.estimate.object_HW - before_HW
+        if self.velocity_HW is not None:
+            change += self.config.momentum * self.velocity_HW
+        self.velocity_HW = change
+        self.estimate.object_HW.add_(change, alpha=self.config.momentum)
+
+    def _scale(self, iteration: int) -> float:
+        """Factor on steps: 1, falling geometrically to a tenth over the last share of the iterations."""
+        cooling = self.config.cooling * self.config.iterations
+        late = iteration + 1 - (self.config.iterations - cooling)
+        return float(_COOLEST ** (late / cooling)) if cooling > 0 and late > 0 else 1.0
+
+
+@dataclass
+class _Findings:
+    """What one pass has found; each rank fills in its own patterns, the others' are zero."""
+
+    squared_B: Tensor
+    photons_B: Tensor
+    shifts_px: Tensor
+    flux_B: Tensor
+    background_NN: Tensor | None
+
+    @classmethod
+    def empty(cls, estimate: Estimate) -> _Findings:
+        count, background = len(estimate.positions_px), estimate.background_NN
+        return cls(
+            squared_B=torch.zeros(count, dtype=torch.float64),
+            photons_B=torch.zeros(count, dtype=torch.float64),
+            shifts_px=torch.zeros(count, 2, dtype=torch.float64),
+            flux_B=torch.zeros(count, dtype=torch.float64),
+            background_NN=None if background is None else torch.zeros_like(background),
+        )
+
+    def join(self) -> None:
+        """Add up over the ranks."""
+        found = [self.squared_B, self.photons_B, self.shifts_px, self.flux_B]
+        self.squared_B, self.photons_B, self.shifts_px, self.flux_B = join_sums(found)
+        if self.background_NN is not None:
+            (self.background_NN,) = join_sums([self.background_NN])
+
+    def error(self) -> float:
+        """Fourier error of the patterns as they were met; NaN of no photons."""
+        photons = float(self.photons_B.sum())
+        return math.sqrt(float(self.squared_B.sum()) / photons) if photons > 0 else math.nan
