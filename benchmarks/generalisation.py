@@ -27,7 +27,7 @@ from rich.table import Table
 from benchmarks.common import command_of, environment, ptycho_dist, write_results
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent, write_scan_h5
 from ptycho_dist.data.scan import Scan, open_scan
-from ptycho_dist.launching.signals import EXIT_GO_ON
+from ptycho_dist.launching.signals import EXIT_RESUMABLE
 
 _STAR, _REFERENCE = "siemens_star_tike.npz", "siemens_star_reference.npz"
 _OPTICS = ("--N", "128", "--photons", "5e5", "--step_px", "11", "--jitter_px", "1", "--phase_range_rad", "1",
@@ -146,7 +146,7 @@ def pretrain(run: Run) -> bool:
     except subprocess.TimeoutExpired:
         process.terminate()
         code = process.wait()
-    if code not in (0, EXIT_GO_ON):
+    if code not in (0, EXIT_RESUMABLE):
         raise subprocess.CalledProcessError(code, command)
     return code == 0
 

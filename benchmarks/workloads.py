@@ -22,9 +22,9 @@ from ptycho_dist.factory.refine import create_refine_payload
 from ptycho_dist.model.build import build_model
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.physics.propagators import FarField
-from ptycho_dist.refine.amplitudes import Measured
+from ptycho_dist.refine.amplitudes import AmplitudeReader
 from ptycho_dist.refine.initial import make_estimate, read_start
-from ptycho_dist.refine.iteration import Engine
+from ptycho_dist.refine.iteration import Refiner
 from ptycho_dist.refine.methods import make_method
 from ptycho_dist.simulate.probes import ZonePlate
 from ptycho_dist.simulate.run import simulate
@@ -123,8 +123,8 @@ def refinement(setting: Setting, variant: str) -> Workload:
         with open_scan(scan) as opened:
             like = torch.zeros((), device=setting.device)
             estimate, _ = make_estimate(read_start(opened, None), opened, config, like)
-            measured = Measured(opened, FarField(), like, (0, 1))
-            engine = Engine(config, estimate, make_method(config, estimate), measured, None, _ROOM_BYTES)
+            measured = AmplitudeReader(opened, FarField(), like, (0, 1))
+            engine = Refiner(config, estimate, make_method(config, estimate), measured, None, _ROOM_BYTES)
             engine.iterate(0)
     return Workload("refinement, one pass", variant, setting.patterns, lambda: engine.iterate(1))
 

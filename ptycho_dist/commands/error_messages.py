@@ -10,8 +10,8 @@ from typing import Any
 from ptycho_dist import errors
 from ptycho_dist.errors import LaunchError, PtychoDistError
 from ptycho_dist.launching.exit_codes import INTERRUPTED, is_lost_rank, is_silent_rank, is_storage_error
-from ptycho_dist.launching.signals import EXIT_GO_ON, StopRequested
-from ptycho_dist.launching.supervisor import Ending
+from ptycho_dist.launching.signals import EXIT_RESUMABLE, StopRequested
+from ptycho_dist.launching.supervisor import LaunchOutcome
 
 PROGRAM = "ptycho-dist"
 """What each told error begins with."""
@@ -50,7 +50,7 @@ def _about_storage(error: OSError) -> str:
     )
 
 
-def raise_failure(ending: Ending) -> None:
+def raise_failure(ending: LaunchOutcome) -> None:
     """Raise in the calling process what ended its ranks.
 
     Raises
@@ -66,7 +66,7 @@ def raise_failure(ending: Ending) -> None:
         return
     if ending.code == INTERRUPTED:
         raise KeyboardInterrupt
-    if ending.code == EXIT_GO_ON:
+    if ending.code == EXIT_RESUMABLE:
         raise StopRequested(signal.SIGTERM)
     raise _told_error(ending.said) or LaunchError("\n".join(ending.reasons) or _crash(ending))
 
@@ -78,5 +78,5 @@ def _told_error(said: str) -> PtychoDistError | None:
     return kind(told[-1][1]) if isinstance(kind, type) and issubclass(kind, PtychoDistError) else None
 
 
-def _crash(ending: Ending) -> str:
+def _crash(ending: LaunchOutcome) -> str:
     return f"rank 0 failed with exit code {ending.code} and said:\n{ending.said}"

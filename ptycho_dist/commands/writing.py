@@ -28,7 +28,7 @@ from ptycho_dist.launching.environment import detect, launcher_name
 from ptycho_dist.launching.parent import end_with_parent
 
 if TYPE_CHECKING:
-    from ptycho_dist.distributed.rank_group import Exchange
+    from ptycho_dist.distributed.rank_group import RankGroup
 
 SCAN_SUFFIXES = (".h5", ".hdf5")
 """How the name of a scan that is written may end."""
@@ -49,7 +49,7 @@ def simulate(typed: Typed) -> int:
     paths = {name: path for name, path in typed.paths.items() if name in field_types(SimulateConfig)}
     config = SimulateConfig(**(values | paths))
 
-    def write(ranks: Exchange) -> Path:
+    def write(ranks: RankGroup) -> Path:
         from ptycho_dist.simulate.run import simulate as simulate_scan
         from ptycho_dist.simulate.sets import simulate_set
 
@@ -66,12 +66,12 @@ def convert(typed: Typed) -> int:
 
     given = file_values(typed) | dict(typed.overrides)
 
-    def write(ranks: Exchange) -> Path:
+    def write(ranks: RankGroup) -> Path:
         from ptycho_dist.convert.run import convert as convert_scan
         from ptycho_dist.data.scan import ScanOptions, open_scan
 
         values = {name: given[f"data.{name}"] for name in ScanOptions.__dataclass_fields__ if f"data.{name}" in given}
-        with ranks.in_step(lambda: open_scan(source, ScanOptions(**values))) as scan:
+        with ranks.on_all_ranks(lambda: open_scan(source, ScanOptions(**values))) as scan:
             return convert_scan(scan, target, ranks)
 
     return _on_ranks(typed, write)
@@ -93,20 +93,20 @@ def _typed_values(typed: Typed, section: str) -> dict[str, Any]:
     return {key.removeprefix(prefix): value for key, value in typed.overrides.items() if key.startswith(prefix)}
 
 
-def _on_ranks(typed: Typed, write: Callable[[Exchange], Path]) -> int:
+def _on_ranks(typed: Typed, write: Callable[[RankGroup], Path]) -> int:
     """Start ranks if need be, let them write together, and say on rank 0 what was written."""
     config = RanksConfig(**read_own_section(typed, "ranks", RanksConfig))
     configure_logging(typed)
     if launcher_name(os.environ) == "plain" and config.devices not in ("auto", 1):
         return start_ranks(typed, sensible_ranks(int(config.devices)))
     end_with_parent(os.environ)
-    from ptycho_dist.distributed.rank_group import open_exchange
+    from ptycho_dist.distributed.rank_group import open_rank_group
     from ptycho_dist.factory.devices import require_launch
 
     context = detect(os.environ)
     if config.devices != "auto":
         require_launch(PyTorchExecutionConfig(devices=config.devices), context)
-    with open_exchange(context, config.timeout_s) as ranks:
+    with open_rank_group(context, config.timeout_s) as ranks:
         written = write(ranks)
     if context.rank == 0 and typed.listen is None:
         sys.stdout.write(f"{written}\n")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ptycho_dist.data.formats.ptycho_dist_h5_ranks import write_scan_h5_on_ranks
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.distributed.rank_group import Exchange, GroupExchange
+from ptycho_dist.distributed.rank_group import RankGroup, TorchRankGroup
 from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import Shard
@@ -21,7 +21,7 @@ _logger = logging.getLogger(__name__)
 _CHUNK = 64
 
 
-def convert(scan: Scan, output_file: Path, ranks: Exchange | None = None) -> Path:
+def convert(scan: Scan, output_file: Path, ranks: RankGroup | None = None) -> Path:
     """Write a scan in the project's HDF5 layout; each rank reads and writes its own rows.
 
     Parameters
@@ -43,7 +43,7 @@ def convert(scan: Scan, output_file: Path, ranks: Exchange | None = None) -> Pat
     DataFormatError
         If the scan would be written over itself, or holds invalid counts.
     """
-    ranks, header = ranks or GroupExchange(), scan.header
+    ranks, header = ranks or TorchRankGroup(), scan.header
     if output_file.resolve() == header.path.resolve():
         msg = f"{output_file} is the scan itself; expected another file to write. Choose another name."
         raise DataFormatError(msg)

@@ -54,9 +54,11 @@ class PatternBatches(Dataset[tuple[Tensor, Tensor]]):
         self._scan, self._order, self._size, self._groups = scan, order, size, groups
 
     @classmethod
-    def together(cls, scan: Scan, order: IntArray, size: int, data: DataConfig, n_together: int) -> PatternBatches:
+    def of_groups(
+        cls, scan: Scan, order: IntArray, size: int, data: DataConfig, patterns_per_sample: int
+    ) -> PatternBatches:
         """Batches for a network that sees so many patterns together: those around each, as in training."""
-        seen = neighbor_groups(scan.positions_px, data.gridsize or 1).index if n_together > 1 else None
+        seen = neighbor_groups(scan.positions_px, data.gridsize or 1).index if patterns_per_sample > 1 else None
         return cls(scan, order, size, seen)
 
     def __len__(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-class Work(Generic[T]):
+class BackgroundCall(Generic[T]):
     """A call that runs in a daemon thread.
 
     Parameters

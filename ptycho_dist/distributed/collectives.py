@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ptycho_dist.distributed.background import Work
+from ptycho_dist.distributed.background import BackgroundCall
 from ptycho_dist.distributed.mpi.address import bootstrap
 from ptycho_dist.distributed.rendezvous import meet, meet_through_agent
 from ptycho_dist.errors import LaunchError, OtherRankError
@@ -95,7 +95,7 @@ def _connect(connect: Callable[[], None], timeout: timedelta) -> None:
         If the time is up.
     """
     limit_s = timeout.total_seconds() + _MARGIN_S
-    attempt = Work(connect)
+    attempt = BackgroundCall(connect)
     attempt.wait(limit_s)
     if not attempt.done:
         msg = (
@@ -128,7 +128,7 @@ def all_reduce_sum(values: Tensor) -> Tensor:
     return values
 
 
-def together(work: Callable[[], T], beat_s: float = BEAT_S) -> T:
+def on_all_ranks(work: Callable[[], T], beat_s: float = BEAT_S) -> T:
     """Do local work (without collectives) on every rank; if it fails on one, raise on all.
 
     The ranks exchange a sign of life every ``beat_s`` seconds, so a slow rank,
@@ -141,7 +141,7 @@ def together(work: Callable[[], T], beat_s: float = BEAT_S) -> T:
     """
     if not is_open():
         return work()
-    own = Work(work)
+    own = BackgroundCall(work)
     everyone_done = False
     while not everyone_done:
         own.wait(beat_s)
@@ -182,7 +182,7 @@ def from_rank_0(make: Callable[[], T]) -> T:
     """
     if not is_open():
         return make()
-    made = together(make if dist.get_rank() == 0 else _nothing)
+    made = on_all_ranks(make if dist.get_rank() == 0 else _nothing)
     box: list[Any] = [made]
     dist.broadcast_object_list(box, src=0)
     value: T = box[0]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from ptycho_dist.distributed.collectives import all_gather_object, process_group, require_no_failure, together
+from ptycho_dist.distributed.collectives import all_gather_object, on_all_ranks, process_group, require_no_failure
 from ptycho_dist.distributed.mpi import failure as fate
 from ptycho_dist.distributed.mpi import library as mpi_library
 from ptycho_dist.launching.environment import RankContext
@@ -15,7 +15,7 @@ from ptycho_dist.launching.environment import RankContext
 T = TypeVar("T")
 
 
-class Exchange(Protocol):
+class RankGroup(Protocol):
     """Place of this rank, and what it may do with the others."""
 
     @property
@@ -33,12 +33,12 @@ class Exchange(Protocol):
     def all_gather(self, value: T) -> list[T]:
         """Give every rank the (picklable) value of every rank, in rank order."""
 
-    def in_step(self, work: Callable[[], T]) -> T:
+    def on_all_ranks(self, work: Callable[[], T]) -> T:
         """Do local work on every rank; if it fails on one, raise on all (LaunchError on the others)."""
 
 
 @dataclass(frozen=True)
-class Alone:
+class SingleRank:
     """One rank, whatever ranks there are beside it: it works without waiting for them."""
 
     rank: int = 0
@@ -49,13 +49,13 @@ class Alone:
         """Give the value back."""
         return [value]
 
-    def in_step(self, work: Callable[[], T]) -> T:
+    def on_all_ranks(self, work: Callable[[], T]) -> T:
         """Do the work."""
         return work()
 
 
 @dataclass(frozen=True)
-class GroupExchange:
+class TorchRankGroup:
     """Exchange by the open process group; alone without one.
 
     Parameters
@@ -72,13 +72,13 @@ class GroupExchange:
         """Give every rank the value of every rank."""
         return all_gather_object(value)
 
-    def in_step(self, work: Callable[[], T]) -> T:
+    def on_all_ranks(self, work: Callable[[], T]) -> T:
         """Do local work on every rank; if it fails on one, raise on all."""
-        return together(work)
+        return on_all_ranks(work)
 
 
 @dataclass(frozen=True)
-class MpiRanks:
+class MpiRankGroup:
     """Exchange by MPI.
 
     Parameters
@@ -108,7 +108,7 @@ class MpiRanks:
         """Give every rank the value of every rank."""
         return self.messages.all_gather(value)
 
-    def in_step(self, work: Callable[[], T]) -> T:
+    def on_all_ranks(self, work: Callable[[], T]) -> T:
         """Do local work on every rank; if it fails on one, raise on all."""
         try:
             value = work()
@@ -120,7 +120,7 @@ class MpiRanks:
 
 
 @contextmanager
-def open_exchange(context: RankContext, timeout_s: float) -> Iterator[Exchange]:
+def open_rank_group(context: RankContext, timeout_s: float) -> Iterator[RankGroup]:
     """Join the ranks of a launch for the exchange of objects.
 
     Parameters
@@ -136,7 +136,7 @@ def open_exchange(context: RankContext, timeout_s: float) -> Iterator[Exchange]:
         If the ranks do not find each other.
     """
     if context.launcher == "mpi" and context.world > 1 and mpi_library.available():
-        yield MpiRanks(fate.exchange())
+        yield MpiRankGroup(fate.exchange())
     else:
         with process_group(context, "gloo", timeout_s):
-            yield GroupExchange(context.rank, context.world)
+            yield TorchRankGroup(context.rank, context.world)

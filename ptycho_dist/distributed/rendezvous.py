@@ -18,7 +18,7 @@ from torch.distributed import (  # type: ignore[attr-defined]  # torch names the
     TCPStore,
 )
 
-from ptycho_dist.distributed.background import Work
+from ptycho_dist.distributed.background import BackgroundCall
 from ptycho_dist.errors import LaunchError
 from ptycho_dist.launching.environment import RankContext
 
@@ -147,7 +147,7 @@ def _find(context: RankContext, timeout_s: float) -> TCPStore | str:
     """Find the store of this launch; say what was found instead."""
     found = "no answer"
     for port, left_s in _attempts(context, timeout_s):
-        look = Work(partial(_look, context, port, left_s))
+        look = BackgroundCall(partial(_look, context, port, left_s))
         look.wait(left_s + _GLANCE_S)
         if not look.done:
             found = "a program listens there that is no rank of ours"

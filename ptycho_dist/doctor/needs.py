@@ -60,8 +60,8 @@ def _network(payload: Payload, canvas_px: float, world: int) -> tuple[float, flo
     assert isinstance(payload, TrainingPayload | InferencePayload)
     pixels = payload.data_config.N**2
     training = payload.training_config if isinstance(payload, TrainingPayload) else None
-    in_step = _patterns_in_step(payload.data_config, training, payload.execution_config, world)
-    memory = in_step * pixels * _step_bytes(payload.model_config) + 64 * payload.n_patterns
+    on_all_ranks = _patterns_in_step(payload.data_config, training, payload.execution_config, world)
+    memory = on_all_ranks * pixels * _step_bytes(payload.model_config) + 64 * payload.n_patterns
     disk = 8 * pixels * payload.n_patterns + canvas_px * (world * _CANVAS_BYTES + _OBJECT_BYTES)
     return memory + canvas_px * _CANVAS_BYTES, disk, _seconds(payload, training, world)
 

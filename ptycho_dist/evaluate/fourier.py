@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ptycho_dist.data.formats.product_h5 import Product
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.distributed.collectives import all_reduce_sum, together
+from ptycho_dist.distributed.collectives import all_reduce_sum, on_all_ranks
 from ptycho_dist.distributed.sharding import local_slice, shard
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.physics.likelihood import amplitude_misfit
@@ -69,7 +69,7 @@ def fourier_errors(product: Product, scan: Scan, place: tuple[int, int] = (0, 1)
     ConfigError
         If product and scan do not belong together.
     """
-    misfit, counts = all_reduce_sum(together(lambda: _share_of_sums(product, scan, place))).numpy().T
+    misfit, counts = all_reduce_sum(on_all_ranks(lambda: _share_of_sums(product, scan, place))).numpy().T
     return FourierErrors(misfit, counts)
 
 

@@ -11,7 +11,7 @@ import torch
 from ptycho_dist.data.formats.product_h5 import Product, read_product
 from ptycho_dist.data.sampler import rows_between
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.distributed.collectives import from_rank_0, together
+from ptycho_dist.distributed.collectives import from_rank_0, on_all_ranks
 from ptycho_dist.evaluate.fourier import FourierErrors, fourier_errors
 from ptycho_dist.evaluate.metrics_file import write_metrics
 from ptycho_dist.physics.probe import mode_powers
@@ -42,7 +42,7 @@ def evaluate_product(
     prefix
         What the names of both files begin with.
     """
-    product = together(lambda: read_product(path))
+    product = on_all_ranks(lambda: read_product(path))
     metrics: dict[str, Any] = {"product": path.name, "n_patterns": len(product.positions_px), **(facts or {})}
     metrics["mode_powers"] = mode_powers(torch.from_numpy(product.probe))
     if scan is not None:

@@ -62,7 +62,7 @@ def predict_patches(
     """Yield predicted patches (n, side, side) on the CPU, and their pattern indices (n,)."""
     execution = payload.execution_config
     size = execution.inference_batch_size or len(order)
-    batches = PatternBatches.together(scan, order, size, payload.data_config, model.sizes.together)
+    batches = PatternBatches.of_groups(scan, order, size, payload.data_config, model.sizes.patterns_per_sample)
     loader = DataLoader(batches, batch_size=None, shuffle=False, **loader_options(execution))
     device, dtype = next(model.parameters()).device, model.patch_weight().dtype
     with torch.inference_mode(), precision_context(execution, device):

@@ -24,7 +24,7 @@ from ptycho_dist.assembly.shards import (
 )
 from ptycho_dist.bundle import Bundle, load_bundle
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.distributed.collectives import all_gather_object, all_reduce_sum, from_rank_0, together
+from ptycho_dist.distributed.collectives import all_gather_object, all_reduce_sum, from_rank_0, on_all_ranks
 from ptycho_dist.distributed.malloc import keep_freed_memory
 from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.errors import BundleError, DataFormatError
@@ -79,7 +79,7 @@ def run_inference(
     keep_freed_memory()
     started = time.monotonic()
     folder = payload.inference_config.output_dir / SHARD_FOLDER
-    model, trained = together(lambda: load_model(payload, scan))
+    model, trained = on_all_ranks(lambda: load_model(payload, scan))
     region = region_of(payload, scan.positions_px)
 
     def prepare() -> None:
@@ -121,7 +121,7 @@ def _is_of_this_prediction(folder: Path, manifest: Manifest) -> bool:
 def _missing_shards(folder: Path, payload: InferencePayload, context: RankContext, n_patterns: int) -> set[int]:
     """Ranks whose shard is still to be made; the same on every rank."""
     own = shard(n_patterns, context.rank, context.world)
-    damage = together(lambda: damage_of(folder, own, payload.result_fingerprint()))
+    damage = on_all_ranks(lambda: damage_of(folder, own, payload.result_fingerprint()))
     missing = {rank for rank, text in enumerate(all_gather_object(damage)) if text}
     if len(missing) < context.world:
         named = ", ".join(str(rank) for rank in sorted(missing)) or "none"
@@ -193,15 +193,15 @@ def _predict(
                 work.write(phases)
 
     if phases is not None:
-        together(make_alone)
+        on_all_ranks(make_alone)
         return
-    with together(begin) as work:
+    with on_all_ranks(begin) as work:
         found = _find_phases(work)
-        together(lambda: work.write(found) if is_missing else None)
+        on_all_ranks(lambda: work.write(found) if is_missing else None)
 
 
 def _find_phases(work: ShardWork) -> FloatArray:
-    products = _add_over_ranks(together(work.products))
+    products = _add_over_ranks(on_all_ranks(work.products))
     return from_rank_0(lambda: work.solve(products))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from ptycho_dist.errors import PtychoDistError
-from ptycho_dist.launching.signals import EXIT_GO_ON, StopRequested
+from ptycho_dist.launching.signals import EXIT_RESUMABLE, StopRequested
 
 CRASH = 1
 """A fault of the program, or another rank that is gone."""
@@ -54,5 +54,5 @@ def exit_code(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
     if isinstance(error, StopRequested):
-        return EXIT_GO_ON
+        return EXIT_RESUMABLE
     return USER_ERROR if isinstance(error, PtychoDistError) or is_storage_error(error) else CRASH

@@ -19,7 +19,7 @@ from ptycho_dist.launching.environment import LAUNCH_ID_VARIABLE, LAUNCHER_VARIA
 from ptycho_dist.launching.exit_codes import USER_ERROR
 from ptycho_dist.launching.network_interfaces import free_port
 from ptycho_dist.launching.parent import PARENT_VARIABLE
-from ptycho_dist.launching.signals import EXIT_GO_ON, STOP_SIGNALS
+from ptycho_dist.launching.signals import EXIT_RESUMABLE, STOP_SIGNALS
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class _Rank:
 
 
 @dataclass(frozen=True)
-class Ending:
+class LaunchOutcome:
     """How the ranks of a launch have ended.
 
     Parameters
@@ -114,7 +114,7 @@ def run_ranks(argv: Sequence[str], n_ranks: int, grace_s: float = 10.0) -> int:
     Returns
     -------
     int
-        Exit code, as of :class:`Ending`.
+        Exit code, as of :class:`LaunchOutcome`.
     """
     ending = supervise(argv, n_ranks, grace_s)
     for reason in ending.reasons:
@@ -124,7 +124,7 @@ def run_ranks(argv: Sequence[str], n_ranks: int, grace_s: float = 10.0) -> int:
 
 def supervise(
     argv: Sequence[str], n_ranks: int, grace_s: float = 10.0, listen: Callable[[str], None] | None = None
-) -> Ending:
+) -> LaunchOutcome:
     """Run ranks as :func:`run_ranks` does, and say how they ended.
 
     Parameters
@@ -140,7 +140,7 @@ def supervise(
     with _handled(_stop_all(ranks, received)):
         try:
             if _wait(ranks, received):
-                return Ending(0)
+                return LaunchOutcome(0)
             saves = bool(received) and received[0] in STOP_SIGNALS
             _end_others(ranks, _SAVE_S if saves else grace_s)
             return _stopped(ranks, received[0]) if received else _failed(ranks)
@@ -149,14 +149,14 @@ def supervise(
             _close(ranks)
 
 
-def _stopped(ranks: Sequence[_Rank], number: int) -> Ending:
+def _stopped(ranks: Sequence[_Rank], number: int) -> LaunchOutcome:
     logger.warning("stopped by %s; all ranks have ended", signal.Signals(number).name)
-    return Ending(EXIT_GO_ON if any(one.code == EXIT_GO_ON for one in ranks) else 128 + number)
+    return LaunchOutcome(EXIT_RESUMABLE if any(one.code == EXIT_RESUMABLE for one in ranks) else 128 + number)
 
 
-def _failed(ranks: Sequence[_Rank]) -> Ending:
+def _failed(ranks: Sequence[_Rank]) -> LaunchOutcome:
     blamed = next(iter(_to_blame(ranks)), ranks[0])
-    return Ending(_exit_code(ranks), tuple(_reasons(ranks)), blamed.last_words())
+    return LaunchOutcome(_exit_code(ranks), tuple(_reasons(ranks)), blamed.last_words())
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from ptycho_dist.errors import ConfigError
 from ptycho_dist.model.features import FEATURES
 from ptycho_dist.model.ptycho_model import OUTPUTS, PatchSizes, PtychoModel
 from ptycho_dist.nn.registry import NetworkSpec, find_network
-from ptycho_dist.physics.forward import ForwardModel, Optics
+from ptycho_dist.physics.forward import ForwardModel, OpticsOptions
 from ptycho_dist.physics.probe import orthogonalise, select_modes
 
 PROBE = "optics.probe_parts"
@@ -53,12 +53,12 @@ def build_model(
         N=data.N,
         field_px=data.N if network.sees_whole_frame else field_side(data.N, model.output_px),
         output_px=model.output_px,
-        together=patterns_together(data, model),
+        patterns_per_sample=patterns_together(data, model),
     )
     optics = ForwardModel(
         select_modes(probe_PNN, model.n_modes),
         data.nphotons,
-        Optics(
+        OpticsOptions(
             probe_trainable=model.probe_trainable,
             scale_trainable=model.intensity_scale_trainable,
             support_px=model.probe_support_px,
@@ -91,8 +91,8 @@ def patterns_together(data: DataConfig, model: ModelConfig) -> int:
 
 def _network_spec(model: ModelConfig, sizes: PatchSizes) -> NetworkSpec:
     return NetworkSpec(
-        in_channels=FEATURES * sizes.together,
-        out_channels=OUTPUTS * sizes.together,
+        in_channels=FEATURES * sizes.patterns_per_sample,
+        out_channels=OUTPUTS * sizes.patterns_per_sample,
         in_px=sizes.field_px,
         out_px=sizes.output_px,
         width=model.width,

@@ -14,7 +14,7 @@ from ptycho_dist.physics.epie_step import backproject, centre
 from ptycho_dist.physics.forward import ForwardModel
 from ptycho_dist.physics.misfit import pattern_misfits
 from ptycho_dist.physics.patches import PatchGeometry, extract_at, place_at
-from ptycho_dist.physics.patterns import Measured
+from ptycho_dist.physics.patterns import Patterns
 from ptycho_dist.physics.probe import orthogonalise
 
 OUTPUTS = 2
@@ -33,14 +33,14 @@ class PatchSizes:
         The network sees this central square of the N by N frame.
     output_px
         The network predicts this central square of it.
-    together
+    patterns_per_sample
         Patterns that the network sees together, as channels.
     """
 
     N: int
     field_px: int
     output_px: int
-    together: int = 1
+    patterns_per_sample: int = 1
 
 
 class PtychoModel(nn.Module):
@@ -87,14 +87,14 @@ class PtychoModel(nn.Module):
         network turn the correction that physics asks for into a better patch.
         Patterns that are seen together follow each other in ``counts_BNN``.
         """
-        probe, measured = self.optics.scaled_probe.detach(), Measured.of(counts_BNN, self.mask)
+        probe, measured = self.optics.scaled_probe.detach(), Patterns.of(counts_BNN, self.mask)
         principal = orthogonalise(probe)[0]
         exponent = torch.zeros(len(counts_BNN), self.output_px, self.output_px, dtype=probe.dtype, device=probe.device)
         patches: Tensor | None = None
         for stage, network in enumerate(self.networks):
             correction = backproject(measured, probe, self.field_px, patches, self.optics.background)
             seen = features(correction, principal, exponent)
-            answer = network(seen.view(-1, self.sizes.together * FEATURES, *seen.shape[2:]))
+            answer = network(seen.view(-1, self.sizes.patterns_per_sample * FEATURES, *seen.shape[2:]))
             change = answer.to(counts_BNN.dtype).reshape(-1, OUTPUTS, *answer.shape[2:])
             step = self.steps[stage] * centre(correction, self.output_px)
             exponent = exponent + step + torch.complex(change[:, 0], change[:, 1])
@@ -103,7 +103,7 @@ class PtychoModel(nn.Module):
 
     def predict_own(self, counts_BNN: Float[Tensor, "B N N"], count: int) -> Complex[Tensor, "C n n"]:
         """Object patches of the first ``count`` groups, of each that of its first pattern; see :meth:`predict`."""
-        patches: Tensor = self.predict(counts_BNN)[:: self.sizes.together][:count]
+        patches: Tensor = self.predict(counts_BNN)[:: self.sizes.patterns_per_sample][:count]
         return patches
 
     def assemble(
@@ -127,7 +127,7 @@ class PtychoModel(nn.Module):
         """Misfit of each pattern to the object on a canvas; ``kind`` as in physics.likelihood."""
         rows, columns = canvas_HW.shape
         objects = extract_at(canvas_HW, PatchGeometry.build(corners_px, self.N, (rows, columns)))
-        measured = Measured.of(counts_BNN, self.mask)
+        measured = Patterns.of(counts_BNN, self.mask)
         return pattern_misfits(kind, objects, self.optics.scaled_probe, measured, self.optics.background)
 
     def patch_weight(self) -> Float[Tensor, "n n"]:

@@ -43,7 +43,7 @@ NetworkBuilder = Callable[[NetworkSpec], nn.Module]
 
 
 @dataclass(frozen=True)
-class Registered:
+class NetworkEntry:
     """A network that is known by name.
 
     Parameters
@@ -58,7 +58,7 @@ class Registered:
     sees_whole_frame: bool
 
 
-_NETWORKS: dict[str, Registered] = {}
+_NETWORKS: dict[str, NetworkEntry] = {}
 
 
 def register_network(
@@ -79,7 +79,7 @@ def register_network(
         if name in _NETWORKS:
             msg = f"network {name!r} is registered twice; expected one builder a name. Rename one."
             raise ConfigError(msg)
-        _NETWORKS[name] = Registered(builder, sees_whole_frame)
+        _NETWORKS[name] = NetworkEntry(builder, sees_whole_frame)
         return builder
 
     return add
@@ -91,7 +91,7 @@ def network_names() -> tuple[str, ...]:
     return tuple(sorted(_NETWORKS))
 
 
-def find_network(name: str) -> Registered:
+def find_network(name: str) -> NetworkEntry:
     """Find a network by its name, or by ``module:name`` where a module of the user's registers it.
 
     Raises

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ptycho_dist.physics.misfit import squared
-from ptycho_dist.physics.patterns import Measured
+from ptycho_dist.physics.patterns import Patterns
 from ptycho_dist.physics.probe import probe_intensity
 
 _REGULARISATION = 0.05
@@ -26,7 +26,7 @@ _TINY = 1e-3
 
 
 def backproject(
-    measured: Measured,
+    measured: Patterns,
     probe_PNN: Complex[Tensor, "P N N"],
     side: int,
     patches_Bnn: Complex[Tensor, "B n n"] | None = None,
@@ -75,7 +75,7 @@ class _Ratio(NamedTuple):
     """Its derivative by the modelled intensity, times -2."""
 
 
-def _ratio(spectrum_PBNN: Tensor, measured: Measured, background_NN: Tensor | None) -> _Ratio:
+def _ratio(spectrum_PBNN: Tensor, measured: Patterns, background_NN: Tensor | None) -> _Ratio:
     intensity = squared(spectrum_PBNN) + _TINY
     if background_NN is not None:
         intensity += background_NN
@@ -107,7 +107,7 @@ def _reciprocal(values: Tensor) -> Tensor:
 class _Correction(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, patches: Tensor, probe: Tensor, background: Tensor | None, measured: Measured, side: int
+        ctx: Any, patches: Tensor, probe: Tensor, background: Tensor | None, measured: Patterns, side: int
     ) -> Tensor:
         waves = probe[:, None].repeat(1, len(patches), 1, 1)
         n = patches.shape[-1]

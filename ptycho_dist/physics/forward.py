@@ -18,7 +18,7 @@ _FLOOR = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Optics:
+class OpticsOptions:
     """What of the physics is trained, and what is known of it.
 
     Parameters
@@ -61,7 +61,7 @@ class ForwardModel(nn.Module):
         If nothing of the probe lies within its support.
     """
 
-    def __init__(self, probe_PNN: Complex[Tensor, "P N N"], mean_counts: float, optics: Optics) -> None:
+    def __init__(self, probe_PNN: Complex[Tensor, "P N N"], mean_counts: float, optics: OpticsOptions) -> None:
         super().__init__()
         N = probe_PNN.shape[-1]
         support = _support(optics, N)
@@ -105,7 +105,7 @@ class ForwardModel(nn.Module):
     def background(self) -> Float[Tensor, "N N"] | None:
         """Counts in each pixel that do not come from the object, never negative; zero frequency at the corner.
 
-        In the order of a Fourier transform, as in :class:`~ptycho_dist.physics.patterns.Measured`.
+        In the order of a Fourier transform, as in :class:`~ptycho_dist.physics.patterns.Patterns`.
         """
         if self.background_root is None:
             return None
@@ -129,7 +129,7 @@ def _background_start(kind: str, N: int) -> nn.Parameter | None:
     return nn.Parameter(torch.full(() if kind == "uniform" else (N, N), _BACKGROUND_START))
 
 
-def _support(optics: Optics, N: int) -> Tensor | None:
+def _support(optics: OpticsOptions, N: int) -> Tensor | None:
     """Where the probe may differ from zero: disc and mask, where both are given the pixels of both."""
     inside = None if optics.support_px is None else disc(N, optics.support_px)
     mask = optics.probe_mask_NN

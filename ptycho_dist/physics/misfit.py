@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ptycho_dist.physics.likelihood import TERMS
-from ptycho_dist.physics.patterns import Measured
+from ptycho_dist.physics.patterns import Patterns
 
 
 def pattern_misfits(
-    kind: str, objects_BNN: Complex[Tensor, "B N N"], probe_PNN: Complex[Tensor, "P N N"], measured: Measured,
+    kind: str, objects_BNN: Complex[Tensor, "B N N"], probe_PNN: Complex[Tensor, "P N N"], measured: Patterns,
     background_NN: Float[Tensor, "N N"] | None = None,
 ) -> Float[Tensor, " B"]:  # fmt: skip
     """Misfit of each pattern to its object patch; differentiable in objects, probe and background.
@@ -49,7 +49,7 @@ def squared(spectrum_PBNN: Complex[Tensor, "P B N N"]) -> Float[Tensor, "B N N"]
 class _Misfits(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, objects: Tensor, probe: Tensor, background: Tensor | None, measured: Measured, kind: str
+        ctx: Any, objects: Tensor, probe: Tensor, background: Tensor | None, measured: Patterns, kind: str
     ) -> Tensor:
         spectrum = torch.fft.fft2(probe[:, None] * objects, norm="ortho")
         modelled = squared(spectrum) if background is None else squared(spectrum) + background

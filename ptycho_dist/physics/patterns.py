@@ -14,7 +14,7 @@ _AXES = (-2, -1)
 
 
 @dataclass(frozen=True)
-class Measured:
+class Patterns:
     """Patterns with zero frequency at the corner, where a Fourier transform puts it.
 
     Parameters
@@ -32,7 +32,7 @@ class Measured:
     mask_NN: Tensor | None
 
     @classmethod
-    def of(cls, counts_BNN: Float[Tensor, "B N N"], mask_NN: Bool[Tensor, "N N"] | None = None) -> Measured:
+    def of(cls, counts_BNN: Float[Tensor, "B N N"], mask_NN: Bool[Tensor, "N N"] | None = None) -> Patterns:
         """Prepare counts and mask whose zero frequency is at the array's centre."""
         counts = torch.fft.ifftshift(counts_BNN, dim=_AXES)
         mask = None if mask_NN is None else torch.fft.ifftshift(mask_NN, dim=_AXES)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.distributed.background import Work
-from ptycho_dist.distributed.collectives import together
+from ptycho_dist.distributed.background import BackgroundCall
+from ptycho_dist.distributed.collectives import on_all_ranks
 from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.physics.propagators import Propagator
 from ptycho_dist.types import IntArray
@@ -45,7 +45,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Measured:
+class AmplitudeReader:
     """Reads amplitudes, DC (or the beam) where the propagator has it.
 
     Parameters
@@ -79,7 +79,7 @@ class Measured:
     def read_all(self) -> Share:
         """Read the whole share of this rank."""
         mine = shard(self.scan.header.n_patterns, *self.place)
-        return together(partial(self.read, np.arange(mine.start, mine.stop)))
+        return on_all_ranks(partial(self.read, np.arange(mine.start, mine.stop)))
 
     def in_pieces(self, batches: Sequence[IntArray], limit_bytes: int) -> Iterator[tuple[Sequence[IntArray], Share]]:
         """Yield consecutive batches with the amplitudes of this rank's patterns in them.
@@ -92,14 +92,14 @@ class Measured:
         pieces = [batches[start : start + at_once] for start in range(0, len(batches), at_once)]
         upcoming = self._begin(pieces[0])
         for number, piece in enumerate(pieces):
-            share = together(upcoming.wait_result)
+            share = on_all_ranks(upcoming.wait_result)
             if number + 1 < len(pieces):
                 upcoming = self._begin(pieces[number + 1])
             yield piece, share
 
-    def _begin(self, piece: Sequence[IntArray]) -> Work[Share]:
+    def _begin(self, piece: Sequence[IntArray]) -> BackgroundCall[Share]:
         numbers = np.sort(np.concatenate([one[self.own(one)] for one in piece]))
-        return Work(partial(self.read, numbers))
+        return BackgroundCall(partial(self.read, numbers))
 
     @property
     def _bytes_of_one(self) -> int:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from ptycho_dist.config.refine import RefineConfig
-from ptycho_dist.distributed.collectives import together
+from ptycho_dist.distributed.collectives import on_all_ranks
 from ptycho_dist.physics.probe import orthogonalise, probe_intensity
 from ptycho_dist.physics.windows import Crowding, Windows
 from ptycho_dist.refine import flux_background
-from ptycho_dist.refine.amplitudes import Measured, Share
+from ptycho_dist.refine.amplitudes import AmplitudeReader, Share
 from ptycho_dist.refine.batching import batches
 from ptycho_dist.refine.estimate import Estimate
 from ptycho_dist.refine.exit_wave import Batch, Misfit, misfit
@@ -29,7 +29,7 @@ _SEARCH_EVERY = 10
 
 
 @dataclass
-class Engine:
+class Refiner:
     """Everything an iteration needs.
 
     Parameters
@@ -53,7 +53,7 @@ class Engine:
     config: RefineConfig
     estimate: Estimate
     method: Method
-    measured: Measured
+    measured: AmplitudeReader
     mask_NN: Tensor | None
     memory_bytes: int
     velocity_HW: Tensor | None = None
@@ -154,7 +154,7 @@ class Engine:
         """Put positions that are in a wrong minimum where the object explains their patterns best."""
         numbers = lost(found.squared_B, found.photons_B)
         own = numbers[self.measured.own(numbers)]
-        share = together(lambda: self.measured.read(own))
+        share = on_all_ranks(lambda: self.measured.read(own))
         shifts_px = torch.zeros_like(found.shifts_px)
         for number, amplitude in zip(own.tolist(), share.amplitude_nNN, strict=True):
             shifts_px[number] = search(self.estimate, self.measured.propagator, number, amplitude, self.method.ratio)

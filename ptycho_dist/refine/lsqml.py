@@ -10,14 +10,14 @@ from torch import Tensor
 from ptycho_dist.physics.probe import probe_intensity
 from ptycho_dist.refine.estimate import Estimate
 from ptycho_dist.refine.exit_wave import Batch, Misfit, amplitude_ratio
-from ptycho_dist.refine.pie import Memoryless, object_direction, probe_direction
+from ptycho_dist.refine.pie import Stateless, object_direction, probe_direction
 from ptycho_dist.refine.reductions import join_rows, join_sums
 
 _DAMPING = 0.1
 
 
 @dataclass(frozen=True)
-class LeastSquares(Memoryless):
+class LeastSquares(Stateless):
     """Directions as in PIE; their lengths solve a 2 by 2 system for each pattern.
 
     Odstrcil, Menzel and Guizar-Sicairos, Opt. Express 26, 3108 (2018),

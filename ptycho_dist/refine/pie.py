@@ -13,7 +13,7 @@ from ptycho_dist.refine.exit_wave import Batch, Misfit, amplitude_ratio, intensi
 from ptycho_dist.refine.reductions import join_rows, join_sums
 
 
-class Memoryless:
+class Stateless:
     """A method each of whose updates stands alone: it has no state."""
 
     def state(self) -> dict[str, Tensor]:
@@ -25,7 +25,7 @@ class Memoryless:
 
 
 @dataclass(frozen=True)
-class Pie(Memoryless):
+class Pie(Stateless):
     """Steps along the back-projected misfit, scaled by the light (or object) that it went through.
 
     With alpha = 1 the scale is the brightest pixel (Maiden and Rodenburg, Ultramicroscopy 109, 1256

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.distributed.collectives import all_reduce_sum, from_rank_0, together
+from ptycho_dist.distributed.collectives import all_reduce_sum, from_rank_0, on_all_ranks
 from ptycho_dist.distributed.devices import device_of, dtype_of
 from ptycho_dist.distributed.malloc import keep_freed_memory
 from ptycho_dist.errors import RefinementError
@@ -23,10 +23,10 @@ from ptycho_dist.launching.signals import StopSignals
 from ptycho_dist.physics.probe import mode_powers
 from ptycho_dist.physics.propagators import ConeBeam, FarField, NearField, Propagator, wavelength_m
 from ptycho_dist.refine import checkpoint
-from ptycho_dist.refine.amplitudes import Measured
+from ptycho_dist.refine.amplitudes import AmplitudeReader
 from ptycho_dist.refine.estimate import Estimate
 from ptycho_dist.refine.initial import Frame, make_estimate, read_start
-from ptycho_dist.refine.iteration import Engine
+from ptycho_dist.refine.iteration import Refiner
 from ptycho_dist.refine.methods import make_method
 from ptycho_dist.refine.product import write_product
 
@@ -128,7 +128,7 @@ def run_refinement(
         If a rank was told to stop.
     """
     keep_freed_memory()
-    engine, frame = together(lambda: _begin(payload, context, scan))
+    engine, frame = on_all_ranks(lambda: _begin(payload, context, scan))
     errors = _take_up(payload, engine) if control.resume else []
     with control.stop.deferred():
         seconds = _iterate(payload, engine, errors, control)
@@ -149,25 +149,25 @@ def make_propagator(payload: RefinePayload, scan: Scan, like: Tensor) -> Propaga
     )
 
 
-def _begin(payload: RefinePayload, context: RankContext, scan: Scan) -> tuple[Engine, Frame]:
+def _begin(payload: RefinePayload, context: RankContext, scan: Scan) -> tuple[Refiner, Frame]:
     config, execution = payload.refine_config, payload.execution_config
     device = device_of(execution.accelerator, context.local_rank)
     like = torch.zeros((), dtype=dtype_of(execution.precision), device=device)
     estimate, frame = make_estimate(read_start(scan, config.start), scan, config, like)
     propagator = make_propagator(payload, scan, torch.complex(like, like))
     mask = None if scan.mask is None else propagator.arrange(torch.from_numpy(scan.mask).to(device))
-    engine = Engine(
+    engine = Refiner(
         config=config,
         estimate=estimate,
         method=make_method(config, estimate),
-        measured=Measured(scan, propagator, like, (context.rank, context.world)),
+        measured=AmplitudeReader(scan, propagator, like, (context.rank, context.world)),
         mask_NN=mask,
         memory_bytes=int(config.memory_GiB * 2**30),
     )
     return engine, frame
 
 
-def _take_up(payload: RefinePayload, engine: Engine) -> list[float]:
+def _take_up(payload: RefinePayload, engine: Refiner) -> list[float]:
     """Put a saved state in place, the same on every rank; the errors of its iterations."""
     saved = from_rank_0(lambda: checkpoint.load(payload.output_dir, payload.result_fingerprint()))
     if saved is None:
@@ -177,7 +177,7 @@ def _take_up(payload: RefinePayload, engine: Engine) -> list[float]:
     return list(saved.errors)
 
 
-def _iterate(payload: RefinePayload, engine: Engine, errors: list[float], control: Control) -> float:
+def _iterate(payload: RefinePayload, engine: Refiner, errors: list[float], control: Control) -> float:
     """Do what is left of the iterations; errors are added to the list. Returns the seconds that it took."""
     total, execution = payload.refine_config.iterations, payload.execution_config
     started = saved = before = time.monotonic()
@@ -199,7 +199,7 @@ def _iterate(payload: RefinePayload, engine: Engine, errors: list[float], contro
 
 
 def _save_if_asked(
-    payload: RefinePayload, engine: Engine, errors: list[float], control: Control, *, is_due: bool
+    payload: RefinePayload, engine: Refiner, errors: list[float], control: Control, *, is_due: bool
 ) -> bool:
     """Save where rank 0's clock or a signal to any rank asks for it; a signal then stops all ranks."""
     wishes = torch.tensor([control.stop.received is not None, is_due], dtype=torch.int64)

@@ -16,7 +16,7 @@ from ptycho_dist.config.simulate import SimulateConfig
 from ptycho_dist.data.formats.ptycho_dist_h5_ranks import write_scan_h5_on_ranks
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent
 from ptycho_dist.data.scan import open_scan
-from ptycho_dist.distributed.rank_group import Alone, Exchange
+from ptycho_dist.distributed.rank_group import RankGroup, SingleRank
 from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.physics.patches import extract
@@ -34,7 +34,7 @@ _ABERRATION_STREAM = 0
 """Beside the streams of noise, which start at 1."""
 
 
-def simulate(config: SimulateConfig, ranks: Exchange | None = None) -> Path:
+def simulate(config: SimulateConfig, ranks: RankGroup | None = None) -> Path:
     """Write a simulated scan in the project's HDF5 layout, with the true object and probe.
 
     The same configuration on one machine gives the same patterns, on any number of ranks.
@@ -51,14 +51,14 @@ def simulate(config: SimulateConfig, ranks: Exchange | None = None) -> Path:
     Path
         The file written.
     """
-    ranks = ranks or Alone()
+    ranks = ranks or SingleRank()
     positions = fermat_spiral(
         config.n_patterns, config.step_px, config.jitter_px, np.random.default_rng(config.seed)
     )  # fmt: skip
     origin = np.floor(positions.min(axis=0)) - _MARGIN_PX
     rows, columns = (np.ceil(positions.max(axis=0)) - origin + config.N + _MARGIN_PX).astype(int)
     object_ = _picture_object(config).make((int(rows), int(columns)))
-    probe = np.sqrt(config.photons) * ranks.in_step(lambda: make_probe(config))
+    probe = np.sqrt(config.photons) * ranks.on_all_ranks(lambda: make_probe(config))
     own = own_rows(config.n_patterns, ranks.rank, ranks.world)
     content = ScanContent(
         patterns=_Patterns(object_, positions - origin, probe.astype(np.complex64), config.seed).of(own),

@@ -12,7 +12,7 @@ import numpy as np
 from ptycho_dist.config.simulate import SimulateConfig
 from ptycho_dist.config.simulate_set import SetConfig
 from ptycho_dist.data.set_index import INDEX_NAME, SetEntry, entry_of, write_index
-from ptycho_dist.distributed.rank_group import Alone, Exchange
+from ptycho_dist.distributed.rank_group import RankGroup, SingleRank
 from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.simulate.run import described, simulate
 
@@ -20,7 +20,7 @@ _logger = logging.getLogger(__name__)
 _SEEDS = 2**31
 
 
-def simulate_set(base: SimulateConfig, recipe: SetConfig, ranks: Exchange | None = None) -> Path:
+def simulate_set(base: SimulateConfig, recipe: SetConfig, ranks: RankGroup | None = None) -> Path:
     """Write a folder of simulated scans and, when all are there, its index.
 
     The same configuration on one machine gives the same files, on any number of ranks.
@@ -44,15 +44,15 @@ def simulate_set(base: SimulateConfig, recipe: SetConfig, ranks: Exchange | None
     ConfigError
         If a scan that is drawn would have a setting that is out of range; nothing is written then.
     """
-    ranks = ranks or Alone()
+    ranks = ranks or SingleRank()
     configs = scans_of(base, recipe)
     folder = base.output_file
-    ranks.in_step(lambda: _clear(folder) if ranks.rank == 0 else None)
+    ranks.on_all_ranks(lambda: _clear(folder) if ranks.rank == 0 else None)
     share = shard(len(configs), ranks.rank, ranks.world)
-    own = ranks.in_step(lambda: _write(configs[share.start : share.stop]))
+    own = ranks.on_all_ranks(lambda: _write(configs[share.start : share.stop]))
     entries = [entry for some in ranks.all_gather(own) for entry in some]
     facts = {"simulated": {**described(base), "output_file": None}, "set": asdict(recipe)}
-    ranks.in_step(lambda: write_index(folder, entries, facts) if ranks.rank == 0 else None)
+    ranks.on_all_ranks(lambda: write_index(folder, entries, facts) if ranks.rank == 0 else None)
     _logger.info("simulated %d scans of %d patterns into %s", len(entries), base.n_patterns, folder)
     return folder
 
@@ -93,7 +93,7 @@ def _factor(most: float, rng: np.random.Generator) -> float:
 
 
 def _write(configs: Sequence[SimulateConfig]) -> list[SetEntry]:
-    return [entry_of(simulate(config, Alone())) for config in configs]
+    return [entry_of(simulate(config, SingleRank())) for config in configs]
 
 
 def _clear(folder: Path) -> None:

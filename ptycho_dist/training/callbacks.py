@@ -23,7 +23,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import TrainingConfig
 from ptycho_dist.data.datamodule import StepBatch
-from ptycho_dist.distributed.collectives import together
+from ptycho_dist.distributed.collectives import on_all_ranks
 from ptycho_dist.launching.signals import StopSignals
 from ptycho_dist.training.checkpoints import FOLDER, ResumePoint, VerifiedCheckpointIO, forget, step_path
 from ptycho_dist.training.loggers import flush
@@ -170,7 +170,7 @@ class ResumePoints(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save after the last batch of an epoch."""
-        together(self._io.raise_failure)
+        on_all_ranks(self._io.raise_failure)
         self._act(trainer, _module(pl_module), 0)
 
     def _act(self, trainer: pl.Trainer, module: PtychoModule, batch: int) -> None:
@@ -190,7 +190,7 @@ class ResumePoints(Checkpoint):
         module.mark_place(trainer.current_epoch + (batch == 0), batch)
         flush(trainer.loggers)
         trainer.save_checkpoint(step_path(self._folder, module.steps))
-        together(self._io.raise_failure)
+        on_all_ranks(self._io.raise_failure)
         self._saved = time.monotonic()
         if trainer.is_global_zero:
             forget(self._folder, keep=_KEPT)

@@ -20,7 +20,7 @@ from ptycho_dist.data.batches import PatternBatches
 from ptycho_dist.data.grouping import canonical_order
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.data.scan_set import Source
-from ptycho_dist.distributed.collectives import all_reduce_sum, from_rank_0, together
+from ptycho_dist.distributed.collectives import all_reduce_sum, from_rank_0, on_all_ranks
 from ptycho_dist.distributed.sharding import local_slice, shard
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory.payload import TrainingPayload
@@ -75,9 +75,9 @@ class Preview:
 
     def _predict(self, model: PtychoModel, rows: IntArray) -> list[tuple[torch.Tensor, IntArray]]:
         """Predict in batches of one size, so that a patch has the same bits on any number of ranks."""
-        data, n_together = self._payload.data_config, model.sizes.together
+        data, patterns_per_sample = self._payload.data_config, model.sizes.patterns_per_sample
         device, dtype = next(model.parameters()).device, model.patch_weight().dtype
-        batches = PatternBatches.together(self._scan, rows, _BATCH, data, n_together)
+        batches = PatternBatches.of_groups(self._scan, rows, _BATCH, data, patterns_per_sample)
         found = []
         for counts, numbers in batches:
             photons = counts.to(device).to(dtype) * self._payload.count_factor
@@ -120,7 +120,7 @@ class Previews(Callback):
         model.train(was_training)
 
     def _stitch(self, trainer: pl.Trainer, model: PtychoModel) -> NDArray[np.complex64]:
-        sums = together(lambda: _quietly(trainer, lambda: self._preview.share_of_sums(model)))
+        sums = on_all_ranks(lambda: _quietly(trainer, lambda: self._preview.share_of_sums(model)))
         return normalise(*all_reduce_sum(sums).numpy())
 
     def _draw(

@@ -17,7 +17,7 @@ from ptycho_dist.data.labels import Labels, read_labels
 from ptycho_dist.data.scan import Scan, checksum
 from ptycho_dist.data.scan_set import ScanSet, Source
 from ptycho_dist.data.set_datamodule import SetDataModule
-from ptycho_dist.distributed.collectives import from_rank_0, together
+from ptycho_dist.distributed.collectives import from_rank_0, on_all_ranks
 from ptycho_dist.distributed.devices import dtype_of
 from ptycho_dist.distributed.malloc import keep_freed_memory
 from ptycho_dist.distributed.sharding import shard
@@ -86,12 +86,12 @@ def run_training(
     """
     keep_freed_memory()
     if isinstance(scan, ScanSet):
-        together(lambda: scan.verify(shard(len(scan), context.local_rank, context.local_world)))
-    module = together(lambda: build_module(payload, scan, context.world))
+        on_all_ranks(lambda: scan.verify(shard(len(scan), context.local_rank, context.local_world)))
+    module = on_all_ranks(lambda: build_module(payload, scan, context.world))
     start = from_rank_0(lambda: _start(payload, resume=resume))
     keeping = Keeping(payload.training_config.output_dir, start, stop or StopSignals())
-    data = together(lambda: _loaders(payload, scan, context, (start.epoch, start.batch) if start else (0, 0)))
-    previews = together(lambda: build_previews(payload, scan, context))
+    data = on_all_ranks(lambda: _loaders(payload, scan, context, (start.epoch, start.batch) if start else (0, 0)))
+    previews = on_all_ranks(lambda: build_previews(payload, scan, context))
     with calm_lightning():
         trainer = build_trainer(payload, context, keeping, previews)
         logger.info("training on %s with %d ranks", data.subject, context.world)

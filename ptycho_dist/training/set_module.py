@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ptycho_dist.data.set_datamodule import SetBatch
-from ptycho_dist.physics.forward import ForwardModel, Optics
+from ptycho_dist.physics.forward import ForwardModel, OpticsOptions
 from ptycho_dist.physics.probe import select_modes
 from ptycho_dist.training.module import PtychoModule
 from ptycho_dist.training.objective import Terms, add_terms
@@ -32,7 +32,7 @@ class SetModule(PtychoModule):
     def _optics_of(self, number: int, probe_PNN: Tensor, probe_mask_NN: Tensor | None) -> ForwardModel:
         """Probe of one scan of the set, with the scale that is trained for it."""
         modes = select_modes(probe_PNN, len(self.model.optics.probe))
-        within = Optics(support_px=self._support_px, probe_mask_NN=probe_mask_NN)
+        within = OpticsOptions(support_px=self._support_px, probe_mask_NN=probe_mask_NN)
         optics = ForwardModel(modes, self._photons, within).to(self.model.steps)
         scales = self.model.optics.scan_log_scales
         if scales is not None:

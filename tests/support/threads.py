@@ -38,7 +38,7 @@ class ThreadExchange:
         self.board.barrier.wait(LIMIT_S)
         return gathered
 
-    def in_step(self, work: Callable[[], T]) -> T:
+    def on_all_ranks(self, work: Callable[[], T]) -> T:
         try:
             value = work()
         except BaseException as error:

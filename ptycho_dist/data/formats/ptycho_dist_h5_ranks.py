@@ -31,7 +31,7 @@ from ptycho_dist.data.formats.ptycho_dist_h5_writer import (
     write_rows,
     write_scan_h5,
 )
-from ptycho_dist.distributed.rank_group import Exchange
+from ptycho_dist.distributed.rank_group import RankGroup
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FloatArray, Shard
 
@@ -48,7 +48,7 @@ class _Part:
     sums: FloatArray
 
 
-def write_scan_h5_on_ranks(path: Path, content: ScanContent, rows: Shard, ranks: Exchange) -> Path:
+def write_scan_h5_on_ranks(path: Path, content: ScanContent, rows: Shard, ranks: RankGroup) -> Path:
     """Write a scan together; the file appears under its name only when it is complete.
 
     A file that is there already, with the files of rows that it refers to, stays as it is until then.
@@ -77,13 +77,13 @@ def write_scan_h5_on_ranks(path: Path, content: ScanContent, rows: Shard, ranks:
     token = ranks.all_gather(secrets.token_hex(4))[0]
     folder = path.with_name(f".{path.name}.parts-{token}.tmp")
     try:
-        own = ranks.in_step(lambda: _write_part(folder, path, content, rows))
+        own = ranks.on_all_ranks(lambda: _write_part(folder, path, content, rows))
         parts = [part for part in ranks.all_gather(own) if part is not None]
         _require_one_side(path, parts)
         if ranks.comm is not None and h5py.get_config().mpi:
             _copy_into_one_file(path, content, parts, ranks)
         else:
-            ranks.in_step(lambda: _join(path, content, parts) if ranks.rank == 0 else None)
+            ranks.on_all_ranks(lambda: _join(path, content, parts) if ranks.rank == 0 else None)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return path
@@ -168,7 +168,7 @@ def _folders_of_rows(path: Path) -> set[Path]:
     return {one.parent for one in files if one.parent.name.startswith(f"{path.name}.parts-")}
 
 
-def _copy_into_one_file(path: Path, content: ScanContent, parts: Sequence[_Part], ranks: Exchange) -> None:
+def _copy_into_one_file(path: Path, content: ScanContent, parts: Sequence[_Part], ranks: RankGroup) -> None:
     """Copy all rows into one plain file, all ranks at once (parallel HDF5), then remove the files of rows."""
     temporary = Path(ranks.all_gather(str(temporary_name(path)))[0])
     shape, dtype = _whole(content, parts)
@@ -178,13 +178,13 @@ def _copy_into_one_file(path: Path, content: ScanContent, parts: Sequence[_Part]
             write_pattern_attributes(patterns)
             write_facts(file, content, _sums(parts))
             _copy_own_rows(patterns, parts, ranks)
-        ranks.in_step(lambda: _finish(temporary, path, parts[0].path.parent) if ranks.rank == 0 else None)
+        ranks.on_all_ranks(lambda: _finish(temporary, path, parts[0].path.parent) if ranks.rank == 0 else None)
     finally:
         if ranks.rank == 0:
             temporary.unlink(missing_ok=True)
 
 
-def _copy_own_rows(patterns: h5py.Dataset, parts: Sequence[_Part], ranks: Exchange) -> None:
+def _copy_own_rows(patterns: h5py.Dataset, parts: Sequence[_Part], ranks: RankGroup) -> None:
     """Copy the rows of this rank; all ranks write equally often, as compressed chunks demand."""
     own = next((part for part in parts if f"rows-{ranks.rank:05d}-of" in part.path.name), None)
     most = max(part.shape[0] for part in parts)

@@ -22,7 +22,7 @@ from ptycho_dist.commands.error_messages import raise_failure
 from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.errors import BundleError, ConfigError, DataFormatError, LaunchError, PtychoDistError
 from ptycho_dist.launching.signals import StopRequested
-from ptycho_dist.launching.supervisor import Ending
+from ptycho_dist.launching.supervisor import LaunchOutcome
 
 SMALL: dict[str, Any] = {"devices": 1, "accelerator": "cpu", "width": 8}
 QUICK: dict[str, Any] = {**SMALL, "max_epochs": 1, "iterations": 1}
@@ -205,24 +205,32 @@ def test_flag_value_writes_a_value_as_the_command_line_takes_it(value: Any, flag
 @pytest.mark.parametrize(
     ("ending", "error", "message"),
     [
-        (Ending(2, (), "log\nptycho-dist: BundleError: no bundle here\n"), BundleError, r"^no bundle here$"),
-        (Ending(137, ("rank 1 (pid 7) was killed by SIGKILL",), ""), LaunchError, r"rank 1 .* was killed by SIGKILL"),
-        (Ending(1, (), "Traceback\nKeyError: 3\n"), LaunchError, r"exit code 1 and said:\nTraceback\nKeyError: 3"),
-        (Ending(2, (), "ptycho-dist: storage error at x: No space\n"), PtychoDistError, r"storage error at x"),
-        (Ending(2, (), "ptycho-dist: annotations: not an error\n"), LaunchError, r"exit code 2"),
+        (LaunchOutcome(2, (), "log\nptycho-dist: BundleError: no bundle here\n"), BundleError, r"^no bundle here$"),
+        (
+            LaunchOutcome(137, ("rank 1 (pid 7) was killed by SIGKILL",), ""),
+            LaunchError,
+            r"rank 1 .* was killed by SIGKILL",
+        ),
+        (
+            LaunchOutcome(1, (), "Traceback\nKeyError: 3\n"),
+            LaunchError,
+            r"exit code 1 and said:\nTraceback\nKeyError: 3",
+        ),
+        (LaunchOutcome(2, (), "ptycho-dist: storage error at x: No space\n"), PtychoDistError, r"storage error at x"),
+        (LaunchOutcome(2, (), "ptycho-dist: annotations: not an error\n"), LaunchError, r"exit code 2"),
     ],
 )
-def test_raise_failure_raises_what_the_rank_told(ending: Ending, error: type[Exception], message: str) -> None:
+def test_raise_failure_raises_what_the_rank_told(ending: LaunchOutcome, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         raise_failure(ending)
 
 
 def test_raise_failure_tells_an_interrupt_and_a_stop_apart() -> None:
-    raise_failure(Ending(0))
+    raise_failure(LaunchOutcome(0))
     with pytest.raises(KeyboardInterrupt):
-        raise_failure(Ending(130))
+        raise_failure(LaunchOutcome(130))
     with pytest.raises(StopRequested):
-        raise_failure(Ending(75))
+        raise_failure(LaunchOutcome(75))
 
 
 def test_names_of_calls_are_none_of_a_subpackage() -> None:

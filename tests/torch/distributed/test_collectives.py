@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from ptycho_dist.distributed import collectives
-from ptycho_dist.distributed.background import Work
+from ptycho_dist.distributed.background import BackgroundCall
 from ptycho_dist.errors import LaunchError
 
 
@@ -21,14 +21,14 @@ def test_connecting_ends_in_time_when_torch_does_not(monkeypatch: pytest.MonkeyP
 
 
 def test_one_rank_alone_does_its_own_work() -> None:
-    assert collectives.together(lambda: 3) == 3
+    assert collectives.on_all_ranks(lambda: 3) == 3
     assert collectives.from_rank_0(lambda: "made") == "made"
     with pytest.raises(ZeroDivisionError):
-        collectives.together(lambda: 1 // 0)
+        collectives.on_all_ranks(lambda: 1 // 0)
 
 
 def test_work_keeps_value_or_error() -> None:
-    good, bad = Work(lambda: 5), Work(lambda: 1 // 0)
+    good, bad = BackgroundCall(lambda: 5), BackgroundCall(lambda: 1 // 0)
     good.wait(10.0)
     bad.wait(10.0)
     assert (good.done, good.failed, good.failure(), good.result()) == (True, False, "", 5)
@@ -39,6 +39,6 @@ def test_work_keeps_value_or_error() -> None:
 
 
 def test_work_that_goes_on_has_no_result_yet() -> None:
-    slow = Work(lambda: time.sleep(5))
+    slow = BackgroundCall(lambda: time.sleep(5))
     slow.wait(0.05)
     assert (slow.done, slow.failed, slow.failure(), slow.result()) == (False, False, "", None)

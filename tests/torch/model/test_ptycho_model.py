@@ -100,9 +100,9 @@ def test_assemble_trusts_the_patch_that_saw_more_light(tiny_scan: Scan) -> None:
 def test_predict_does_not_depend_on_the_other_patterns(tiny_scan: Scan) -> None:
     model = lively(model_of(tiny_scan)).double()
     counts = torch.from_numpy(tiny_scan.read_patterns(np.arange(6))).double()
-    together = model.predict(counts)
+    patterns_per_sample = model.predict(counts)
     for row in range(6):
-        assert torch.allclose(model.predict(counts[row : row + 1])[0], together[row], rtol=1e-10)
+        assert torch.allclose(model.predict(counts[row : row + 1])[0], patterns_per_sample[row], rtol=1e-10)
 
 
 def test_groups_do_not_depend_on_each_other(tiny_scan: Scan) -> None:

@@ -12,9 +12,9 @@ from torch import nn
 from ptycho_dist.data.scan import open_scan
 from ptycho_dist.errors import PhysicsError
 from ptycho_dist.physics.epie_step import backproject
-from ptycho_dist.physics.forward import ForwardModel, Optics
+from ptycho_dist.physics.forward import ForwardModel, OpticsOptions
 from ptycho_dist.physics.patches import extract
-from ptycho_dist.physics.patterns import Measured
+from ptycho_dist.physics.patterns import Patterns
 from ptycho_dist.physics.probe import disc, intensity_scale, orthogonalise, probe_intensity, select_modes
 from ptycho_dist.physics.propagation import far_field, far_field_intensity
 from tests.support.scans import make_scan, write_tike
@@ -102,7 +102,7 @@ def test_select_modes_gives_as_many_as_asked(n_modes: int) -> None:
 
 def forward_model(**changes: bool) -> ForwardModel:
     trained = {"probe_trainable": True, "scale_trainable": False} | changes
-    return ForwardModel(random_complex(2, 16, 16), 5000.0, Optics(**trained))
+    return ForwardModel(random_complex(2, 16, 16), 5000.0, OpticsOptions(**trained))
 
 
 def test_forward_model_scatters_the_mean_counts_of_an_empty_object() -> None:
@@ -121,7 +121,7 @@ def test_forward_model_trains_only_what_is_asked(probe: bool, scale: bool) -> No
 
 def test_forward_model_keeps_the_supplied_probe_and_does_not_share_it() -> None:
     probe = random_complex(1, 8, 8)
-    model = ForwardModel(probe, 10.0, Optics(probe_trainable=True))
+    model = ForwardModel(probe, 10.0, OpticsOptions(probe_trainable=True))
     assert torch.equal(model.probe, probe)
     with torch.no_grad():
         model.probe_parts.zero_()
@@ -158,9 +158,9 @@ def test_backproject_asks_nothing_of_an_empty_object(masked: bool) -> None:
     if masked:
         mask = torch.rand(32, 32, generator=torch.Generator().manual_seed(0)) > 0.2
         counts = torch.where(mask, counts, torch.zeros_like(counts))
-    correction = backproject(Measured.of(counts, mask), probe, 32)
+    correction = backproject(Patterns.of(counts, mask), probe, 32)
     assert correction.abs().max() < 0.02
-    assert backproject(Measured.of(4 * counts, mask), probe, 32).abs().max() > 0.5
+    assert backproject(Patterns.of(4 * counts, mask), probe, 32).abs().max() > 0.5
 
 
 def test_backproject_finds_a_phase_where_the_probe_is_bright() -> None:
@@ -169,7 +169,7 @@ def test_backproject_finds_a_phase_where_the_probe_is_bright() -> None:
     bump = 0.3 * torch.exp(-((y - 2) ** 2 + (x + 3) ** 2) / 4)
     counts = far_field_intensity(probe[:, None] * torch.polar(torch.ones_like(bump), bump).to(torch.complex128))
     bright = probe[0].abs() > 0.3 * probe[0].abs().max()
-    found = backproject(Measured.of(counts), probe, 32)[0].imag
+    found = backproject(Patterns.of(counts), probe, 32)[0].imag
     assert torch.corrcoef(torch.stack([found[bright], bump[bright].double()]))[0, 1] > 0.5
 
 
@@ -188,7 +188,7 @@ def test_disc_lies_in_the_middle_and_has_its_diameter() -> None:
 
 
 def test_support_holds_in_value_and_gradient() -> None:
-    model = ForwardModel(random_complex(2, 16, 16), 5000.0, Optics(probe_trainable=True, support_px=7.0))
+    model = ForwardModel(random_complex(2, 16, 16), 5000.0, OpticsOptions(probe_trainable=True, support_px=7.0))
     outside = ~disc(16, 7.0)
     assert model.probe[:, outside].abs().max() == 0
     model(random_complex(3, 16, 16)).square().sum().backward()
@@ -201,7 +201,10 @@ def test_support_holds_in_value_and_gradient() -> None:
 @pytest.mark.parametrize(("kind", "shape"), [("uniform", ()), ("pixel", (16, 16))])
 def test_background_is_added_and_never_negative(kind: str, shape: tuple[int, ...]) -> None:
     probe, objects = random_complex(1, 16, 16), random_complex(2, 16, 16)
-    plain, foggy = ForwardModel(probe, 2560.0, Optics()), ForwardModel(probe, 2560.0, Optics(background=kind))
+    plain, foggy = (
+        ForwardModel(probe, 2560.0, OpticsOptions()),
+        ForwardModel(probe, 2560.0, OpticsOptions(background=kind)),
+    )
     assert plain.background is None
     assert foggy.background_root is not None
     assert foggy.background_root.shape == shape

@@ -10,7 +10,7 @@ from torch.nn import functional
 from ptycho_dist.physics.epie_step import backproject, centre
 from ptycho_dist.physics.likelihood import MISFITS
 from ptycho_dist.physics.misfit import pattern_misfits
-from ptycho_dist.physics.patterns import Measured
+from ptycho_dist.physics.patterns import Patterns
 from ptycho_dist.physics.probe import probe_intensity
 from ptycho_dist.physics.propagation import far_field_intensity
 
@@ -40,7 +40,7 @@ def test_pattern_misfits_equal_propagation_and_likelihood_in_turn(kind: str, mas
     objects, probe = (random_complex(BATCH, N, N, seed=2), random_complex(modes, N, N, seed=3))
     inputs = (objects.requires_grad_(), probe.requires_grad_())
     weight = torch.arange(1.0, BATCH + 1)
-    found = pattern_misfits(kind, objects, probe, Measured.of(counts(), mask))
+    found = pattern_misfits(kind, objects, probe, Patterns.of(counts(), mask))
     expected = MISFITS[kind](far_field_intensity(probe[:, None] * objects), counts(), mask)
     assert torch.allclose(found, expected, rtol=1e-12)
     for one, other in zip(
@@ -57,7 +57,7 @@ def test_pattern_misfits_are_exact_in_the_background(kind: str, mask: Tensor | N
     objects, probe, background = random_complex(BATCH, N, N, seed=2), random_complex(2, N, N, seed=3), some_background()
     inputs = (objects.requires_grad_(), probe.requires_grad_(), background.requires_grad_())
     weight = torch.arange(1.0, BATCH + 1)
-    found = pattern_misfits(kind, objects, probe, Measured.of(counts(), mask), background)
+    found = pattern_misfits(kind, objects, probe, Patterns.of(counts(), mask), background)
     modelled = far_field_intensity(probe[:, None] * objects) + torch.fft.fftshift(background)
     expected = MISFITS[kind](modelled, counts(), mask)
     assert torch.allclose(found, expected, rtol=1e-12)
@@ -72,7 +72,7 @@ def test_pattern_misfits_are_exact_in_the_background(kind: str, mask: Tensor | N
 @pytest.mark.parametrize("kind", MISFITS)
 def test_pattern_misfits_pass_a_numerical_check(kind: str) -> None:
     def misfit(objects: Tensor, probe: Tensor, background: Tensor) -> Tensor:
-        return pattern_misfits(kind, objects, probe, Measured.of(counts()[:1, :4, :4], some_mask()[:4, :4]), background)
+        return pattern_misfits(kind, objects, probe, Patterns.of(counts()[:1, :4, :4], some_mask()[:4, :4]), background)
 
     parts = (random_complex(1, 4, 4, seed=2), random_complex(2, 4, 4, seed=3), 1 + some_background()[:4, :4])
     assert torch.autograd.gradcheck(misfit, tuple(part.requires_grad_() for part in parts))
@@ -103,7 +103,7 @@ def test_backproject_equals_its_definition_in_value_and_gradient(
     patches, probe = 1 + 0.3 * random_complex(BATCH, PATCH, PATCH, seed=4), random_complex(modes, N, N, seed=5)
     patches.requires_grad_()
     toward = random_complex(BATCH, SIDE, SIDE, seed=6)
-    found = backproject(Measured.of(counts(), mask), probe, SIDE, patches, background)
+    found = backproject(Patterns.of(counts(), mask), probe, SIDE, patches, background)
     expected = plain_correction(patches, probe, mask, background)
     assert torch.allclose(found, expected, rtol=1e-10)
     grads = [torch.autograd.grad((one * toward.conj()).real.sum(), patches)[0] for one in (found, expected)]
@@ -111,6 +111,6 @@ def test_backproject_equals_its_definition_in_value_and_gradient(
 
 
 def test_backproject_without_patches_takes_the_object_to_be_one() -> None:
-    measured, probe = Measured.of(counts(), some_mask()), random_complex(2, N, N, seed=5)
+    measured, probe = Patterns.of(counts(), some_mask()), random_complex(2, N, N, seed=5)
     ones = torch.ones(BATCH, PATCH, PATCH, dtype=torch.complex128)
     assert torch.allclose(backproject(measured, probe, SIDE), backproject(measured, probe, SIDE, ones), rtol=1e-10)

@@ -13,7 +13,7 @@ from ptycho_dist.config.simulate_set import SetConfig
 from ptycho_dist.data.scan import open_scan
 from ptycho_dist.data.scan_set import open_set
 from ptycho_dist.data.set_index import INDEX_NAME, read_index
-from ptycho_dist.distributed.rank_group import Exchange
+from ptycho_dist.distributed.rank_group import RankGroup
 from ptycho_dist.errors import ConfigError, OtherRankError
 from ptycho_dist.simulate import sets
 from ptycho_dist.simulate.objects import picture
@@ -82,7 +82,7 @@ def test_set_whose_rank_fails_has_no_index(tmp_path: Path, monkeypatch: pytest.M
     folder = simulate_small_set(tmp_path / "set")
     write = sets.simulate
 
-    def fail(config: SimulateConfig, ranks: Exchange) -> Path:
+    def fail(config: SimulateConfig, ranks: RankGroup) -> Path:
         if config.output_file.name == "scan-2.h5":
             msg = "a full disk"
             raise OSError(msg)

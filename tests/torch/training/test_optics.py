@@ -25,7 +25,7 @@ from ptycho_dist.evaluate.run import evaluate_product
 from ptycho_dist.inference.run import load_model, run_inference
 from ptycho_dist.launching.environment import detect
 from ptycho_dist.model.ptycho_model import PtychoModel
-from ptycho_dist.physics.forward import ForwardModel, Optics
+from ptycho_dist.physics.forward import ForwardModel, OpticsOptions
 from ptycho_dist.physics.probe import disc, mode_powers
 from ptycho_dist.training.run import build_module, run_training
 from ptycho_dist.training.set_module import SetModule
@@ -153,9 +153,9 @@ def test_support_without_light_is_refused() -> None:
     probe = torch.zeros(1, 32, 32, dtype=torch.complex64)
     probe[:, :4, :4] = 1
     with pytest.raises(PhysicsError, match=r"none of the supplied probe's energy.*Enlarge model.probe_support_px"):
-        ForwardModel(probe, 1e4, Optics(support_px=6.0))
+        ForwardModel(probe, 1e4, OpticsOptions(support_px=6.0))
     with pytest.raises(PhysicsError, match=r"holds 256 pixels and none of .* or probe_mask in the scan file"):
-        ForwardModel(probe, 1e4, Optics(probe_mask_NN=torch.arange(32).expand(32, 32) > 23))
+        ForwardModel(probe, 1e4, OpticsOptions(probe_mask_NN=torch.arange(32).expand(32, 32) > 23))
 
 
 @pytest.mark.slow

@@ -70,11 +70,11 @@ def test_previews_of_a_set_are_refused(tmp_path: Path) -> None:
     from ptycho_dist.config.simulate import SimulateConfig
     from ptycho_dist.config.simulate_set import SetConfig
     from ptycho_dist.data.scan_set import open_source
-    from ptycho_dist.distributed.rank_group import open_exchange
+    from ptycho_dist.distributed.rank_group import open_rank_group
     from ptycho_dist.simulate.sets import simulate_set
 
     config = SimulateConfig(output_file=tmp_path / "set", n_patterns=9, N=32)
-    with open_exchange(detect({}), 10.0) as ranks:
+    with open_rank_group(detect({}), 10.0) as ranks:
         simulate_set(config, SetConfig(n_scans=1), ranks)
     with open_source(tmp_path / "set") as source, pytest.raises(ConfigError, match=r"expected one scan"):
         build_previews(training_payload(tmp_path / "set", tmp_path / "out", **PREVIEWS), source, detect({}))
