@@ -22,8 +22,9 @@ from scipy.ndimage import gaussian_filter
 from benchmarks.common import ptycho_dist, write_results
 from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent, write_scan_h5
+from ptycho_dist.physics.intensity import ForwardModel
 from ptycho_dist.physics.patches import extract
-from ptycho_dist.physics.propagation import far_field_intensity
+from ptycho_dist.physics.propagators import FarField
 
 PHOTONS, MARGIN_PX, AT_ONCE = 1e6, 10, 31
 SCALES_PX = (1.5, 4.0, 12.0)
@@ -63,10 +64,10 @@ def make_object(side: int) -> NDArray[np.complex64]:
 
 def frames(object_: torch.Tensor, probe: torch.Tensor, positions: torch.Tensor) -> Iterator[NDArray[Any]]:
     """Yield noisy counts, some patterns at a time."""
-    random = torch.Generator().manual_seed(0)
+    random, model = torch.Generator().manual_seed(0), ForwardModel(probe, FarField())
     for some in torch.split(positions, AT_ONCE):
-        wave = probe[:, None] * extract(object_, some, probe.shape[-1])
-        yield torch.poisson(far_field_intensity(wave), generator=random).numpy()
+        counts = model.counts(extract(object_, some, probe.shape[-1]))
+        yield torch.poisson(FarField().rearrange(counts), generator=random).numpy()
 
 
 def rms_px(found: NDArray[np.float64], true: NDArray[np.float64]) -> float:

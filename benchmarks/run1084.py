@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ptycho_dist.physics.intensity import ForwardModel
 from ptycho_dist.physics.patches import extract
 from ptycho_dist.physics.probe import intensity_scale
-from ptycho_dist.physics.propagation import far_field_intensity
+from ptycho_dist.physics.propagators import FarField
 
 SOURCE = "run1084_probe_object_scan.npz"
 _CHUNK = 64
@@ -54,11 +55,11 @@ def write_scan(path: Path, photons: float = 1e5, seed: int = 0) -> Path:
     N = probe.shape[-1]
     probe = probe * np.float32(intensity_scale(torch.from_numpy(probe)[None], photons))
     corners = torch.from_numpy(np.stack([y, x], axis=1) - N / 2)
-    noise, waves = np.random.default_rng(seed), torch.from_numpy(probe)
+    noise, model = np.random.default_rng(seed), ForwardModel(torch.from_numpy(probe)[None], FarField())
     counts = np.empty((len(x), N, N), np.float32)
     for start in range(0, len(x), _CHUNK):
         patches = extract(torch.from_numpy(object_), corners[start : start + _CHUNK], N)
-        intensity = far_field_intensity((waves * patches)[None])
+        intensity = model.propagator.rearrange(model.counts(patches))
         counts[start : start + _CHUNK] = noise.poisson(intensity.double().numpy())
     np.savez(
         path, diffraction=counts, xcoords=x, ycoords=y, xcoords_start=x, ycoords_start=y, probeGuess=probe,

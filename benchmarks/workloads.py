@@ -19,6 +19,7 @@ from ptycho_dist.config.simulate import SimulateConfig
 from ptycho_dist.data.datamodule import stack_canvases
 from ptycho_dist.data.scan import open_scan
 from ptycho_dist.factory.refine import create_refine_payload
+from ptycho_dist.launching.environment import single_rank
 from ptycho_dist.model.build import build_model
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.physics.propagators import FarField
@@ -123,7 +124,7 @@ def refinement(setting: Setting, variant: str) -> Workload:
         with open_scan(scan) as opened:
             like = torch.zeros((), device=setting.device)
             estimate, _ = make_estimate(read_start(opened, None), opened, config, like)
-            measured = AmplitudeReader(opened, FarField(), like, (0, 1))
+            measured = AmplitudeReader(opened, FarField(), like, single_rank())
             engine = Refiner(config, estimate, make_method(config, estimate), measured, None, _ROOM_BYTES)
             engine.iterate(0)
     return Workload("refinement, one pass", variant, setting.patterns, lambda: engine.iterate(1))

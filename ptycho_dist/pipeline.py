@@ -173,7 +173,7 @@ def _predict_and_evaluate(
         job.scan,
         payload.inference_config.output_dir,
         reference=request.reference,
-        place=(context.rank, context.world),
+        context=context,
         facts=facts | speed,
         prefix="network_" if name == NETWORK_PRODUCT_NAME else "",
     )
@@ -198,9 +198,13 @@ def _refine_and_evaluate(
         "refine_s": result.seconds,
         "refine_iterations": done,
     }
-    place = (context.rank, context.world)
     return evaluate_product(
-        result.product_path, job.scan, payload.output_dir, reference=request.reference, place=place, facts=facts | speed
+        result.product_path,
+        job.scan,
+        payload.output_dir,
+        reference=request.reference,
+        context=context,
+        facts=facts | speed,
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -67,6 +67,84 @@ class ScanHeader:
     energy_eV: float = float("nan")
     detector_distance_m: float = float("nan")
     units_known: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Propagation:
+    """How waves travel from the object to the detector.
+
+    Parameters
+    ----------
+    kind
+        Name of a registered propagator: ``far_field`` or ``near_field``.
+    pixel_size_m, energy_eV
+        Object pixel; photon or electron energy. NaN where the propagator needs none.
+    distance_m
+        Distance of a parallel beam that gives the same picture; NaN where the propagator needs none.
+    """
+
+    kind: str = "far_field"
+    pixel_size_m: float = float("nan")
+    energy_eV: float = float("nan")
+    distance_m: float = float("nan")
+
+
+FAR_FIELD = Propagation()
+"""Fraunhofer diffraction, which needs no numbers."""
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """A rectangle of object pixels.
+
+    Parameters
+    ----------
+    origin_px
+        Position (y, x) of pixel (0, 0).
+    shape
+        Rows and columns.
+    """
+
+    origin_px: tuple[float, float]
+    shape: tuple[int, int]
+
+    @classmethod
+    def around(cls, positions_px: FloatArray, side: int, *, grid_px: ArrayLike = (0.0, 0.0), margin: int = 0) -> Canvas:
+        """Smallest canvas that holds every frame of a side, sub-pixel reach included, and a margin.
+
+        Parameters
+        ----------
+        positions_px
+            Corners (B, 2) of the frames.
+        side
+            Side of a frame in pixels.
+        grid_px
+            Position (y, x) of any pixel: pixels of the canvas lie on this grid.
+        margin
+            Pixels on each side.
+        """
+        grid = np.asarray(grid_px, dtype=np.float64)
+        low = np.floor(positions_px.min(axis=0) - grid).astype(int) - margin
+        high = np.floor(positions_px.max(axis=0) - grid).astype(int) + side + 1 + margin
+        y, x = low + grid
+        return cls((float(y), float(x)), (int(high[0] - low[0]), int(high[1] - low[1])))
+
+    @classmethod
+    def bounding(cls, mask: NDArray[np.bool_]) -> Canvas:
+        """Smallest rectangle that holds the true pixels of an array (H, W), which must have some."""
+        rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+        return cls((float(rows[0]), float(columns[0])), (int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1))
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """The origin in whole pixels."""
+        return round(self.origin_px[0]), round(self.origin_px[1])
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Index of this rectangle in an array whose pixel (0, 0) lies at position (0, 0)."""
+        (y, x), (height, width) = self.corner, self.shape
+        return slice(y, y + height), slice(x, x + width)
 
 
 @dataclass(frozen=True)
@@ -123,4 +201,5 @@ class ProductMetadata:
     detector_object_distance_m: float = float("nan")
     probe_energy_eV: float = float("nan")
     exposure_time_s: float = float("nan")
+    propagation: Propagation = FAR_FIELD
     provenance: dict[str, Any] = field(default_factory=dict)

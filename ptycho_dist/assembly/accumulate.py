@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from ptycho_dist.errors import ShardError
 from ptycho_dist.physics.patches import PatchGeometry
-from ptycho_dist.types import FloatArray
+from ptycho_dist.types import Canvas
 
 _WORD_BITS = 62
 _LARGEST_PATCH_BITS = 10
@@ -26,29 +25,6 @@ _LEAST_EFFECTIVE = 1.25
 """Patches that must, in effect, have a say in a pixel before it is told how well they agree."""
 NAMES = ("real", "imag", "weight", "square", "weight_square")
 """Integer sums: of ``w o`` (two parts), ``w``, ``w |o|^2`` and ``w^2``, for patches o with weights w."""
-
-
-@dataclass(frozen=True)
-class Canvas:
-    """Where the object lies.
-
-    Parameters
-    ----------
-    origin_px
-        Position (y, x) of pixel (0, 0), whole numbers.
-    shape
-        Rows and columns.
-    """
-
-    origin_px: tuple[int, int]
-    shape: tuple[int, int]
-
-    @classmethod
-    def around(cls, positions_px: FloatArray, side: int) -> Canvas:
-        """Smallest canvas that holds every frame of that side, sub-pixel reach included."""
-        low = np.floor(positions_px.min(axis=0)).astype(int)
-        high = np.floor(positions_px.max(axis=0)).astype(int) + side + 1
-        return cls((int(low[0]), int(low[1])), (int(high[0] - low[0]), int(high[1] - low[1])))
 
 
 def fraction_bits(n_patterns: int) -> int:

@@ -12,10 +12,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_dist.assembly.accumulate import NAMES, Canvas
+from ptycho_dist.assembly.accumulate import NAMES
 from ptycho_dist.atomic import atomic_path
 from ptycho_dist.errors import ShardError
-from ptycho_dist.types import FloatArray, IntArray, Shard
+from ptycho_dist.types import Canvas, FloatArray, IntArray, Shard
 
 ShardFile: TypeAlias = h5py.File
 """An open shard file or manifest."""
@@ -92,7 +92,7 @@ def write_shard(
         "world": shard.world,
         "start": shard.start,
         "stop": shard.stop,
-        "origin_px": tile.origin_px,
+        "origin_px": tile.corner,
     }
     _write(path, {name: sums[name] for name in SUMS}, attributes)
     return path
@@ -112,7 +112,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> Path:
         "fingerprint": manifest.fingerprint,
         "world": manifest.world,
         "N": manifest.N,
-        "origin_px": manifest.canvas.origin_px,
+        "origin_px": manifest.canvas.corner,
         "shape": manifest.canvas.shape,
         "bits": manifest.bits,
         "facts": json.dumps(manifest.facts, sort_keys=True),

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.assembly import shards
-from ptycho_dist.assembly.accumulate import Canvas, disagreement, normalise
+from ptycho_dist.assembly.accumulate import disagreement, normalise
 from ptycho_dist.assembly.shards import Manifest, ShardFile
 from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.errors import ShardError
+from ptycho_dist.types import Canvas
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def _tiles(canvas: Canvas, tile_px: int) -> Iterator[Canvas]:
     rows, columns = canvas.shape
     for top in range(0, rows, tile_px):
         for left in range(0, columns, tile_px):
-            origin = (canvas.origin_px[0] + top, canvas.origin_px[1] + left)
+            origin = (canvas.corner[0] + top, canvas.corner[1] + left)
             yield Canvas(origin, (min(tile_px, rows - top), min(tile_px, columns - left)))
 
 
@@ -96,7 +97,7 @@ def _stitch_tile(files: Sequence[ShardFile], tile: Canvas, manifest: Manifest) -
     sums = {name: np.zeros(tile.shape, np.int64) for name in shards.SUMS}
     for file in files:
         _add_overlap(file, tile, sums)
-    corner = (tile.origin_px[0] - canvas.origin_px[0], tile.origin_px[1] - canvas.origin_px[1])
+    corner = (tile.corner[0] - canvas.corner[0], tile.corner[1] - canvas.corner[1])
     mean = normalise(sums["real"], sums["imag"], sums["weight"])
     return ObjectTile(corner, mean, sums["count"].astype(np.int32), disagreement(sums, manifest.bits))
 
@@ -104,7 +105,7 @@ def _stitch_tile(files: Sequence[ShardFile], tile: Canvas, manifest: Manifest) -
 def _add_overlap(file: ShardFile, tile: Canvas, sums: dict[str, NDArray[np.int64]]) -> None:
     """Add the part of a shard that lies on the tile."""
     rows, columns = (
-        _overlap(shards.shard_origin(file)[axis], file["real"].shape[axis], tile.origin_px[axis], tile.shape[axis])
+        _overlap(shards.shard_origin(file)[axis], file["real"].shape[axis], tile.corner[axis], tile.shape[axis])
         for axis in (0, 1)
     )
     if rows is None or columns is None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ptycho_dist.config import validators
 
-METHODS = ("pie", "lsqml", "gradient")
-PROPAGATIONS = ("far_field", "near_field")
+METHOD_DEFAULTS: Mapping[str, Mapping[str, float]] = {
+    "pie": {"batch_size": 8, "object_step": 1.0, "probe_step": 0.5},
+    "lsqml": {"batch_size": 8, "object_step": 1.0, "probe_step": 1.0},
+    "gradient": {"batch_size": 64, "object_step": 0.01, "probe_step": 0.01},
+}
+"""Methods, and what their settings mean where they are not set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +68,6 @@ class RefineConfig:
     background: bool = False
     """Refine counts that do not come from the object, the same in every pattern."""
 
-    propagation: str = "far_field"
-    """far_field, or near_field (angular spectrum; needs pixel size, energy and detector distance)."""
-
-    source_distance_m: float | None = None
-    """Near field in a cone beam: from source to object in metres; a parallel beam where not set."""
-
     memory_GiB: float = 4.0
     """Room on each rank for its patterns; a larger share is read from the scan in every iteration."""
 
@@ -77,7 +76,7 @@ class RefineConfig:
 
     def __post_init__(self) -> None:
         validators.require_int("refine.iterations", self.iterations, 0)
-        validators.require_choice("refine.method", self.method, METHODS)
+        validators.require_choice("refine.method", self.method, tuple(METHOD_DEFAULTS))
         validators.require_optional_int("refine.batch_size", self.batch_size, 1)
         validators.require_optional_positive("refine.object_step", self.object_step)
         if self.probe_step is not None:
@@ -90,7 +89,5 @@ class RefineConfig:
         validators.require_positive("refine.position_step", self.position_step)
         validators.require_bool("refine.flux", self.flux)
         validators.require_bool("refine.background", self.background)
-        validators.require_choice("refine.propagation", self.propagation, PROPAGATIONS)
-        validators.require_optional_positive("refine.source_distance_m", self.source_distance_m)
         validators.require_positive("refine.memory_GiB", self.memory_GiB)
         validators.require_int("refine.seed", self.seed, 0)

@@ -20,6 +20,8 @@ from ptycho_dist.errors import ConfigError
 INTENSITY_KINDS = ("auto", "counts", "amplitude")
 BACKGROUNDS = ("none", "uniform", "pixel")
 PATCH_WEIGHTINGS = ("probe", "uniform")
+GEOMETRY = ("pixel_size_m", "energy_eV", "detector_distance_m")
+"""Numbers that a scan file may lack."""
 PROBE_SOURCES = ("auto", "bundle", "scan")
 
 
@@ -54,13 +56,22 @@ class DataConfig:
     detector_distance_m: float | None = None
     """Distance from object to detector in metres, where the file does not say."""
 
+    propagation: str = "far_field"
+    """far_field, or near_field (angular spectrum; needs pixel size, energy and detector distance)."""
+
+    source_distance_m: float | None = None
+    """Near field in a cone beam: from source to object in metres; a parallel beam where not set."""
+
+    probe_support_px: float | None = None
+    """Diameter, in object pixels, of the disc in the middle of the frame outside which the probe is kept at zero."""
+
     def __post_init__(self) -> None:
         validators.require_int("data.N", self.N, 8)
         validators.require_optional_positive("data.nphotons", self.nphotons)
         validators.require_choice("data.intensity_kind", self.intensity_kind, INTENSITY_KINDS)
         validators.require_int("data.group_size", self.group_size, 1)
         validators.require_optional_int("data.gridsize", self.gridsize, 1)
-        for name in ("pixel_size_m", "energy_eV", "detector_distance_m"):
+        for name in (*GEOMETRY, "source_distance_m", "probe_support_px"):
             validators.require_optional_positive(f"data.{name}", getattr(self, name))
 
     @property
@@ -112,9 +123,6 @@ class ModelConfig:
     n_modes: int | None = None
     """Incoherent probe modes; those of the scan file where not set. More are added, trained ones made orthogonal."""
 
-    probe_support_px: float | None = None
-    """Diameter, in object pixels, of the disc in the middle of the frame outside which the probe is kept at zero."""
-
     background: str = "none"
     """Trained counts that do not come from the object: none, uniform, or pixel (a value for each detector pixel)."""
 
@@ -132,7 +140,6 @@ class ModelConfig:
         validators.require_int("model.stages", self.stages, 1)
         validators.require_optional_int("model.output_px", self.output_px, 4)
         validators.require_optional_int("model.n_modes", self.n_modes, 1)
-        validators.require_optional_positive("model.probe_support_px", self.probe_support_px)
         validators.require_choice("model.background", self.background, BACKGROUNDS)
         validators.require_bool("model.probe_trainable", self.probe_trainable)
         validators.require_bool("model.intensity_scale_trainable", self.intensity_scale_trainable)

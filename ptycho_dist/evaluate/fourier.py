@@ -8,14 +8,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptycho_dist.data.formats.product_h5 import Product
+from ptycho_dist.data.formats.product_h5 import BACKGROUND, FLUX, Product
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.collectives import all_reduce_sum, on_all_ranks
 from ptycho_dist.distributed.sharding import local_slice, shard
 from ptycho_dist.errors import ConfigError
-from ptycho_dist.physics.likelihood import amplitude_misfit
+from ptycho_dist.launching.environment import RankContext, single_rank
+from ptycho_dist.physics.intensity import ForwardModel
+from ptycho_dist.physics.misfit import fourier_misfits
 from ptycho_dist.physics.patches import extract
-from ptycho_dist.physics.propagation import far_field_intensity
+from ptycho_dist.physics.patterns import Patterns
+from ptycho_dist.physics.propagators import make_propagator
 from ptycho_dist.types import FloatArray
 
 _BATCH = 32
@@ -49,44 +52,52 @@ class FourierErrors:
         return float(np.sqrt(self.misfit[inside].sum() / photons)) if photons > 0 else float("nan")
 
 
-def fourier_errors(product: Product, scan: Scan, place: tuple[int, int] = (0, 1)) -> FourierErrors:
+def fourier_errors(product: Product, scan: Scan, context: RankContext | None = None) -> FourierErrors:
     """How well one global object explains all patterns of a scan.
 
-    Each rank reads its share of the patterns; the result is the same on all. Patterns whose
-    frame leaves the object, as at the edges of a predicted region, count nothing.
+    All that the product says of the measurement is used: probe modes, propagation, flux and background. Each rank
+    reads its share of the patterns; the result is the same on all. Patterns whose frame leaves the object, as at the
+    edges of a predicted region, count nothing.
 
     Parameters
     ----------
     product
-        Object, positions, and the probe whose far field squares to counts.
+        Object, positions, and the probe whose propagated waves square to counts.
     scan
         The scan it was made from.
-    place
-        This rank and the number of ranks.
+    context
+        Place of this rank; one rank alone where not given.
 
     Raises
     ------
     ConfigError
         If product and scan do not belong together.
     """
+    place = context or single_rank()
     misfit, counts = all_reduce_sum(on_all_ranks(lambda: _share_of_sums(product, scan, place))).numpy().T
     return FourierErrors(misfit, counts)
 
 
-def _share_of_sums(product: Product, scan: Scan, place: tuple[int, int]) -> torch.Tensor:
+def _share_of_sums(product: Product, scan: Scan, context: RankContext) -> torch.Tensor:
     """Misfit and counts (B, 2) of this rank's patterns; zero for those of the others."""
     _require_related(product, scan)
-    count = len(product.positions_px)
-    mine = np.arange(count)[local_slice(shard(count, *place))]
+    count, model = len(product.positions_px), _forward_model(product)
+    mine = np.arange(count)[local_slice(shard(count, context.rank, context.world))]
     mine = mine[_within(product)[mine]]
     sums = torch.zeros(count, 2, dtype=torch.float64)
     for start in range(0, len(mine), _BATCH):
         rows = mine[start : start + _BATCH]
-        sums[rows] = _sums(product, scan, rows)
+        sums[rows] = _sums(product, model, scan, rows)
     return sums
 
 
-def _sums(product: Product, scan: Scan, rows: NDArray[np.int64]) -> torch.Tensor:
+def _forward_model(product: Product) -> ForwardModel:
+    probe, background = torch.from_numpy(product.probe), product.extras.get(BACKGROUND)
+    propagator = make_propagator(product.metadata.propagation, product.geometry.N, probe)
+    return ForwardModel(probe, propagator, None if background is None else torch.from_numpy(background).to(probe.real))
+
+
+def _sums(product: Product, model: ForwardModel, scan: Scan, rows: NDArray[np.int64]) -> torch.Tensor:
     counts = torch.from_numpy(scan.read_patterns(product.indexes[rows]))
     mask = None if scan.mask is None else torch.from_numpy(scan.mask)
     corners = torch.from_numpy(_corners(product)[rows])
@@ -94,11 +105,9 @@ def _sums(product: Product, scan: Scan, rows: NDArray[np.int64]) -> torch.Tensor
     high = torch.floor(corners.max(dim=0).values).long() + product.geometry.N + 1
     near = torch.from_numpy(product.object_[low[0] : high[0], low[1] : high[1]])
     objects = extract(near, corners - low, product.geometry.N)
-    modelled = far_field_intensity(torch.from_numpy(product.probe)[:, None] * objects)
-    if "background" in product.extras:
-        modelled = modelled + torch.fft.fftshift(torch.from_numpy(product.extras["background"]).to(modelled))
-    photons = counts if mask is None else torch.where(mask, counts, torch.zeros_like(counts))
-    return torch.stack([amplitude_misfit(modelled, counts, mask).double(), photons.double().sum(dim=(1, 2))], dim=1)
+    flux = product.extras.get(FLUX)
+    brightness = None if flux is None else torch.from_numpy(flux[rows]).to(counts)
+    return fourier_misfits(objects, model, Patterns.of(counts, model.propagator, mask), brightness)
 
 
 def _within(product: Product) -> NDArray[np.bool_]:

@@ -14,6 +14,7 @@ from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.collectives import from_rank_0, on_all_ranks
 from ptycho_dist.evaluate.fourier import FourierErrors, fourier_errors
 from ptycho_dist.evaluate.metrics_file import write_metrics
+from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.physics.probe import mode_powers
 
 logger = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 def evaluate_product(
     path: Path, scan: Scan | None, output_dir: Path, *, reference: Path | None = None,
-    place: tuple[int, int] = (0, 1), facts: dict[str, Any] | None = None, prefix: str = "",
+    context: RankContext | None = None, facts: dict[str, Any] | None = None, prefix: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """Write ``metrics.json`` and ``overview.png`` of a product; all ranks get the metrics.
 
@@ -35,8 +36,8 @@ def evaluate_product(
         Folder of metrics and picture.
     reference
         File with a reference object; without it the scan's own object, if any.
-    place
-        This rank and the number of ranks.
+    context
+        Place of this rank; one rank alone where not given.
     facts
         Further entries of the metrics.
     prefix
@@ -46,7 +47,7 @@ def evaluate_product(
     metrics: dict[str, Any] = {"product": path.name, "n_patterns": len(product.positions_px), **(facts or {})}
     metrics["mode_powers"] = mode_powers(torch.from_numpy(product.probe))
     if scan is not None:
-        metrics |= _fourier_summary(product, scan, fourier_errors(product, scan, place))
+        metrics |= _fourier_summary(product, scan, fourier_errors(product, scan, context))
 
     def report() -> dict[str, Any]:
         from ptycho_dist.evaluate.comparison import judge

@@ -32,6 +32,7 @@ from ptycho_dist.factory.settings import (
     require_same_n,
     scan_options,
 )
+from ptycho_dist.physics.propagators import propagation_of
 from ptycho_dist.types import ScanHeader
 
 
@@ -123,6 +124,7 @@ def _assemble(
     execution = build_execution(resolution)
     if model.group_as_channels:
         crosschecks.check_groups(data, header)
+    propagation_of(data, header)
     crosschecks.check_loader(execution)
     crosschecks.check_trim(model, execution)
     configs = {"data": data, "model": model, "inference": inference, "execution": execution}

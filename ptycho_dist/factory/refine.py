@@ -9,8 +9,8 @@ from typing import Any
 from ptycho_dist.config import precedence
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.precedence import Level, Resolution
-from ptycho_dist.config.refine import RefineConfig
-from ptycho_dist.config.schema import DataConfig
+from ptycho_dist.config.refine import METHOD_DEFAULTS, RefineConfig
+from ptycho_dist.config.schema import GEOMETRY, DataConfig
 from ptycho_dist.config.sections import REFINE_SECTIONS
 from ptycho_dist.data.scan import checksum, read_header
 from ptycho_dist.errors import ConfigError
@@ -29,15 +29,8 @@ from ptycho_dist.factory.settings import (
     require_same_n,
     scan_options,
 )
+from ptycho_dist.physics.propagators import propagation_of
 from ptycho_dist.types import ScanHeader
-
-_METHOD_DEFAULTS = {
-    "pie": {"batch_size": 8, "object_step": 1.0, "probe_step": 0.5},
-    "lsqml": {"batch_size": 8, "object_step": 1.0, "probe_step": 1.0},
-    "gradient": {"batch_size": 64, "object_step": 0.01, "probe_step": 0.01},
-}
-"""What the settings mean where they are not set."""
-_NEAR_FIELD_UNITS = ("pixel_size_m", "energy_eV", "detector_distance_m")
 
 
 def create_refine_payload(
@@ -75,12 +68,12 @@ def create_refine_payload(
 
 
 def _resolve(levels: list[Level], header: ScanHeader) -> Resolution:
-    units = {f"data.{name}": getattr(header, name) for name in _NEAR_FIELD_UNITS if getattr(header, name) > 0}
+    units = {f"data.{name}": getattr(header, name) for name in GEOMETRY if getattr(header, name) > 0}
     found = Level(precedence.SCAN, {"data.N": header.N, **units})
     resolution = precedence.resolve([*levels, found, precedence.defaults(REFINE_SECTIONS)])
     require_same_n(header, resolution)
     method = str(resolution.values["refine.method"])
-    defaults = {f"refine.{name}": value for name, value in _METHOD_DEFAULTS.get(method, {}).items()}
+    defaults = {f"refine.{name}": value for name, value in METHOD_DEFAULTS.get(method, {}).items()}
     defaults["execution.inference_batch_size"] = DEFAULT_INFERENCE_BATCH_SIZE
     return fill(resolution, defaults, precedence.DEFAULT)
 
@@ -90,7 +83,7 @@ def _assemble(resolution: Resolution, header: ScanHeader) -> RefinePayload:
     refine = build(RefineConfig, "refine", resolution)
     execution = build_execution(resolution)
     _require_start(refine, header)
-    _require_units(refine, header)
+    propagation_of(data, header)
     _require_float(execution)
     configs = {"data": data, "refine": refine, "execution": execution}
     applied, provenance = record(configs, resolution)
@@ -116,18 +109,6 @@ def _require_start(refine: RefineConfig, header: ScanHeader) -> None:
         raise ConfigError(msg)
     if refine.start is not None and not refine.start.is_file():
         msg = f"refine.start = {refine.start} is no file; expected a product or an NPZ with object and probe."
-        raise ConfigError(msg)
-
-
-def _require_units(refine: RefineConfig, header: ScanHeader) -> None:
-    if refine.propagation != "near_field":
-        return
-    missing = [name for name in _NEAR_FIELD_UNITS if not getattr(header, name) > 0]
-    if missing:
-        msg = (
-            f"refine.propagation = near_field, but {header.path} does not say {', '.join(missing)}; expected numbers. "
-            f"Give {', '.join(f'--{name}' for name in missing)}."
-        )
         raise ConfigError(msg)
 
 

@@ -35,6 +35,7 @@ from ptycho_dist.factory.settings import (
     scan_options,
 )
 from ptycho_dist.launching.environment import detect
+from ptycho_dist.physics.propagators import propagation_of
 from ptycho_dist.types import ScanHeader
 
 
@@ -107,6 +108,7 @@ def _assemble(
     crosschecks.check_labels(model, training, header)
     if header.format_name == SET_FORMAT:
         crosschecks.check_set(model, training)
+    propagation_of(data, header)
     crosschecks.check_loader(execution)
     crosschecks.check_logger(execution)
     crosschecks.check_trim(model, execution)

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptycho_dist.assembly.accumulate import Canvas, FixedPointSum, fraction_bits
+from ptycho_dist.assembly.accumulate import FixedPointSum, fraction_bits
 from ptycho_dist.assembly.synchronise import pair_product
 from ptycho_dist.atomic import atomic_path, sync
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.factory.payload import InferencePayload
 from ptycho_dist.inference.predict import predict_patches, recipe
 from ptycho_dist.model.ptycho_model import PtychoModel
-from ptycho_dist.types import FloatArray, IntArray
+from ptycho_dist.types import Canvas, FloatArray, IntArray
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from ptycho_dist.assembly.shards import Manifest, read_manifest
 from ptycho_dist.assembly.stitch import require_complete, stitch
-from ptycho_dist.data.formats.product_h5 import COVERAGE, DISAGREEMENT, ProductGeometry, ProductWriter
-from ptycho_dist.types import ProductMetadata
+from ptycho_dist.data.formats.product_h5 import BACKGROUND, COVERAGE, DISAGREEMENT, ProductGeometry, ProductWriter
+from ptycho_dist.types import ProductMetadata, Propagation
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def stitch_to_product(shard_dir: Path, path: Path) -> Path:
         writer.write_positions(manifest.positions_px, manifest.indexes)
         writer.write_losses(facts["losses"])
         if manifest.background_NN is not None:
-            writer.write_extra("background", manifest.background_NN)
+            writer.write_extra(BACKGROUND, manifest.background_NN)
         writer.create_extra(COVERAGE, manifest.canvas.shape, "int32")
         writer.create_extra(DISAGREEMENT, manifest.canvas.shape, "float32")
         writer.reserve()
@@ -60,6 +60,7 @@ def _metadata(facts: dict[str, Any]) -> ProductMetadata:
         comments="Predicted by a network and stitched by ptycho_dist.",
         detector_object_distance_m=facts["detector_distance_m"],
         probe_energy_eV=facts["energy_eV"],
+        propagation=Propagation(**facts.get("propagation", {})),
         provenance={name: facts[name] for name in ("payload", "training", "result_fingerprint", "conversions")},
     )
 

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_dist.assembly.accumulate import Canvas, FixedPointSum, fraction_bits
+from ptycho_dist.assembly.accumulate import FixedPointSum, fraction_bits
 from ptycho_dist.assembly.shards import write_phases, write_shard
 from ptycho_dist.assembly.synchronise import overlap_pairs, solve_phases
 from ptycho_dist.data.grouping import canonical_order
@@ -19,7 +19,7 @@ from ptycho_dist.factory.payload import InferencePayload
 from ptycho_dist.inference.patch_store import ShardPatches
 from ptycho_dist.inference.region import patch_side, region_of
 from ptycho_dist.model.ptycho_model import PtychoModel
-from ptycho_dist.types import FloatArray
+from ptycho_dist.types import Canvas, FloatArray
 
 
 class ShardWork:

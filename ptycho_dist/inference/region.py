@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptycho_dist.assembly.accumulate import Canvas
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory.payload import InferencePayload
-from ptycho_dist.types import FloatArray, IntArray
+from ptycho_dist.types import Canvas, FloatArray, IntArray
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from ptycho_dist.inference.region import region_of
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.model.build import build_model, empty_model, load_network
 from ptycho_dist.model.ptycho_model import PtychoModel
+from ptycho_dist.physics.propagators import propagation_of
 from ptycho_dist.types import FloatArray
 
 logger = logging.getLogger(__name__)
@@ -144,7 +145,8 @@ def load_model(payload: InferencePayload, scan: Scan) -> tuple[PtychoModel, dict
     path = payload.inference_config.model_path
     bundle = load_bundle(path)
     try:
-        model = _model_of_scan(payload, bundle, scan) if _takes_scan(payload) else _model_of_bundle(payload, bundle)
+        make = _model_of_scan if _takes_scan(payload) else _model_of_bundle
+        model = make(payload, bundle, scan)
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
         msg = (
@@ -159,8 +161,10 @@ def _takes_scan(payload: InferencePayload) -> bool:
     return payload.inference_config.probe_from == "scan"
 
 
-def _model_of_bundle(payload: InferencePayload, bundle: Bundle) -> PtychoModel:
-    model = empty_model(payload.data_config, payload.model_config, has_mask="mask" in bundle.state)
+def _model_of_bundle(payload: InferencePayload, bundle: Bundle, scan: Scan) -> PtychoModel:
+    propagation = propagation_of(payload.data_config, scan.header)
+    has_mask = "mask" in bundle.state
+    model = empty_model(payload.data_config, payload.model_config, has_mask=has_mask, propagation=propagation)
     model.load_state_dict(bundle.state)
     return model
 
@@ -171,7 +175,8 @@ def _model_of_scan(payload: InferencePayload, bundle: Bundle, scan: Scan) -> Pty
         msg = f"{scan.header.path} holds no probe to predict with; expected one. Add it to the scan file."
         raise DataFormatError(msg)
     mask, probe_mask = (None if one is None else torch.from_numpy(one) for one in (scan.mask, scan.probe_mask))
-    model = build_model(payload.data_config, payload.model_config, torch.from_numpy(scan.probe), mask, probe_mask)
+    probe, propagation = torch.from_numpy(scan.probe), propagation_of(payload.data_config, scan.header)
+    model = build_model(payload.data_config, payload.model_config, probe, mask, probe_mask, propagation)
     load_network(model, bundle.state)
     return model
 
@@ -229,6 +234,7 @@ def _manifest(
         facts={
             "name": header.path.stem,
             "pixel_size_m": header.pixel_size_m,
+            "propagation": asdict(propagation_of(data, header)),
             "energy_eV": header.energy_eV,
             "detector_distance_m": header.detector_distance_m,
             "losses": trained.get("history", {}).get("train_loss", []),

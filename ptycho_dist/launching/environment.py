@@ -30,6 +30,7 @@ __all__ = [
     "detect",
     "launcher_name",
     "require_whole_allocation",
+    "single_rank",
 ]
 
 Env = Mapping[str, str]
@@ -122,7 +123,7 @@ def detect(env: Env) -> RankContext:
         If variables are missing, not integers, or contradict each other.
     """
     launcher = launcher_name(env)
-    return _plain() if launcher == "plain" else _read_context(env, launcher)
+    return single_rank() if launcher == "plain" else _read_context(env, launcher)
 
 
 def launcher_name(env: Env) -> str:
@@ -208,7 +209,8 @@ def _read_context(env: Env, launcher: str) -> RankContext:
     )
 
 
-def _plain() -> RankContext:
+def single_rank() -> RankContext:
+    """Place of a process that is the only rank."""
     return RankContext(
         rank=0, world=1, local_rank=0, local_world=1, node_rank=0, nodes=1, launcher="plain",
         why="no launcher's variables", main_address="127.0.0.1", main_port=0,

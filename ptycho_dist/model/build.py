@@ -13,8 +13,9 @@ from ptycho_dist.errors import ConfigError
 from ptycho_dist.model.features import FEATURES
 from ptycho_dist.model.ptycho_model import OUTPUTS, PatchSizes, PtychoModel
 from ptycho_dist.nn.registry import NetworkSpec, find_network
-from ptycho_dist.physics.forward import ForwardModel, OpticsOptions
+from ptycho_dist.physics.optics import Optics, OpticsOptions
 from ptycho_dist.physics.probe import orthogonalise, select_modes
+from ptycho_dist.types import FAR_FIELD, Propagation
 
 PROBE = "optics.probe_parts"
 """Name of the probe among the weights of a model; real and imaginary parts, shape (P, N, N, 2)."""
@@ -25,7 +26,7 @@ _FIELD_STEP = 16
 
 def build_model(
     data: DataConfig, model: ModelConfig, probe_PNN: Tensor, mask_NN: Tensor | None = None,
-    probe_mask_NN: Tensor | None = None,
+    probe_mask_NN: Tensor | None = None, propagation: Propagation = FAR_FIELD,
 ) -> PtychoModel:  # fmt: skip
     """Build network and physics, untrained.
 
@@ -39,6 +40,8 @@ def build_model(
         Valid detector pixels, bool, shape (N, N).
     probe_mask_NN
         Where the probe may differ from zero, bool, shape (N, N).
+    propagation
+        From the object to the detector.
 
     Raises
     ------
@@ -55,15 +58,16 @@ def build_model(
         output_px=model.output_px,
         patterns_per_sample=patterns_together(data, model),
     )
-    optics = ForwardModel(
+    optics = Optics(
         select_modes(probe_PNN, model.n_modes),
         data.nphotons,
         OpticsOptions(
             probe_trainable=model.probe_trainable,
             scale_trainable=model.intensity_scale_trainable,
-            support_px=model.probe_support_px,
+            support_px=data.probe_support_px,
             probe_mask_NN=probe_mask_NN,
             background=model.background,
+            propagation=propagation,
         ),
     )
     networks = [network.build(_network_spec(model, sizes)) for _ in range(model.stages)]
@@ -101,11 +105,14 @@ def _network_spec(model: ModelConfig, sizes: PatchSizes) -> NetworkSpec:
     )
 
 
-def empty_model(data: DataConfig, model: ModelConfig, *, has_mask: bool) -> PtychoModel:
+def empty_model(
+    data: DataConfig, model: ModelConfig, *, has_mask: bool, propagation: Propagation = FAR_FIELD
+) -> PtychoModel:
     """Build a model whose weights, probe and mask are about to be loaded."""
     modes = model.n_modes or 1
     probe = torch.ones(modes, data.N, data.N, dtype=torch.complex64)
-    return build_model(data, model, probe, torch.ones(data.N, data.N, dtype=torch.bool) if has_mask else None)
+    mask = torch.ones(data.N, data.N, dtype=torch.bool) if has_mask else None
+    return build_model(data, model, probe, mask, propagation=propagation)
 
 
 def network_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

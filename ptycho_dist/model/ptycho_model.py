@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ptycho_dist.model.features import FEATURES, exponential, features
 from ptycho_dist.physics.epie_step import backproject, centre
-from ptycho_dist.physics.forward import ForwardModel
 from ptycho_dist.physics.misfit import pattern_misfits
+from ptycho_dist.physics.optics import Optics
 from ptycho_dist.physics.patches import PatchGeometry, extract_at, place_at
 from ptycho_dist.physics.patterns import Patterns
 from ptycho_dist.physics.probe import orthogonalise
@@ -52,7 +52,7 @@ class PtychoModel(nn.Module):
         One for each stage; each maps (B, 6 G, field, field) to (B, 2 G, output, output), where G patterns are
         seen together.
     optics
-        Forward model with the probe.
+        Probe, scale and background of the scan.
     sizes
         Sides of what is seen and predicted.
     mask_NN
@@ -62,7 +62,7 @@ class PtychoModel(nn.Module):
     def __init__(
         self,
         networks: Sequence[nn.Module],
-        optics: ForwardModel,
+        optics: Optics,
         sizes: PatchSizes,
         mask_NN: Bool[Tensor, "N N"] | None = None,
     ) -> None:
@@ -74,7 +74,7 @@ class PtychoModel(nn.Module):
 
     mask: Tensor | None
 
-    def with_optics(self, optics: ForwardModel, mask_NN: Bool[Tensor, "N N"] | None = None) -> PtychoModel:
+    def with_optics(self, optics: Optics, mask_NN: Bool[Tensor, "N N"] | None = None) -> PtychoModel:
         """Return the same network for another scan, with its probe and mask; weights are shared, not copied."""
         other = PtychoModel(tuple(self.networks), optics, self.sizes, mask_NN)
         other.steps = self.steps
@@ -87,12 +87,13 @@ class PtychoModel(nn.Module):
         network turn the correction that physics asks for into a better patch.
         Patterns that are seen together follow each other in ``counts_BNN``.
         """
-        probe, measured = self.optics.scaled_probe.detach(), Patterns.of(counts_BNN, self.mask)
+        physics = self.optics.forward_model
+        patterns, probe = Patterns.of(counts_BNN, physics.propagator, self.mask), physics.probe_PNN.detach()
         principal = orthogonalise(probe)[0]
         exponent = torch.zeros(len(counts_BNN), self.output_px, self.output_px, dtype=probe.dtype, device=probe.device)
         patches: Tensor | None = None
         for stage, network in enumerate(self.networks):
-            correction = backproject(measured, probe, self.field_px, patches, self.optics.background)
+            correction = backproject(patterns, physics, self.field_px, patches)
             seen = features(correction, principal, exponent)
             answer = network(seen.view(-1, self.sizes.patterns_per_sample * FEATURES, *seen.shape[2:]))
             change = answer.to(counts_BNN.dtype).reshape(-1, OUTPUTS, *answer.shape[2:])
@@ -127,8 +128,8 @@ class PtychoModel(nn.Module):
         """Misfit of each pattern to the object on a canvas; ``kind`` as in physics.likelihood."""
         rows, columns = canvas_HW.shape
         objects = extract_at(canvas_HW, PatchGeometry.build(corners_px, self.N, (rows, columns)))
-        measured = Patterns.of(counts_BNN, self.mask)
-        return pattern_misfits(kind, objects, self.optics.scaled_probe, measured, self.optics.background)
+        physics = self.optics.forward_model
+        return pattern_misfits(kind, objects, physics, Patterns.of(counts_BNN, physics.propagator, self.mask))
 
     def patch_weight(self) -> Float[Tensor, "n n"]:
         """Weight of each pixel of a predicted patch when patches are averaged."""

@@ -12,11 +12,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ptycho_dist.physics.misfit import squared
+from ptycho_dist.physics.intensity import ForwardModel
 from ptycho_dist.physics.patterns import Patterns
 from ptycho_dist.physics.probe import probe_intensity
 
@@ -26,38 +26,33 @@ _TINY = 1e-3
 
 
 def backproject(
-    measured: Patterns,
-    probe_PNN: Complex[Tensor, "P N N"],
-    side: int,
-    patches_Bnn: Complex[Tensor, "B n n"] | None = None,
-    background_NN: Float[Tensor, "N N"] | None = None,
+    patterns: Patterns, model: ForwardModel, side: int, patches_Bnn: Complex[Tensor, "B n n"] | None = None
 ) -> Complex[Tensor, "B s s"]:
     """Relative correction that one pattern asks of the object in the centre of its frame.
 
     Parameters
     ----------
-    measured
-        The patterns.
-    probe_PNN : Tensor, complex, shape (P, N, N)
-        Probe modes whose far field squares to counts; not differentiated.
+    patterns
+        The patterns, in the detector order of the model's propagator.
+    model
+        Probe, propagation and background; not differentiated.
     side
         Side s of the central square that is returned.
     patches_Bnn : Tensor, complex, shape (B, n, n), n <= s, optional
         Present object in the centre of the frame, 1 around it; an object of ones where not given. Differentiable.
-    background_NN : Tensor, float, shape (N, N), optional
-        Counts that do not come from the object, zero frequency at the corner; not differentiated.
 
     Returns
     -------
     Tensor, complex, shape (B, s, s)
         (Better object minus present object) over present object, damped where the probe is dark.
     """
-    probe = probe_PNN.detach()
-    background = None if background_NN is None else background_NN.detach()
+    background = None if model.background_NN is None else model.background_NN.detach()
+    fixed = ForwardModel(model.probe_PNN.detach(), model.propagator, background)
     if patches_Bnn is None:
-        spectrum = torch.fft.fft2(probe[:, None], norm="ortho")
-        return _back(spectrum, _ratio(spectrum, measured, background).ratio, probe, side)
-    correction: Tensor = _Correction.apply(patches_Bnn, probe, background, measured, side)
+        N = fixed.probe_PNN.shape[-1]
+        waves = fixed.waves(fixed.probe_PNN.new_ones(1, N, N))
+        return _back(waves, _ratio(waves, patterns, fixed).ratio, fixed, side)
+    correction: Tensor = _Correction.apply(patches_Bnn, fixed, patterns, side)
     return correction
 
 
@@ -75,15 +70,13 @@ class _Ratio(NamedTuple):
     """Its derivative by the modelled intensity, times -2."""
 
 
-def _ratio(spectrum_PBNN: Tensor, measured: Patterns, background_NN: Tensor | None) -> _Ratio:
-    intensity = squared(spectrum_PBNN) + _TINY
-    if background_NN is not None:
-        intensity += background_NN
-    ratio = measured.modulus_BNN * torch.rsqrt(intensity)
-    if measured.mask_NN is not None:
-        ratio = ratio * measured.mask_NN
+def _ratio(waves_PBNN: Tensor, patterns: Patterns, model: ForwardModel) -> _Ratio:
+    intensity = model.intensity(waves_PBNN) + _TINY
+    ratio = patterns.modulus_BNN * torch.rsqrt(intensity)
+    if patterns.mask_NN is not None:
+        ratio = ratio * patterns.mask_NN
     slope = ratio / intensity
-    ratio = ratio - (1 if measured.mask_NN is None else measured.mask_NN.to(ratio.dtype))
+    ratio = ratio - (1 if patterns.mask_NN is None else patterns.mask_NN.to(ratio.dtype))
     return _Ratio(ratio, slope)
 
 
@@ -93,9 +86,9 @@ def _damped(probe_PNN: Tensor, side: int) -> Tensor:
     return centre(probe_PNN.conj() / (bright + _REGULARISATION * bright.max()), side)[:, None]
 
 
-def _back(spectrum_PBNN: Tensor, ratio_BNN: Tensor, probe_PNN: Tensor, side: int) -> Tensor:
-    waves = torch.fft.ifft2(spectrum_PBNN * ratio_BNN, norm="ortho")
-    return (centre(waves, side) * _damped(probe_PNN, side)).sum(dim=0)
+def _back(waves_PBNN: Tensor, ratio_BNN: Tensor, model: ForwardModel, side: int) -> Tensor:
+    exit_waves = model.propagator.backward(waves_PBNN * ratio_BNN)
+    return (centre(exit_waves, side) * _damped(model.probe_PNN, side)).sum(dim=0)
 
 
 def _reciprocal(values: Tensor) -> Tensor:
@@ -106,34 +99,34 @@ def _reciprocal(values: Tensor) -> Tensor:
 
 class _Correction(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, patches: Tensor, probe: Tensor, background: Tensor | None, measured: Patterns, side: int
-    ) -> Tensor:
-        waves = probe[:, None].repeat(1, len(patches), 1, 1)
-        n = patches.shape[-1]
-        centre(waves, n).mul_(patches)
-        spectrum = torch.fft.fft2(waves, norm="ortho")
-        ratio, slope = _ratio(spectrum, measured, background)
-        correction = _back(spectrum, ratio, probe, side)
+    def forward(ctx: Any, patches: Tensor, model: ForwardModel, patterns: Patterns, side: int) -> Tensor:
+        n, N = patches.shape[-1], model.probe_PNN.shape[-1]
+        objects = patches.new_ones(len(patches), N, N)
+        centre(objects, n).copy_(patches)
+        waves = model.waves(objects)
+        ratio, slope = _ratio(waves, patterns, model)
+        correction = _back(waves, ratio, model, side)
         inverse = _reciprocal(patches)
         near = centre(correction, n)
         near.mul_(inverse)
-        ctx.save_for_backward(probe, spectrum, ratio, slope, inverse, near * inverse)
+        ctx.model = model
+        ctx.save_for_backward(waves, ratio, slope, inverse, near * inverse)
         return correction
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
-        probe, spectrum, ratio, slope, inverse, by_patches = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        waves, ratio, slope, inverse, by_patches = ctx.saved_tensors
+        probe, propagator = ctx.model.probe_PNN, ctx.model.propagator
         side, n = grads[0].shape[-1], inverse.shape[-1]
         grad = grads[0].clone()
         near = centre(grad, n)
         of_patches = -near * by_patches.conj()
         near.mul_(inverse.conj())
-        frame = torch.zeros_like(spectrum)
+        frame = torch.zeros_like(waves)
         torch.mul(grad, _damped(probe, side).conj(), out=centre(frame, side))
-        back = torch.fft.fft2(frame, norm="ortho")
-        along = (back * spectrum.conj()).real.sum(dim=0) * slope
-        waves = torch.fft.ifft2(back * ratio - spectrum * along, norm="ortho")
-        of_patches += (centre(waves, n) * centre(probe, n).conj()[:, None]).sum(dim=0)
-        return of_patches, None, None, None, None
+        back = propagator.forward(frame)
+        along = (back * waves.conj()).real.sum(dim=0) * slope
+        exit_waves = propagator.backward(back * ratio - waves * along)
+        of_patches += (centre(exit_waves, n) * centre(probe, n).conj()[:, None]).sum(dim=0)
+        return of_patches, None, None, None

@@ -13,48 +13,37 @@ _TINY = 1e-6
 
 def modulus(counts: Tensor) -> Tensor:
     """Square root of counts, with a finite slope at zero."""
-    return torch.sqrt(counts + _TINY)
-
-
-def amplitude_misfit(
-    model_BNN: Float[Tensor, "B N N"], counts_BNN: Float[Tensor, "B N N"], mask_NN: Bool[Tensor, "N N"] | None = None
-) -> Float[Tensor, " B"]:
-    r"""Sum over valid pixels of :math:`(\sqrt{I} - \sqrt{n})^2`, for each pattern.
-
-    The square root stabilises the variance of Poisson counts, which makes this
-    twice the Gaussian negative log-likelihood of the amplitudes (Godard et al.,
-    Opt. Express 20, 25914 (2012), DOI 10.1364/OE.20.025914).
-    """
-    return _sum_valid(amplitude_terms(model_BNN, counts_BNN, modulus(counts_BNN))[0], mask_NN)
-
-
-def poisson_misfit(
-    model_BNN: Float[Tensor, "B N N"], counts_BNN: Float[Tensor, "B N N"], mask_NN: Bool[Tensor, "N N"] | None = None
-) -> Float[Tensor, " B"]:
-    r"""Poisson deviance over two, :math:`\sum I - n + n \ln(n / I)`, for each pattern.
-
-    The negative log-likelihood of the counts, up to a constant that makes it
-    zero for a perfect model (Thibault and Guizar-Sicairos, New J. Phys. 14,
-    063004 (2012), DOI 10.1088/1367-2630/14/6/063004).
-    """
-    return _sum_valid(poisson_terms(model_BNN, counts_BNN, modulus(counts_BNN))[0], mask_NN)
+    return (counts + _TINY).sqrt_()
 
 
 def amplitude_terms(model: Tensor, counts: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
-    """Amplitude misfit of each pixel, and its derivative by the modelled intensity; ``root`` is the modulus."""
+    r"""Amplitude misfit of each pixel, :math:`(\sqrt{I} - \sqrt{n})^2`, and its derivative by the intensity I.
+
+    The square root stabilises the variance of Poisson counts, which makes this twice the Gaussian negative
+    log-likelihood of the amplitudes (Godard et al., Opt. Express 20, 25914 (2012), DOI 10.1364/OE.20.025914).
+
+    Parameters
+    ----------
+    model, counts, root : Tensor, float
+        Modelled intensity, measured counts, and the :func:`modulus` of the latter; of one shape.
+    """
     modelled = modulus(model)
     difference = modelled - root
     return difference.square(), difference / modelled
 
 
 def poisson_terms(model: Tensor, counts: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
-    """Poisson misfit of each pixel, and its derivative by the modelled intensity; ``root`` is the modulus."""
+    r"""Poisson deviance over two of each pixel, :math:`I - n + n \ln(n / I)`, and its derivative by the intensity I.
+
+    The negative log-likelihood of the counts, up to a constant that makes it zero for a perfect model (Thibault and
+    Guizar-Sicairos, New J. Phys. 14, 063004 (2012), DOI 10.1088/1367-2630/14/6/063004). Parameters are those of
+    :func:`amplitude_terms`.
+    """
     model, counts = model + _TINY, counts + _TINY
     deviance = model - counts + counts * (torch.log(counts) - torch.log(model))
     return deviance, 1 - counts / model
 
 
-MISFITS = {"amplitude": amplitude_misfit, "poisson": poisson_misfit}
 TERMS: dict[str, Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]] = {
     "amplitude": amplitude_terms,
     "poisson": poisson_terms,
@@ -62,7 +51,8 @@ TERMS: dict[str, Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]] = {
 """Misfit and slope of each pixel, from modelled intensity, counts and modulus."""
 
 
-def _sum_valid(values_BNN: Tensor, mask_NN: Tensor | None) -> Tensor:
+def sum_valid(values_BNN: Float[Tensor, "B N N"], mask_NN: Bool[Tensor, "N N"] | None) -> Float[Tensor, " B"]:
+    """Sum the values of each pattern over the valid pixels."""
     if mask_NN is not None:
         values_BNN = torch.where(mask_NN, values_BNN, torch.zeros_like(values_BNN))
     return values_BNN.sum(dim=(-2, -1))

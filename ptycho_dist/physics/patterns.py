@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ptycho_dist.physics.likelihood import modulus
-
-_AXES = (-2, -1)
+from ptycho_dist.physics.propagators import Propagator
 
 
 @dataclass(frozen=True)
 class Patterns:
-    """Patterns with zero frequency at the corner, where a Fourier transform puts it.
+    """Patterns in the detector order of a propagator.
 
     Parameters
     ----------
@@ -32,8 +30,10 @@ class Patterns:
     mask_NN: Tensor | None
 
     @classmethod
-    def of(cls, counts_BNN: Float[Tensor, "B N N"], mask_NN: Bool[Tensor, "N N"] | None = None) -> Patterns:
-        """Prepare counts and mask whose zero frequency is at the array's centre."""
-        counts = torch.fft.ifftshift(counts_BNN, dim=_AXES)
-        mask = None if mask_NN is None else torch.fft.ifftshift(mask_NN, dim=_AXES)
+    def of(
+        cls, counts_BNN: Float[Tensor, "B N N"], propagator: Propagator, mask_NN: Bool[Tensor, "N N"] | None = None
+    ) -> Patterns:
+        """Prepare counts and mask as scans have them: zero frequency, or the beam, at the array's centre."""
+        counts = propagator.arrange(counts_BNN)
+        mask = None if mask_NN is None else propagator.arrange(mask_NN)
         return cls(counts, modulus(counts), mask)

@@ -1,21 +1,29 @@
-"""Propagators with their inverse, in the detector order that needs no shifts of arrays."""
+"""Propagators with their inverse, in the detector order that needs no shifts of arrays.
+
+A propagator is added by one decorated function, :func:`propagator`, that makes it from a
+:class:`~ptycho_dist.types.Propagation`.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from ptycho_dist.errors import PhysicsError
+from ptycho_dist.config.schema import GEOMETRY, DataConfig
+from ptycho_dist.errors import ConfigError, PhysicsError
+from ptycho_dist.types import FAR_FIELD, Propagation, ScanHeader
 
 _AXES = (-2, -1)
 _PLANCK_TIMES_LIGHT_EV_M = 1.239841984e-6
 
 
+@runtime_checkable
 class Propagator(Protocol):
     """A unitary map from exit waves to detector waves.
 
@@ -31,6 +39,42 @@ class Propagator(Protocol):
 
     def arrange(self, values: Tensor) -> Tensor:
         """Bring detector values (..., N, N) from the order of scans into that of the propagated waves."""
+
+    def rearrange(self, values: Tensor) -> Tensor:
+        """Bring detector values back into the order of scans: inverse of :meth:`arrange`."""
+
+
+Maker = Callable[[Propagation, int, Tensor], Propagator]
+_MAKERS: dict[str, Maker] = {}
+
+
+def propagator(kind: str) -> Callable[[Maker], Maker]:
+    """Register what makes the propagator ``kind`` from its geometry, N, and a complex tensor of its type."""
+
+    def register(maker: Maker) -> Maker:
+        _MAKERS[kind] = maker
+        return maker
+
+    return register
+
+
+def propagator_kinds() -> tuple[str, ...]:
+    """Names of all propagators."""
+    return tuple(_MAKERS)
+
+
+def make_propagator(propagation: Propagation, N: int, like: Tensor) -> Propagator:
+    """Make a propagator for N by N pixels; type and device are those of ``like`` (complex).
+
+    Raises
+    ------
+    PhysicsError
+        If its kind is unknown, or its numbers are out of range.
+    """
+    if propagation.kind not in _MAKERS:
+        msg = f"propagation {propagation.kind!r}; expected one of {', '.join(_MAKERS)}. Change data.propagation."
+        raise PhysicsError(msg)
+    return _MAKERS[propagation.kind](propagation, N, like)
 
 
 @dataclass(frozen=True)
@@ -50,6 +94,11 @@ class FarField:
     def arrange(self, values: Tensor) -> Tensor:
         """Bring DC from the centre to the corner."""
         shifted: Tensor = torch.fft.ifftshift(values, dim=_AXES)
+        return shifted
+
+    def rearrange(self, values: Tensor) -> Tensor:
+        """Bring DC from the corner to the centre."""
+        shifted: Tensor = torch.fft.fftshift(values, dim=_AXES)
         return shifted
 
 
@@ -100,6 +149,10 @@ class NearField:
         """Leave the order as it is."""
         return values
 
+    def rearrange(self, values: Tensor) -> Tensor:
+        """Leave the order as it is."""
+        return values
+
 
 @dataclass(frozen=True)
 class ConeBeam:
@@ -128,6 +181,47 @@ class ConeBeam:
     def effective_distance_m(self) -> float:
         """Distance over which a parallel beam gives the same picture."""
         return self.detector_distance_m / self.magnification
+
+
+def propagation_of(data: DataConfig, header: ScanHeader) -> Propagation:
+    """Say how the waves of a scan travel, from settings and file.
+
+    Raises
+    ------
+    ConfigError
+        If the propagation is unknown, or the scan does not say a number that it needs.
+    """
+    if data.propagation not in _MAKERS:
+        msg = f"data.propagation = {data.propagation!r}; expected one of {', '.join(_MAKERS)}. Change it."
+        raise ConfigError(msg)
+    if data.propagation == "far_field":
+        return FAR_FIELD
+    numbers = {name: getattr(header, name) for name in GEOMETRY}
+    missing = [name for name, value in numbers.items() if not value > 0]
+    if missing:
+        msg = (
+            f"data.propagation = {data.propagation}, but {header.path} does not say {', '.join(missing)}; expected "
+            f"numbers. Give {', '.join(f'--{name}' for name in missing)}."
+        )
+        raise ConfigError(msg)
+    beam = ConeBeam(data.source_distance_m or math.inf, header.detector_distance_m)
+    return Propagation(
+        kind=data.propagation,
+        pixel_size_m=header.pixel_size_m,
+        energy_eV=header.energy_eV,
+        distance_m=beam.effective_distance_m,
+    )
+
+
+@propagator("far_field")
+def _far_field(propagation: Propagation, N: int, like: Tensor) -> Propagator:
+    return FarField()
+
+
+@propagator("near_field")
+def _near_field(propagation: Propagation, N: int, like: Tensor) -> Propagator:
+    wavelength = wavelength_m(propagation.energy_eV)
+    return NearField.over(N, propagation.pixel_size_m, wavelength, propagation.distance_m, like)
 
 
 def wavelength_m(energy_eV: float) -> float:

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ptycho_dist.assembly.accumulate import Canvas
 from ptycho_dist.bundle import BUNDLE_FOLDER, load_bundle
 from ptycho_dist.config.request import RunRequest
 from ptycho_dist.config.schema import DataConfig
@@ -31,6 +30,7 @@ from ptycho_dist.inference.run import run_inference
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.plan.model import Job, Measurement, fit_line
 from ptycho_dist.training.run import TrainingResult, run_training
+from ptycho_dist.types import Canvas
 
 PATTERNS = 256
 """Patterns of the part of the scan that the calibration works on, at least."""

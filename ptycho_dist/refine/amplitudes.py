@@ -14,6 +14,8 @@ from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.background import BackgroundCall
 from ptycho_dist.distributed.collectives import on_all_ranks
 from ptycho_dist.distributed.sharding import shard
+from ptycho_dist.launching.environment import RankContext
+from ptycho_dist.physics.likelihood import modulus
 from ptycho_dist.physics.propagators import Propagator
 from ptycho_dist.types import IntArray
 
@@ -56,29 +58,29 @@ class AmplitudeReader:
         Gives the detector order.
     like
         Tensor of the type and device that amplitudes get.
-    place
-        This rank and the number of ranks.
+    context
+        Place of this rank.
     """
 
     scan: Scan
     propagator: Propagator
     like: Tensor
-    place: tuple[int, int]
+    context: RankContext
 
     def own(self, numbers: IntArray) -> slice:
         """Which of some ascending pattern numbers are this rank's."""
-        mine = shard(self.scan.header.n_patterns, *self.place)
+        mine = shard(self.scan.header.n_patterns, self.context.rank, self.context.world)
         start, stop = np.searchsorted(numbers, (mine.start, mine.stop))
         return slice(int(start), int(stop))
 
     @property
     def bytes_of_share(self) -> int:
         """Memory that all amplitudes of the largest share take."""
-        return shard(self.scan.header.n_patterns, 0, self.place[1]).__len__() * self._bytes_of_one
+        return shard(self.scan.header.n_patterns, 0, self.context.world).__len__() * self._bytes_of_one
 
     def read_all(self) -> Share:
         """Read the whole share of this rank."""
-        mine = shard(self.scan.header.n_patterns, *self.place)
+        mine = shard(self.scan.header.n_patterns, self.context.rank, self.context.world)
         return on_all_ranks(partial(self.read, np.arange(mine.start, mine.stop)))
 
     def in_pieces(self, batches: Sequence[IntArray], limit_bytes: int) -> Iterator[tuple[Sequence[IntArray], Share]]:
@@ -88,7 +90,7 @@ class AmplitudeReader:
         meanwhile. The pieces are the same on all ranks.
         """
         widest = max(len(one) for one in batches)
-        at_once = max(1, int(limit_bytes / 2 / (self._bytes_of_one * -(-widest // self.place[1]))))
+        at_once = max(1, int(limit_bytes / 2 / (self._bytes_of_one * -(-widest // self.context.world))))
         pieces = [batches[start : start + at_once] for start in range(0, len(batches), at_once)]
         upcoming = self._begin(pieces[0])
         for number, piece in enumerate(pieces):
@@ -113,5 +115,5 @@ class AmplitudeReader:
         for start in range(0, len(numbers), _READ_AT_ONCE):
             counts = torch.from_numpy(self.scan.read_patterns(numbers[start : start + _READ_AT_ONCE]))
             photons[start : start + _READ_AT_ONCE] = counts.sum(dim=(1, 2), dtype=torch.float64)
-            amplitudes[start : start + _READ_AT_ONCE] = self.propagator.arrange(counts.to(self.like).sqrt_())
+            amplitudes[start : start + _READ_AT_ONCE] = self.propagator.arrange(modulus(counts.to(self.like)))
         return Share(numbers, amplitudes, photons)

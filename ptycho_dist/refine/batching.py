@@ -1,12 +1,19 @@
-"""Which patterns are updated together: pure functions of the seed and the iteration."""
+"""Which patterns are updated together, a pure function of seed and iteration; and how much they overlap."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
 
 from ptycho_dist.distributed.sharding import shards
 from ptycho_dist.types import IntArray
 
+_COARSE_PX = 8
 _STREAM = 0x5EF1
 
 
@@ -35,3 +42,32 @@ def batches(n_patterns: int, batch_size: int, seed: int, iteration: int) -> list
     return [
         np.array([order[place] for order in orders if place < len(order)], np.int64) for place in range(len(orders[0]))
     ]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How strongly patches of one illumination overlap, in blocks of 8 pixels.
+
+    Parameters
+    ----------
+    blocks
+        Brightest pixel of each block of the illumination, relative to its brightest one.
+    """
+
+    blocks: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, intensity_nn: Float[Tensor, "n n"]) -> Overlap:
+        """Prepare for an illumination."""
+        pooled = torch.nn.functional.max_pool2d(intensity_nn.double().cpu()[None], _COARSE_PX, ceil_mode=True)[0]
+        return cls((pooled / pooled.max()).numpy())
+
+    def at(self, positions_px: NDArray[np.float64]) -> float:
+        """How many times the brightest pixel of one patch the patches at (B, 2) reach together, at least 1."""
+        corner = np.rint(positions_px / _COARSE_PX).astype(np.int64)
+        corner -= corner.min(axis=0)
+        side = len(self.blocks)
+        canvas = np.zeros(corner.max(axis=0) + side)
+        for y, x in corner.tolist():
+            canvas[y : y + side, x : x + side] += self.blocks
+        return max(1.0, float(canvas.max()))

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ptycho_dist.physics.intensity import ForwardModel
+from ptycho_dist.physics.propagators import Propagator
+
 
 @dataclass
 class Estimate:
@@ -41,6 +44,10 @@ class Estimate:
             "flux": self.flux_B,
         }
         return named if self.background_NN is None else {**named, "background": self.background_NN}
+
+    def forward_model(self, propagator: Propagator) -> ForwardModel:
+        """Return the model from object patches to counts, at a flux of 1."""
+        return ForwardModel(self.probe_PNN, propagator, self.background_NN)
 
     def move(self, shifts_px: Tensor) -> None:
         """Shift the positions (B, 2), as far as the patches stay on the canvas."""

@@ -1,4 +1,4 @@
-"""What a batch of patterns says about the estimate: the forward model and its misfit, propagated back."""
+"""What a batch of patterns says of the exit waves: the forward model and its residual, propagated back."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ptycho_dist.physics.likelihood import modulus
+from ptycho_dist.physics.patches import Windows
 from ptycho_dist.physics.propagators import Propagator
-from ptycho_dist.physics.windows import Windows
 from ptycho_dist.refine.estimate import Estimate
-
-_TINY = 1e-6
 
 
 @dataclass(frozen=True)
@@ -27,10 +26,10 @@ class Batch:
         Which of them are this rank's.
     own
         Windows of this rank's patterns.
-    amplitude_BNN
-        Square roots of their counts, in detector order.
-    crowding
-        How many times the light of one pattern the patterns of the batch reach together.
+    modulus_BNN
+        Square roots of their counts at a flux of 1, in detector order.
+    overlap
+        How many times the brightest pixel of one pattern the patterns of the batch reach together.
     mask_NN
         Valid pixels in detector order; None where all are.
     """
@@ -38,82 +37,63 @@ class Batch:
     everyone: Windows
     part: slice
     own: Windows
-    amplitude_BNN: Tensor
-    crowding: float = 1.0
+    modulus_BNN: Tensor
+    overlap: float = 1.0
     mask_NN: Tensor | None = None
 
 
 @dataclass(frozen=True)
-class Misfit:
+class Residual:
     """How this rank's patterns of a batch differ from the model.
 
     Parameters
     ----------
     patches_BNN
         Object patches.
-    wave_BPNN
-        What the exit waves lack: the change that would explain the patterns, in object space.
+    exit_waves_PBNN
+        Change of the exit waves that would explain the patterns.
     squared_B
-        Sum over valid pixels of the squared amplitude difference.
-    root_BNN
+        Sum over valid pixels of the squared amplitude difference, at a flux of 1.
+    modelled_BNN
         Square roots of the modelled counts.
     """
 
     patches_BNN: Tensor
-    wave_BPNN: Tensor
+    exit_waves_PBNN: Tensor
     squared_B: Tensor
-    root_BNN: Tensor
+    modelled_BNN: Tensor
 
 
 Ratio = Callable[[Tensor, Tensor], Tensor]
-"""From measured and modelled amplitudes to what the modelled wave lacks, relative to it."""
+"""From measured and modelled amplitudes to the relative change of the modelled wave that is asked for."""
 
 
-def amplitude_ratio(amplitude_BNN: Tensor, root_BNN: Tensor) -> Tensor:
+def amplitude_ratio(measured_BNN: Tensor, modelled_BNN: Tensor) -> Tensor:
     r""":math:`\sqrt{n / I} - 1`: replaces the modelled amplitude by the measured one.
 
     The gradient of the Gaussian likelihood of amplitudes (Odstrcil et al., Opt. Express 26,
     3108 (2018), DOI 10.1364/OE.26.003108, Eq. 12).
     """
-    return (amplitude_BNN - root_BNN).div_(root_BNN)
+    return (measured_BNN - modelled_BNN).div_(modelled_BNN)
 
 
-def poisson_ratio(amplitude_BNN: Tensor, root_BNN: Tensor) -> Tensor:
+def poisson_ratio(measured_BNN: Tensor, modelled_BNN: Tensor) -> Tensor:
     r""":math:`n / I - 1`, the gradient of the Poisson likelihood (Odstrcil et al., as above, Eq. 12)."""
-    return (amplitude_BNN / root_BNN).square_().sub_(1)
+    return (measured_BNN / modelled_BNN).square_().sub_(1)
 
 
-def misfit(estimate: Estimate, batch: Batch, propagator: Propagator, ratio: Ratio) -> Misfit:
-    """Propagate the batch of this rank forward, compare, and propagate the difference back."""
+def residual(estimate: Estimate, batch: Batch, propagator: Propagator, ratio: Ratio) -> Residual:
+    """Compare this rank's patterns of a batch with the forward model, and propagate the difference back."""
+    model = estimate.forward_model(propagator)
     patches = batch.own.gather(estimate.object_HW)
-    wave = _through(propagator.forward, patches[:, None] * estimate.probe_PNN)
-    model = _one_mode(wave) if wave.shape[1] == 1 else intensity(wave, 1)
-    if estimate.background_NN is not None:
-        model = model + estimate.background_NN
-    root = (model + _TINY).sqrt_()
-    gap = batch.amplitude_BNN - root
-    change = ratio(batch.amplitude_BNN, root)
+    waves = model.waves(patches)
+    modelled = modulus(model.intensity(waves))
+    difference = batch.modulus_BNN - modelled
+    change = ratio(batch.modulus_BNN, modelled)
     if batch.mask_NN is not None:
-        gap *= batch.mask_NN
+        difference *= batch.mask_NN
         change *= batch.mask_NN
-    wave *= change[:, None]
-    squared = torch.linalg.vecdot(gap.flatten(1), gap.flatten(1))
-    return Misfit(patches, _through(propagator.backward, wave), squared, root)
-
-
-def _through(propagate: Callable[[Tensor], Tensor], wave_BPNN: Tensor) -> Tensor:
-    """Propagate; FFT libraries refuse a batch of none, which a rank may have."""
-    return propagate(wave_BPNN) if len(wave_BPNN) else wave_BPNN
-
-
-def intensity(wave_BPNN: Tensor, axis: int) -> Tensor:
-    """Squared magnitude, summed over an axis.
-
-    By the product with the conjugate: on a CPU the squares of real and imaginary parts, which do not lie side by side
-    in memory, take three times as long.
-    """
-    return (wave_BPNN * wave_BPNN.conj()).sum(dim=axis).real
-
-
-def _one_mode(wave_BPNN: Tensor) -> Tensor:
-    return (wave_BPNN[:, 0] * wave_BPNN[:, 0].conj()).real
+    waves *= change
+    exit_waves = propagator.backward(waves) if len(patches) else waves
+    squared = torch.linalg.vecdot(difference.flatten(1), difference.flatten(1))
+    return Residual(patches, exit_waves, squared, modelled)

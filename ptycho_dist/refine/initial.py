@@ -12,53 +12,17 @@ from torch import Tensor
 
 from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.data.formats.base import ComplexArray
-from ptycho_dist.data.formats.product_h5 import read_product
+from ptycho_dist.data.formats.product_h5 import BACKGROUND, FLUX, read_product
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.data.stored_object import read_stored_object
 from ptycho_dist.errors import DataFormatError, RefinementError
+from ptycho_dist.physics.optics import within_support
 from ptycho_dist.physics.probe import intensity_scale, select_modes
 from ptycho_dist.refine.estimate import Estimate
-from ptycho_dist.types import FloatArray
+from ptycho_dist.types import Canvas, FloatArray
 
 _MARGIN_PX, _ROOM_TO_MOVE_PX = 1, 24
-_FLUX, _BACKGROUND = "flux", "background"
 _LEAST_BACKGROUND = 1e-3
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Where the canvas lies.
-
-    Parameters
-    ----------
-    origin_px
-        Position (y, x) of its pixel (0, 0).
-    shape
-        Rows and columns.
-    """
-
-    origin_px: tuple[float, float]
-    shape: tuple[int, int]
-
-    @classmethod
-    def around(cls, positions_px: FloatArray, N: int, pixel_px: FloatArray, margin: int) -> Frame:
-        """Smallest frame around all patches and a margin whose pixels lie on those of an object.
-
-        Parameters
-        ----------
-        positions_px
-            Patch corners (B, 2).
-        N
-            Side of a patch.
-        pixel_px
-            Position (y, x) of any pixel of the object.
-        margin
-            Pixels on each side.
-        """
-        low = np.floor(positions_px.min(axis=0) - pixel_px).astype(int) - margin
-        high = np.floor(positions_px.max(axis=0) - pixel_px).astype(int) + N + 1 + margin
-        y, x = low + pixel_px
-        return cls((float(y), float(x)), (int(high[0] - low[0]), int(high[1] - low[1])))
 
 
 @dataclass(frozen=True)
@@ -75,8 +39,6 @@ class Start:
         Patch corners (B, 2).
     flux, background
         As in :class:`~ptycho_dist.refine.estimate.Estimate`.
-    losses
-        Earlier losses.
     """
 
     object_: ComplexArray | None
@@ -113,8 +75,8 @@ def read_start(scan: Scan, path: Path | None) -> Start:
         np.asarray(product.geometry.object_origin_px),
         product.probe,
         product.positions_px[order],
-        flux=product.extras.get(_FLUX),
-        background=product.extras.get(_BACKGROUND),
+        flux=product.extras.get(FLUX),
+        background=product.extras.get(BACKGROUND),
     )
 
 
@@ -136,13 +98,19 @@ def _probe_of(scan: Scan, given: ComplexArray | None) -> ComplexArray:
     return probe
 
 
-def make_estimate(start: Start, scan: Scan, config: RefineConfig, like: Tensor) -> tuple[Estimate, Frame]:
+def make_estimate(
+    start: Start, scan: Scan, config: RefineConfig, like: Tensor, support_NN: Tensor | None = None
+) -> tuple[Estimate, Canvas]:
     """Put a start on a canvas that holds all patches, with room to move where positions are refined.
 
     Parameters
     ----------
+    start, scan, config
+        What to start from, the scan, and the settings.
     like
         Real tensor of the type and device of the estimate.
+    support_NN
+        Where the probe may differ from zero, bool, shape (N, N); None where anywhere.
 
     Raises
     ------
@@ -150,12 +118,13 @@ def make_estimate(start: Start, scan: Scan, config: RefineConfig, like: Tensor) 
         If the start holds values that are not finite.
     """
     margin = _MARGIN_PX if config.position_start is None else _ROOM_TO_MOVE_PX
-    frame = Frame.around(start.positions_px, scan.header.N, start.origin_px % 1.0, margin)
-    whole = np.ones(frame.shape, np.complex128)
+    canvas = Canvas.around(start.positions_px, scan.header.N, grid_px=start.origin_px % 1.0, margin=margin)
+    whole = np.ones(canvas.shape, np.complex128)
     if start.object_ is not None:
-        _embed(whole, start.object_, np.rint(start.origin_px - np.asarray(frame.origin_px)).astype(int))
+        _embed(whole, start.object_, np.rint(start.origin_px - np.asarray(canvas.origin_px)).astype(int))
     probe = torch.from_numpy(start.probe.astype(np.complex128))
     probe = select_modes(probe, config.n_modes or len(probe))
+    probe = probe if support_NN is None else within_support(probe, support_NN.cpu())
     scaled = probe * intensity_scale(probe, scan.header.mean_counts) if start.object_ is None else probe
     if not (np.isfinite(whole).all() and bool(torch.isfinite(torch.view_as_real(scaled)).all())):
         msg = f"the start of {scan.header.path} holds NaN or infinite values; expected finite ones. Start from ones."
@@ -166,10 +135,10 @@ def make_estimate(start: Start, scan: Scan, config: RefineConfig, like: Tensor) 
     return Estimate(
         object_HW=torch.from_numpy(whole).to(complex_like),
         probe_PNN=scaled.to(complex_like).contiguous(),
-        positions_px=torch.from_numpy(start.positions_px - np.asarray(frame.origin_px)),
+        positions_px=torch.from_numpy(start.positions_px - np.asarray(canvas.origin_px)),
         flux_B=torch.from_numpy(flux),
         background_NN=_background(start, scan, config, like),
-    ), frame
+    ), canvas
 
 
 def _embed(canvas: NDArray[np.complex128], object_: ComplexArray, corner: NDArray[np.int64]) -> None:

@@ -11,16 +11,16 @@ from torch import Tensor
 
 from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.distributed.collectives import on_all_ranks
+from ptycho_dist.physics.patches import Windows
 from ptycho_dist.physics.probe import orthogonalise, probe_intensity
-from ptycho_dist.physics.windows import Crowding, Windows
 from ptycho_dist.refine import flux_background
 from ptycho_dist.refine.amplitudes import AmplitudeReader, Share
-from ptycho_dist.refine.batching import batches
+from ptycho_dist.refine.batching import Overlap, batches
 from ptycho_dist.refine.estimate import Estimate
-from ptycho_dist.refine.exit_wave import Batch, Misfit, misfit
+from ptycho_dist.refine.exit_wave import Batch, Residual, residual
 from ptycho_dist.refine.methods import Method
 from ptycho_dist.refine.positions import lost, search, shifts
-from ptycho_dist.refine.reductions import as_real, join_sums
+from ptycho_dist.refine.reductions import as_real, join_sums, run_update
 from ptycho_dist.types import IntArray
 
 _COOLEST = 0.1
@@ -40,22 +40,25 @@ class Refiner:
         Changed in place, the same on every rank.
     method
         Changes object and probe.
-    measured
-        Amplitudes of this rank's share.
+    reader
+        Reads the amplitudes of this rank's share.
     mask_NN
         Valid pixels in detector order; None where all are.
     memory_bytes
         Room for amplitudes on this rank; a larger share is read anew in every iteration.
+    support_NN
+        Where the probe may differ from zero; None where anywhere.
     velocity_HW
-        Change of the object that momentum makes once more.
+        Decaying sum of the object's changes (heavy-ball momentum).
     """
 
     config: RefineConfig
     estimate: Estimate
     method: Method
-    measured: AmplitudeReader
+    reader: AmplitudeReader
     mask_NN: Tensor | None
     memory_bytes: int
+    support_NN: Tensor | None = None
     velocity_HW: Tensor | None = None
     _kept: Share | None = field(default=None, init=False)
 
@@ -70,21 +73,23 @@ class Refiner:
         before = self.estimate.object_HW.clone() if self.config.momentum else None
         found = _Findings.empty(self.estimate)
         scale = self._scale(iteration)
-        crowding = Crowding.of(probe_intensity(self.estimate.probe_PNN))
+        overlap = Overlap.of(probe_intensity(self.estimate.probe_PNN))
         order = batches(len(self.estimate.positions_px), self._batch_size, self.config.seed, iteration)
         for piece, share in self._pieces(order):
             found.photons_B[share.numbers] = share.photons_n
             for numbers in piece:
-                batch = self._batch(numbers, share, crowding)
-                seen = misfit(self.estimate, batch, self.measured.propagator, self.method.ratio)
-                self._look(iteration, numbers[batch.part], batch, seen, found)
-                self.method.update(self.estimate, batch, seen, scale)
+                batch = self._batch(numbers, share, overlap)
+                own = residual(self.estimate, batch, self.reader.propagator, self.method.ratio)
+                self._note(iteration, numbers[batch.part], batch, own, found)
+                run_update(self.method.update(self.estimate, batch, own, scale), batch)
+                if self.support_NN is not None:
+                    self.estimate.probe_PNN *= self.support_NN
         found.join()
         self._settle(iteration, found)
         if self._searches(iteration):
             self._find_lost(found)
         if before is not None:
-            self._push(before)
+            self._add_momentum(before)
         return found.error()
 
     def tensors(self) -> dict[str, Tensor]:
@@ -94,7 +99,7 @@ class Refiner:
         return named if self.velocity_HW is None else {**named, "velocity": as_real(self.velocity_HW)}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take up what :meth:`tensors` gave."""
+        """Restore what :meth:`tensors` returned."""
         for name, value in self.estimate.tensors().items():
             as_real(value).copy_(tensors[f"estimate.{name}"])
         method = {name.removeprefix("method."): one for name, one in tensors.items() if name.startswith("method.")}
@@ -107,15 +112,15 @@ class Refiner:
         return int(self.config.batch_size or 1)
 
     def _pieces(self, order: Sequence[IntArray]) -> Iterator[tuple[Sequence[IntArray], Share]]:
-        if self.measured.bytes_of_share > self.memory_bytes:
-            yield from self.measured.in_pieces(order, self.memory_bytes)
+        if self.reader.bytes_of_share > self.memory_bytes:
+            yield from self.reader.in_pieces(order, self.memory_bytes)
             return
         if self._kept is None:
-            self._kept = self.measured.read_all()
+            self._kept = self.reader.read_all()
         yield order, self._kept
 
-    def _batch(self, numbers: IntArray, share: Share, crowding: Crowding) -> Batch:
-        part = self.measured.own(numbers)
+    def _batch(self, numbers: IntArray, share: Share, overlap: Overlap) -> Batch:
+        part = self.reader.own(numbers)
         positions, estimate = self.estimate.positions_px, self.estimate
         amplitude = share.of(numbers[part])
         if self.config.flux:
@@ -126,22 +131,22 @@ class Refiner:
             everyone=everyone,
             part=part,
             own=everyone if is_alone else Windows(positions[numbers[part]], estimate.N, estimate.canvas_px),
-            amplitude_BNN=amplitude,
-            crowding=crowding.at(positions[numbers].numpy()),
+            modulus_BNN=amplitude,
+            overlap=overlap.at(positions[numbers].numpy()),
             mask_NN=self.mask_NN,
         )
 
-    def _look(self, iteration: int, own: IntArray, batch: Batch, seen: Misfit, found: _Findings) -> None:
+    def _note(self, iteration: int, numbers: IntArray, batch: Batch, own: Residual, found: _Findings) -> None:
         """Note what a batch says of everything but object and probe."""
-        if not len(own):
+        if not len(numbers):
             return
-        found.squared_B[own] = seen.squared_B.double().cpu() * self.estimate.flux_B[own]
+        found.squared_B[numbers] = own.squared_B.double().cpu() * self.estimate.flux_B[numbers]
         if self._moves(iteration):
-            found.shifts_px[own] = shifts(self.estimate, batch, seen)
+            found.shifts_px[numbers] = shifts(self.estimate, batch, own)
         if self.config.flux:
-            found.flux_B[own] = flux_background.flux(batch, seen)
+            found.flux_B[numbers] = flux_background.flux(batch, own)
         if found.background_NN is not None:
-            found.background_NN += flux_background.background_ratio(batch, seen)
+            found.background_NN += flux_background.background_ratio(batch, own)
 
     def _moves(self, iteration: int) -> bool:
         return self.config.position_start is not None and iteration >= self.config.position_start
@@ -153,11 +158,11 @@ class Refiner:
     def _find_lost(self, found: _Findings) -> None:
         """Put positions that are in a wrong minimum where the object explains their patterns best."""
         numbers = lost(found.squared_B, found.photons_B)
-        own = numbers[self.measured.own(numbers)]
-        share = on_all_ranks(lambda: self.measured.read(own))
+        own = numbers[self.reader.own(numbers)]
+        share = on_all_ranks(lambda: self.reader.read(own))
         shifts_px = torch.zeros_like(found.shifts_px)
         for number, amplitude in zip(own.tolist(), share.amplitude_nNN, strict=True):
-            shifts_px[number] = search(self.estimate, self.measured.propagator, number, amplitude, self.method.ratio)
+            shifts_px[number] = search(self.estimate, self.reader.propagator, number, amplitude, self.mask_NN)
         (shifts_px,) = join_sums([shifts_px])
         self.estimate.move(shifts_px)
 
@@ -175,8 +180,8 @@ class Refiner:
         if len(estimate.probe_PNN) > 1:
             estimate.probe_PNN.copy_(orthogonalise(estimate.probe_PNN))
 
-    def _push(self, before_HW: Tensor) -> None:
-        """Make a share of the iteration's change once more (heavy ball)."""
+    def _add_momentum(self, before_HW: Tensor) -> None:
+        """Heavy-ball momentum: repeat a share of the iteration's change, and of those before."""
         change = self.estimate.object_HW - before_HW
         if self.velocity_HW is not None:
             change += self.config.momentum * self.velocity_HW

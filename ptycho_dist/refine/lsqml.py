@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.physics.probe import probe_intensity
 from ptycho_dist.refine.estimate import Estimate
-from ptycho_dist.refine.exit_wave import Batch, Misfit, amplitude_ratio
-from ptycho_dist.refine.pie import Stateless, object_direction, probe_direction
-from ptycho_dist.refine.reductions import join_rows, join_sums
+from ptycho_dist.refine.exit_wave import Batch, Residual, amplitude_ratio
+from ptycho_dist.refine.methods import PerPattern, Stateless, Update, refinement_method, step_lengths
+from ptycho_dist.refine.pie import object_direction, probe_direction
 
 _DAMPING = 0.1
 
@@ -33,37 +34,42 @@ class LeastSquares(Stateless):
     probe_step: float
     ratio = staticmethod(amplitude_ratio)
 
-    def update(self, estimate: Estimate, batch: Batch, seen: Misfit, scale: float) -> None:
-        """Change object and probe by what a batch says, the same on every rank."""
+    def update(self, estimate: Estimate, batch: Batch, residual: Residual, scale: float) -> Update:
+        """Change object and probe; see :class:`~ptycho_dist.refine.methods.Method`."""
         light = probe_intensity(estimate.probe_PNN)
-        toward = object_direction(estimate.probe_PNN, seen.wave_BPNN) / float(light.max())
-        probe_toward = torch.zeros_like(estimate.probe_PNN)
+        direction = object_direction(estimate.probe_PNN, residual) / float(light.max())
+        probe_step = torch.zeros_like(estimate.probe_PNN)
         if self.probe_step:
-            change, seen_light = join_sums(probe_direction(seen))
-            probe_toward = change / seen_light.max()
-        steps = _steps(estimate, seen, toward, probe_toward)
-        rows = join_rows(toward * steps[:, 0, None, None], batch.part, len(batch.everyone))
-        rows, probe_length = join_sums([rows, steps[:, 1].sum()])
-        batch.everyone.add_to(estimate.object_HW, rows, scale * self.object_step / batch.crowding)
+            change, seen_light = yield probe_direction(residual)
+            probe_step = change / seen_light.max()
+        lengths = _step_lengths(estimate, residual, direction, probe_step)
+        rows, probe_length = yield [PerPattern(direction * lengths[:, 0, None, None]), lengths[:, 1].sum()]
+        batch.everyone.add_to(estimate.object_HW, rows, scale * self.object_step / batch.overlap)
         if self.probe_step:
-            estimate.probe_PNN += probe_toward * (scale * self.probe_step * probe_length / len(batch.everyone))
+            estimate.probe_PNN += probe_step * (scale * self.probe_step * probe_length / len(batch.everyone))
 
 
-def _steps(estimate: Estimate, seen: Misfit, toward_BNN: Tensor, probe_toward_PNN: Tensor) -> Tensor:
-    """Lengths (B, 2) along the object's and the probe's direction that explain each pattern's misfit best."""
-    by_object = (toward_BNN[:, None] * estimate.probe_PNN).flatten(1)
-    by_probe = (seen.patches_BNN[:, None] * probe_toward_PNN).flatten(1)
-    lack = seen.wave_BPNN.flatten(1)
-    one, two = _dot(by_object, by_object), _dot(by_probe, by_probe)
-    cross = _dot(by_object, by_probe)
-    right = torch.stack([_dot(by_object, lack), _dot(by_probe, lack)], dim=1)
+def _step_lengths(estimate: Estimate, residual: Residual, direction_BNN: Tensor, probe_step_PNN: Tensor) -> Tensor:
+    """Lengths (B, 2) along the object's and the probe's direction that explain each pattern's residual best."""
+    by_object = direction_BNN * estimate.probe_PNN[:, None]
+    by_probe = residual.patches_BNN * probe_step_PNN[:, None]
+    wanted = residual.exit_waves_PBNN
+    one, two, cross = _dot(by_object, by_object), _dot(by_probe, by_probe), _dot(by_object, by_probe)
+    right = torch.stack([_dot(by_object, wanted), _dot(by_probe, wanted)], dim=1)
     damped = [value + _DAMPING * value.mean() + 1e-20 for value in (one, two)]
     normal = torch.stack([torch.stack([damped[0], cross], 1), torch.stack([cross, damped[1]], 1)], 1)
     lengths: Tensor = torch.linalg.solve(normal, right)
     return lengths
 
 
-def _dot(one: Tensor, other: Tensor) -> Tensor:
-    """Real part of the inner product of each row, the first conjugated."""
-    product: Tensor = torch.linalg.vecdot(torch.view_as_real(one).flatten(1), torch.view_as_real(other).flatten(1))
+def _dot(one_PBNN: Tensor, other_PBNN: Tensor) -> Tensor:
+    """Real part of the inner product (B,) of the waves of each pattern, the first conjugated."""
+    one, other = (torch.view_as_real(waves).flatten(2) for waves in (one_PBNN, other_PBNN))
+    product: Tensor = torch.linalg.vecdot(one, other).sum(dim=0)
     return product
+
+
+@refinement_method("lsqml")
+def make_lsqml(config: RefineConfig, estimate: Estimate) -> LeastSquares:
+    """Make the method with the steps of resolved settings."""
+    return LeastSquares(*step_lengths(config))

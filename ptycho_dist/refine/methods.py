@@ -1,53 +1,101 @@
-"""The methods by name; a method changes object and probe by what a batch says."""
+"""What a refinement method is, and all of them by name; each is one file with a decorated function."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import importlib
+import pkgutil
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
 from ptycho_dist.config.refine import RefineConfig
+from ptycho_dist.errors import ConfigError
 from ptycho_dist.refine.estimate import Estimate
-from ptycho_dist.refine.exit_wave import Batch, Misfit, Ratio
-from ptycho_dist.refine.gradient import Gradient
-from ptycho_dist.refine.lsqml import LeastSquares
-from ptycho_dist.refine.pie import Pie
+from ptycho_dist.refine.exit_wave import Batch, Ratio, Residual
+
+
+@dataclass(frozen=True)
+class PerPattern:
+    """Values (b, ...) of this rank's patterns of a batch; joined, they are those of all patterns in its order."""
+
+    values: Tensor
+
+
+Update = Generator[Sequence[Tensor | PerPattern], list[Tensor], None]
+"""Yields what this rank's patterns say, and receives it joined: tensors summed over the ranks, rows side by side."""
 
 
 class Method(Protocol):
-    """How a misfit becomes a change of object and probe."""
+    """How residuals become a change of object and probe."""
 
     @property
     def ratio(self) -> Ratio:
-        """What the modelled amplitudes lack, relative to them."""
+        """Relative change that the modelled wave is asked for."""
 
-    def update(self, estimate: Estimate, batch: Batch, seen: Misfit, scale: float) -> None:
-        """Change the estimate by what a batch says, the same on every rank.
+    def update(self, estimate: Estimate, batch: Batch, residual: Residual, scale: float) -> Update:
+        """Change the estimate by what a batch says; the same on every rank, given the same joined values.
 
         Parameters
         ----------
         estimate
             Changed in place.
-        batch, seen
-            This rank's part of the batch; collective calls join the parts.
+        batch, residual
+            This rank's part of the batch.
         scale
             Factor on the step lengths.
         """
 
     def state(self) -> dict[str, Tensor]:
-        """Give what the method remembers between updates, by name."""
+        """Return what the method remembers between updates, by name."""
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take up a state."""
+        """Restore a state."""
+
+
+class Stateless:
+    """A method that remembers nothing between updates."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Return an empty state."""
+        return {}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Accept the empty state."""
+
+
+Maker = Callable[[RefineConfig, Estimate], Method]
+_MAKERS: dict[str, Maker] = {}
+
+
+def refinement_method(name: str) -> Callable[[Maker], Maker]:
+    """Register what makes the method ``name``; its defaults are in config.refine.METHOD_DEFAULTS.
+
+    Raises
+    ------
+    ConfigError
+        If the name is taken.
+    """
+
+    def register(maker: Maker) -> Maker:
+        if name in _MAKERS:
+            msg = f"refinement method {name!r} is registered twice; expected one maker a name. Rename one."
+            raise ConfigError(msg)
+        _MAKERS[name] = maker
+        return maker
+
+    return register
 
 
 def make_method(config: RefineConfig, estimate: Estimate) -> Method:
     """Make the method that the (resolved) settings name."""
-    object_step, probe_step = float(config.object_step or 0), float(config.probe_step or 0)
-    makers: dict[str, Any] = {
-        "pie": lambda: Pie(config.alpha, object_step, probe_step),
-        "lsqml": lambda: LeastSquares(object_step, probe_step),
-        "gradient": lambda: Gradient(estimate, object_step, probe_step),
-    }
-    method: Method = makers[config.method]()
-    return method
+    package = importlib.import_module("ptycho_dist.refine")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+    return _MAKERS[config.method](config, estimate)
+
+
+def step_lengths(config: RefineConfig) -> tuple[float, float]:
+    """Step lengths of object and probe in resolved settings."""
+    return float(config.object_step or 0), float(config.probe_step or 0)

@@ -7,26 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ptycho_dist.physics.probe import probe_intensity
+from ptycho_dist.config.refine import RefineConfig
+from ptycho_dist.physics.probe import probe_intensity, summed_intensity
 from ptycho_dist.refine.estimate import Estimate
-from ptycho_dist.refine.exit_wave import Batch, Misfit, amplitude_ratio, intensity
-from ptycho_dist.refine.reductions import join_rows, join_sums
-
-
-class Stateless:
-    """A method each of whose updates stands alone: it has no state."""
-
-    def state(self) -> dict[str, Tensor]:
-        """Give nothing."""
-        return {}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Take up nothing."""
+from ptycho_dist.refine.exit_wave import Batch, Residual, amplitude_ratio
+from ptycho_dist.refine.methods import PerPattern, Stateless, Update, refinement_method, step_lengths
 
 
 @dataclass(frozen=True)
 class Pie(Stateless):
-    """Steps along the back-projected misfit, scaled by the light (or object) that it went through.
+    """Steps along the back-propagated residual, scaled by the light (or object) that it went through.
 
     With alpha = 1 the scale is the brightest pixel (Maiden and Rodenburg, Ultramicroscopy 109, 1256
     (2009), DOI 10.1016/j.ultramic.2009.05.012, Eqs. 5 and 6); a smaller alpha takes larger steps in the dark (Maiden
@@ -46,18 +36,18 @@ class Pie(Stateless):
     probe_step: float
     ratio = staticmethod(amplitude_ratio)
 
-    def update(self, estimate: Estimate, batch: Batch, seen: Misfit, scale: float) -> None:
-        """Change object and probe by what a batch says, the same on every rank."""
+    def update(self, estimate: Estimate, batch: Batch, residual: Residual, scale: float) -> Update:
+        """Change object and probe; see :class:`~ptycho_dist.refine.methods.Method`."""
         light = probe_intensity(estimate.probe_PNN)
-        rows = join_rows(object_direction(estimate.probe_PNN, seen.wave_BPNN), batch.part, len(batch.everyone))
-        rows, *probe_sums = join_sums([rows, *(probe_direction(seen) if self.probe_step else ())])
+        direction = PerPattern(object_direction(estimate.probe_PNN, residual))
+        rows, *probe_sums = yield [direction, *(probe_direction(residual) if self.probe_step else ())]
         self._update_object(estimate, batch, rows, light, scale)
         if probe_sums:
             change, seen_light = probe_sums
             estimate.probe_PNN += change * (scale * self.probe_step / self._regularised(seen_light))
 
     def _update_object(self, estimate: Estimate, batch: Batch, rows: Tensor, light: Tensor, scale: float) -> None:
-        factor = scale * self.object_step / batch.crowding
+        factor = scale * self.object_step / batch.overlap
         if self.alpha == 1.0:
             factor /= float(light.max())
         else:
@@ -68,14 +58,20 @@ class Pie(Stateless):
         return self.alpha * light.max() + (1 - self.alpha) * light
 
 
-def object_direction(probe_PNN: Tensor, wave_BPNN: Tensor) -> Tensor:
-    """Back-project the misfit onto the object: its product with the conjugate probe, summed over modes (B, N, N)."""
+def object_direction(probe_PNN: Tensor, residual: Residual) -> Tensor:
+    """Back-project the residual onto the object: its product with the conjugate probe, summed over modes (B, N, N)."""
     if len(probe_PNN) == 1:
-        return wave_BPNN[:, 0] * probe_PNN[0].conj()
-    return torch.einsum("bpij,pij->bij", wave_BPNN, probe_PNN.conj())
+        return residual.exit_waves_PBNN[0] * probe_PNN[0].conj()
+    return torch.einsum("pbij,pij->bij", residual.exit_waves_PBNN, probe_PNN.conj())
 
 
-def probe_direction(seen: Misfit) -> tuple[Tensor, Tensor]:
-    """Back-project the misfit onto the probe (P, N, N), and sum the intensity of the object patches (N, N)."""
-    change = (seen.wave_BPNN * seen.patches_BNN.conj()[:, None]).sum(dim=0)
-    return change, intensity(seen.patches_BNN, 0)
+def probe_direction(residual: Residual) -> tuple[Tensor, Tensor]:
+    """Back-project the residual onto the probe (P, N, N), and sum the intensity of the object patches (N, N)."""
+    change = (residual.exit_waves_PBNN * residual.patches_BNN.conj()).sum(dim=1)
+    return change, summed_intensity(residual.patches_BNN)
+
+
+@refinement_method("pie")
+def make_pie(config: RefineConfig, estimate: Estimate) -> Pie:
+    """Make the method with the steps of resolved settings."""
+    return Pie(config.alpha, *step_lengths(config))

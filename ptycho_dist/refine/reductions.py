@@ -1,4 +1,4 @@
-"""What the ranks give each other in an update."""
+"""Joins what the ranks found in an update."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from ptycho_dist.distributed.collectives import all_reduce_sum, is_open
+from ptycho_dist.refine.exit_wave import Batch
+from ptycho_dist.refine.methods import PerPattern, Update
 
 
 def join_sums(sums: Sequence[Tensor]) -> list[Tensor]:
@@ -20,12 +22,23 @@ def join_sums(sums: Sequence[Tensor]) -> list[Tensor]:
     return [_like(part, one) for part, one in zip(joined, sums, strict=True)]
 
 
-def join_rows(own: Tensor, part: slice, total: int) -> Tensor:
-    """Put the rows of all ranks into one tensor; to be summed over the ranks, it holds zeros for the others'."""
+def run_update(update: Update, batch: Batch) -> None:
+    """Run a method's update, joining over the ranks what it yields."""
+    found = next(update, None)
+    while found is not None:
+        joined = join_sums([_rows_of_all(one.values, batch) if isinstance(one, PerPattern) else one for one in found])
+        try:
+            found = update.send(joined)
+        except StopIteration:
+            return
+
+
+def _rows_of_all(own: Tensor, batch: Batch) -> Tensor:
+    """Put this rank's rows among zeros for those of the others, so that the sum over ranks has all of them."""
     if not is_open():
         return own
-    rows = own.new_zeros(total, *own.shape[1:])
-    rows[part] = own
+    rows = own.new_zeros(len(batch.everyone), *own.shape[1:])
+    rows[batch.part] = own
     return rows
 
 

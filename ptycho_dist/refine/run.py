@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ptycho_dist.data.formats.base import BoolArray
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.collectives import all_reduce_sum, from_rank_0, on_all_ranks
 from ptycho_dist.distributed.devices import device_of, dtype_of
@@ -20,22 +21,24 @@ from ptycho_dist.errors import RefinementError
 from ptycho_dist.factory.payload import RefinePayload
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.launching.signals import StopSignals
+from ptycho_dist.physics.optics import support_of
 from ptycho_dist.physics.probe import mode_powers
-from ptycho_dist.physics.propagators import ConeBeam, FarField, NearField, Propagator, wavelength_m
+from ptycho_dist.physics.propagators import make_propagator, propagation_of
 from ptycho_dist.refine import checkpoint
 from ptycho_dist.refine.amplitudes import AmplitudeReader
 from ptycho_dist.refine.estimate import Estimate
-from ptycho_dist.refine.initial import Frame, make_estimate, read_start
+from ptycho_dist.refine.initial import make_estimate, read_start
 from ptycho_dist.refine.iteration import Refiner
 from ptycho_dist.refine.methods import make_method
 from ptycho_dist.refine.product import write_product
+from ptycho_dist.types import Canvas
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Iteration:
-    """What is told of an iteration.
+    """State of a refinement after an iteration.
 
     Parameters
     ----------
@@ -48,7 +51,7 @@ class Iteration:
     patterns_per_s
         Patterns of all ranks a second, in this iteration.
     estimate
-        What has been found; to be read only.
+        What is refined; to be read only.
     """
 
     number: int
@@ -76,7 +79,7 @@ class RefinementResult:
     seconds
         Duration of the iterations of this run.
     mode_powers
-        Share of each probe mode.
+        Power fraction of each probe mode.
     """
 
     product_path: Path
@@ -94,7 +97,7 @@ class Control:
     stop
         Signals that ask for an end between two iterations; the state is saved then.
     resume
-        Go on with the unfinished refinement in the output folder.
+        Resume the unfinished refinement in the output folder.
     callbacks
         Called after each iteration.
     """
@@ -128,84 +131,85 @@ def run_refinement(
         If a rank was told to stop.
     """
     keep_freed_memory()
-    engine, frame = on_all_ranks(lambda: _begin(payload, context, scan))
-    errors = _take_up(payload, engine) if control.resume else []
+    refiner, canvas = on_all_ranks(lambda: _begin(payload, context, scan))
+    errors = _resume(payload, refiner) if control.resume else []
     with control.stop.deferred():
-        seconds = _iterate(payload, engine, errors, control)
-    result = RefinementResult(product_path, tuple(errors), seconds, tuple(mode_powers(engine.estimate.probe_PNN)))
-    from_rank_0(lambda: write_product(product_path, payload, scan, (engine.estimate, frame), errors))
+        seconds = _iterate(payload, refiner, errors, control)
+    result = RefinementResult(product_path, tuple(errors), seconds, tuple(mode_powers(refiner.estimate.probe_PNN)))
+    from_rank_0(lambda: write_product(product_path, payload, scan, (refiner.estimate, canvas), errors))
     from_rank_0(lambda: checkpoint.forget(payload.output_dir))
     return result
 
 
-def make_propagator(payload: RefinePayload, scan: Scan, like: Tensor) -> Propagator:
-    """Make the propagator of the settings; ``like`` is complex, of their type and device."""
-    config, header = payload.refine_config, scan.header
-    if config.propagation == "far_field":
-        return FarField()
-    beam = ConeBeam(config.source_distance_m or math.inf, header.detector_distance_m)
-    return NearField.over(
-        header.N, header.pixel_size_m, wavelength_m(header.energy_eV), beam.effective_distance_m, like
-    )
-
-
-def _begin(payload: RefinePayload, context: RankContext, scan: Scan) -> tuple[Refiner, Frame]:
+def _begin(payload: RefinePayload, context: RankContext, scan: Scan) -> tuple[Refiner, Canvas]:
     config, execution = payload.refine_config, payload.execution_config
     device = device_of(execution.accelerator, context.local_rank)
     like = torch.zeros((), dtype=dtype_of(execution.precision), device=device)
-    estimate, frame = make_estimate(read_start(scan, config.start), scan, config, like)
-    propagator = make_propagator(payload, scan, torch.complex(like, like))
-    mask = None if scan.mask is None else propagator.arrange(torch.from_numpy(scan.mask).to(device))
-    engine = Refiner(
+    propagator = make_propagator(
+        propagation_of(payload.data_config, scan.header), scan.header.N, torch.complex(like, like)
+    )
+    support = _on(device, support_of(scan.header.N, payload.data_config.probe_support_px, _tensor(scan.probe_mask)))
+    estimate, canvas = make_estimate(read_start(scan, config.start), scan, config, like, support)
+    mask = _tensor(scan.mask)
+    refiner = Refiner(
         config=config,
         estimate=estimate,
         method=make_method(config, estimate),
-        measured=AmplitudeReader(scan, propagator, like, (context.rank, context.world)),
-        mask_NN=mask,
+        reader=AmplitudeReader(scan, propagator, like, context),
+        mask_NN=None if mask is None else propagator.arrange(mask.to(device)),
         memory_bytes=int(config.memory_GiB * 2**30),
+        support_NN=support,
     )
-    return engine, frame
+    return refiner, canvas
 
 
-def _take_up(payload: RefinePayload, engine: Refiner) -> list[float]:
-    """Put a saved state in place, the same on every rank; the errors of its iterations."""
+def _tensor(array: BoolArray | None) -> Tensor | None:
+    return None if array is None else torch.from_numpy(array)
+
+
+def _on(device: torch.device, values: Tensor | None) -> Tensor | None:
+    return None if values is None else values.to(device)
+
+
+def _resume(payload: RefinePayload, refiner: Refiner) -> list[float]:
+    """Restore a saved state, the same on every rank; returns the errors of its iterations."""
     saved = from_rank_0(lambda: checkpoint.load(payload.output_dir, payload.result_fingerprint()))
     if saved is None:
         return []
-    engine.restore(saved.tensors)
-    logger.info("going on from iteration %d of the refinement", len(saved.errors))
+    refiner.restore(saved.tensors)
+    logger.info("resuming the refinement after iteration %d", len(saved.errors))
     return list(saved.errors)
 
 
-def _iterate(payload: RefinePayload, engine: Refiner, errors: list[float], control: Control) -> float:
+def _iterate(payload: RefinePayload, refiner: Refiner, errors: list[float], control: Control) -> float:
     """Do what is left of the iterations; errors are added to the list. Returns the seconds that it took."""
     total, execution = payload.refine_config.iterations, payload.execution_config
     started = saved = before = time.monotonic()
     for iteration in range(len(errors), total):
-        errors.append(engine.iterate(iteration))
+        errors.append(refiner.iterate(iteration))
         now = time.monotonic()
         _require_finite(errors)
         count = payload.n_patterns
-        told = Iteration(
-            iteration + 1, total, errors[-1], now - started, count / max(now - before, 1e-9), engine.estimate
+        report = Iteration(
+            iteration + 1, total, errors[-1], now - started, count / max(now - before, 1e-9), refiner.estimate
         )
         for callback in control.callbacks:
-            callback(told)
+            callback(report)
         before = time.monotonic()
         is_due = execution.enable_checkpointing and now - saved >= execution.checkpoint_interval_s
-        if _save_if_asked(payload, engine, errors, control, is_due=is_due):
+        if _save_if_asked(payload, refiner, errors, control, is_due=is_due):
             saved = now
     return time.monotonic() - started
 
 
 def _save_if_asked(
-    payload: RefinePayload, engine: Refiner, errors: list[float], control: Control, *, is_due: bool
+    payload: RefinePayload, refiner: Refiner, errors: list[float], control: Control, *, is_due: bool
 ) -> bool:
     """Save where rank 0's clock or a signal to any rank asks for it; a signal then stops all ranks."""
     wishes = torch.tensor([control.stop.received is not None, is_due], dtype=torch.int64)
     stop, due = (count > 0 for count in all_reduce_sum(wishes).tolist())
     if stop or due:
-        state = checkpoint.Saved(payload.result_fingerprint(), tuple(errors), engine.tensors())
+        state = checkpoint.Saved(payload.result_fingerprint(), tuple(errors), refiner.tensors())
         from_rank_0(lambda: checkpoint.save(payload.output_dir, state))
     if stop:
         control.stop.stop()

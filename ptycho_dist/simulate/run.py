@@ -19,8 +19,9 @@ from ptycho_dist.data.scan import open_scan
 from ptycho_dist.distributed.rank_group import RankGroup, SingleRank
 from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.errors import ConfigError
+from ptycho_dist.physics.intensity import ForwardModel
 from ptycho_dist.physics.patches import extract
-from ptycho_dist.physics.propagation import far_field_intensity
+from ptycho_dist.physics.propagators import FarField
 from ptycho_dist.simulate.objects import PictureObject
 from ptycho_dist.simulate.probes import ZonePlate, aberrated, incoherent_modes
 from ptycho_dist.simulate.scans import fermat_spiral
@@ -132,10 +133,10 @@ class _Patterns:
 
     def of(self, rows: Shard) -> Iterator[NDArray[np.int64]]:
         """Yield chunks (n, N, N) of counts, of some rows in order."""
-        canvas, modes = torch.from_numpy(self.object_), torch.from_numpy(self.probe)
+        canvas, model = torch.from_numpy(self.object_), ForwardModel(torch.from_numpy(self.probe), FarField())
         for start in range(rows.start, rows.stop, _CHUNK):
             corners = torch.from_numpy(self.corners[start : start + _CHUNK])
-            intensity = far_field_intensity(modes[:, None] * extract(canvas, corners, self.probe.shape[-1]))
+            intensity = model.propagator.rearrange(model.counts(extract(canvas, corners, self.probe.shape[-1])))
             noise = np.random.default_rng((self.seed, 1 + start // _CHUNK))
             yield noise.poisson(intensity.double().numpy())
 

@@ -95,7 +95,7 @@ class PtychoModule(pl.LightningModule):
         self._training, self._execution = payload.training_config, payload.execution_config
         self._photons, self._fingerprint = payload.photons, payload.result_fingerprint()
         self.objective = Objective(self._training, payload.photons)
-        self._support_px = payload.model_config.probe_support_px
+        self._support_px = payload.data_config.probe_support_px
         self._world = world
         self.train_losses: list[float] = []
         self.steps = 0

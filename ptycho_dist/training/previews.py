@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 
-from ptycho_dist.assembly.accumulate import Canvas, FixedPointSum, fraction_bits, normalise
+from ptycho_dist.assembly.accumulate import FixedPointSum, fraction_bits, normalise
 from ptycho_dist.data.batches import PatternBatches
 from ptycho_dist.data.grouping import canonical_order
 from ptycho_dist.data.scan import Scan
@@ -28,7 +28,7 @@ from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.training.mlflow_runs import RunLogger
 from ptycho_dist.training.module import PtychoModule
-from ptycho_dist.types import IntArray
+from ptycho_dist.types import Canvas, IntArray
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)

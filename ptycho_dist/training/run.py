@@ -28,6 +28,7 @@ from ptycho_dist.launching.signals import StopSignals
 from ptycho_dist.model.build import PROBE, build_model, empty_model, load_network, network_state, settled_probe
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.physics.probe import mode_powers
+from ptycho_dist.physics.propagators import propagation_of
 from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.checkpoints import FOLDER, ResumePoint, forget, newest_whole
 from ptycho_dist.training.freeze import freeze
@@ -186,7 +187,8 @@ def _untrained(payload: TrainingPayload, source: Source) -> PtychoModel:
         msg = f"{source.header.path} holds no probe; expected a start of the probe to train from. Add one to the file."
         raise DataFormatError(msg)
     mask, probe_mask = (None if one is None else torch.from_numpy(one) for one in (source.mask, source.probe_mask))
-    return build_model(payload.data_config, payload.model_config, torch.from_numpy(source.probe), mask, probe_mask)
+    probe, propagation = torch.from_numpy(source.probe), propagation_of(payload.data_config, source.header)
+    return build_model(payload.data_config, payload.model_config, probe, mask, probe_mask, propagation)
 
 
 def _untrained_of_set(payload: TrainingPayload, n_scans: int) -> PtychoModel:
@@ -227,7 +229,8 @@ def _save(payload: TrainingPayload, context: RankContext, module: PtychoModule, 
             state[PROBE] = settled_probe(state[PROBE], is_trained=module.model.optics.probe_parts.requires_grad)
             facts["mode_powers"] = mode_powers(torch.view_as_complex(state[PROBE]))
             if len(state[PROBE]) > 1:
-                logger.info("probe modes hold %s of the light", ", ".join(f"{one:.1%}" for one in facts["mode_powers"]))
+                fractions = ", ".join(f"{one:.1%}" for one in facts["mode_powers"])
+                logger.info("power fractions of the probe modes: %s", fractions)
         scales = module.model.optics.scan_log_scales
         if scales is not None:
             facts["intensity_scales"] = scales.detach().exp().tolist()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ptycho_dist.data.set_datamodule import SetBatch
-from ptycho_dist.physics.forward import ForwardModel, OpticsOptions
+from ptycho_dist.physics.optics import Optics, OpticsOptions
 from ptycho_dist.physics.probe import select_modes
 from ptycho_dist.training.module import PtychoModule
 from ptycho_dist.training.objective import Terms, add_terms
@@ -29,11 +29,11 @@ class SetModule(PtychoModule):
         """Count the patterns of this rank's share."""
         return sum(len(part.counts) for part in batch.parts)
 
-    def _optics_of(self, number: int, probe_PNN: Tensor, probe_mask_NN: Tensor | None) -> ForwardModel:
+    def _optics_of(self, number: int, probe_PNN: Tensor, probe_mask_NN: Tensor | None) -> Optics:
         """Probe of one scan of the set, with the scale that is trained for it."""
         modes = select_modes(probe_PNN, len(self.model.optics.probe))
         within = OpticsOptions(support_px=self._support_px, probe_mask_NN=probe_mask_NN)
-        optics = ForwardModel(modes, self._photons, within).to(self.model.steps)
+        optics = Optics(modes, self._photons, within).to(self.model.steps)
         scales = self.model.optics.scan_log_scales
         if scales is not None:
             optics.log_scale = optics.log_scale + scales[number]

@@ -20,6 +20,9 @@ from ptycho_dist.types import FloatArray, IntArray, ProductMetadata
 
 COVERAGE, DISAGREEMENT = "coverage", "disagreement"
 """Arrays (H, W) of the group ``ptycho_dist``: patches in a pixel, and the deviation between them."""
+FLUX, BACKGROUND = "flux", "background"
+"""Arrays (B,) and (N, N) there: brightness of each pattern; counts that do not come from the object, in the order of
+the detector that the propagator has."""
 
 
 @dataclass(frozen=True, kw_only=True)

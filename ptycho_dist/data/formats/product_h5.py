@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,11 +17,20 @@ from numpy.typing import ArrayLike, NDArray
 from ptycho_dist.atomic import publish, temporary_name
 from ptycho_dist.data.formats import hdf5
 from ptycho_dist.data.formats.base import ComplexArray
-from ptycho_dist.data.formats.product import COVERAGE, DISAGREEMENT, Product, ProductGeometry
+from ptycho_dist.data.formats.product import BACKGROUND, COVERAGE, DISAGREEMENT, FLUX, Product, ProductGeometry
 from ptycho_dist.errors import DataFormatError
-from ptycho_dist.types import FloatArray, IntArray, ProductMetadata
+from ptycho_dist.types import FAR_FIELD, FloatArray, IntArray, ProductMetadata, Propagation
 
-__all__ = ["COVERAGE", "DISAGREEMENT", "Product", "ProductGeometry", "ProductWriter", "read_product"]
+__all__ = [
+    "BACKGROUND",
+    "COVERAGE",
+    "DISAGREEMENT",
+    "FLUX",
+    "Product",
+    "ProductGeometry",
+    "ProductWriter",
+    "read_product",
+]
 
 _ROOM_AT_END = 1 << 16
 """Bytes for what HDF5 writes when it closes a file."""
@@ -179,6 +190,8 @@ class ProductWriter:
         file.attrs["units_known"] = known
         for attribute, name in _METADATA.items():
             file.attrs[attribute] = getattr(self._metadata, name)
+        finite = {name: value for name, value in asdict(self._metadata.propagation).items() if value == value}
+        file.attrs["ptycho_dist_propagation"] = json.dumps(finite)
         file.attrs["ptycho_dist_provenance"] = json.dumps(self._metadata.provenance, sort_keys=True, default=str)
 
     def _create_object(self, file: h5py.File) -> None:
@@ -276,5 +289,22 @@ def _metadata(path: Path, file: h5py.File) -> ProductMetadata:
         detector_object_distance_m=float(file.attrs.get("detector_object_distance_m", nan)),
         probe_energy_eV=float(energy),
         exposure_time_s=float(file.attrs.get("exposure_time_s", nan)),
+        propagation=_propagation(file, provenance),
         provenance=provenance,
+    )
+
+
+def _propagation(file: h5py.File, provenance: Mapping[str, Any]) -> Propagation:
+    """Read how waves travel; version 0.1 kept that among the settings of its refinement only."""
+    if "ptycho_dist_propagation" in file.attrs:
+        return Propagation(**json.loads(str(file.attrs["ptycho_dist_propagation"])))
+    settings = provenance.get("payload", {}).get("refine", {})
+    if settings.get("propagation", "far_field") == "far_field":
+        return FAR_FIELD
+    distance, source = float(file.attrs["detector_object_distance_m"]), settings.get("source_distance_m")
+    return Propagation(
+        kind=settings["propagation"],
+        pixel_size_m=float(file["object"].attrs["pixel_height_m"]),
+        energy_eV=float(file.attrs["probe_energy_eV"]),
+        distance_m=distance / (1 + distance / source) if source else distance,
     )

@@ -49,7 +49,7 @@ def test_sum_has_the_same_bits_when_tiles_of_shards_are_added(parts: int) -> Non
         tile = Canvas.around(POSITIONS[rows], N)
         shard = FixedPointSum(tile, BITS)
         shard.add(PATCHES[rows], WEIGHT, torch.from_numpy(POSITIONS[rows]))
-        top, left = tile.origin_px[0] - CANVAS.origin_px[0], tile.origin_px[1] - CANVAS.origin_px[1]
+        top, left = tile.corner[0] - CANVAS.corner[0], tile.corner[1] - CANVAS.corner[1]
         for name, array in shard.arrays().items():
             whole[name][top : top + tile.shape[0], left : left + tile.shape[1]] += array
     for name, array in total(np.arange(COUNT)).items():

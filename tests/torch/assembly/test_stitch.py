@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho_dist.assembly.accumulate import Canvas, FixedPointSum, fraction_bits
+from ptycho_dist.assembly.accumulate import FixedPointSum, fraction_bits
 from ptycho_dist.assembly.shards import Manifest, read_manifest, shard_path, write_manifest, write_shard
 from ptycho_dist.assembly.stitch import require_complete, stitch
 from ptycho_dist.distributed.sharding import local_slice, shard
 from ptycho_dist.errors import ShardError
+from ptycho_dist.types import Canvas
 
 N, BITS = 4, fraction_bits(12)
 RNG = np.random.default_rng(0)

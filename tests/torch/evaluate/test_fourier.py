@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho_dist.assembly.accumulate import Canvas
 from ptycho_dist.data.formats.product_h5 import Product, ProductGeometry, ProductWriter, read_product
 from ptycho_dist.data.sampler import rows_between
 from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.evaluate.fourier import FourierErrors, fourier_errors
 from ptycho_dist.evaluate.run import evaluate_product
+from ptycho_dist.launching.environment import single_rank
 from ptycho_dist.physics.patches import extract
-from ptycho_dist.physics.propagation import far_field_intensity
-from ptycho_dist.types import FloatArray, ProductMetadata
+from ptycho_dist.types import Canvas, FloatArray, ProductMetadata
+from tests.support.optics import far_field_counts
 from tests.support.scans import make_scan, write_own
 
 N, COUNT = 16, 40
@@ -34,7 +34,7 @@ def write_truth(folder: Path, positions_px: FloatArray, pixel_size_m: float, **c
     made = make_scan(N=N, n_modes=2)
     corners = torch.from_numpy(positions_px - np.array(canvas.origin_px))
     waves = 30 * torch.from_numpy(made.probe)[:, None] * extract(torch.from_numpy(object_), corners, N)
-    counts = far_field_intensity(waves).numpy()
+    counts = far_field_counts(waves).numpy()
     scan = write_own(folder / "scan.h5", made, patterns=[counts], positions_px=positions_px, probe=30 * made.probe,
                      object_=None, **content)  # fmt: skip
     geometry = ProductGeometry(N=N, pixel_size_m=pixel_size_m, object_origin_px=_pair(canvas.origin_px))
@@ -103,7 +103,10 @@ def test_shares_of_ranks_add_up_to_the_whole(truth: tuple[Product, Scan], world:
     product, scan = truth
     wrong = replace(product, object_=np.ones_like(product.object_))
     whole = fourier_errors(wrong, scan)
-    parts = [fourier_errors(wrong, scan, (rank, world)) for rank in range(world)]
+    ranks = [
+        replace(single_rank(), rank=rank, world=world, local_rank=rank, local_world=world) for rank in range(world)
+    ]
+    parts = [fourier_errors(wrong, scan, one) for one in ranks]
     assert np.allclose(sum(part.misfit for part in parts), whole.misfit, rtol=1e-6)
     assert np.allclose(sum(part.counts for part in parts), whole.counts, rtol=1e-12)
     assert (sum((part.counts > 0).astype(int) for part in parts) == 1).all()

@@ -19,7 +19,7 @@ from ptycho_dist.data.scan import Scan
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.model.build import build_model, empty_model, field_side, settled_probe
 from ptycho_dist.model.ptycho_model import PtychoModel
-from ptycho_dist.physics.likelihood import MISFITS
+from ptycho_dist.physics.likelihood import TERMS
 from tests.support.runs import training_payload
 
 GROUPS = (np.arange(0, 5), np.arange(5, 9))
@@ -115,7 +115,7 @@ def test_groups_do_not_depend_on_each_other(tiny_scan: Scan) -> None:
     assert parts[0] == pytest.approx(parts[1] + parts[2], rel=1e-10)
 
 
-@pytest.mark.parametrize("kind", MISFITS)
+@pytest.mark.parametrize("kind", TERMS)
 @pytest.mark.parametrize("scale", [False, True])
 def test_step_leaves_no_parameter_unused(tiny_scan: Scan, kind: str, scale: bool) -> None:
     model = lively(model_of(tiny_scan, intensity_scale_trainable=scale, n_modes=3))

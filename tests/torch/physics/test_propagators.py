@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ptycho_dist.errors import PhysicsError
-from ptycho_dist.physics.propagation import far_field
-from ptycho_dist.physics.propagators import ConeBeam, FarField, NearField, Propagator, wavelength_m
+from ptycho_dist.physics.propagators import ConeBeam, FarField, NearField, Propagator, make_propagator, wavelength_m
+from ptycho_dist.types import Propagation
 
 LIKE = torch.zeros(0, dtype=torch.complex128)
 
@@ -35,8 +35,32 @@ def test_backward_is_inverse_and_adjoint(propagator: Propagator, wave: Tensor) -
     assert torch.allclose(left, right, rtol=1e-12)
 
 
+def test_far_field_keeps_the_energy_and_has_dc_at_the_corner() -> None:
+    flat = FarField().forward(torch.ones(16, 16, dtype=torch.complex128))
+    assert flat[0, 0] == pytest.approx(16.0)
+    assert flat.abs().sum() == pytest.approx(16.0)
+
+
+def test_far_field_of_a_ramp_moves_to_its_frequency() -> None:
+    y = torch.arange(16, dtype=torch.float64)[:, None].expand(16, 16)
+    wave = torch.polar(torch.ones_like(y), 2 * torch.pi * 3 * y / 16)
+    peak = FarField().rearrange(FarField().forward(wave).abs()).argmax()
+    assert (int(peak) // 16, int(peak) % 16) == (8 + 3, 8)
+
+
+@pytest.mark.parametrize("propagator", PROPAGATORS)
+def test_rearrange_undoes_arrange(propagator: Propagator) -> None:
+    values = torch.arange(15.0 * 15).reshape(15, 15)
+    assert torch.equal(propagator.rearrange(propagator.arrange(values)), values)
+
+
+def test_unknown_propagation_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(PhysicsError, match=r"'mid_field'; expected one of far_field, near_field"):
+        make_propagator(Propagation(kind="mid_field"), 16, LIKE)
+
+
 def test_far_field_arranges_patterns_as_its_waves(wave: Tensor) -> None:
-    centred = far_field(wave).abs().square()
+    centred = torch.fft.fftshift(torch.fft.fft2(wave, norm="ortho"), dim=(-2, -1)).abs().square()
     assert torch.allclose(FarField().arrange(centred), FarField().forward(wave).abs().square(), atol=1e-12)
 
 

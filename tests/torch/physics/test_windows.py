@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ptycho_dist.errors import PhysicsError
-from ptycho_dist.physics.patches import extract, place
-from ptycho_dist.physics.windows import Crowding, Windows
+from ptycho_dist.physics.patches import Windows, extract, place
+from ptycho_dist.refine.batching import Overlap
 
 CANVAS = (40, 37)
 N = 12
@@ -60,9 +60,9 @@ def test_windows_refuse_a_patch_off_the_canvas(corner: tuple[float, float]) -> N
         Windows(torch.tensor([corner], dtype=torch.float64), N, CANVAS)
 
 
-def test_crowding_counts_overlapping_patches() -> None:
+def test_overlap_counts_overlapping_patches() -> None:
     y, x = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
-    crowding = Crowding.of(torch.exp(-((y - 16) ** 2 + (x - 16) ** 2) / 30))
+    overlap = Overlap.of(torch.exp(-((y - 16) ** 2 + (x - 16) ** 2) / 30))
     far, near = [[0.0, 0.0], [0.0, 100.0]], [[0.0, 0.0], [0.3, 0.2], [0.1, 0.0]]
-    assert crowding.at(torch.tensor(far).double().numpy()) == pytest.approx(1.0, abs=0.05)
-    assert crowding.at(torch.tensor(near).double().numpy()) == pytest.approx(3.0, abs=0.05)
+    assert overlap.at(torch.tensor(far).double().numpy()) == pytest.approx(1.0, abs=0.05)
+    assert overlap.at(torch.tensor(near).double().numpy()) == pytest.approx(3.0, abs=0.05)

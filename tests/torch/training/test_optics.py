@@ -25,7 +25,7 @@ from ptycho_dist.evaluate.run import evaluate_product
 from ptycho_dist.inference.run import load_model, run_inference
 from ptycho_dist.launching.environment import detect
 from ptycho_dist.model.ptycho_model import PtychoModel
-from ptycho_dist.physics.forward import ForwardModel, OpticsOptions
+from ptycho_dist.physics.optics import Optics, OpticsOptions
 from ptycho_dist.physics.probe import disc, mode_powers
 from ptycho_dist.training.run import build_module, run_training
 from ptycho_dist.training.set_module import SetModule
@@ -72,7 +72,7 @@ def test_trained_modes_are_orthogonal_and_their_powers_are_told(
     assert powers == pytest.approx((gram.diagonal().real / gram.diagonal().real.sum()).tolist(), rel=1e-4)
     assert powers == sorted(powers, reverse=True)
     assert gram.fill_diagonal_(0).abs().max() < 1e-5 * probe.abs().square().sum()
-    assert f"probe modes hold {powers[0]:.1%}" in caplog.text
+    assert f"power fractions of the probe modes: {powers[0]:.1%}" in caplog.text
     metrics = predict(bundle, tiny_path, tmp_path)
     assert metrics["mode_powers"] == pytest.approx(powers, rel=1e-4)
     product = read_product(tmp_path / "reconstruction.h5")
@@ -152,10 +152,10 @@ def build_probe(path: Path, folder: Path, **changes: Any) -> torch.Tensor:
 def test_support_without_light_is_refused() -> None:
     probe = torch.zeros(1, 32, 32, dtype=torch.complex64)
     probe[:, :4, :4] = 1
-    with pytest.raises(PhysicsError, match=r"none of the supplied probe's energy.*Enlarge model.probe_support_px"):
-        ForwardModel(probe, 1e4, OpticsOptions(support_px=6.0))
+    with pytest.raises(PhysicsError, match=r"none of the supplied probe's energy.*Enlarge data.probe_support_px"):
+        Optics(probe, 1e4, OpticsOptions(support_px=6.0))
     with pytest.raises(PhysicsError, match=r"holds 256 pixels and none of .* or probe_mask in the scan file"):
-        ForwardModel(probe, 1e4, OpticsOptions(probe_mask_NN=torch.arange(32).expand(32, 32) > 23))
+        Optics(probe, 1e4, OpticsOptions(probe_mask_NN=torch.arange(32).expand(32, 32) > 23))
 
 
 @pytest.mark.slow

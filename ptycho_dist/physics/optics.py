@@ -1,4 +1,4 @@
-"""The forward model: probe times object, to the far field, as counts."""
+"""The optics of one scan as a module: probe, intensity scale and background, trained or fixed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor, nn
 
 from ptycho_dist.errors import PhysicsError
+from ptycho_dist.physics.intensity import ForwardModel
 from ptycho_dist.physics.probe import disc, intensity_scale, probe_intensity
-from ptycho_dist.physics.propagation import far_field_intensity
+from ptycho_dist.physics.propagators import Propagator, make_propagator
+from ptycho_dist.types import FAR_FIELD, Propagation
 
 _BACKGROUND_START = 0.03
 """Square root of the background at the start, relative to the mean counts of a pixel."""
@@ -31,6 +33,8 @@ class OpticsOptions:
         Where the probe may differ from zero, bool, shape (N, N), besides; None where anywhere.
     background
         Counts that do not come from the object: none, uniform, or one value for each pixel.
+    propagation
+        From the object to the detector.
     """
 
     probe_trainable: bool = False
@@ -38,10 +42,11 @@ class OpticsOptions:
     support_px: float | None = None
     probe_mask_NN: Bool[Tensor, "N N"] | None = None
     background: str = "none"
+    propagation: Propagation = FAR_FIELD
 
 
-class ForwardModel(nn.Module):
-    """Counts that an object patch scatters under the probe.
+class Optics(nn.Module):
+    """Holds what the forward model of one scan is made of.
 
     The probe keeps the scale of the file; ``intensity_scale`` joins it to
     counts. Only what is trained is a parameter, the rest are buffers.
@@ -52,7 +57,7 @@ class ForwardModel(nn.Module):
         Supplied start of the probe modes, complex, shape (P, N, N).
     mean_counts
         Mean photons in a pattern.
-    optics
+    options
         What is trained.
 
     Raises
@@ -61,18 +66,20 @@ class ForwardModel(nn.Module):
         If nothing of the probe lies within its support.
     """
 
-    def __init__(self, probe_PNN: Complex[Tensor, "P N N"], mean_counts: float, optics: OpticsOptions) -> None:
+    def __init__(self, probe_PNN: Complex[Tensor, "P N N"], mean_counts: float, options: OpticsOptions) -> None:
         super().__init__()
         N = probe_PNN.shape[-1]
-        support = _support(optics, N)
-        probe = probe_PNN if support is None else _within(probe_PNN, support)
+        support = support_of(N, options.support_px, options.probe_mask_NN)
+        self.propagation = options.propagation
+        probe = probe_PNN if support is None else within_support(probe_PNN, support)
         self.register_buffer("support", support, persistent=False)
-        self._add("probe_parts", torch.view_as_real(probe).clone(), trainable=optics.probe_trainable)
+        self._add("probe_parts", torch.view_as_real(probe).clone(), trainable=options.probe_trainable)
         scale = torch.tensor(intensity_scale(probe, mean_counts)).log()
-        self._add("log_scale", scale, trainable=optics.scale_trainable)
+        self._add("log_scale", scale, trainable=options.scale_trainable)
         self._counts_per_pixel = mean_counts / N**2
-        self.register_parameter("background_root", _background_start(optics.background, N))
+        self.register_parameter("background_root", _background_start(options.background, N))
         self.register_parameter("scan_log_scales", None)
+        self._propagator: tuple[tuple[torch.device, torch.dtype], Propagator] | None = None
 
     probe_parts: Tensor
     log_scale: Tensor
@@ -103,24 +110,30 @@ class ForwardModel(nn.Module):
 
     @property
     def background(self) -> Float[Tensor, "N N"] | None:
-        """Counts in each pixel that do not come from the object, never negative; zero frequency at the corner.
-
-        In the order of a Fourier transform, as in :class:`~ptycho_dist.physics.patterns.Patterns`.
-        """
+        """Counts in each pixel that do not come from the object, never negative; in detector order."""
         if self.background_root is None:
             return None
         counts = self.background_root.square() * self._counts_per_pixel
-        return torch.fft.ifftshift(counts) if counts.ndim else counts.expand(self.probe_parts.shape[-3:-1])
+        return self.propagator.arrange(counts) if counts.ndim else counts.expand(self.probe_parts.shape[-3:-1])
+
+    @property
+    def propagator(self) -> Propagator:
+        """Propagator on the device and in the precision of the probe."""
+        like = torch.view_as_complex(self.probe_parts.detach())
+        if self._propagator is None or self._propagator[0] != (like.device, like.dtype):
+            made = make_propagator(self.propagation, like.shape[-1], like)
+            self._propagator = (like.device, like.dtype), made
+        return self._propagator[1]
+
+    @property
+    def forward_model(self) -> ForwardModel:
+        """From object patches to counts."""
+        return ForwardModel(self.scaled_probe, self.propagator, self.background)
 
     def overlap_weight(self) -> Float[Tensor, "N N"]:
         """How much a pattern knows of each object pixel: probe intensity, at most 1, never 0."""
         intensity = probe_intensity(self.probe.detach())
         return intensity / intensity.max() + _FLOOR
-
-    def forward(self, objects_BNN: Complex[Tensor, "B N N"]) -> Float[Tensor, "B N N"]:
-        """Modelled counts, DC at the centre, of object patches."""
-        counts = far_field_intensity(self.scaled_probe[:, None] * objects_BNN)
-        return counts if self.background is None else counts + torch.fft.fftshift(self.background)
 
 
 def _background_start(kind: str, N: int) -> nn.Parameter | None:
@@ -129,20 +142,27 @@ def _background_start(kind: str, N: int) -> nn.Parameter | None:
     return nn.Parameter(torch.full(() if kind == "uniform" else (N, N), _BACKGROUND_START))
 
 
-def _support(optics: OpticsOptions, N: int) -> Tensor | None:
-    """Where the probe may differ from zero: disc and mask, where both are given the pixels of both."""
-    inside = None if optics.support_px is None else disc(N, optics.support_px)
-    mask = optics.probe_mask_NN
-    return inside if mask is None else mask if inside is None else mask & inside.to(mask.device)
+def support_of(N: int, diameter_px: float | None, probe_mask_NN: Tensor | None) -> Bool[Tensor, "N N"] | None:
+    """Where a probe may differ from zero: disc and mask, where both are given the pixels of both; None for anywhere."""
+    inside = None if diameter_px is None else disc(N, diameter_px)
+    if probe_mask_NN is None or inside is None:
+        return probe_mask_NN if inside is None else inside
+    return probe_mask_NN & inside.to(probe_mask_NN.device)
 
 
-def _within(probe_PNN: Tensor, support_NN: Tensor) -> Tensor:
-    """Cut a probe to its support."""
-    inside = probe_PNN * support_NN.to(probe_PNN.device)
+def within_support(probe_PNN: Complex[Tensor, "P N N"], support_NN: Bool[Tensor, "N N"]) -> Complex[Tensor, "P N N"]:
+    """Cut a probe to its support.
+
+    Raises
+    ------
+    PhysicsError
+        If nothing of the probe lies within it.
+    """
+    inside: Tensor = probe_PNN * support_NN.to(probe_PNN.device)
     if not float(probe_intensity(inside).sum()) > 0:
         msg = (
             f"the support of the probe holds {int(support_NN.sum())} pixels and none of the supplied probe's energy; "
-            "expected some. Enlarge model.probe_support_px or probe_mask in the scan file, or centre the probe."
+            "expected some. Enlarge data.probe_support_px or probe_mask in the scan file, or centre the probe."
         )
         raise PhysicsError(msg)
     return inside
