@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ptycho_dist.errors import ConfigError
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
@@ -131,7 +133,16 @@ class Canvas:
 
     @classmethod
     def bounding(cls, mask: NDArray[np.bool_]) -> Canvas:
-        """Smallest rectangle that holds the true pixels of an array (H, W), which must have some."""
+        """Smallest rectangle that holds the true pixels of an array (H, W).
+
+        Raises
+        ------
+        ConfigError
+            If there are none.
+        """
+        if not mask.any():
+            msg = "the scanned area is empty; expected at least one pixel. Check positions and origins."
+            raise ConfigError(msg)
         rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
         return cls((float(rows[0]), float(columns[0])), (int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1))
 

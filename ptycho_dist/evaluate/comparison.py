@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,20 +13,21 @@ from ptycho_dist.data.formats.product_h5 import COVERAGE, DISAGREEMENT, Product
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.evaluate.figures import Overview, draw_overview
-from ptycho_dist.evaluate.metrics import Placed, ReferenceMetrics, compare_to_reference
+from ptycho_dist.evaluate.metrics import METRIC_NAMES, Placed, compare_to_reference
+from ptycho_dist.evaluate.metrics_file import NotMeasured
 from ptycho_dist.evaluate.reference import find_reference
 from ptycho_dist.evaluate.scanned_area import illumination, scanned_area
 
 logger = logging.getLogger(__name__)
 
 
-def judge(product: Product, scan: Scan | None, picture: Path, reference: Path | None) -> dict[str, float]:
+def compare_and_draw(product: Product, scan: Scan | None, picture: Path, reference: Path | None) -> dict[str, Any]:
     """Draw the picture of a product; return its metrics against a reference, none without one.
 
     Parameters
     ----------
     product
-        What to judge.
+        What to compare.
     scan
         Scan it was made from; its own object is the reference where no other is given.
     picture
@@ -33,48 +35,49 @@ def judge(product: Product, scan: Scan | None, picture: Path, reference: Path | 
     reference
         File with a reference object.
     """
-    overview = overview_of(product, scan, reference)
+    overview, refusal = _overview_and_refusal(product, scan, reference)
     draw_overview(picture, overview)
-    comparison = overview.comparison
-    return {} if comparison is None else comparison.summary(product.geometry.pixel_size_m)
+    if overview.comparison is not None:
+        return overview.comparison.summary(product.geometry.pixel_size_m)
+    return {} if refusal is None else dict.fromkeys(METRIC_NAMES, NotMeasured(refusal))
 
 
 def overview_of(product: Product, scan: Scan | None, reference: Path | None) -> Overview:
-    """Gather what the picture of a product shows; parameters as of :func:`judge`."""
+    """Gather what the picture of a product shows; parameters as of :func:`compare_and_draw`."""
+    return _overview_and_refusal(product, scan, reference)[0]
+
+
+def _overview_and_refusal(
+    product: Product, scan: Scan | None, reference: Path | None
+) -> tuple[Overview, str | None]:  # fmt: skip
     geometry = product.geometry
-    found = find_reference(reference, scan, product.positions_px)
-    comparison, name = None, "reference"
-    if found is not None:
-        name, placed = found
-        comparison = _compare(product, placed, name)
+    area = _area(product, Placed(product.object_, geometry.object_origin_px))
+    name, comparison, refusal = "reference", None, None
+    try:
+        found = find_reference(reference, scan, product, area)
+        if found is not None:
+            name, placed = found
+            own = Placed(product.object_, geometry.object_origin_px)
+            comparison = compare_to_reference(own, placed, _area(product, placed))
+    except ConfigError as error:
+        refusal = str(error)
+        logger.warning("metrics against the %s are left out: %s", name, error)
+    refined = "refine" in product.metadata.provenance.get("payload", {})
     return Overview(
         title=product.metadata.name,
         object_=product.object_,
-        area=_area(product, Placed(product.object_, geometry.object_origin_px)),
+        area=area,
         comparison=comparison,
         reference_name=name,
         probe=product.probe,
         losses=product.losses,
         loss_epochs=product.loss_epochs,
-        loss_name="Fourier error" if _is_refined(product) else "training loss",
+        loss_name="Fourier error" if refined else "training loss",
+        loss_unit="iteration" if refined else "epoch",
         pixel_size_m=geometry.pixel_size_m,
         coverage=product.extras.get(COVERAGE),
         disagreement=product.extras.get(DISAGREEMENT),
-    )
-
-
-def _is_refined(product: Product) -> bool:
-    return "refine" in product.metadata.provenance.get("payload", {})
-
-
-def _compare(product: Product, reference: Placed, name: str) -> ReferenceMetrics | None:
-    """Compare over the scanned area; None, with a warning, where that is too small to judge."""
-    found = Placed(product.object_, product.geometry.object_origin_px)
-    try:
-        return compare_to_reference(found, reference, _area(product, reference))
-    except ConfigError as error:
-        logger.warning("metrics against the %s are left out: %s", name, error)
-        return None
+    ), refusal
 
 
 def _area(product: Product, placed: Placed) -> NDArray[np.bool_]:

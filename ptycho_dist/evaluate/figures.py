@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from ptycho_dist.atomic import atomic_path
 from ptycho_dist.evaluate import figure_data
-from ptycho_dist.evaluate.metrics import ReferenceMetrics, Window
-from ptycho_dist.types import FloatArray
+from ptycho_dist.evaluate.metrics import ReferenceMetrics
+from ptycho_dist.types import Canvas, FloatArray
 
 __all__ = ["Figure", "Overview", "Picture", "draw_overview", "overview_figure", "picture_grid", "pixels_of", "png"]
 
@@ -44,8 +44,8 @@ class Overview:
         What the reference is called in the panels.
     probe
         Modes, complex (P, N, N), or None.
-    losses, loss_epochs, loss_name
-        Loss curve; may be empty.
+    losses, loss_epochs, loss_name, loss_unit
+        Loss curve, what it shows, and what is counted along it (epoch, iteration); may be empty.
     pixel_size_m
         Object pixel; NaN where unknown, then scale bars are in pixels.
     coverage, disagreement
@@ -61,6 +61,7 @@ class Overview:
     losses: FloatArray = field(default_factory=lambda: np.empty(0))
     loss_epochs: NDArray[np.int64] | None = None
     loss_name: str = "training loss"
+    loss_unit: str = "epoch"
     pixel_size_m: float = _NAN
     coverage: NDArray[np.integer] | None = None
     disagreement: NDArray[np.floating] | None = None
@@ -179,7 +180,7 @@ def _maps(overview: Overview) -> list[Panel]:
     """Panels of what the patches say of each other."""
     if overview.coverage is None or overview.disagreement is None:
         return []
-    box, size = Window.around(overview.area).slices, overview.pixel_size_m
+    box, size = Canvas.bounding(overview.area).slices, overview.pixel_size_m
     area, coverage = overview.area[box], overview.coverage[box].astype(np.float64)
     between = overview.disagreement[box].astype(np.float64)
     top = figure_data.limits(between, area)[1]
@@ -192,7 +193,7 @@ def _maps(overview: Overview) -> list[Panel]:
 
 
 def _alone(overview: Overview) -> list[Panel]:
-    box = Window.around(overview.area).slices
+    box = Canvas.bounding(overview.area).slices
     area = overview.area[box]
     wave = figure_data.flattened(overview.object_[box], area)
     amplitude, phase = np.abs(wave), np.angle(wave)
@@ -204,7 +205,7 @@ def _alone(overview: Overview) -> list[Panel]:
 
 
 def _compared(comparison: ReferenceMetrics, overview: Overview) -> list[list[Panel]]:
-    box = Window.around(comparison.area).slices
+    box = Canvas.bounding(comparison.area).slices
     area, size, name = comparison.area[box], overview.pixel_size_m, overview.reference_name
     ref_phase, phase = (values[box] for values in figure_data.phases(comparison))
     ref_amplitude, amplitude = np.abs(comparison.reference[box]), np.abs(comparison.registered.object_[box])
@@ -257,7 +258,7 @@ def _draw_losses(axes: Axes, overview: Overview) -> None:
     axes.plot(epochs, losses, color="tab:blue", marker="." if len(losses) < 40 else "")
     if np.nanmin(losses) > 0:
         axes.set_yscale("log")
-    _label(axes, "epoch", overview.loss_name)
+    _label(axes, overview.loss_unit, overview.loss_name)
 
 
 def _draw_frc(axes: Axes, comparison: ReferenceMetrics) -> None:

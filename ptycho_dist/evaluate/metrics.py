@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,9 @@ from skimage.metrics import structural_similarity
 
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.evaluate.frc import RingCorrelation, ring_correlation
+from ptycho_dist.evaluate.metrics_file import NotMeasured
 from ptycho_dist.evaluate.registration import Registered, register
-from ptycho_dist.types import FloatArray
+from ptycho_dist.types import Canvas, FloatArray
 
 ComplexArray = NDArray[np.complex128]
 _NUMBERS = (
@@ -25,41 +27,24 @@ _NUMBERS = (
     "amplitude_range",
     "phase_rmse_rad",
 )
+_FROM_FRC = (
+    "frc_resolution_half_bit_px",
+    "frc_resolution_one_seventh_px",
+    "frc_resolution_half_bit_m",
+    "frc_resolution_one_seventh_m",
+    "frc_mean",
+)
+METRIC_NAMES = (*_NUMBERS, *_FROM_FRC, "registration_shift_y_px", "registration_shift_x_px")
+"""Names of all numbers of a comparison."""
+_REASONS = {
+    "frc_resolution": "no ring of Fourier space correlates",
+    "psnr": "the reference is flat in the scanned area",
+    "ssim": "the reference is flat in the scanned area, or the area is narrower than 7 pixels",
+}
+"""Why a number may be missing, by the beginning of its name."""
 _SSIM_WINDOW = 7
 _SOFT_EDGE_PX = 8.0
 _MARGIN_PX = 16
-
-
-@dataclass(frozen=True)
-class Window:
-    """The area of the reference that counts.
-
-    Parameters
-    ----------
-    row, column
-        First row and column of a box in the reference.
-    height, width
-        Its size in pixels.
-    """
-
-    row: int
-    column: int
-    height: int
-    width: int
-
-    @classmethod
-    def around(cls, mask: NDArray[np.bool_]) -> Window:
-        """Bounding box of a boolean area (H, W)."""
-        if not mask.any():
-            msg = "the scanned area is empty; expected at least one pixel. Check positions and origins."
-            raise ConfigError(msg)
-        rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-        return cls(int(rows[0]), int(columns[0]), int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1)
-
-    @property
-    def slices(self) -> tuple[slice, slice]:
-        """Index of the box."""
-        return slice(self.row, self.row + self.height), slice(self.column, self.column + self.width)
 
 
 @dataclass(frozen=True)
@@ -100,18 +85,28 @@ class ReferenceMetrics:
     reference: ComplexArray
     area: NDArray[np.bool_]
 
-    def summary(self, pixel_size_m: float = float("nan")) -> dict[str, float]:
-        """Return the numbers by name; resolutions in metres are NaN without a pixel size."""
+    def summary(self, pixel_size_m: float = float("nan")) -> dict[str, Any]:
+        """Return the numbers by name, and a reason in place of each that cannot be told."""
         half, seventh = self.frc.resolution_half_bit_px, self.frc.resolution_one_seventh_px
-        return {name: float(getattr(self, name)) for name in _NUMBERS} | {
-            "frc_resolution_half_bit_px": half,
-            "frc_resolution_one_seventh_px": seventh,
-            "frc_resolution_half_bit_m": half * pixel_size_m,
-            "frc_resolution_one_seventh_m": seventh * pixel_size_m,
-            "frc_mean": float(self.frc.correlation.mean()),
-            "registration_shift_y_px": self.registered.shift_px[0],
-            "registration_shift_x_px": self.registered.shift_px[1],
+        mean = float(self.frc.correlation.mean())
+        values = (
+            *(float(getattr(self, name)) for name in _NUMBERS),
+            *(half, seventh, half * pixel_size_m, seventh * pixel_size_m, mean),
+            *self.registered.shift_px,
+        )
+        return {
+            name: _number_or_reason(name, value, pixel_size_m) for name, value in zip(METRIC_NAMES, values, strict=True)
         }
+
+
+def _number_or_reason(name: str, value: float, pixel_size_m: float) -> float | NotMeasured:
+    if math.isfinite(value):
+        return value
+    if value == math.inf:
+        return NotMeasured("infinite: there is no error")
+    if name.endswith("_m") and not math.isfinite(pixel_size_m):
+        return NotMeasured("the size of a pixel is unknown")
+    return NotMeasured(next(reason for prefix, reason in _REASONS.items() if name.startswith(prefix)))
 
 
 @dataclass(frozen=True)
@@ -145,10 +140,9 @@ def compare_to_reference(
     ----------
     .. [1] Wang, Bovik, Sheikh, Simoncelli, Image quality assessment (2004), DOI 10.1109/TIP.2003.819861.
     """
-    window, corner, remainder = _common_window(found, reference, area)
+    window, cut, remainder = _common_window(found, reference, area)
     ref = np.asarray(reference.object_[window.slices], dtype=np.complex128)
     inside = area[window.slices]
-    cut = Window(corner[0], corner[1], window.height, window.width)
     obj = np.asarray(found.object_[cut.slices], dtype=np.complex128)
     registered = register(obj, ref, soft_weight(inside), start_px=remainder, find_shift=find_shift)
     return _measure(registered, ref, inside)
@@ -160,13 +154,13 @@ def soft_weight(area: NDArray[np.bool_]) -> FloatArray:
     return np.asarray(np.clip(distance / _SOFT_EDGE_PX, 0.0, 1.0), dtype=np.float64)
 
 
-def largest_inner_box(area: NDArray[np.bool_]) -> Window:
+def largest_inner_box(area: NDArray[np.bool_]) -> Canvas:
     """Return a large box of scanned pixels: the bounding box, cut where a side is least covered.
 
     Each step drops the side (row or column) of the box that holds the largest share of unscanned pixels.
     """
-    box = Window.around(area)
-    top, left, bottom, right = box.row, box.column, box.row + box.height, box.column + box.width
+    rows, columns = Canvas.bounding(area).slices
+    top, left, bottom, right = rows.start, columns.start, rows.stop, columns.stop
     table = np.pad(np.cumsum(np.cumsum(~area, axis=0, dtype=np.int64), axis=1), ((1, 0), (1, 0)))
 
     def holes(t: int, b: int, lo: int, hi: int) -> int:
@@ -183,7 +177,7 @@ def largest_inner_box(area: NDArray[np.bool_]) -> Window:
         worst = int(np.argmax(shares))
         top, bottom = top + (worst == 0), bottom - (worst == 1)
         left, right = left + (worst == 2), right - (worst == 3)
-    return Window(top, left, bottom - top, right - left)
+    return Canvas((top, left), (bottom - top, right - left))
 
 
 def _measure(registered: Registered, reference: ComplexArray, area: NDArray[np.bool_]) -> ReferenceMetrics:
@@ -232,13 +226,13 @@ def _ssim(image: FloatArray, reference: FloatArray, area: NDArray[np.bool_], dat
 
 def _common_window(
     found: Placed, reference: Placed, area: NDArray[np.bool_]
-) -> tuple[Window, tuple[int, int], tuple[float, float]]:
-    """Window in the reference (with a margin for shifts), its corner in the found object, the sub-pixel rest."""
+) -> tuple[Canvas, Canvas, tuple[float, float]]:
+    """Window in the reference (with a margin for shifts), the same in the found object, the sub-pixel rest."""
     offset = np.asarray(reference.origin_px) - np.asarray(found.origin_px)
     whole = np.rint(offset).astype(int)
-    box = Window.around(area)
-    low = np.maximum([box.row, box.column], -whole)
-    high = np.minimum([box.row + box.height, box.column + box.width], np.array(found.object_.shape) - whole)
+    box = Canvas.bounding(area)
+    low = np.maximum(box.corner, -whole)
+    high = np.minimum(np.add(box.corner, box.shape), np.array(found.object_.shape) - whole)
     if (high - low).min() < 16 or area.shape != reference.object_.shape:
         msg = (
             f"object {found.object_.shape} at {found.origin_px} and reference {reference.object_.shape} at "
@@ -248,8 +242,7 @@ def _common_window(
         raise ConfigError(msg)
     low = np.maximum(low - _MARGIN_PX, np.maximum(0, -whole))
     high = np.minimum(high + _MARGIN_PX, np.minimum(reference.object_.shape, np.array(found.object_.shape) - whole))
-    size = high - low
-    corner = low + whole
-    rest = whole - offset
-    window = Window(int(low[0]), int(low[1]), int(size[0]), int(size[1]))
-    return window, (int(corner[0]), int(corner[1])), (float(rest[0]), float(rest[1]))
+    shape = (int(high[0] - low[0]), int(high[1] - low[1]))
+    corner, rest = low + whole, whole - offset
+    window, cut = (Canvas((float(at[0]), float(at[1])), shape) for at in (low, corner))
+    return window, cut, (float(rest[0]), float(rest[1]))

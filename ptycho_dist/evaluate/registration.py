@@ -23,6 +23,7 @@ _ROUNDS = 8
 _SHIFT_TOLERANCE_PX = 0.005
 _MARGIN_PX = 32
 _RAMP_PADDING = 4
+_FLAT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,10 @@ def register(
         current = _apply(given, shift, slope)
         if not find_shift:
             break
-        moved = _shift_between(_contrast(current, weight), _contrast(reference, weight))
+        contrasts = _contrast(current, weight), _contrast(reference, weight)
+        if not all(np.abs(one).max() > _FLAT * np.abs(reference).max() for one in contrasts):
+            break  # a flat image shows no shift
+        moved = _shift_between(*contrasts)
         shift += moved
         current = _apply(given, shift, slope)
         if np.abs(moved).max() < _SHIFT_TOLERANCE_PX:

@@ -1,8 +1,9 @@
-"""Judge a product: Fourier error on all ranks; metrics and picture on rank 0, which alone loads what draws."""
+"""Evaluate a product: Fourier error on all ranks; metrics and picture on rank 0, which alone loads what draws."""
 
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ptycho_dist.data.sampler import rows_between
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.collectives import from_rank_0, on_all_ranks
 from ptycho_dist.evaluate.fourier import FourierErrors, fourier_errors
-from ptycho_dist.evaluate.metrics_file import write_metrics
+from ptycho_dist.evaluate.metrics_file import NotMeasured, write_metrics
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.physics.probe import mode_powers
 
@@ -44,15 +45,15 @@ def evaluate_product(
         What the names of both files begin with.
     """
     product = on_all_ranks(lambda: read_product(path))
-    metrics: dict[str, Any] = {"product": path.name, "n_patterns": len(product.positions_px), **(facts or {})}
+    metrics: dict[str, Any] = {"product": path.name, "n_patterns": len(product.positions_px), **_measured(facts or {})}
     metrics["mode_powers"] = mode_powers(torch.from_numpy(product.probe))
     if scan is not None:
         metrics |= _fourier_summary(product, scan, fourier_errors(product, scan, context))
 
     def report() -> dict[str, Any]:
-        from ptycho_dist.evaluate.comparison import judge
+        from ptycho_dist.evaluate.comparison import compare_and_draw
 
-        everything = metrics | judge(product, scan, output_dir / f"{prefix}overview.png", reference)
+        everything = metrics | compare_and_draw(product, scan, output_dir / f"{prefix}overview.png", reference)
         write_metrics(output_dir / f"{prefix}metrics.json", everything)
         _say(everything)
         return everything
@@ -60,19 +61,27 @@ def evaluate_product(
     return from_rank_0(report)
 
 
-def _fourier_summary(product: Product, scan: Scan, errors: FourierErrors) -> dict[str, float]:
-    summary: dict[str, float] = {"fourier_error": errors.error()}
+def _fourier_summary(product: Product, scan: Scan, errors: FourierErrors) -> dict[str, Any]:
+    summary: dict[str, Any] = {"fourier_error": _told(errors.error())}
     if errors.compared < len(product.positions_px):
         summary["fourier_error_patterns"] = errors.compared
     rows = product.metadata.provenance.get("training", {}).get("train_rows", (0.0, 1.0))
     trained = rows_between(scan.positions_px, (float(rows[0]), float(rows[1])))[product.indexes]
     if not trained.all():
-        summary["fourier_error_trained_rows"] = errors.error(trained)
-        summary["fourier_error_unseen_rows"] = errors.error(~trained)
+        summary["fourier_error_trained_rows"] = _told(errors.error(trained))
+        summary["fourier_error_unseen_rows"] = _told(errors.error(~trained))
     return summary
+
+
+def _measured(facts: dict[str, Any]) -> dict[str, Any]:
+    return {name: NotMeasured("not measured in this run") if value is None else value for name, value in facts.items()}
+
+
+def _told(error: float) -> float | NotMeasured:
+    return error if math.isfinite(error) else NotMeasured("no pattern with photons lies whole on the object")
 
 
 def _say(metrics: dict[str, Any]) -> None:
     shown = ("fourier_error", "fourier_error_unseen_rows", "ssim_phase", "frc_resolution_half_bit_px")
-    text = ", ".join(f"{name} {metrics[name]:.4f}" for name in shown if name in metrics)
+    text = ", ".join(f"{name} {metrics[name]:.4f}" for name in shown if isinstance(metrics.get(name), float))
     logger.info("%s", text or "no scan and no reference: nothing to compare with")

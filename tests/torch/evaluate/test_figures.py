@@ -14,7 +14,7 @@ from skimage import io
 from ptycho_dist.evaluate import figure_data
 from ptycho_dist.evaluate.figures import Overview, draw_overview, overview_figure
 from ptycho_dist.evaluate.metrics import Placed, compare_to_reference
-from ptycho_dist.evaluate.metrics_file import write_metrics
+from ptycho_dist.evaluate.metrics_file import NotMeasured, write_metrics
 from ptycho_dist.evaluate.registration import ramp
 from ptycho_dist.evaluate.scanned_area import illumination, scanned_area
 
@@ -112,14 +112,21 @@ def test_scanned_area_covers_the_scan_only() -> None:
 
 
 def test_metrics_file_is_strict_json(tmp_path: Path) -> None:
-    values = {"a": np.float32(1.5), "b": float("nan"), "c": [np.inf, 1], "d": {"e": np.arange(2)}, "f": Path("x")}
+    values = {"a": np.float32(1.5), "b": NotMeasured("too dark"), "d": {"e": np.arange(2)}, "f": Path("x")}
     path = write_metrics(tmp_path / "m" / "metrics.json", values)
 
     def refuse(constant: str) -> None:
         pytest.fail(f"{constant} is not JSON")
 
     content = json.loads(path.read_text(), parse_constant=refuse)
-    assert content == {"a": 1.5, "b": None, "c": [None, 1], "d": {"e": [0, 1]}, "f": "x"}
+    assert content == {"a": 1.5, "b": None, "d": {"e": [0, 1]}, "f": "x", "null_reasons": {"b": "too dark"}}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_metrics_file_takes_no_number_that_is_none_without_a_reason(tmp_path: Path, value: float) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_metrics(tmp_path / "m.json", {"a": value})
+    assert not list(tmp_path.iterdir())
 
 
 def test_metrics_file_stays_when_a_value_has_no_json_form(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from scipy import ndimage
 
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.evaluate.frc import half_bit_threshold, ring_correlation
-from ptycho_dist.evaluate.metrics import Placed, Window, compare_to_reference, largest_inner_box
+from ptycho_dist.evaluate.metrics import Placed, compare_to_reference, largest_inner_box
 from ptycho_dist.evaluate.registration import find_ramp, fourier_shift, ramp, register
+from ptycho_dist.types import Canvas
 
 
 def _picture(shape: tuple[int, int], seed: int, blur: float = 2.0) -> NDArray[np.float64]:
@@ -144,11 +145,10 @@ def test_find_ramp_is_exact_when_weighted_unevenly() -> None:
 def test_window_and_inner_box_of_a_disc() -> None:
     y, x = np.mgrid[:100, :120]
     disc = np.hypot(y - 50, x - 60) < 30
-    window = Window.around(disc)
-    assert (window.row, window.column, window.height, window.width) == (21, 31, 59, 59)
+    assert Canvas.bounding(disc) == Canvas((21.0, 31.0), (59, 59))
     box = largest_inner_box(disc)
     assert disc[box.slices].all()
-    assert box.height * box.width > 0.85 * 2 * 30**2
+    assert box.shape[0] * box.shape[1] > 0.85 * 2 * 30**2
 
 
 def test_comparison_refuses_objects_without_common_area() -> None:
