@@ -78,6 +78,8 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "pixel_size_m": (0.0, math.nan),
         "energy_eV": (-1.0,),
         "detector_distance_m": (math.inf,),
+        "source_distance_m": (0.0, math.inf),
+        "probe_support_px": (0.0, math.nan),
     },
     ModelConfig: {
         "width": (4, None),
@@ -85,7 +87,6 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "output_px": (2, 16.0),
         "n_modes": (0, True),
         "stages": (0, 1.5),
-        "probe_support_px": (0.0, math.nan),
         "background": ("dark", None, True),
         "n_filters_scale": (0, 2.0, None),
         "group_as_channels": (1, None),
@@ -151,15 +152,13 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "position_step": (0.0, None),
         "flux": (1, None),
         "background": (1, "yes"),
-        "propagation": ("mid_field", None),
-        "source_distance_m": (0.0, math.inf),
         "memory_GiB": (0.0, None),
         "seed": (-1, None),
     },
 }
 CASES = [(config, name, value) for config, names in WRONG.items() for name, values in names.items() for value in values]
 FREE = {"architecture", "label_file", "file_format", "train_data_file", "test_data_file", "output_dir", "model_path",
-        "init_from", "scan", "start"}  # fmt: skip
+        "init_from", "scan", "start", "propagation"}  # fmt: skip
 """Fields checked where the names are known: in the factory, or when the file is opened."""
 
 
