@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, fields
-from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import NoReturn, get_args
 
-from ptycho_dist.commands.command import Command
+from ptycho_dist.commands.registry import Command
 from ptycho_dist.config.coerce import field_types
 from ptycho_dist.config.ptychopinn import PTYCHOPINN, Entry
 from ptycho_dist.config.sections import ALIASES, field_names, homes
@@ -23,19 +21,13 @@ _BOOL_WORDS = ("true", "false", "yes", "no", "0", "1", "warn", "null")
 _FALSE_TRUE = {"no": "false", "0": "false", "yes": "true", "1": "true"}
 
 
-def setting_fields(config: type[Any]) -> list[Field[Any]]:
-    """Fields of a config that become flags; paths have flags of their own."""
-    types = field_types(config)
-    return [field for field in fields(config) if types[field.name] not in (Path, Path | None)]
-
-
 def spellings(command: Command) -> dict[str, str]:
     """Map every accepted flag (with underscores, no dashes in front) to its dotted name."""
     names = {switch: switch for switch in (*SWITCHES, "config", *command.paths)}
     names |= {"h": "help", command.operand: command.operand} | dict.fromkeys(command.operand_flags, command.operand)
     names |= {theirs: command.operand for theirs, ours in ALIASES.items() if ours in command.operand_flags}
-    for section, config in command.sections.items():
-        for field in setting_fields(config):
+    for section in command.sections:
+        for field in command.settings(section):
             dotted = f"{section}.{field.name}"
             plain = [field.name, *(alias for alias, name in ALIASES.items() if name == field.name)]
             names |= {f"{section}.{name}": dotted for name in plain}
@@ -50,8 +42,8 @@ def shown_flags(command: Command) -> dict[str, str]:
         f"{section}.{field.name}": field.name
         if homes(field.name, command.sections) == (section,)
         else f"{section}.{field.name}"
-        for section, config in command.sections.items()
-        for field in setting_fields(config)
+        for section in command.sections
+        for field in command.settings(section)
     }
 
 

@@ -16,16 +16,16 @@ import yaml
 
 from ptycho_dist import create_training_payload, save_bundle
 from ptycho_dist.cli import main
-from ptycho_dist.commands.command import Command, Typed
-from ptycho_dist.commands.flags import setting_fields, spellings
+from ptycho_dist.commands.flags import spellings
 from ptycho_dist.commands.parsing import build_parser, parse
-from ptycho_dist.commands.registry import COMMANDS
-from ptycho_dist.commands.running import make_request, ranks_to_start
+from ptycho_dist.commands.registry import Command, Typed, commands
+from ptycho_dist.commands.startup import make_request, ranks_of
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.sections import homes
 from ptycho_dist.errors import ConfigError
 
-BY_NAME = {command.name: command for command in COMMANDS}
+BY_NAME = commands()
+COMMANDS = tuple(BY_NAME.values())
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +50,10 @@ def scan(tmp_path: Path) -> Path:
 def typed(line: str) -> Typed:
     name, *arguments = line.split()
     return parse(BY_NAME[name], arguments)
+
+
+def ranks_started(line: str) -> int:
+    return ranks_of(make_request(typed(line)))
 
 
 @pytest.mark.parametrize(
@@ -101,8 +105,8 @@ def test_request_takes_paths_from_the_config_file(tmp_path: Path) -> None:
     request = make_request(typed(f"train --config {file} --output_dir other"))
     assert (request.scan, request.output_dir) == (Path("a.npz"), Path("other"))
     assert request.overrides == {}
-    assert ranks_to_start(typed(f"train --config {file}")) == 2
-    assert ranks_to_start(typed(f"train --config {file} --devices 3")) == 3
+    assert ranks_started(f"train --config {file}") == 2
+    assert ranks_started(f"train --config {file} --devices 3") == 3
 
 
 def test_quiet_turns_the_progress_bar_off_unless_typed() -> None:
@@ -113,14 +117,14 @@ def test_quiet_turns_the_progress_bar_off_unless_typed() -> None:
 
 
 def test_ranks_are_not_started_again_under_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ranks_to_start(typed("train s --devices 2")) == 2
+    assert ranks_started("train s --devices 2") == 2
     monkeypatch.setenv("PTYCHO_DIST_LAUNCHER", "spawn")
-    assert ranks_to_start(typed("train s --devices 2")) == 1
+    assert ranks_started("train s --devices 2") == 1
 
 
 def test_one_rank_is_started_when_nothing_is_asked() -> None:
-    assert ranks_to_start(typed("train s --accelerator cpu")) == 1
-    assert ranks_to_start(typed("train s")) == 1
+    assert ranks_started("train s --accelerator cpu") == 1
+    assert ranks_started("train s") == 1
 
 
 @pytest.mark.parametrize(
@@ -149,7 +153,7 @@ def test_parse_refuses_what_it_cannot_understand(line: str, words: str) -> None:
 )
 def test_wrong_execution_settings_are_refused_before_ranks_start(flag: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        ranks_to_start(typed(f"train s {flag}"))
+        ranks_started(f"train s {flag}")
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
@@ -157,8 +161,8 @@ def test_help_explains_every_flag_once(command: Command, capsys: pytest.CaptureF
     assert main([command.name, "--help"]) == 0
     text = capsys.readouterr().out
     assert command.example in text
-    for config in command.sections.values():
-        for field in setting_fields(config):
+    for section in command.sections:
+        for field in command.settings(section):
             assert text.count(f"  --{field.name} ") == 1
     assert text == build_parser(command).format_help()
 
@@ -166,8 +170,8 @@ def test_help_explains_every_flag_once(command: Command, capsys: pytest.CaptureF
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_every_field_has_a_plain_and_a_dotted_flag(command: Command) -> None:
     names = spellings(command)
-    for section, config in command.sections.items():
-        for field in setting_fields(config):
+    for section in command.sections:
+        for field in command.settings(section):
             dotted = f"{section}.{field.name}"
             assert names[dotted] == dotted
             assert names[field.name] == f"{homes(field.name, command.sections)[0]}.{field.name}"
