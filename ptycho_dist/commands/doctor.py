@@ -18,6 +18,7 @@ from ptycho_dist.commands.path_checks import require_output_folder
 from ptycho_dist.commands.registry import OUTPUT, SCAN_HELP, Command, Typed, register_command
 from ptycho_dist.commands.startup import configure_logging, make_request, on_ranks, own_section, ranks_of
 from ptycho_dist.config.command_settings import DoctorConfig
+from ptycho_dist.config.execution import INFER, TRAIN
 from ptycho_dist.config.sections import TRAINING_SECTIONS
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.launching.environment import LAUNCHER_VARIABLE, RankContext, launcher_name
@@ -40,6 +41,7 @@ COMMAND = Command(
     operand_flags=("train_data_file",),
     paths=OUTPUT,
     sections={**TRAINING_SECTIONS, "doctor": DoctorConfig},
+    stages=(TRAIN, INFER),
 )
 
 

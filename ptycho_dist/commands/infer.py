@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ptycho_dist.commands.registry import MODEL, OUTPUT, SCAN_HELP, Command, Typed, register_command
 from ptycho_dist.commands.startup import run_job
+from ptycho_dist.config.execution import INFER
 from ptycho_dist.config.request import RunRequest
 from ptycho_dist.config.sections import INFERENCE_SECTIONS
 
@@ -18,6 +19,7 @@ COMMAND = Command(
     operand_flags=("test_data_file",),
     paths={**MODEL, **OUTPUT},
     sections={name: config for name, config in INFERENCE_SECTIONS.items() if name != "model"},
+    stages=(INFER,),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from argparse import ArgumentError, RawDescriptionHelpFormatter
+from argparse import SUPPRESS, ArgumentError, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -69,13 +69,14 @@ def _add_settings(parser: ArgumentParser, command: Command) -> None:
     for section, config in command.sections.items():
         group = parser.add_argument_group(_GROUPS[section])
         docs, types = field_docs(config), field_types(config)
-        for field in command.settings(section):
+        for field in command.accepted(section):
+            text = f"{docs[field.name]} (default: {_default_text(field.default)})".replace("%", "%%")
             group.add_argument(
                 f"--{shown[f'{section}.{field.name}']}",
                 type=types[field.name],
                 default=field.default,
                 metavar=_metavar(types[field.name]),
-                help=f"{docs[field.name]} (default: {_default_text(field.default)})".replace("%", "%%"),
+                help=text if command.uses(section, field.name) else SUPPRESS,
             )
 
 
@@ -142,6 +143,8 @@ def config_text(command: Command, typed: Typed) -> str:
         for name in field_names(config):
             key = f"{section}.{name}"
             is_default = given.provenance.get(key, precedence.DEFAULT) == precedence.DEFAULT
+            if not command.uses(section, name) and key not in typed.overrides:
+                continue
             if key not in given.values or (is_default and (section in decided_later or key == "data.N")):
                 continue
             nested.setdefault(section, {})[name] = _yaml_value(given.values[key])

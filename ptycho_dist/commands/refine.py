@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ptycho_dist.commands.registry import OUTPUT, REFERENCE, SCAN_HELP, Command, Typed, register_command
 from ptycho_dist.commands.startup import run_job
+from ptycho_dist.config.execution import REFINE
 from ptycho_dist.config.request import RunRequest
 from ptycho_dist.config.sections import REFINE_SECTIONS
 
@@ -22,6 +23,7 @@ COMMAND = Command(
         **REFERENCE,
     },
     sections=REFINE_SECTIONS,
+    stages=(REFINE,),
 )
 
 

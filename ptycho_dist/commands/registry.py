@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_dist.config.coerce import field_types
+from ptycho_dist.config.execution import STAGES, USED_BY
+from ptycho_dist.config.ptychopinn import PTYCHOPINN
 from ptycho_dist.config.sections import Sections
 from ptycho_dist.factory.config_file import ConfigFile, read_config_file
 from ptycho_dist.registry import Registry
@@ -89,6 +91,8 @@ class Command:
         The one of these that may also be typed as second positional path; empty for none.
     sections
         Config dataclasses whose fields become flags.
+    stages
+        Those that the command runs; only execution settings that they use become flags.
     run
         The decorated function.
     """
@@ -105,13 +109,23 @@ class Command:
     paths: Mapping[str, str] = field(default_factory=dict)
     second_operand: str = ""
     sections: Sections = field(default_factory=dict)
+    stages: tuple[str, ...] = STAGES
     run: Run = _no_run
 
     def settings(self, section: str) -> list[Field[Any]]:
-        """Fields of a section that become flags; paths have flags of their own."""
+        """Fields of a section that the help shows as flags; paths have flags of their own."""
+        return [one for one in self.accepted(section) if self.uses(section, one.name)]
+
+    def accepted(self, section: str) -> list[Field[Any]]:
+        """Fields of a section that are flags; among them names of PtychoPINN that change nothing in this command."""
         config = self.sections[section]
         types = field_types(config)
-        return [one for one in fields(config) if types[one.name] not in (Path, Path | None)]
+        own = [one for one in fields(config) if types[one.name] not in (Path, Path | None)]
+        return [one for one in own if self.uses(section, one.name) or one.name in PTYCHOPINN]
+
+    def uses(self, section: str, name: str) -> bool:
+        """Tell whether a setting changes anything in this command."""
+        return section != "execution" or not {*USED_BY[name]}.isdisjoint(self.stages)
 
 
 _COMMANDS: Registry[Command] = Registry("command", "ptycho_dist.commands")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ptycho_dist.commands.path_checks import require_source
 from ptycho_dist.commands.registry import LABELS, OUTPUT, SCAN_HELP, START, Command, Typed, register_command
 from ptycho_dist.commands.startup import run_job
+from ptycho_dist.config.execution import TRAIN
 from ptycho_dist.config.request import RunRequest
 from ptycho_dist.config.sections import TRAINING_SECTIONS
 
@@ -20,6 +21,7 @@ COMMAND = Command(
     operand_flags=("train_data_file",),
     paths={**OUTPUT, **START, **LABELS},
     sections=TRAINING_SECTIONS,
+    stages=(TRAIN,),
 )
 
 
