@@ -10,10 +10,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ptycho_dist.commands.error_messages import PROGRAM, tell
-from ptycho_dist.commands.parsing import build_parser, parse
-from ptycho_dist.commands.print_config import config_text
-from ptycho_dist.commands.registry import COMMANDS
-from ptycho_dist.commands.running import read_settings
+from ptycho_dist.commands.parsing import build_parser, config_text, parse
+from ptycho_dist.commands.registry import commands
 from ptycho_dist.distributed.agent import end_agent_later
 from ptycho_dist.distributed.mpi.failure import share_fate
 from ptycho_dist.errors import ConfigError, PtychoDistError
@@ -83,17 +81,17 @@ def _run(arguments: list[str]) -> int:
     if arguments[0] == "--version":
         sys.stdout.write(f"ptycho-dist {package_version()}\n")
         return 0
-    commands = {command.name: command for command in COMMANDS}
-    if arguments[0] not in commands:
-        msg = f"unknown command {arguments[0]!r}; expected one of {', '.join(commands)}. See ptycho-dist --help."
+    known = commands()
+    if arguments[0] not in known:
+        msg = f"unknown command {arguments[0]!r}; expected one of {', '.join(known)}. See ptycho-dist --help."
         raise ConfigError(msg)
-    command = commands[arguments[0]]
+    command = known[arguments[0]]
     if "-h" in arguments or "--help" in arguments:
         sys.stdout.write(build_parser(command).format_help())
         return 0
     typed = parse(command, arguments[1:])
     if typed.print_config:
-        sys.stdout.write(config_text(typed, read_settings(typed), command.sections))
+        sys.stdout.write(config_text(command, typed))
         return 0
     with StopSignals():
         return share_fate(lambda: command.run(typed), lambda error: _say(error, debug=typed.debug))
@@ -101,7 +99,7 @@ def _run(arguments: list[str]) -> int:
 
 def overview() -> str:
     """Help of the program: what each command does, and a first run."""
-    width = max(len(command.name) for command in COMMANDS)
+    width = max(len(name) for name in commands())
     return "\n".join(
         [
             "usage: ptycho-dist COMMAND ...",
@@ -109,7 +107,7 @@ def overview() -> str:
             "Physics-informed neural networks for ptychography: a scan file goes in, an object comes out.",
             "",
             "commands:",
-            *(f"  {command.name:<{width}}  {command.summary}" for command in COMMANDS),
+            *(f"  {command.name:<{width}}  {command.summary}" for command in commands().values()),
             "",
             "a first run:",
             "  ptycho-dist simulate runs/scan.h5",

@@ -10,31 +10,31 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ptycho_dist import job_marker
 from ptycho_dist.bundle import BUNDLE_FOLDER
-from ptycho_dist.config.precedence import CONFIG_FILE, canonicalise
+from ptycho_dist.config.precedence import Level, defaults, resolve
 from ptycho_dist.config.request import RunRequest
-from ptycho_dist.config.sections import INFERENCE_SECTIONS
-from ptycho_dist.data.scan import Scan, ScanOptions, open_scan
-from ptycho_dist.data.scan_set import ScanSet, Source, open_source
+from ptycho_dist.config.schema import DataConfig
+from ptycho_dist.config.sections import ALL_SECTIONS, INFERENCE_SECTIONS, REFINE_SECTIONS, TRAINING_SECTIONS
+from ptycho_dist.data.scan import Scan, open_scan
+from ptycho_dist.data.scan_set import ScanSet, Source, open_on_ranks
 from ptycho_dist.distributed.agreement import require_agreement
-from ptycho_dist.distributed.collectives import all_gather_object, from_rank_0, process_group
+from ptycho_dist.distributed.collectives import all_gather_object, from_rank_0, on_all_ranks, process_group
 from ptycho_dist.distributed.devices import process_group_backend
 from ptycho_dist.doctor.run import require_healthy
 from ptycho_dist.errors import ConfigError
-from ptycho_dist.factory.config_file import read_config_file
 from ptycho_dist.factory.devices import require_launch
-from ptycho_dist.factory.inference import create_inference_payload
+from ptycho_dist.factory.inference import inference_payload, read_trained
 from ptycho_dist.factory.payload import InferencePayload, Payload, RefinePayload, TrainingPayload
-from ptycho_dist.factory.refine import create_refine_payload
-from ptycho_dist.factory.settings import scan_options
-from ptycho_dist.factory.training import create_training_payload
+from ptycho_dist.factory.refine import refine_payload
+from ptycho_dist.factory.settings import execution_of, reader_options
+from ptycho_dist.factory.training import training_payload
 from ptycho_dist.inference.product import NETWORK_PRODUCT_NAME, PRODUCT_NAME, product_name, stitch_to_product
 from ptycho_dist.inference.run import InferenceResult, run_inference
 from ptycho_dist.launching.environment import RankContext, detect
@@ -44,45 +44,55 @@ from ptycho_dist.refine.run import Callback, Control, run_refinement
 
 logger = logging.getLogger(__name__)
 
+AnyPayload = TypeVar("AnyPayload", bound=Payload)
+_PREDICTION_FACTS = ("ranks", "prediction_s", "stitching_s", "prediction_patterns_per_s")
+
 
 def run_train(request: RunRequest) -> None:
     """Train on all ranks, on a scan or a set of scans; rank 0 writes the bundle."""
-    context, payload = detect(os.environ), _training_payload(request)
-    with _job("train", payload, context) as job:
-        _train(payload, context, job)
+    given, folder = request.levels(TRAINING_SECTIONS), _output_dir(request)
+    with _job("train", request, given, lambda source: training_payload(source, folder, given)) as (job, payload):
+        _train(payload, job)
 
 
 def run_infer(request: RunRequest) -> dict[str, Any]:
     """Predict on all ranks, stitch on rank 0, evaluate; returns the metrics."""
-    context, payload = detect(os.environ), _inference_payload(request, request.model_path)
-    with _job("infer", payload, context) as job:
-        return _predict_and_evaluate(payload, context, job, request, {})
+    trained = read_trained(str(request.model_path), request.levels(INFERENCE_SECTIONS))
+    folder = _output_dir(request)
+    with _job("infer", request, trained.levels, lambda source: inference_payload(trained, source, folder)) as found:
+        job, payload = found
+        return _predict_and_evaluate(payload, job, {})
 
 
 def run_reconstruct(request: RunRequest) -> dict[str, Any]:
     """Train, predict, stitch, refine and evaluate, in one launch; returns the metrics."""
-    context, payload = detect(os.environ), _training_payload(request)
-    iterations = _refine_payload(request, None).refine_config.iterations  # a wrong setting is told before the training
-    _require_whole(request, iterations)
-    with _job("reconstruct", payload, context) as job:
-        facts = _train(payload, context, job)
-        inference = _inference_payload(request, job.output_dir / BUNDLE_FOLDER)
-        require_agreement(inference.to_dict(), all_gather_object)
+    folder, refining = _output_dir(request), request.levels(REFINE_SECTIONS)
+    given = request.levels(TRAINING_SECTIONS)
+    iterations = _iterations(request)
+
+    def make(source: Source) -> TrainingPayload:
+        refine_payload(source, folder, refining)  # a wrong setting is refused before the training
+        return training_payload(source, folder, given)
+
+    with _job("reconstruct", request, given, make) as (job, payload):
+        facts = _train(payload, job)
+        trained = read_trained(folder / BUNDLE_FOLDER, request.levels(INFERENCE_SECTIONS))
+        inference = _agreed(lambda: inference_payload(trained, job.scan, folder))
         if not iterations:
-            return _predict_and_evaluate(inference, context, job, request, facts)
-        network = _predict_and_evaluate(inference, context, job, request, facts, NETWORK_PRODUCT_NAME)
-        refinement = _refine_payload(request, job.output_dir / NETWORK_PRODUCT_NAME)
-        require_agreement(refinement.to_dict(), all_gather_object)
+            return _predict_and_evaluate(inference, job, facts)
+        network = _predict_and_evaluate(inference, job, facts, NETWORK_PRODUCT_NAME)
+        refinement = _agreed(lambda: refine_payload(job.scan, folder, refining, folder / NETWORK_PRODUCT_NAME))
         told = {name: network[name] for name in (*facts, *_PREDICTION_FACTS)}
         told["network_fourier_error"] = network["fourier_error"]
-        return _refine_and_evaluate(refinement, context, job, request, told)
+        return _refine_and_evaluate(refinement, job, told)
 
 
 def run_refine(request: RunRequest) -> dict[str, Any]:
     """Refine on all ranks, and evaluate; returns the metrics."""
-    context, payload = detect(os.environ), _refine_payload(request, request.start)
-    with _job("refine", payload, context) as job:
-        return _refine_and_evaluate(payload, context, job, request, {})
+    given, folder = request.levels(REFINE_SECTIONS), _output_dir(request)
+    with _job("refine", request, given, lambda source: refine_payload(source, folder, given, request.start)) as found:
+        job, payload = found
+        return _refine_and_evaluate(payload, job, {})
 
 
 def run_stitch(shard_dir: Path) -> Path:
@@ -99,19 +109,16 @@ def run_evaluate(request: RunRequest) -> dict[str, Any]:
     output_dir = request.output_dir or product.parent
     if request.scan is None:
         return evaluate_product(product, None, output_dir, reference=request.reference)
-    options = {name.partition(".")[2]: value for name, value in request.overrides.items() if name in _SCAN_OPTIONS}
-    with open_scan(request.scan, ScanOptions(**options)) as scan:
+    with open_scan(request.scan, reader_options(request.levels({"data": DataConfig}))) as scan:
         return evaluate_product(product, scan, output_dir, reference=request.reference)
-
-
-_PREDICTION_FACTS = ("ranks", "prediction_s", "stitching_s", "prediction_patterns_per_s")
-_SCAN_OPTIONS = tuple(f"data.{name}" for name in ScanOptions.__dataclass_fields__)
 
 
 @dataclass(frozen=True)
 class _Job:
     """A job on all ranks: its folder, what it works on, and how far an unfinished one came (None for a fresh one)."""
 
+    request: RunRequest
+    context: RankContext
     output_dir: Path
     source: Source
     stop: StopSignals
@@ -132,21 +139,22 @@ class _Job:
         return self.source
 
     @property
-    def goes_on(self) -> bool:
+    def resumes(self) -> bool:
         """Whether an unfinished job of the same settings is here."""
         return self.progress is not None
 
 
-def _train(payload: TrainingPayload, context: RankContext, job: _Job) -> dict[str, Any]:
+def _train(payload: TrainingPayload, job: _Job) -> dict[str, Any]:
     """Train, unless the unfinished job had finished that; what the metrics tell of the training."""
     done: dict[str, Any] | None = (job.progress or {}).get("training")
     if done is not None:
-        logger.info("the training was finished before; its bundle %s is taken", job.output_dir / BUNDLE_FOLDER)
+        logger.info("the training was finished before; reusing its bundle %s", job.output_dir / BUNDLE_FOLDER)
         return done
     from ptycho_dist.training.run import run_training
 
     started = time.monotonic()
-    speed = run_training(payload, context, job.source, stop=job.stop, resume=job.goes_on).patterns_per_s
+    speed = run_training(payload, job.context, job.source, stop=job.stop, resume=job.resumes).patterns_per_s
+    on_all_ranks(job.source.require_unchanged)
     facts = {
         "training_s": time.monotonic() - started,
         "training_patterns_per_s": speed if math.isfinite(speed) else None,
@@ -156,111 +164,100 @@ def _train(payload: TrainingPayload, context: RankContext, job: _Job) -> dict[st
 
 
 def _predict_and_evaluate(
-    payload: InferencePayload, context: RankContext, job: _Job, request: RunRequest, facts: dict[str, Any],
-    name: str = PRODUCT_NAME,
-) -> dict[str, Any]:  # fmt: skip
+    payload: InferencePayload, job: _Job, facts: dict[str, Any], name: str = PRODUCT_NAME
+) -> dict[str, Any]:
     """Predict, stitch and evaluate; ``facts`` are told of the training."""
-    from ptycho_dist.evaluate.run import evaluate_product
-
-    result: InferenceResult = run_inference(payload, context, job.scan, name, resume=job.goes_on)
+    result: InferenceResult = run_inference(payload, job.context, job.scan, name, resume=job.resumes)
     seconds = result.seconds
     rate = result.n_patterns / seconds["prediction"]
-    speed = dict(
-        zip(_PREDICTION_FACTS, (context.world, seconds["prediction"], seconds["stitching"], rate), strict=True)
-    )
-    return evaluate_product(
-        result.product_path,
-        job.scan,
-        payload.inference_config.output_dir,
-        reference=request.reference,
-        context=context,
-        facts=facts | speed,
-        prefix="network_" if name == NETWORK_PRODUCT_NAME else "",
-    )
+    told = (job.context.world, seconds["prediction"], seconds["stitching"], rate)
+    prefix = "network_" if name == NETWORK_PRODUCT_NAME else ""
+    return _evaluate(result.product_path, job, facts | dict(zip(_PREDICTION_FACTS, told, strict=True)), prefix)
 
 
-def _refine_and_evaluate(
-    payload: RefinePayload, context: RankContext, job: _Job, request: RunRequest, facts: dict[str, Any]
-) -> dict[str, Any]:
+def _refine_and_evaluate(payload: RefinePayload, job: _Job, facts: dict[str, Any]) -> dict[str, Any]:
     """Refine and evaluate; ``facts`` are told of the steps before."""
-    from ptycho_dist.evaluate.run import evaluate_product
-
     with ExitStack() as stack:
         callbacks: list[Callback] = []
-        if context.rank == 0:
+        if job.context.rank == 0:
             bar = payload.execution_config.enable_progress_bar
             callbacks += [CsvLog(payload.output_dir), stack.enter_context(progress_bar()) if bar else Lines()]
-        control = Control(job.stop, resume=job.goes_on, callbacks=callbacks)
-        result = run_refinement(payload, context, job.scan, payload.output_dir / PRODUCT_NAME, control)
-    done = payload.refine_config.iterations
-    speed = {
-        "ranks": context.world,
+        control = Control(job.stop, resume=job.resumes, callbacks=callbacks)
+        result = run_refinement(payload, job.context, job.scan, payload.output_dir / PRODUCT_NAME, control)
+    told = {
+        "ranks": job.context.world,
         "refine_s": result.seconds,
-        "refine_iterations": done,
+        "refine_iterations": payload.refine_config.iterations,
     }
+    return _evaluate(result.product_path, job, facts | told)
+
+
+def _evaluate(product: Path, job: _Job, facts: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Evaluate a product of this job, if its scan is still what the job began with."""
+    from ptycho_dist.evaluate.run import evaluate_product
+
+    on_all_ranks(job.source.require_unchanged)
     return evaluate_product(
-        result.product_path,
+        product,
         job.scan,
-        payload.output_dir,
-        reference=request.reference,
-        context=context,
-        facts=facts | speed,
+        job.output_dir,
+        reference=job.request.reference,
+        context=job.context,
+        facts=facts,
+        prefix=prefix,
     )
 
 
-def _require_whole(request: RunRequest, iterations: int) -> None:
-    """Refuse to refine a part of the object, before anything is trained."""
-    settings = {} if request.config_file is None else read_config_file(request.config_file)
-    in_file = canonicalise(settings, INFERENCE_SECTIONS, CONFIG_FILE, drop_foreign=True).values
-    region = (dict(in_file) | request.inference_overrides()).get("inference.region")
+def _iterations(request: RunRequest) -> int:
+    """Find how long a reconstruction refines; not at all where only a part of the object is predicted.
+
+    Raises
+    ------
+    ConfigError
+        If a part of the object is to be refined.
+    """
+    values = resolve([*request.levels(ALL_SECTIONS), defaults(ALL_SECTIONS)]).values
+    region, iterations = values["inference.region"], int(values["refine.iterations"])
     if region is not None and iterations:
         msg = (
             f"inference.region = {region} and refine.iterations = {iterations}; expected no refinement, for it needs "
             "the whole object. Set refine.iterations = 0, or leave inference.region out."
         )
         raise ConfigError(msg)
+    return iterations
 
 
-def _refine_payload(request: RunRequest, start: Path | None) -> RefinePayload:
-    return create_refine_payload(
-        str(request.scan),
-        str(request.output_dir),
-        request.refine_overrides(),
-        start=start,
-        config_file=request.config_file,
-    )
+def _output_dir(request: RunRequest) -> Path:
+    return Path(str(request.output_dir))
 
 
-def _training_payload(request: RunRequest) -> TrainingPayload:
-    return create_training_payload(
-        str(request.scan), str(request.output_dir), request.training_overrides(), config_file=request.config_file
-    )
-
-
-def _inference_payload(request: RunRequest, model_path: Path | None) -> InferencePayload:
-    return create_inference_payload(
-        str(model_path),
-        str(request.scan),
-        str(request.output_dir),
-        request.inference_overrides(),
-        config_file=request.config_file,
-    )
+def _agreed(make: Callable[[], AnyPayload]) -> AnyPayload:
+    """Make a payload on every rank, and prove that all ranks hold the same."""
+    payload = on_all_ranks(make)
+    require_agreement(payload.to_dict(), all_gather_object)
+    return payload
 
 
 @contextmanager
-def _job(command: str, payload: Payload, context: RankContext) -> Iterator[_Job]:
-    """Open the process group, prove that all ranks hold the same payload, and mark the job until it ends well."""
-    execution, output_dir = payload.execution_config, payload.output_dir
+def _job(
+    command: str, request: RunRequest, given: Sequence[Level], make: Callable[[Source], AnyPayload]
+) -> Iterator[tuple[_Job, AnyPayload]]:
+    """Open process group and scan, prove that all ranks hold the same payload, and mark the job until it ends well."""
+    context, execution = detect(os.environ), execution_of(given)
     require_launch(execution, context)
     backend = process_group_backend(execution.accelerator)
-    settings = payload.result_settings()
-    with StopSignals() as stop, process_group(context, backend, execution.timeout_s):
+    with (
+        StopSignals() as stop,
+        process_group(context, backend, execution.timeout_s),
+        open_on_ranks(Path(str(request.scan)), reader_options(given)) as source,
+    ):
+        payload = on_all_ranks(lambda: make(source))
         require_healthy(payload, context)
         require_agreement(payload.to_dict(), all_gather_object)
         logger.info(
             "%d rank(s), launcher %s, payload %s", context.world, context.launcher, payload.fingerprint()[:12]
         )  # fmt: skip
-        progress = from_rank_0(lambda: job_marker.begin(output_dir, command, settings, resume=execution.resume))
-        with open_source(payload.scan_path, scan_options(payload.data_config)) as source:
-            yield _Job(output_dir, source, stop, progress)
-        from_rank_0(lambda: job_marker.finish(output_dir))
+        settings, folder = payload.result_settings(), payload.output_dir
+        progress = from_rank_0(lambda: job_marker.begin(folder, command, settings, resume=execution.resume))
+        yield _Job(request, context, folder, source, stop, progress), payload
+        from_rank_0(lambda: job_marker.finish(folder))

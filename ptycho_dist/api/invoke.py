@@ -16,7 +16,7 @@ from typing import Any
 
 from ptycho_dist.commands.error_messages import PROGRAM
 from ptycho_dist.commands.parsing import parse
-from ptycho_dist.commands.registry import COMMANDS
+from ptycho_dist.commands.registry import commands
 from ptycho_dist.launching.signals import STOP_SIGNALS
 
 _PACKAGE = "ptycho_dist"
@@ -41,7 +41,7 @@ def call(name: str, settings: Mapping[str, Any], *, progress: bool) -> None:
     PtychoDistError
         What the command raises; in ranks of their own, what the rank to blame has told.
     """
-    command = next(command for command in COMMANDS if command.name == name)
+    command = commands()[name]
     switches = [] if progress else ["--quiet"]
     typed = parse(command, [*(f"--{key}={flag_value(value)}" for key, value in settings.items()), *switches])
     with process_as_it_was():

@@ -14,49 +14,57 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ptycho_dist.commands.command import Typed
 from ptycho_dist.commands.path_checks import require_output_folder
-from ptycho_dist.commands.running import (
-    configure_logging,
-    make_request,
-    ranks_to_start,
-    start_ranks,
-    without_section,
-)
-from ptycho_dist.commands.writing import read_own_section
-from ptycho_dist.config.doctor import DoctorConfig
+from ptycho_dist.commands.registry import OUTPUT, SCAN_HELP, Command, Typed, register_command
+from ptycho_dist.commands.startup import configure_logging, make_request, on_ranks, own_section, ranks_of
+from ptycho_dist.config.command_settings import DoctorConfig
+from ptycho_dist.config.execution import INFER, TRAIN
+from ptycho_dist.config.sections import TRAINING_SECTIONS
 from ptycho_dist.errors import ConfigError
-from ptycho_dist.launching.environment import LAUNCHER_VARIABLE, detect, launcher_name
+from ptycho_dist.launching.environment import LAUNCHER_VARIABLE, RankContext, launcher_name
 from ptycho_dist.launching.exit_codes import USER_ERROR
-from ptycho_dist.launching.parent import end_with_parent
 
 if TYPE_CHECKING:
     from ptycho_dist.doctor.run import Diagnosis
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "dim"}
 
+COMMAND = Command(
+    name="doctor",
+    summary="examine a launch: ranks, devices, network, files, memory",
+    description="Examine this launch and say what to change; with a scan, also whether a training fits.",
+    example="ptycho-dist doctor scan.npz --output_dir runs/one --under torchrun --ranks 4",
+    order=10,
+    operand="scan",
+    operand_help=SCAN_HELP,
+    operand_is_optional=True,
+    operand_flags=("train_data_file",),
+    paths=OUTPUT,
+    sections={**TRAINING_SECTIONS, "doctor": DoctorConfig},
+    stages=(TRAIN, INFER),
+)
 
+
+@register_command(COMMAND)
 def doctor(typed: Typed) -> int:
     """Examine the launch; 0 if it will do, 2 if a check failed, on every rank."""
-    config = DoctorConfig(**read_own_section(typed, "doctor", DoctorConfig))
-    typed = without_section(typed, "doctor")
+    config = DoctorConfig(**own_section(typed, "doctor", DoctorConfig))
     request = make_request(typed)
     if request.output_dir is not None:
         require_output_folder(request.output_dir)
-    configure_logging(typed)
     if config.under is not None and launcher_name(os.environ) == "plain":
+        configure_logging(typed)
         return _start_under(config.under, config.ranks, typed)
-    ranks = ranks_to_start(typed)
-    if ranks > 1:
-        return start_ranks(typed, ranks)
-    end_with_parent(os.environ)
-    from ptycho_dist.doctor.run import examine
 
-    context = detect(os.environ)
-    diagnosis = examine(request, context)
-    if context.rank == 0:
-        _report(diagnosis, as_json=config.json)
-    return 0 if diagnosis.is_healthy else USER_ERROR
+    def rank_work(context: RankContext) -> int:
+        from ptycho_dist.doctor.run import examine
+
+        diagnosis = examine(request, context)
+        if context.rank == 0:
+            _report(diagnosis, as_json=config.json)
+        return 0 if diagnosis.is_healthy else USER_ERROR
+
+    return on_ranks(typed, ranks_of(request), rank_work)
 
 
 def launch_command(launcher: str, ranks: int) -> list[str]:

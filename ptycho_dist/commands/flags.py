@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, fields
-from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import NoReturn, get_args
 
-from ptycho_dist.commands.command import Command
+from ptycho_dist.commands.registry import Command
 from ptycho_dist.config.coerce import field_types
+from ptycho_dist.config.execution import USED_BY
 from ptycho_dist.config.ptychopinn import PTYCHOPINN, Entry
 from ptycho_dist.config.sections import ALIASES, field_names, homes
 from ptycho_dist.errors import ConfigError
@@ -23,19 +22,13 @@ _BOOL_WORDS = ("true", "false", "yes", "no", "0", "1", "warn", "null")
 _FALSE_TRUE = {"no": "false", "0": "false", "yes": "true", "1": "true"}
 
 
-def setting_fields(config: type[Any]) -> list[Field[Any]]:
-    """Fields of a config that become flags; paths have flags of their own."""
-    types = field_types(config)
-    return [field for field in fields(config) if types[field.name] not in (Path, Path | None)]
-
-
 def spellings(command: Command) -> dict[str, str]:
     """Map every accepted flag (with underscores, no dashes in front) to its dotted name."""
     names = {switch: switch for switch in (*SWITCHES, "config", *command.paths)}
     names |= {"h": "help", command.operand: command.operand} | dict.fromkeys(command.operand_flags, command.operand)
     names |= {theirs: command.operand for theirs, ours in ALIASES.items() if ours in command.operand_flags}
-    for section, config in command.sections.items():
-        for field in setting_fields(config):
+    for section in command.sections:
+        for field in command.accepted(section):
             dotted = f"{section}.{field.name}"
             plain = [field.name, *(alias for alias, name in ALIASES.items() if name == field.name)]
             names |= {f"{section}.{name}": dotted for name in plain}
@@ -45,13 +38,13 @@ def spellings(command: Command) -> dict[str, str]:
 
 
 def shown_flags(command: Command) -> dict[str, str]:
-    """Map dotted names of settings to the flag that the help shows: plain where that is unique."""
+    """Map dotted names of settings to the flag that the parser knows: plain where that is unique."""
     return {
         f"{section}.{field.name}": field.name
         if homes(field.name, command.sections) == (section,)
         else f"{section}.{field.name}"
-        for section, config in command.sections.items()
-        for field in setting_fields(config)
+        for section in command.sections
+        for field in command.accepted(section)
     }
 
 
@@ -115,11 +108,20 @@ def _is_flag(token: str) -> bool:
 def _dotted(spelled: str, names: Mapping[str, str], command: Command) -> str:
     name = _plain(spelled)
     if name not in names:
+        if name.removeprefix("execution.") in USED_BY:
+            _refuse_unused(spelled, name.removeprefix("execution."), command)
         near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
         hint = f"Did you mean --{near[0]}?" if near else f"See ptycho-dist {command.name} --help."
         msg = f"unknown flag {spelled}; expected a flag of 'ptycho-dist {command.name}'. {hint}"
         raise ConfigError(msg)
     return names[name]
+
+
+def _refuse_unused(spelled: str, name: str, command: Command) -> None:
+    if "execution" in command.sections and not command.uses("execution", name):
+        users = " and ".join(USED_BY[name])
+        msg = f"{spelled} is a setting of {users}; 'ptycho-dist {command.name}' does not use it. Remove it."
+        raise ConfigError(msg)
 
 
 def _plain(spelled: str) -> str:

@@ -1,19 +1,22 @@
-"""Parse the arguments of one command with jsonargparse."""
+"""Parse the arguments of one command with jsonargparse, and print its settings as a config file."""
 
 from __future__ import annotations
 
 import re
-from argparse import ArgumentError, RawDescriptionHelpFormatter
+from argparse import SUPPRESS, ArgumentError, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+import yaml
 from jsonargparse import ArgumentParser
 
-from ptycho_dist.commands.command import Command, Typed
-from ptycho_dist.commands.flags import SWITCHES, canonical_argv, setting_fields, shown_flags
+from ptycho_dist.commands.flags import SWITCHES, canonical_argv, shown_flags
+from ptycho_dist.commands.registry import Command, Typed
+from ptycho_dist.config import precedence
 from ptycho_dist.config.coerce import field_types
 from ptycho_dist.config.field_docs import field_docs
+from ptycho_dist.config.sections import field_names
 from ptycho_dist.errors import ConfigError
 
 _GROUPS = {
@@ -66,13 +69,14 @@ def _add_settings(parser: ArgumentParser, command: Command) -> None:
     for section, config in command.sections.items():
         group = parser.add_argument_group(_GROUPS[section])
         docs, types = field_docs(config), field_types(config)
-        for field in setting_fields(config):
+        for field in command.accepted(section):
+            text = f"{docs[field.name]} (default: {_default_text(field.default)})".replace("%", "%%")
             group.add_argument(
                 f"--{shown[f'{section}.{field.name}']}",
                 type=types[field.name],
                 default=field.default,
                 metavar=_metavar(types[field.name]),
-                help=f"{docs[field.name]} (default: {_default_text(field.default)})".replace("%", "%%"),
+                help=text if command.uses(section, field.name) else SUPPRESS,
             )
 
 
@@ -122,6 +126,35 @@ def parse(command: Command, argv: Sequence[str]) -> Typed:
         debug="debug" in switches,
         print_config="print_config" in switches,
     )
+
+
+def config_text(command: Command, typed: Typed) -> str:
+    """Write the settings in force before any scan is read as YAML for ``--config``.
+
+    What the scan or the bundle decides is left out unless it was given.
+    """
+    sections = command.sections
+    file = precedence.canonicalise(typed.file.settings(), sections, precedence.CONFIG_FILE, drop_foreign=True)
+    typed_level = precedence.Level(precedence.OVERRIDE, typed.overrides)
+    given = precedence.resolve([typed_level, file, precedence.defaults(sections)])
+    decided_later = {"data", "model"} if "training" not in sections else set()
+    nested: dict[str, dict[str, Any]] = {}
+    for section, config in sections.items():
+        for name in field_names(config):
+            key = f"{section}.{name}"
+            is_default = given.provenance.get(key, precedence.DEFAULT) == precedence.DEFAULT
+            if not command.uses(section, name) and key not in typed.overrides:
+                continue
+            if key not in given.values or (is_default and (section in decided_later or key == "data.N")):
+                continue
+            nested.setdefault(section, {})[name] = _yaml_value(given.values[key])
+    return str(yaml.safe_dump(nested, sort_keys=False))
+
+
+def _yaml_value(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, Path) else value
 
 
 def _operands(command: Command) -> tuple[str, ...]:

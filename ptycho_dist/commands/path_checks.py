@@ -7,6 +7,9 @@ from pathlib import Path
 
 from ptycho_dist.errors import ConfigError, DataFormatError
 
+SCAN_SUFFIXES = (".h5", ".hdf5")
+"""How the name of a scan that is written may end."""
+
 
 def require_scan(path: Path) -> None:
     """Refuse a scan that is no file.

@@ -13,61 +13,60 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from ptycho_dist.commands.command import Typed
 from ptycho_dist.commands.path_checks import require_output_folder, require_scan
-from ptycho_dist.commands.running import (
-    configure_logging,
-    make_request,
-    required_path,
-    sensible_ranks,
-    start_ranks,
-    without_section,
-)
-from ptycho_dist.commands.writing import read_own_section
-from ptycho_dist.config.plan import PlanConfig
+from ptycho_dist.commands.registry import SCAN_HELP, Command, Typed, register_command
+from ptycho_dist.commands.startup import make_request, on_ranks, own_section, ranks_to_start, required_path
+from ptycho_dist.config.command_settings import PlanConfig
+from ptycho_dist.config.sections import ALL_SECTIONS
 from ptycho_dist.errors import LaunchError
-from ptycho_dist.launching.environment import detect, launcher_name
-from ptycho_dist.launching.parent import end_with_parent
+from ptycho_dist.launching.environment import RankContext, launcher_name
 
 if TYPE_CHECKING:
-    from ptycho_dist.config.request import RunRequest
     from ptycho_dist.plan.model import Measurement, Row
     from ptycho_dist.plan.run import Calibration
 
 _RANKS_BESIDE = 2
 """Ranks of the second calibration, which also measures the interconnect."""
 
+COMMAND = Command(
+    name="plan",
+    summary="predict time and memory of a job on any number of ranks",
+    description="Calibrate for some seconds on this machine, then predict training, prediction and stitching.",
+    example="ptycho-dist plan scan.npz --ranks 1,2,4,8 --max_epochs 60",
+    order=11,
+    operand="scan",
+    operand_help=SCAN_HELP,
+    operand_flags=("train_data_file",),
+    paths={"output_dir": "Folder for the files of the calibration, which are removed; that of the system if not set."},
+    sections={**ALL_SECTIONS, "plan": PlanConfig},
+)
 
+
+@register_command(COMMAND)
 def plan(typed: Typed) -> int:
     """Calibrate for some seconds, and predict time and memory for each number of ranks."""
-    config = PlanConfig(**read_own_section(typed, "plan", PlanConfig))
-    typed = without_section(typed, "plan")
+    config = PlanConfig(**own_section(typed, "plan", PlanConfig))
     require_scan(required_path(typed, "scan"))
     request = make_request(typed)
     if request.output_dir is not None:
         require_output_folder(request.output_dir)
-    configure_logging(replace(typed, quiet=True))
     devices = typed.overrides.get("execution.devices", "auto")
-    is_plain = launcher_name(os.environ) == "plain"
-    if is_plain and devices not in ("auto", 1):
-        return start_ranks(typed, sensible_ranks(int(devices)))
-    end_with_parent(os.environ)
-    return _calibrate_and_report(typed, request, config, beside=is_plain and devices == "auto")
+    beside = launcher_name(os.environ) == "plain" and devices == "auto"
 
+    def rank_work(context: RankContext) -> int:
+        from ptycho_dist.plan.model import predict
+        from ptycho_dist.plan.run import calibrate
 
-def _calibrate_and_report(typed: Typed, request: RunRequest, config: PlanConfig, *, beside: bool) -> int:
-    from ptycho_dist.plan.model import predict
-    from ptycho_dist.plan.run import calibrate
+        found = calibrate(request, context, config.numbers)
+        measurements = [found.measurement]
+        if beside and len(os.sched_getaffinity(0)) >= _RANKS_BESIDE:
+            measurements.append(_measure_beside(typed))
+        if context.rank == 0:
+            rows = [predict(found.job, measurements, ranks) for ranks in config.numbers]
+            (_write_json if config.json else _write_table)(found, measurements, rows)
+        return 0
 
-    context = detect(os.environ)
-    found = calibrate(request, context, config.numbers)
-    measurements = [found.measurement]
-    if beside and len(os.sched_getaffinity(0)) >= _RANKS_BESIDE:
-        measurements.append(_measure_beside(typed))
-    if context.rank == 0:
-        rows = [predict(found.job, measurements, ranks) for ranks in config.numbers]
-        (_write_json if config.json else _write_table)(found, measurements, rows)
-    return 0
+    return on_ranks(replace(typed, quiet=True), ranks_to_start(devices), rank_work)
 
 
 def _measure_beside(typed: Typed) -> Measurement:

@@ -1,162 +1,152 @@
-"""The table of commands: what the help shows, and what each runs."""
+"""Commands by name: what the help shows of each, what it runs, and what was typed for it.
+
+A command is one file in this folder with one decorated function; nothing else changes.
+"""
 
 from __future__ import annotations
 
-from ptycho_dist.commands import doctor, plan, running, writing
-from ptycho_dist.commands.command import Command
-from ptycho_dist.config.doctor import DoctorConfig
-from ptycho_dist.config.execution import PyTorchExecutionConfig
-from ptycho_dist.config.plan import PlanConfig
-from ptycho_dist.config.ranks import RanksConfig
-from ptycho_dist.config.schema import DataConfig, InferenceConfig
-from ptycho_dist.config.sections import ALL_SECTIONS, REFINE_SECTIONS, TRAINING_SECTIONS
-from ptycho_dist.config.simulate import SimulateConfig
-from ptycho_dist.config.simulate_set import SetConfig
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
-_OUTPUT = {"output_dir": "Folder for all results; made if it is not there."}
-_START = {"init_from": "Bundle whose network the training starts from; its settings are those of that network."}
-_LABELS = {"label_file": "Product or NPZ with the object to learn from, in supervised and mixed training."}
-_MODEL = {"model_path": "Model bundle: the folder that training wrote (or its parent)."}
-_SCAN_HELP = "Scan file: PtychoPINN NPZ, tike NPZ, or HDF5 written by 'ptycho-dist simulate'."
+from ptycho_dist.config.coerce import field_types
+from ptycho_dist.config.execution import STAGES, USED_BY
+from ptycho_dist.config.ptychopinn import PTYCHOPINN
+from ptycho_dist.config.sections import Sections
+from ptycho_dist.factory.config_file import ConfigFile, read_config_file
+from ptycho_dist.registry import Registry
 
-COMMANDS: tuple[Command, ...] = (
-    Command(
-        name="simulate",
-        summary="make a scan with a known object, or a set of scans",
-        description="Simulate a far-field scan: an object from two pictures, a zone-plate probe, Poisson noise;\n"
-        "with --n_scans a folder of such scans that differ, to train one network on.",
-        example="ptycho-dist simulate runs/scan.h5 --n_patterns 1000 --photons 3e5\n"
-        "  ptycho-dist simulate runs/set --n_scans 24 --n_patterns 200 --devices 2",
-        operand="output_file",
-        operand_help="HDF5 file to write; with --n_scans, folder to write into.",
-        paths={"probe_file": "Scan whose supplied probe takes the place of the zone plate's."},
-        sections={"simulate": SimulateConfig, "set": SetConfig, "ranks": RanksConfig},
-        run=writing.simulate,
-    ),
-    Command(
-        name="convert",
-        summary="write a scan of any readable format as HDF5 of this project",
-        description="Convert a scan to the project's HDF5; with --devices, or under a launcher, on several ranks.",
-        example="ptycho-dist convert scan.npz runs/scan.h5 --devices 2",
-        operand="scan",
-        operand_help=_SCAN_HELP,
-        paths={"output_file": "HDF5 file to write."},
-        second_operand="output_file",
-        sections={"data": DataConfig, "ranks": RanksConfig},
-        run=writing.convert,
-    ),
-    Command(
-        name="train",
-        summary="train a network on a scan, or on a set of scans",
-        description="Train a network (and the probe) on one scan, or one network on a folder of scans; writes a model\n"
-        "bundle to OUTPUT_DIR/bundle. With --init_from the network of another bundle is the start.",
-        example="ptycho-dist train scan.npz --output_dir runs/one --max_epochs 60 --devices 2",
-        operand="scan",
-        operand_help=_SCAN_HELP,
-        operand_flags=("train_data_file",),
-        paths={**_OUTPUT, **_START, **_LABELS},
-        sections=TRAINING_SECTIONS,
-        run=running.train,
-    ),
-    Command(
-        name="infer",
-        summary="predict a scan with a trained bundle, and stitch",
-        description="Predict a scan with a trained bundle on all ranks, then stitch one object on rank 0.",
-        example="ptycho-dist infer scan.npz --model_path runs/one/bundle --output_dir runs/two",
-        operand="scan",
-        operand_help=_SCAN_HELP,
-        operand_flags=("test_data_file",),
-        paths={**_MODEL, **_OUTPUT},
-        sections={"data": DataConfig, "inference": InferenceConfig, "execution": PyTorchExecutionConfig},
-        run=running.infer,
-    ),
-    Command(
-        name="reconstruct",
-        summary="train, predict, stitch, refine and evaluate in one go",
-        description="From a scan to an object: train, predict, stitch, refine, evaluate. Results are in OUTPUT_DIR.",
-        example="ptycho-dist reconstruct scan.npz --output_dir runs/one --devices 2",
-        operand="scan",
-        operand_help=_SCAN_HELP,
-        operand_flags=("train_data_file", "test_data_file"),
-        paths={**_OUTPUT, **_START, **_LABELS, "reference": "Product or NPZ with a reference object, for the metrics."},
-        sections=ALL_SECTIONS,
-        run=running.reconstruct,
-    ),
-    Command(
-        name="refine",
-        summary="refine a reconstruction by physics",
-        description="Refine object, probe, and if asked for positions, flux and background, from any start.",
-        example="ptycho-dist refine scan.npz --start runs/one/network.h5 --output_dir runs/two --iterations 40",
-        operand="scan",
-        operand_help=_SCAN_HELP,
-        operand_flags=("test_data_file",),
-        paths={
-            **_OUTPUT,
-            "start": "Product, or NPZ with object and probe, to start from; ones and the scan's probe where not given.",
-            "reference": "Product or NPZ with a reference object, for the metrics.",
-        },
-        sections=REFINE_SECTIONS,
-        run=running.refine,
-    ),
-    Command(
-        name="stitch",
-        summary="join shard files into one object",
-        description="Stitch the shards of an earlier prediction; needs the shard folder only, and one process.",
-        example="ptycho-dist stitch runs/one/shards",
-        operand="shard_dir",
-        operand_help="Folder of shard files, written by infer or reconstruct.",
-        run=running.stitch,
-    ),
-    Command(
-        name="evaluate",
-        summary="metrics and pictures of a reconstruction",
-        description="Compute the Fourier error (with the scan) and PSNR, SSIM, FRC (with a reference) of a product.",
-        example="ptycho-dist evaluate runs/one/reconstruction.h5 --scan scan.npz --reference truth.npz",
-        operand="product",
-        operand_help="Product file: reconstruction.h5.",
-        paths={
-            "scan": "Scan that the product was made from.",
-            "reference": "Product or NPZ with a reference object.",
-            "output_dir": "Folder for metrics and pictures; that of the product where not given.",
-        },
-        sections={"data": DataConfig},
-        run=running.evaluate,
-    ),
-    Command(
-        name="inspect",
-        summary="say what a file is, and what to run next",
-        description="Say what a scan, product or bundle holds: sizes, units, what a reader converts.",
-        example="ptycho-dist inspect scan.npz",
-        operand="file",
-        operand_help="Scan, product, or bundle folder.",
-        run=running.inspect,
-    ),
-    Command(
-        name="doctor",
-        summary="examine a launch: ranks, devices, network, files, memory",
-        description="Examine this launch and say what to change; with a scan, also whether a training fits.",
-        example="ptycho-dist doctor scan.npz --output_dir runs/one --under torchrun --ranks 4",
-        operand="scan",
-        operand_help=_SCAN_HELP,
-        operand_is_optional=True,
-        operand_flags=("train_data_file",),
-        paths=_OUTPUT,
-        sections={**TRAINING_SECTIONS, "doctor": DoctorConfig},
-        run=doctor.doctor,
-    ),
-    Command(
-        name="plan",
-        summary="predict time and memory of a job on any number of ranks",
-        description="Calibrate for some seconds on this machine, then predict training, prediction and stitching.",
-        example="ptycho-dist plan scan.npz --ranks 1,2,4,8 --max_epochs 60",
-        operand="scan",
-        operand_help=_SCAN_HELP,
-        operand_flags=("train_data_file",),
-        paths={
-            "output_dir": "Folder for the files of the calibration, which are removed; that of the system if not set."
-        },
-        sections={**ALL_SECTIONS, "plan": PlanConfig},
-        run=plan.plan,
-    ),
-)
-"""All commands, in the order of a first use."""
+OUTPUT = {"output_dir": "Folder for all results; made if it is not there."}
+START = {"init_from": "Bundle whose network the training starts from; its settings are those of that network."}
+LABELS = {"label_file": "Product or NPZ with the object to learn from, in supervised and mixed training."}
+MODEL = {"model_path": "Model bundle: the folder that training wrote (or its parent)."}
+REFERENCE = {"reference": "Product or NPZ with a reference object, for the metrics."}
+SCAN_HELP = "Scan file: PtychoPINN NPZ, tike NPZ, or HDF5 written by 'ptycho-dist simulate'."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Typed:
+    """What the user typed, or what Python code has asked for.
+
+    Parameters
+    ----------
+    argv
+        The command line, command name included; ranks of our own are started with it.
+    paths
+        Paths by name (the operand included).
+    overrides
+        Settings by dotted name.
+    config_file
+        Value of ``--config``.
+    quiet, debug, print_config
+        The switches.
+    listen
+        Takes what rank 0 says where Python code has called the command; None on a command line.
+    """
+
+    argv: tuple[str, ...]
+    paths: Mapping[str, Path]
+    overrides: Mapping[str, Any]
+    config_file: Path | None = None
+    quiet: bool = False
+    debug: bool = False
+    print_config: bool = False
+    listen: Callable[[str], None] | None = None
+
+    @cached_property
+    def file(self) -> ConfigFile:
+        """Content of the config file, read once; empty without one."""
+        return ConfigFile() if self.config_file is None else read_config_file(self.config_file)
+
+
+Run = Callable[[Typed], int]
+"""What a command does; returns the exit code."""
+
+
+def _no_run(_typed: Typed) -> int:
+    raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One command of the command line.
+
+    Parameters
+    ----------
+    name, summary, description, example
+        What the help shows.
+    order
+        Place in the list of commands.
+    operand, operand_help
+        Name and meaning of the positional path.
+    operand_is_optional
+        Whether the command also works without it.
+    operand_flags
+        Flags that name the same path.
+    paths
+        Further path flags with their meaning.
+    second_operand
+        The one of these that may also be typed as second positional path; empty for none.
+    sections
+        Config dataclasses whose fields become flags.
+    stages
+        Those that the command runs; only execution settings that they use become flags.
+    run
+        The decorated function.
+    """
+
+    name: str
+    summary: str
+    description: str
+    example: str
+    order: int
+    operand: str
+    operand_help: str
+    operand_is_optional: bool = False
+    operand_flags: tuple[str, ...] = ()
+    paths: Mapping[str, str] = field(default_factory=dict)
+    second_operand: str = ""
+    sections: Sections = field(default_factory=dict)
+    stages: tuple[str, ...] = STAGES
+    run: Run = _no_run
+
+    def settings(self, section: str) -> list[Field[Any]]:
+        """Fields of a section that the help shows as flags; paths have flags of their own."""
+        return [one for one in self.accepted(section) if self.uses(section, one.name)]
+
+    def accepted(self, section: str) -> list[Field[Any]]:
+        """Fields of a section that are flags; among them names of PtychoPINN that change nothing in this command."""
+        config = self.sections[section]
+        types = field_types(config)
+        own = [one for one in fields(config) if types[one.name] not in (Path, Path | None)]
+        return [one for one in own if self.uses(section, one.name) or one.name in PTYCHOPINN]
+
+    def uses(self, section: str, name: str) -> bool:
+        """Tell whether a setting changes anything in this command."""
+        return section != "execution" or not {*USED_BY[name]}.isdisjoint(self.stages)
+
+
+_COMMANDS: Registry[Command] = Registry("command", "ptycho_dist.commands")
+
+
+def register_command(command: Command) -> Callable[[Run], Run]:
+    """Register a function as what a command runs.
+
+    Raises
+    ------
+    ConfigError
+        If the name is taken.
+    """
+
+    def add(run: Run) -> Run:
+        _COMMANDS.add(command.name, replace(command, run=run))
+        return run
+
+    return add
+
+
+def commands() -> dict[str, Command]:
+    """Return all commands by name, in the order of a first use."""
+    return dict(sorted(_COMMANDS.entries().items(), key=lambda item: item[1].order))

@@ -6,7 +6,9 @@ switch; fields that nothing here would use are left out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from ptycho_dist.config import validators
 
@@ -17,6 +19,22 @@ SCHEDULERS = ("Default", "WarmupCosine", "Exponential", "ReduceLROnPlateau")
 LOGGER_BACKENDS = ("csv", "tensorboard", "mlflow", "none", None)
 CLIP_ALGORITHMS = ("norm", "value")
 MONITOR_METRICS = ("auto", "train_loss", "val_loss")
+
+TRAIN, INFER, REFINE = STAGES = ("train", "infer", "refine")
+_NAMES_OF_STAGES: Mapping[tuple[str, ...], str] = {
+    STAGES: "accelerator devices precision resume timeout_s",
+    (TRAIN, REFINE): "enable_progress_bar enable_checkpointing checkpoint_interval_s",
+    (TRAIN, INFER): "pin_memory",
+    (INFER,): "inference_batch_size middle_trim",
+    (TRAIN,): """strategy deterministic gradient_clip_val gradient_clip_algorithm accum_steps num_workers
+        persistent_workers prefetch_factor learning_rate scheduler checkpoint_save_top_k checkpoint_monitor_metric
+        checkpoint_mode early_stop_patience logger_backend recon_log_every_n_epochs recon_log_num_patches
+        recon_log_fixed_indices recon_log_stitch recon_log_max_stitch_samples""",
+}
+USED_BY: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {name: stages for stages, names in _NAMES_OF_STAGES.items() for name in names.split()}
+)
+"""The stages that use each execution setting; a command offers those of its stages."""
 
 
 @dataclass(frozen=True, kw_only=True)

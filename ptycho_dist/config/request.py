@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ptycho_dist.config.precedence import OVERRIDE, canonicalise
-from ptycho_dist.config.sections import INFERENCE_SECTIONS, REFINE_SECTIONS, TRAINING_SECTIONS
+from ptycho_dist.config.precedence import CONFIG_FILE, OVERRIDE, Level, canonicalise
+from ptycho_dist.config.sections import INFERENCE_SECTIONS, REFINE_SECTIONS, TRAINING_SECTIONS, Sections
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +22,9 @@ class RunRequest:
     output_dir
         Folder that receives results.
     overrides
-        Settings the user typed, by plain or dotted name.
-    config_file
-        YAML or JSON file with further settings.
+        Settings the user typed, by dotted name.
+    in_file
+        Settings of the config file, by dotted name; see :func:`settings_of_file`.
     model_path
         Bundle to load, where one is needed.
     product, reference
@@ -36,20 +36,32 @@ class RunRequest:
     scan: Path | None
     output_dir: Path | None
     overrides: Mapping[str, Any] = field(default_factory=dict)
-    config_file: Path | None = None
+    in_file: Mapping[str, Any] = field(default_factory=dict)
     model_path: Path | None = None
     product: Path | None = None
     reference: Path | None = None
     start: Path | None = None
 
-    def training_overrides(self) -> dict[str, Any]:
-        """Select the overrides that training knows, by dotted name; those only for inference left out."""
-        return dict(canonicalise(self.overrides, TRAINING_SECTIONS, OVERRIDE, drop_foreign=True).values)
+    def levels(self, sections: Sections) -> list[Level]:
+        """Select what a stage knows of the settings given, highest precedence first; what others know is left out."""
+        return [_of_sections(OVERRIDE, self.overrides, sections), _of_sections(CONFIG_FILE, self.in_file, sections)]
 
-    def inference_overrides(self) -> dict[str, Any]:
-        """Select the overrides that inference knows, by dotted name; those only for training left out."""
-        return dict(canonicalise(self.overrides, INFERENCE_SECTIONS, OVERRIDE, drop_foreign=True).values)
 
-    def refine_overrides(self) -> dict[str, Any]:
-        """Select the overrides that a refinement knows, by dotted name; those for other steps left out."""
-        return dict(canonicalise(self.overrides, REFINE_SECTIONS, OVERRIDE, drop_foreign=True).values)
+def settings_of_file(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Give settings of a config file that all stages share their dotted names.
+
+    A plain name that several stages know (``batch_size``) is given to each of them.
+
+    Raises
+    ------
+    ConfigError
+        For unknown, ambiguous or ill-typed settings.
+    """
+    values: dict[str, Any] = {}
+    for sections in (REFINE_SECTIONS, INFERENCE_SECTIONS, TRAINING_SECTIONS):
+        values |= canonicalise(settings, sections, CONFIG_FILE, drop_foreign=True).values
+    return values
+
+
+def _of_sections(name: str, values: Mapping[str, Any], sections: Sections) -> Level:
+    return Level(name, {key: value for key, value in values.items() if key.partition(".")[0] in sections})

@@ -21,6 +21,7 @@ from ptycho_dist.types import FloatArray, IntArray, ScanHeader
 
 __all__ = ["Scan", "ScanOptions", "checksum", "open_scan", "read_header"]
 
+FileState = tuple[tuple[int, int, int, int], ...]
 _BLOCK_BYTES = 1 << 20
 _WHOLE_BELOW_BYTES = 1 << 28
 _SAMPLED_BLOCKS = 256
@@ -40,11 +41,16 @@ class Scan:
         What the format's reader found.
     options
         How it was opened.
+    state
+        What tells without reading whether its files were changed; that of now where not given.
     """
 
-    def __init__(self, header: ScanHeader, raw: RawScan, options: ScanOptions) -> None:
+    def __init__(
+        self, header: ScanHeader, raw: RawScan, options: ScanOptions, state: FileState | None = None
+    ) -> None:  # fmt: skip
         self.header, self.options = header, options
         self._raw = raw
+        self._state = file_state(header.path, raw.companions) if state is None else state
 
     def __len__(self) -> int:
         return self.header.n_patterns
@@ -144,6 +150,36 @@ class Scan:
         patterns = self.read_patterns(np.atleast_1d(chosen))
         return patterns if np.ndim(chosen) else patterns[0]
 
+    @property
+    def n_bytes(self) -> int:
+        """Size of its files."""
+        return sum(path.stat().st_size for path in (self.header.path, *self.companions))
+
+    def require_unchanged(self) -> None:
+        """Refuse files that were replaced or written to since they were opened.
+
+        They are read again only where size, inode or time of modification differ.
+
+        Raises
+        ------
+        DataFormatError
+            Naming both checksums, or the file that is gone.
+        """
+        path = self.header.path
+        try:
+            state = file_state(path, self.companions)
+            found = self.header.checksum if state == self._state else checksum(path, self.companions)
+        except FileNotFoundError as error:
+            msg = f"{error.filename} is gone since it was opened; expected it to stay. Put it back, and start again."
+            raise DataFormatError(msg) from error
+        if found != self.header.checksum:
+            msg = (
+                f"{path} has SHA-256 {found}, but had {self.header.checksum} when it was opened; expected the scan to "
+                "stay as it is. Put it back to resume, or start anew with --resume false."
+            )
+            raise DataFormatError(msg)
+        self._state = state
+
     def close(self) -> None:
         """Release file handles and mappings of this process."""
         self._raw.patterns.close()
@@ -175,7 +211,8 @@ def open_scan(path: Path | str, options: ScanOptions | None = None, *, known_che
     options = options or ScanOptions()
     path = Path(path)
     raw = open_raw(path, options)
-    return Scan(_header(path, raw, options, known_checksum), raw, options)
+    state = file_state(path, raw.companions)
+    return Scan(_header(path, raw, options, known_checksum), raw, options, state)
 
 
 def read_header(path: Path | str, options: ScanOptions | None = None) -> ScanHeader:
@@ -225,6 +262,12 @@ def _mean_counts(path: Path, raw: RawScan) -> float:
         msg = f"{len(sums)} sampled patterns in {path} are zero everywhere; expected photon counts. Check the export."
         raise DataFormatError(msg)
     return mean
+
+
+def file_state(path: Path, companions: Sequence[Path] = ()) -> FileState:
+    """Device, inode, size and time of modification (ns) of the files of a scan."""
+    found = [file.stat() for file in (path, *companions)]
+    return tuple((one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns) for one in found)
 
 
 def checksum(path: Path, companions: Sequence[Path] = (), whole_below: int = _WHOLE_BELOW_BYTES) -> str:

@@ -8,12 +8,22 @@ from pathlib import Path
 from typing import TypeVar
 
 from ptycho_dist.data.formats.base import ScanOptions
-from ptycho_dist.data.scan import Scan, checksum, open_scan, read_header
+from ptycho_dist.data.scan import FileState, Scan, checksum, file_state, open_scan, read_header
 from ptycho_dist.data.set_index import INDEX_NAME, SET_FORMAT, SetEntry, checksum_of, read_index
+from ptycho_dist.distributed.collectives import from_rank_0, on_all_ranks
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import ScanHeader, Shard
 
-__all__ = ["KEPT_SCANS", "Recent", "ScanSet", "Source", "open_set", "open_source", "read_source_header"]
+__all__ = [
+    "KEPT_SCANS",
+    "Recent",
+    "ScanSet",
+    "Source",
+    "open_on_ranks",
+    "open_set",
+    "open_source",
+    "read_source_header",
+]
 
 KEPT_SCANS = 64
 """Scans of a set that a process keeps open (positions, probe, mask); memory does not grow with the set."""
@@ -60,6 +70,7 @@ class ScanSet:
     def __init__(self, folder: Path, entries: tuple[SetEntry, ...], options: ScanOptions) -> None:
         self.folder, self.entries, self.options = folder, entries, options
         self._open: Recent[Scan] = Recent()
+        self._states = self._file_states()
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -110,6 +121,23 @@ class ScanSet:
                 )
                 raise DataFormatError(msg)
 
+    def require_unchanged(self) -> None:
+        """Refuse files that were replaced or written to since the set was opened; see :meth:`Scan.require_unchanged`.
+
+        Raises
+        ------
+        DataFormatError
+            Naming both checksums of the first such file.
+        """
+        states = self._file_states()
+        for number, (before, now) in enumerate(zip(self._states, states, strict=True)):
+            if before != now:
+                self.verify(Shard(0, 1, number, number + 1))
+        self._states = states
+
+    def _file_states(self) -> list[FileState]:
+        return [file_state(self.folder / entry.file) for entry in self.entries]
+
     def close(self) -> None:
         """Release file handles of this process."""
         while self._open:
@@ -147,6 +175,39 @@ def open_set(folder: Path, options: ScanOptions | None = None) -> ScanSet:
 def open_source(path: Path, options: ScanOptions | None = None) -> Source:
     """Open a scan file, or a folder of scans; see :func:`~ptycho_dist.data.scan.open_scan` and :func:`open_set`."""
     return open_set(path, options) if path.is_dir() else open_scan(path, options)
+
+
+def open_on_ranks(path: Path, options: ScanOptions | None = None) -> Source:
+    """Open a scan or a set of scans on every rank; rank 0 alone reads a scan for its checksum.
+
+    Raises
+    ------
+    DataFormatError
+        If a rank cannot open it, or sees a file of another size than rank 0.
+    """
+    opened: list[Scan] = []
+
+    def open_first() -> tuple[str, int] | None:
+        if path.is_dir():
+            return None
+        opened.append(open_scan(path, options))
+        return opened[0].header.checksum, opened[0].n_bytes
+
+    known = from_rank_0(open_first)
+
+    def open_here() -> Source:
+        if known is None:
+            return open_set(path, options)
+        scan = opened[0] if opened else open_scan(path, options, known_checksum=known[0])
+        if scan.n_bytes != known[1]:
+            msg = (
+                f"{path} has {scan.n_bytes} bytes on this rank and {known[1]} on rank 0; expected the same file. Give "
+                "a path that leads all ranks to one file, or copy it again."
+            )
+            raise DataFormatError(msg)
+        return scan
+
+    return on_all_ranks(open_here)
 
 
 def read_source_header(path: Path, options: ScanOptions | None = None) -> ScanHeader:

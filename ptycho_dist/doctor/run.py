@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptycho_dist.config.request import RunRequest
+from ptycho_dist.config.sections import TRAINING_SECTIONS
 from ptycho_dist.distributed.collectives import all_gather_object, process_group
 from ptycho_dist.distributed.devices import process_group_backend
 from ptycho_dist.doctor.checks import check_all
@@ -18,7 +19,7 @@ from ptycho_dist.doctor.result import FAIL, WARN, Result
 from ptycho_dist.errors import LaunchError, PtychoDistError
 from ptycho_dist.factory.devices import count_gpus
 from ptycho_dist.factory.payload import Payload, TrainingPayload
-from ptycho_dist.factory.training import create_training_payload
+from ptycho_dist.factory.training import training_payload
 from ptycho_dist.launching.environment import RankContext
 
 logger = logging.getLogger(__name__)
@@ -79,9 +80,7 @@ def _payload(request: RunRequest, folder: Path) -> tuple[TrainingPayload | None,
     if request.scan is None:
         return None, ""
     try:
-        payload = create_training_payload(
-            str(request.scan), str(folder), request.training_overrides(), config_file=request.config_file
-        )
+        payload = training_payload(request.scan, folder, request.levels(TRAINING_SECTIONS))
     except PtychoDistError as error:
         return None, str(error)
     return payload, ""

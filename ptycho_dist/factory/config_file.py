@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,50 +36,68 @@ _Loader.add_implicit_resolver(
 )
 
 
-def read_config_file(path: Path | str) -> dict[str, Any]:
-    """Read settings by plain or dotted name.
+@dataclass(frozen=True)
+class ConfigFile:
+    """Content of a file of settings; empty where there is none.
 
     Parameters
     ----------
     path
-        YAML or JSON with sections ``data, model, training, inference,
-        execution``, or with plain names, or both.
-
-    Raises
-    ------
-    ConfigError
-        If the file cannot be read, is no mapping, has an unknown section, or
-        gives a key twice.
+        The file.
+    content
+        What it holds, as nested plain values.
     """
-    content = _load(Path(path))
-    settings: dict[str, Any] = {}
-    for key, value in content.items():
-        if key in OWN_SECTIONS or (key in ALL_SECTIONS and value is None):
-            continue
-        if key in ALL_SECTIONS and isinstance(value, dict):
-            settings |= {f"{key}.{name}": item for name, item in value.items()}
-        elif isinstance(value, dict):
-            listed = ", ".join(ALL_SECTIONS)
-            msg = f"{path} has a section {key!r}; expected {listed}. Rename or remove it."
+
+    path: Path = Path()
+    content: Mapping[str, Any] = field(default_factory=dict)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings that several commands know, by plain or dotted name.
+
+        Raises
+        ------
+        ConfigError
+            For an unknown section.
+        """
+        settings: dict[str, Any] = {}
+        for key, value in self.content.items():
+            if key in OWN_SECTIONS or (key in ALL_SECTIONS and value is None):
+                continue
+            if key in ALL_SECTIONS and isinstance(value, dict):
+                settings |= {f"{key}.{name}": item for name, item in value.items()}
+            elif isinstance(value, dict):
+                listed = ", ".join(ALL_SECTIONS)
+                msg = f"{self.path} has a section {key!r}; expected {listed}. Rename or remove it."
+                raise ConfigError(msg)
+            else:
+                settings[str(key)] = value
+        return settings
+
+    def section(self, name: str) -> dict[str, Any]:
+        """Return one section by plain name; empty where the file has none.
+
+        Raises
+        ------
+        ConfigError
+            If the section is no mapping.
+        """
+        found = self.content.get(name) or {}
+        if not isinstance(found, dict):
+            msg = f"section {name!r} of {self.path} is {found!r}; expected 'name: value' lines. Correct it."
             raise ConfigError(msg)
-        else:
-            settings[str(key)] = value
-    return settings
+        return {str(key): value for key, value in found.items()}
 
 
-def read_section(path: Path | str, section: str) -> dict[str, Any]:
-    """Read one section of a config file by plain name; empty where the file has none.
+def read_config_file(path: Path | str) -> ConfigFile:
+    """Read YAML or JSON with sections ``data, model, training, inference, refine, execution``, plain names, or both.
 
     Raises
     ------
     ConfigError
-        If the file cannot be read, or the section is no mapping.
+        If the file cannot be read, is no mapping, or gives a key twice.
     """
-    content = _load(Path(path)).get(section) or {}
-    if not isinstance(content, dict):
-        msg = f"section {section!r} of {path} is {content!r}; expected 'name: value' lines. Correct it."
-        raise ConfigError(msg)
-    return {str(name): value for name, value in content.items()}
+    path = Path(path)
+    return ConfigFile(path, _load(path))
 
 
 def _load(path: Path) -> dict[str, Any]:

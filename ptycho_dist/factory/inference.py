@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,23 @@ from ptycho_dist.config.legacy import update_legacy_dict
 from ptycho_dist.config.precedence import Level, Resolution
 from ptycho_dist.config.schema import DataConfig, InferenceConfig, ModelConfig
 from ptycho_dist.config.sections import INFERENCE_SECTIONS
-from ptycho_dist.data.scan import read_header
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory import crosschecks
 from ptycho_dist.factory.from_bundle import refuse_contradictions, trained_settings
 from ptycho_dist.factory.payload import InferencePayload
 from ptycho_dist.factory.settings import (
-    ARGUMENT,
     DEFAULT_INFERENCE_BATCH_SIZE,
-    Given,
+    ScanSource,
     build,
     build_execution,
-    data_settings,
     fill,
     given_levels,
+    header_of,
     name_reader,
+    path_of,
     record,
     require_same_n,
-    scan_options,
+    with_arguments,
 )
 from ptycho_dist.physics.propagators import propagation_of
 from ptycho_dist.types import ScanHeader
@@ -38,7 +38,7 @@ from ptycho_dist.types import ScanHeader
 
 def create_inference_payload(
     model_path: Path | str,
-    test_data_file: Path | str,
+    test_data_file: ScanSource,
     output_dir: Path | str,
     overrides: Mapping[str, Any] | None = None,
     execution_config: PyTorchExecutionConfig | None = None,
@@ -57,7 +57,7 @@ def create_inference_payload(
     model_path
         Bundle folder, or the output folder of the training that wrote it.
     test_data_file
-        Scan to predict.
+        Scan to predict: its path, or opened already.
     output_dir, overrides, execution_config, config_file, legacy_cfg
         As for training.
 
@@ -68,28 +68,66 @@ def create_inference_payload(
     ConfigError, DataFormatError, LaunchError
         As for training.
     """
-    bundle_path = find_bundle(Path(model_path))
-    paths = {"model_path": bundle_path, "test_data_file": Path(test_data_file), "output_dir": Path(output_dir)}
-    arguments = Level(ARGUMENT, {f"inference.{name}": path for name, path in paths.items()})
-    given = Given(_without_alternative_path(overrides, Path(model_path)), execution_config, config_file)
-    info = read_bundle_info(bundle_path)
-    levels = given_levels(given, arguments, INFERENCE_SECTIONS)
+    given = _without_alternative_path(overrides, Path(model_path))
+    levels = given_levels(given, execution_config, config_file, INFERENCE_SECTIONS)
+    return inference_payload(read_trained(model_path, levels), test_data_file, output_dir, legacy_cfg)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network, and what is given for a prediction with it.
+
+    Parameters
+    ----------
+    info
+        What its bundle says.
+    levels
+        What was given, highest precedence first; last the settings of the bundle.
+    probe_from
+        Whose probe is predicted with: bundle or scan.
+    """
+
+    info: BundleInfo
+    levels: tuple[Level, ...]
+    probe_from: str
+
+
+def read_trained(model_path: Path | str, given: Sequence[Level]) -> Trained:
+    """Read a bundle, and refuse settings that contradict it.
+
+    Raises
+    ------
+    BundleError
+        If it cannot be used.
+    ConfigError
+        If a setting contradicts it.
+    """
+    info = read_bundle_info(find_bundle(Path(model_path)))
     trained = trained_settings(info)
-    probe_from = _probe_from(levels, info)
+    probe_from = _probe_from(given, info)
     if probe_from == "scan":
         trained = _without_modes(trained)
-    refuse_contradictions(levels, trained)
-    levels.append(trained)
-    header = read_header(Path(test_data_file), scan_options(data_settings(levels, INFERENCE_SECTIONS)))
-    if probe_from == "scan":
+    refuse_contradictions(given, trained)
+    return Trained(info, (*given, trained), probe_from)
+
+
+def inference_payload(
+    trained: Trained, source: ScanSource, output_dir: Path | str, legacy_cfg: MutableMapping[str, Any] | None = None
+) -> InferencePayload:
+    """Decide as :func:`create_inference_payload` does, from canonical levels and a bundle that was read."""
+    info = trained.info
+    paths = {"model_path": info.path, "test_data_file": path_of(source), "output_dir": Path(output_dir)}
+    levels = with_arguments({f"inference.{name}": path for name, path in paths.items()}, trained.levels)
+    header = header_of(source, levels)
+    if trained.probe_from == "scan":
         crosschecks.check_probe(header)
         levels.append(Level(precedence.SCAN, {"model.n_modes": header.n_modes}))
-    resolution = _settle_probe(_resolve(levels, trained), probe_from)
+    resolution = _settle_probe(_resolve(levels, trained.levels[-1]), trained.probe_from)
     require_same_n(header, resolution)
     return _assemble(resolution, header, info.weights_checksum, legacy_cfg)
 
 
-def _probe_from(levels: list[Level], info: BundleInfo) -> str:
+def _probe_from(levels: Sequence[Level], info: BundleInfo) -> str:
     """Settle whose probe is predicted with: the bundle's where it holds one, unless the scan's is asked for."""
     wanted = precedence.resolve([*levels, precedence.defaults(INFERENCE_SECTIONS)]).values["inference.probe_from"]
     if wanted == "bundle" and not info.holds_probe:

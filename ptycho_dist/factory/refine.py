@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +12,29 @@ from ptycho_dist.config.precedence import Level, Resolution
 from ptycho_dist.config.refine import METHOD_DEFAULTS, RefineConfig
 from ptycho_dist.config.schema import GEOMETRY, DataConfig
 from ptycho_dist.config.sections import REFINE_SECTIONS
-from ptycho_dist.data.scan import checksum, read_header
+from ptycho_dist.data.scan import checksum
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory.payload import RefinePayload
 from ptycho_dist.factory.settings import (
-    ARGUMENT,
     DEFAULT_INFERENCE_BATCH_SIZE,
-    Given,
+    ScanSource,
     build,
     build_execution,
-    data_settings,
     fill,
     given_levels,
+    header_of,
     name_reader,
+    path_of,
     record,
     require_same_n,
-    scan_options,
+    with_arguments,
 )
 from ptycho_dist.physics.propagators import propagation_of
 from ptycho_dist.types import ScanHeader
 
 
 def create_refine_payload(
-    scan: Path | str,
+    scan: ScanSource,
     output_dir: Path | str,
     overrides: Mapping[str, Any] | None = None,
     execution_config: PyTorchExecutionConfig | None = None,
@@ -47,7 +47,7 @@ def create_refine_payload(
     Parameters
     ----------
     scan
-        Scan whose patterns are to be explained.
+        Scan whose patterns are to be explained: its path, or opened already.
     output_dir, overrides, execution_config, config_file
         As for training; plain names mean those of the refinement.
     start
@@ -58,12 +58,19 @@ def create_refine_payload(
     ConfigError, DataFormatError, LaunchError
         As for training.
     """
-    arguments = {"refine.scan": Path(scan), "refine.output_dir": Path(output_dir)}
+    levels = given_levels(overrides, execution_config, config_file, REFINE_SECTIONS)
+    return refine_payload(scan, output_dir, levels, start)
+
+
+def refine_payload(
+    source: ScanSource, output_dir: Path | str, given: Sequence[Level], start: Path | str | None = None
+) -> RefinePayload:
+    """Decide as :func:`create_refine_payload` does, from canonical levels."""
+    arguments = {"refine.scan": path_of(source), "refine.output_dir": Path(output_dir)}
     if start is not None:
         arguments["refine.start"] = Path(start)
-    given = Given(overrides, execution_config, config_file)
-    levels = given_levels(given, Level(ARGUMENT, arguments), REFINE_SECTIONS)
-    header = read_header(Path(scan), scan_options(data_settings(levels, REFINE_SECTIONS)))
+    levels = with_arguments(arguments, given)
+    header = header_of(source, levels)
     return _assemble(_resolve(levels, header), header)
 
 

@@ -1,10 +1,10 @@
-"""Steps that both factories share: read what was given, decide, build, record."""
+"""Steps that all factories share: read what was given, decide, build, record."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from ptycho_dist.config.precedence import Level, Resolution
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.config.sections import Sections, field_names, homes
 from ptycho_dist.data.scan import ScanOptions
+from ptycho_dist.data.scan_set import Source, read_source_header
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory.config_file import read_config_file
 from ptycho_dist.factory.devices import resolve_devices
@@ -29,40 +30,80 @@ DEFAULT_INFERENCE_BATCH_SIZE = 32
 Config = TypeVar("Config")
 
 
-@dataclass(frozen=True)
-class Given:
-    """What the caller of a factory gave, besides paths."""
-
-    overrides: Mapping[str, Any] | None
-    execution_config: PyTorchExecutionConfig | None
-    config_file: Path | str | None
+ScanSource = Path | str | Source
+"""A scan or a set of scans: its path, or opened already."""
 
 
-def given_levels(given: Given, arguments: Level, sections: Sections) -> list[Level]:
+def given_levels(
+    overrides: Mapping[str, Any] | None, execution_config: PyTorchExecutionConfig | None,
+    config_file: Path | str | None, sections: Sections,
+) -> list[Level]:  # fmt: skip
     """Canonical levels of everything given, highest first.
 
     Raises
     ------
     ConfigError
-        For unknown, ambiguous or ill-typed settings, and for an override that
-        contradicts a path argument.
+        For unknown, ambiguous or ill-typed settings.
     """
-    overrides = precedence.canonicalise(given.overrides or {}, sections, precedence.OVERRIDE)
-    for key, value in arguments.values.items():
-        if overrides.values.get(key, value) != value:
+    levels = [precedence.canonicalise(overrides or {}, sections, precedence.OVERRIDE)]
+    if execution_config is not None:
+        levels.append(_execution_level(execution_config))
+    if config_file is not None:
+        settings = read_config_file(config_file).settings()
+        levels.append(precedence.canonicalise(settings, sections, precedence.CONFIG_FILE, drop_foreign=True))
+    return levels
+
+
+def with_arguments(arguments: Mapping[str, Any], levels: Sequence[Level]) -> list[Level]:
+    """Put a factory's own path arguments above all other levels.
+
+    Raises
+    ------
+    ConfigError
+        If an override contradicts an argument.
+    """
+    overrides = next((level.values for level in levels if level.name == precedence.OVERRIDE), {})
+    for key, value in arguments.items():
+        if overrides.get(key, value) != value:
             msg = (
-                f"override {key} = {str(overrides.values[key])!r} contradicts the argument {str(value)!r}; "
+                f"override {key} = {str(overrides[key])!r} contradicts the argument {str(value)!r}; "
                 "expected one value. Remove the override."
             )
             raise ConfigError(msg)
-    levels = [arguments, overrides]
-    if given.execution_config is not None:
-        levels.append(_execution_level(given.execution_config))
-    if given.config_file is not None:
-        settings = read_config_file(given.config_file)
-        level = precedence.canonicalise(settings, sections, precedence.CONFIG_FILE, drop_foreign=True)
-        levels.append(level)
-    return levels
+    return [Level(ARGUMENT, arguments), *levels]
+
+
+def path_of(source: ScanSource) -> Path:
+    """Path of a scan or a set of scans."""
+    return Path(source) if isinstance(source, Path | str) else source.header.path
+
+
+def header_of(source: ScanSource, levels: Sequence[Level]) -> ScanHeader:
+    """Header of a scan, read as the data settings say; an opened one is taken as it is.
+
+    Raises
+    ------
+    ConfigError
+        If an opened scan was opened with other options than the settings ask for.
+    """
+    options = reader_options(levels)
+    if isinstance(source, Path | str):
+        return read_source_header(Path(source), options)
+    for field in fields(ScanOptions):
+        wanted, found = getattr(options, field.name), getattr(source.options, field.name)
+        if wanted not in (field.default, found, source.header.format_name):
+            msg = (
+                f"{source.header.path} was opened with {field.name} = {found!r}, but data.{field.name} = {wanted!r}; "
+                f"expected one value. Open it with ScanOptions({field.name}={wanted!r})."
+            )
+            raise ConfigError(msg)
+    return source.header
+
+
+def reader_options(levels: Sequence[Level]) -> ScanOptions:
+    """Reader options that the data settings ask for, as far as they are known before the scan is read."""
+    given = precedence.resolve([*levels, precedence.defaults({"data": DataConfig})])
+    return scan_options(build(DataConfig, "data", given))
 
 
 def _execution_level(config: PyTorchExecutionConfig) -> Level:
@@ -100,11 +141,6 @@ def build_execution(resolution: Resolution) -> PyTorchExecutionConfig:
     return resolve_devices(config, detect(os.environ))
 
 
-def data_settings(levels: list[Level], sections: Sections) -> DataConfig:
-    """Build the data settings as far as they are known before the scan is read."""
-    return build(DataConfig, "data", precedence.resolve([*levels, precedence.defaults(sections)]))
-
-
 def require_same_n(header: ScanHeader, resolution: Resolution) -> None:
     """Refuse settings whose N is not that of the scan.
 
@@ -121,6 +157,11 @@ def require_same_n(header: ScanHeader, resolution: Resolution) -> None:
             f"{header.N} by {header.N}; expected the same. {fix}, or use a scan with {wanted} pixels."
         )
         raise ConfigError(msg)
+
+
+def execution_of(levels: Sequence[Level]) -> PyTorchExecutionConfig:
+    """Make the execution config of a launch, as far as it is known before the scan is read."""
+    return build_execution(precedence.resolve([*levels, precedence.defaults({"execution": PyTorchExecutionConfig})]))
 
 
 def fill(resolution: Resolution, values: Mapping[str, Any], source: str) -> Resolution:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,24 +15,23 @@ from ptycho_dist.config.precedence import Level, Resolution
 from ptycho_dist.config.schema import DataConfig, ModelConfig, TrainingConfig
 from ptycho_dist.config.sections import TRAINING_SECTIONS
 from ptycho_dist.data.scan import checksum
-from ptycho_dist.data.scan_set import read_source_header
 from ptycho_dist.data.set_index import SET_FORMAT
 from ptycho_dist.factory import crosschecks
 from ptycho_dist.factory.devices import resolve_devices
 from ptycho_dist.factory.from_bundle import WarmStart, warm_start
 from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.factory.settings import (
-    ARGUMENT,
     DEFAULT_INFERENCE_BATCH_SIZE,
-    Given,
+    ScanSource,
     build,
-    data_settings,
     fill,
     given_levels,
+    header_of,
     name_reader,
+    path_of,
     record,
     require_same_n,
-    scan_options,
+    with_arguments,
 )
 from ptycho_dist.launching.environment import detect
 from ptycho_dist.physics.propagators import propagation_of
@@ -40,7 +39,7 @@ from ptycho_dist.types import ScanHeader
 
 
 def create_training_payload(
-    train_data_file: Path | str,
+    train_data_file: ScanSource,
     output_dir: Path | str,
     overrides: Mapping[str, Any] | None = None,
     execution_config: PyTorchExecutionConfig | None = None,
@@ -56,7 +55,7 @@ def create_training_payload(
     Parameters
     ----------
     train_data_file
-        Scan to train on, or a folder of scans (a set); headers are read, patterns are not kept.
+        Scan to train on, or a folder of scans (a set): its path, or opened already.
     output_dir
         Folder for results; not created here.
     overrides
@@ -81,12 +80,18 @@ def create_training_payload(
     LaunchError
         If ranks and devices disagree.
     """
-    arguments = Level(
-        ARGUMENT,
-        {"training.train_data_file": Path(train_data_file), "training.output_dir": Path(output_dir)},
-    )
-    levels = given_levels(Given(overrides, execution_config, config_file), arguments, TRAINING_SECTIONS)
-    header = read_source_header(Path(train_data_file), scan_options(data_settings(levels, TRAINING_SECTIONS)))
+    levels = given_levels(overrides, execution_config, config_file, TRAINING_SECTIONS)
+    return training_payload(train_data_file, output_dir, levels, legacy_cfg)
+
+
+def training_payload(
+    source: ScanSource, output_dir: Path | str, given: Sequence[Level],
+    legacy_cfg: MutableMapping[str, Any] | None = None,
+) -> TrainingPayload:  # fmt: skip
+    """Decide as :func:`create_training_payload` does, from canonical levels."""
+    arguments = {"training.train_data_file": path_of(source), "training.output_dir": Path(output_dir)}
+    levels = with_arguments(arguments, given)
+    header = header_of(source, levels)
     start = warm_start(levels, header)
     return _assemble(_resolve([*levels, start.settings], header), header, start, legacy_cfg)
 

@@ -1,4 +1,4 @@
-"""Start the ranks of this host, watch them, and end all when one fails."""
+"""Start the ranks of this host, watch them, end all when one fails; a rank does not outlive its supervisor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO
@@ -18,12 +18,15 @@ from typing import IO
 from ptycho_dist.launching.environment import LAUNCH_ID_VARIABLE, LAUNCHER_VARIABLE
 from ptycho_dist.launching.exit_codes import USER_ERROR
 from ptycho_dist.launching.network_interfaces import free_port
-from ptycho_dist.launching.parent import PARENT_VARIABLE
 from ptycho_dist.launching.signals import EXIT_RESUMABLE, STOP_SIGNALS
 
 logger = logging.getLogger(__name__)
 
+PARENT_VARIABLE = "PTYCHO_DIST_SUPERVISOR_PID"
+ORPHANED = 143
+"""Exit code of a rank whose supervisor is gone (as after SIGTERM)."""
 _HERE = "127.0.0.1"
+_PARENT_POLL_S = 1.0
 _POLL_S = 0.1
 _KILL_AFTER_S = 5.0
 _TAIL_LINES = 200
@@ -279,3 +282,18 @@ def _stop_all(ranks: Sequence[_Rank], received: list[int]) -> Callable[[int, obj
             one.signal(number)
 
     return stop
+
+
+def end_with_parent(env: Mapping[str, str], poll_s: float = _PARENT_POLL_S) -> None:
+    """End this process within ``poll_s`` seconds once its supervisor is gone, even killed.
+
+    Without a supervisor this does nothing. Outputs appear whole or not at all, so the end may be sudden.
+    """
+    if PARENT_VARIABLE in env:
+        threading.Thread(target=_watch_parent, args=(int(env[PARENT_VARIABLE]), poll_s), daemon=True).start()
+
+
+def _watch_parent(parent: int, poll_s: float) -> None:
+    while os.getppid() == parent:
+        time.sleep(poll_s)
+    os._exit(ORPHANED)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
 
 from ptycho_dist.errors import ConfigError
+from ptycho_dist.registry import Registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class NetworkEntry:
     sees_whole_frame: bool
 
 
-_NETWORKS: dict[str, NetworkEntry] = {}
+_NETWORKS: Registry[NetworkEntry] = Registry("network", "ptycho_dist.nn")
 
 
 def register_network(
@@ -76,10 +76,7 @@ def register_network(
     """
 
     def add(builder: NetworkBuilder) -> NetworkBuilder:
-        if name in _NETWORKS:
-            msg = f"network {name!r} is registered twice; expected one builder a name. Rename one."
-            raise ConfigError(msg)
-        _NETWORKS[name] = NetworkEntry(builder, sees_whole_frame)
+        _NETWORKS.add(name, NetworkEntry(builder, sees_whole_frame))
         return builder
 
     return add
@@ -87,8 +84,7 @@ def register_network(
 
 def network_names() -> tuple[str, ...]:
     """Names of all networks, those in this folder included."""
-    _load_folder()
-    return tuple(sorted(_NETWORKS))
+    return tuple(_NETWORKS.entries())
 
 
 def find_network(name: str) -> NetworkEntry:
@@ -111,13 +107,13 @@ def find_network(name: str) -> NetworkEntry:
         )
         raise ConfigError(msg)
     wanted = own or module
-    if wanted not in _NETWORKS:
+    if wanted not in _NETWORKS.entries():
         msg = (
             f"model.architecture = {name!r}, but module {module!r} registers no network {wanted!r}; expected a "
             f'function decorated with @register_network("{wanted}") in it. Add it, or change the name.'
         )
         raise ConfigError(msg)
-    return _NETWORKS[wanted]
+    return _NETWORKS.entries()[wanted]
 
 
 def build_network(name: str, spec: NetworkSpec) -> nn.Module:
@@ -136,9 +132,3 @@ def _import(module: str, name: str) -> None:
             "its folder on PYTHONPATH (export PYTHONPATH=FOLDER), where the training and the prediction run."
         )
         raise ConfigError(msg) from error
-
-
-def _load_folder() -> None:
-    package = importlib.import_module("ptycho_dist.nn")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"ptycho_dist.nn.{module.name}")

@@ -17,15 +17,17 @@ import numpy as np
 import torch
 
 from ptycho_dist.bundle import BUNDLE_FOLDER, load_bundle
+from ptycho_dist.config.precedence import OVERRIDE, Level
 from ptycho_dist.config.request import RunRequest
 from ptycho_dist.config.schema import DataConfig
+from ptycho_dist.config.sections import INFERENCE_SECTIONS, TRAINING_SECTIONS, Sections
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent, write_scan_h5
 from ptycho_dist.data.grouping import canonical_order
 from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.distributed.collectives import all_reduce_sum, barrier, from_rank_0
-from ptycho_dist.factory.inference import create_inference_payload
+from ptycho_dist.factory.inference import inference_payload, read_trained
 from ptycho_dist.factory.payload import TrainingPayload
-from ptycho_dist.factory.training import create_training_payload
+from ptycho_dist.factory.training import training_payload
 from ptycho_dist.inference.run import run_inference
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.plan.model import Job, Measurement, fit_line
@@ -51,6 +53,10 @@ class _Bench:
     def scan_path(self) -> Path:
         return self.folder / "part.h5"
 
+    def given(self, sections: Sections) -> dict[str, Any]:
+        """Select the settings that were typed."""
+        return dict(self.request.levels(sections)[0].values)
+
     def train(self, batch_size: int, epochs: int) -> tuple[TrainingResult, float]:
         """Train for some epochs; the result and the duration in seconds."""
         keys: dict[str, Any] = {
@@ -61,11 +67,11 @@ class _Bench:
         keys |= {"training.n_groups": None, "training.n_subsample": None, "training.neighbor_count": None}
         keys |= {"training.mode": "unsupervised", "training.label_file": None}
         quiet = {"execution.logger_backend": "csv", "execution.enable_progress_bar": False}
-        given = self.request.training_overrides() | keys | quiet
-        payload = create_training_payload(self.scan_path, self.folder, given)
-        barrier()
-        started = time.monotonic()
         with open_scan(self.scan_path) as part:
+            given = [Level(OVERRIDE, {**self.given(TRAINING_SECTIONS), **keys, **quiet})]
+            payload = training_payload(part, self.folder, given)
+            barrier()
+            started = time.monotonic()
             result = run_training(payload, self.context, part)
         return result, time.monotonic() - started
 
@@ -152,9 +158,9 @@ def _step_seconds(bench: _Bench, batch_size: int, n_part: int, data: DataConfig)
 
 def _prediction_seconds(bench: _Bench, n_part: int) -> tuple[float, float]:
     """Duration of predicting a pattern on one rank, and of stitching a pixel."""
-    given = bench.request.inference_overrides()
-    payload = create_inference_payload(bench.folder / BUNDLE_FOLDER, bench.scan_path, bench.folder, given)
+    trained = read_trained(bench.folder / BUNDLE_FOLDER, [Level(OVERRIDE, bench.given(INFERENCE_SECTIONS))])
     with open_scan(bench.scan_path) as part:
+        payload = inference_payload(trained, part, bench.folder)
         seconds = run_inference(payload, bench.context, part).seconds
         height, width = Canvas.around(part.positions_px, payload.data_config.N).shape
     return seconds["prediction"] / -(-n_part // bench.context.world), seconds["stitching"] / (height * width)

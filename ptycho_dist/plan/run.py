@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ptycho_dist.config.request import RunRequest
+from ptycho_dist.config.sections import TRAINING_SECTIONS
 from ptycho_dist.data.scan import open_scan
 from ptycho_dist.distributed.collectives import process_group
 from ptycho_dist.distributed.devices import process_group_backend
 from ptycho_dist.doctor.needs import needs_of
 from ptycho_dist.factory.devices import require_launch
-from ptycho_dist.factory.settings import scan_options
-from ptycho_dist.factory.training import create_training_payload
+from ptycho_dist.factory.settings import reader_options
+from ptycho_dist.factory.training import training_payload
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.plan.calibrate import job_of, measure
 from ptycho_dist.plan.model import Job, Measurement
@@ -45,15 +46,11 @@ def calibrate(request: RunRequest, context: RankContext, numbers: Sequence[int])
     LaunchError
         If ranks and devices differ, or the ranks do not find each other.
     """
-    payload = create_training_payload(
-        str(request.scan), str(request.output_dir or "."), request.training_overrides(), config_file=request.config_file
-    )
-    execution = payload.execution_config
-    require_launch(execution, context)
-    memory = {ranks: needs_of(payload, ranks).memory_bytes or 0 for ranks in numbers}
-    backend = process_group_backend(execution.accelerator)
-    with (
-        process_group(context, backend, execution.timeout_s),
-        open_scan(payload.scan_path, scan_options(payload.data_config)) as scan,
-    ):
-        return Calibration(job_of(payload, scan), measure(request, payload, scan, context), memory)
+    given = request.levels(TRAINING_SECTIONS)
+    with open_scan(str(request.scan), reader_options(given)) as scan:
+        payload = training_payload(scan, request.output_dir or ".", given)
+        execution = payload.execution_config
+        require_launch(execution, context)
+        memory = {ranks: needs_of(payload, ranks).memory_bytes or 0 for ranks in numbers}
+        with process_group(context, process_group_backend(execution.accelerator), execution.timeout_s):
+            return Calibration(job_of(payload, scan), measure(request, payload, scan, context), memory)

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ptycho_dist.config.simulate import SimulateConfig
-from ptycho_dist.config.simulate_set import SetConfig
+from ptycho_dist.config.simulate import SetConfig, SimulateConfig
 from ptycho_dist.data.set_index import INDEX_NAME, SetEntry, entry_of, write_index
 from ptycho_dist.distributed.rank_group import RankGroup, SingleRank
 from ptycho_dist.distributed.sharding import shard

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ptycho_dist.config.simulate import SimulateConfig
-from ptycho_dist.config.simulate_set import SetConfig
+from ptycho_dist.config.simulate import SetConfig, SimulateConfig
 from ptycho_dist.data.set_index import entry_of, write_index
 from ptycho_dist.distributed.rank_group import RankGroup
 from ptycho_dist.simulate.sets import simulate_set

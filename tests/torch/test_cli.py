@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -14,18 +15,19 @@ import pytest
 import torch
 import yaml
 
+import ptycho_dist.cli
 from ptycho_dist import create_training_payload, save_bundle
 from ptycho_dist.cli import main
-from ptycho_dist.commands.command import Command, Typed
-from ptycho_dist.commands.flags import setting_fields, spellings
+from ptycho_dist.commands.flags import spellings
 from ptycho_dist.commands.parsing import build_parser, parse
-from ptycho_dist.commands.registry import COMMANDS
-from ptycho_dist.commands.running import make_request, ranks_to_start
-from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.commands.registry import Command, Typed, commands
+from ptycho_dist.commands.startup import make_request, ranks_of
+from ptycho_dist.config.execution import STAGES, USED_BY, PyTorchExecutionConfig
 from ptycho_dist.config.sections import homes
 from ptycho_dist.errors import ConfigError
 
-BY_NAME = {command.name: command for command in COMMANDS}
+BY_NAME = commands()
+COMMANDS = tuple(BY_NAME.values())
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +52,10 @@ def scan(tmp_path: Path) -> Path:
 def typed(line: str) -> Typed:
     name, *arguments = line.split()
     return parse(BY_NAME[name], arguments)
+
+
+def ranks_started(line: str) -> int:
+    return ranks_of(make_request(typed(line)))
 
 
 @pytest.mark.parametrize(
@@ -101,8 +107,8 @@ def test_request_takes_paths_from_the_config_file(tmp_path: Path) -> None:
     request = make_request(typed(f"train --config {file} --output_dir other"))
     assert (request.scan, request.output_dir) == (Path("a.npz"), Path("other"))
     assert request.overrides == {}
-    assert ranks_to_start(typed(f"train --config {file}")) == 2
-    assert ranks_to_start(typed(f"train --config {file} --devices 3")) == 3
+    assert ranks_started(f"train --config {file}") == 2
+    assert ranks_started(f"train --config {file} --devices 3") == 3
 
 
 def test_quiet_turns_the_progress_bar_off_unless_typed() -> None:
@@ -113,14 +119,14 @@ def test_quiet_turns_the_progress_bar_off_unless_typed() -> None:
 
 
 def test_ranks_are_not_started_again_under_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ranks_to_start(typed("train s --devices 2")) == 2
+    assert ranks_started("train s --devices 2") == 2
     monkeypatch.setenv("PTYCHO_DIST_LAUNCHER", "spawn")
-    assert ranks_to_start(typed("train s --devices 2")) == 1
+    assert ranks_started("train s --devices 2") == 1
 
 
 def test_one_rank_is_started_when_nothing_is_asked() -> None:
-    assert ranks_to_start(typed("train s --accelerator cpu")) == 1
-    assert ranks_to_start(typed("train s")) == 1
+    assert ranks_started("train s --accelerator cpu") == 1
+    assert ranks_started("train s") == 1
 
 
 @pytest.mark.parametrize(
@@ -149,7 +155,7 @@ def test_parse_refuses_what_it_cannot_understand(line: str, words: str) -> None:
 )
 def test_wrong_execution_settings_are_refused_before_ranks_start(flag: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        ranks_to_start(typed(f"train s {flag}"))
+        ranks_started(f"train s {flag}")
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
@@ -157,8 +163,8 @@ def test_help_explains_every_flag_once(command: Command, capsys: pytest.CaptureF
     assert main([command.name, "--help"]) == 0
     text = capsys.readouterr().out
     assert command.example in text
-    for config in command.sections.values():
-        for field in setting_fields(config):
+    for section in command.sections:
+        for field in command.settings(section):
             assert text.count(f"  --{field.name} ") == 1
     assert text == build_parser(command).format_help()
 
@@ -166,8 +172,8 @@ def test_help_explains_every_flag_once(command: Command, capsys: pytest.CaptureF
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_every_field_has_a_plain_and_a_dotted_flag(command: Command) -> None:
     names = spellings(command)
-    for section, config in command.sections.items():
-        for field in setting_fields(config):
+    for section in command.sections:
+        for field in command.settings(section):
             dotted = f"{section}.{field.name}"
             assert names[dotted] == dotted
             assert names[field.name] == f"{homes(field.name, command.sections)[0]}.{field.name}"
@@ -182,9 +188,50 @@ def test_plain_flags_of_reconstruct_mean_the_training_where_the_refinement_has_t
     assert spellings(BY_NAME["refine"])["batch_size"] == "refine.batch_size"
 
 
-def test_execution_flags_are_the_fields_of_the_config() -> None:
-    names = {name.partition(".")[2] for name in spellings(BY_NAME["train"]).values() if name.startswith("execution.")}
-    assert names == {field.name for field in fields(PyTorchExecutionConfig)}
+def execution_settings(name: str) -> set[str]:
+    return {field.name for field in BY_NAME[name].settings("execution")}
+
+
+def test_every_execution_setting_is_used_by_a_stage_that_is_known() -> None:
+    assert set(USED_BY) == {field.name for field in fields(PyTorchExecutionConfig)}
+    assert all(stages and set(stages) <= set(STAGES) for stages in USED_BY.values())
+    assert execution_settings("reconstruct") == set(USED_BY)
+
+
+@pytest.mark.parametrize("name", ["train", "infer", "refine"])
+def test_help_shows_the_execution_settings_that_the_command_uses(name: str) -> None:
+    used = {setting for setting, stages in USED_BY.items() if name in stages}
+    assert execution_settings(name) == used
+    text = build_parser(BY_NAME[name]).format_help()
+    assert {setting for setting in USED_BY if f"  --{setting} " in text} == used
+
+
+def stage_of(path: Path) -> str | None:
+    """Stage to which a module belongs, by its folder."""
+    return {"training": "train", "inference": "infer", "refine": "refine"}.get(path.parent.name)
+
+
+def test_stages_use_the_execution_settings_that_their_code_reads() -> None:
+    for path in Path(ptycho_dist.cli.__file__).parent.rglob("*.py"):
+        read = re.findall(r"\bexecution(?:_config)?\.([a-z_]+)", path.read_text(encoding="ascii"))
+        for name in set(read) & set(USED_BY):
+            stage = stage_of(path)
+            assert stage is None or stage in USED_BY[name], f"{path} reads execution.{name}"
+
+
+def test_a_setting_that_a_command_does_not_use_is_refused_unless_it_is_a_name_of_ptychopinn() -> None:
+    with pytest.raises(
+        ConfigError, match=r"--checkpoint_interval_s is a setting of train and refine; .*'ptycho-dist infer'"
+    ):
+        typed("infer s --checkpoint_interval_s 3")
+    assert typed("infer s --num-workers 2").overrides == {"execution.num_workers": 2}
+
+
+def test_a_config_file_is_shared_by_all_commands(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("learning_rate: 1e-3\nrecon_log_stitch: true\ntraining: {epochs: 3}\nrefine: {iterations: 2}\n")
+    for name in ("train", "infer", "reconstruct", "refine", "evaluate", "plan", "doctor"):
+        assert make_request(typed(f"{name} s --config {file}")).in_file["refine.iterations"] == 2
 
 
 def test_overview_names_all_commands(capsys: pytest.CaptureFixture[str]) -> None:

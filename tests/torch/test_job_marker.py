@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ptycho_dist import job_marker
-from ptycho_dist.commands.inspection import describe
+from ptycho_dist.commands.inspect import describe
 from ptycho_dist.errors import ConfigError
 
 SETTINGS = {"training": {"seed": 0, "train_rows": (0.0, 0.5)}, "data": {"N": 32}}

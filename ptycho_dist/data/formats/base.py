@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -102,26 +101,3 @@ class RawScan:
     pixel_size_m: float = NAN
     energy_eV: float = NAN
     detector_distance_m: float = NAN
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScanFormat:
-    """A format in the registry.
-
-    Parameters
-    ----------
-    name, container
-        Name of the reader; ``"npz"`` or ``"hdf5"``.
-    keys
-        Characteristic names in such a file, for messages.
-    detect
-        Tells from the names in a file whether it has this format.
-    open_raw
-        Opens a scan of this format.
-    """
-
-    name: str
-    container: str
-    keys: tuple[str, ...]
-    detect: Callable[[Collection[str]], bool]
-    open_raw: Callable[[Path, ScanOptions], RawScan]

@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.data.formats import checks, hdf5
-from ptycho_dist.data.formats.base import NAN, BoolArray, ComplexArray, RawScan, ScanFormat, ScanOptions
+from ptycho_dist.data.formats.base import NAN, BoolArray, ComplexArray, RawScan, ScanOptions
 from ptycho_dist.data.formats.intensity import require_counts
+from ptycho_dist.data.formats.registry import register_format
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FloatArray
 
@@ -38,6 +39,7 @@ def detect(keys: Collection[str]) -> bool:
     return any(key in keys for key in KEYS)
 
 
+@register_format(NAME, container="hdf5", keys=KEYS, detect=detect)
 def open_raw(path: Path, options: ScanOptions) -> RawScan:
     """Open a scan in the project's own layout.
 
@@ -161,6 +163,3 @@ class H5Object:
         """Return the object as complex64, shape (H, W)."""
         with hdf5.reading(self.path) as file:
             return _load(self.path, file, "object").astype(np.complex64)
-
-
-FORMAT = ScanFormat(name=NAME, keys=KEYS, container="hdf5", detect=detect, open_raw=open_raw)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from ptycho_dist.data.formats import checks, npz
-from ptycho_dist.data.formats.base import RawScan, ScanFormat, ScanOptions
+from ptycho_dist.data.formats.base import RawScan, ScanOptions
 from ptycho_dist.data.formats.intensity import holds_amplitudes
+from ptycho_dist.data.formats.registry import register_format
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FloatArray
 
@@ -25,6 +26,7 @@ def detect(keys: Collection[str]) -> bool:
     return sum(key in keys for key in KEYS) >= 2
 
 
+@register_format(NAME, container="npz", keys=KEYS, detect=detect)
 def open_raw(path: Path, options: ScanOptions) -> RawScan:
     """Open a PtychoPINN scan.
 
@@ -110,6 +112,3 @@ def _nphotons(path: Path) -> float | None:
         msg = f"nphotons in '_metadata' of {path} is {value!r}; expected a number > 0. Correct it, or leave it out."
         raise DataFormatError(msg)
     return float(value)
-
-
-FORMAT = ScanFormat(name=NAME, keys=KEYS, container="npz", detect=detect, open_raw=open_raw)

@@ -1,19 +1,65 @@
-"""The known scan formats, and detection by content."""
+"""Scan formats by name, and detection by content. A format joins with one decorated function, in a file of its own."""
 
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 
-from ptycho_dist.data.formats import hdf5, npz, ptycho_dist_h5, ptychopinn_npz, tike_npz
-from ptycho_dist.data.formats.base import RawScan, ScanFormat, ScanOptions
+from ptycho_dist.data.formats import hdf5, npz
+from ptycho_dist.data.formats.base import RawScan, ScanOptions
 from ptycho_dist.errors import DataFormatError
+from ptycho_dist.registry import Registry
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _ZIP_SIGNATURE = b"PK"
+Opener = Callable[[Path, ScanOptions], RawScan]
+Detector = Callable[[Collection[str]], bool]
 
 
-FORMATS: tuple[ScanFormat, ...] = (tike_npz.FORMAT, ptychopinn_npz.FORMAT, ptycho_dist_h5.FORMAT)
+@dataclass(frozen=True, kw_only=True)
+class ScanFormat:
+    """A format that is known by name.
+
+    Parameters
+    ----------
+    name, container
+        Name of the reader; ``"npz"`` or ``"hdf5"``.
+    keys
+        Characteristic names in such a file.
+    detect
+        Tells from the names in a file whether it has this format.
+    open_raw
+        Opens a scan of this format.
+    """
+
+    name: str
+    container: str
+    keys: tuple[str, ...]
+    detect: Detector
+    open_raw: Opener
+
+
+_FORMATS: Registry[ScanFormat] = Registry("scan format", "ptycho_dist.data.formats")
+
+
+def register_format(
+    name: str, *, container: str, keys: tuple[str, ...], detect: Detector
+) -> Callable[[Opener], Opener]:  # fmt: skip
+    """Register a function that opens a scan of one format; see :class:`ScanFormat`.
+
+    Raises
+    ------
+    ConfigError
+        If the name is taken.
+    """
+
+    def add(open_raw: Opener) -> Opener:
+        _FORMATS.add(name, ScanFormat(name=name, container=container, keys=keys, detect=detect, open_raw=open_raw))
+        return open_raw
+
+    return add
 
 
 def open_raw(path: Path, options: ScanOptions) -> RawScan:
@@ -27,7 +73,7 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
     container = _container(path)
     if options.file_format == "auto":
         return _detect(path, container).open_raw(path, options)
-    named = {scan_format.name: scan_format for scan_format in FORMATS}
+    named = _FORMATS.entries()
     chosen = named.get(options.file_format)
     if chosen is None:
         msg = f"data.file_format = {options.file_format!r}; expected auto or one of {', '.join(named)}. Change it."
@@ -56,9 +102,9 @@ def _container(path: Path) -> str:
 
 def _detect(path: Path, container: str) -> ScanFormat:
     keys = npz.member_names(path) if container == "npz" else _hdf5_keys(path)
-    for scan_format in FORMATS:
-        if scan_format.container == container and scan_format.detect(keys):
-            return scan_format
+    fitting = [one for one in _FORMATS.entries().values() if one.container == container and one.detect(keys)]
+    if fitting:
+        return max(fitting, key=lambda one: len({*one.keys} & {*keys}))
     msg = (
         f"{path} has no known scan format; it holds {', '.join(keys) or 'nothing'}. Known formats: {_known()}. "
         "Re-export it, or name the reader in data.file_format."
@@ -72,4 +118,4 @@ def _hdf5_keys(path: Path) -> tuple[str, ...]:
 
 
 def _known() -> str:
-    return "; ".join(f"{f.name}: {f.container} with {', '.join(f.keys)}" for f in FORMATS)
+    return "; ".join(f"{f.name}: {f.container} with {', '.join(f.keys)}" for f in _FORMATS.entries().values())

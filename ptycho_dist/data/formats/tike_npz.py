@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ptycho_dist.data.formats import checks, npz
-from ptycho_dist.data.formats.base import ObjectSource, RawScan, ScanFormat, ScanOptions
+from ptycho_dist.data.formats.base import ObjectSource, RawScan, ScanOptions
 from ptycho_dist.data.formats.intensity import require_counts
+from ptycho_dist.data.formats.registry import register_format
 from ptycho_dist.errors import DataFormatError
 
 NAME = "tike_npz"
@@ -21,6 +22,7 @@ def detect(keys: Collection[str]) -> bool:
     return sum(key in keys for key in KEYS) >= 2
 
 
+@register_format(NAME, container="npz", keys=KEYS, detect=detect)
 def open_raw(path: Path, options: ScanOptions) -> RawScan:
     """Open a tike scan.
 
@@ -74,6 +76,3 @@ def _object_source(path: Path, names: Collection[str]) -> ObjectSource | None:
         msg = f"'psi' in {path} has shape {shape}; expected one object (H, W). Re-export one slice, or leave it out."
         raise DataFormatError(msg)
     return npz.NpzObject(path, "psi")
-
-
-FORMAT = ScanFormat(name=NAME, keys=KEYS, container="npz", detect=detect, open_raw=open_raw)

@@ -10,8 +10,15 @@ import pytest
 
 from ptycho_dist.config.coerce import coerce
 from ptycho_dist.config.precedence import Level, canonicalise, defaults, resolve
-from ptycho_dist.config.request import RunRequest
-from ptycho_dist.config.sections import ALIASES, ALL_SECTIONS, INFERENCE_SECTIONS, TRAINING_SECTIONS, homes
+from ptycho_dist.config.request import RunRequest, settings_of_file
+from ptycho_dist.config.sections import (
+    ALIASES,
+    ALL_SECTIONS,
+    INFERENCE_SECTIONS,
+    REFINE_SECTIONS,
+    TRAINING_SECTIONS,
+    homes,
+)
 from ptycho_dist.errors import ConfigError
 
 
@@ -96,7 +103,12 @@ def test_coerce_refuses_when_the_type_differs(value: Any, hint: Any) -> None:
 
 
 def test_request_splits_overrides_by_stage() -> None:
-    overrides = {"epochs": 3, "training.seed": 1, "patch_weighting": "uniform", "devices": 2}
-    request = RunRequest(scan=Path("s"), output_dir=Path("o"), overrides=overrides)
-    assert request.training_overrides() == {"training.max_epochs": 3, "training.seed": 1, "execution.devices": 2}
-    assert request.inference_overrides() == {"inference.patch_weighting": "uniform", "execution.devices": 2}
+    overrides = {"training.seed": 1, "inference.patch_weighting": "uniform", "execution.devices": 2}
+    in_file = settings_of_file({"epochs": 3, "batch_size": 4})
+    request = RunRequest(scan=Path("s"), output_dir=Path("o"), overrides=overrides, in_file=in_file)
+    typed, read = (level.values for level in request.levels(TRAINING_SECTIONS))
+    assert typed == {"training.seed": 1, "execution.devices": 2}
+    assert read == {"training.max_epochs": 3, "training.batch_size": 4}
+    typed, read = (level.values for level in request.levels(REFINE_SECTIONS))
+    assert typed == {"execution.devices": 2}
+    assert read == {"refine.batch_size": 4}

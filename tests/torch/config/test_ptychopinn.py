@@ -11,7 +11,7 @@ import pytest
 
 from ptycho_dist.commands.flags import spellings
 from ptycho_dist.commands.parsing import parse
-from ptycho_dist.commands.registry import COMMANDS
+from ptycho_dist.commands.registry import commands
 from ptycho_dist.config.precedence import canonicalise
 from ptycho_dist.config.ptychopinn import PTYCHOPINN, page
 from ptycho_dist.config.ptychopinn_table import ABSENT, CHANGED, MOOT, ONLY, SAME
@@ -19,7 +19,7 @@ from ptycho_dist.config.sections import ALL_SECTIONS, TRAINING_SECTIONS, field_n
 from ptycho_dist.errors import ConfigError
 
 PAGE = Path(__file__).parents[3] / "docs" / "from_ptychopinn.md"
-COMMAND = {command.name: command for command in COMMANDS}
+COMMAND = {command.name: command for command in commands().values()}
 ONLY_WORDS = {"config", "quiet", "debug"}
 CHECKOUT = Path(os.environ.get("PTYCHOPINN_DIR", "nowhere"))
 
@@ -59,7 +59,7 @@ def test_notes_name_only_settings_that_there_are() -> None:
 @pytest.mark.parametrize("name", sorted(name for name, entry in PTYCHOPINN.items() if entry.ours))
 def test_flag_is_accepted_by_a_command_and_means_its_counterpart(name: str) -> None:
     ours = PTYCHOPINN[name].ours
-    meant = {spellings(command).get(name, "").rpartition(".")[2] for command in COMMANDS}
+    meant = {spellings(command).get(name, "").rpartition(".")[2] for command in commands().values()}
     assert meant & ({ours, "scan"} if ours.endswith("_data_file") else {ours})
 
 

@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 
-from ptycho_dist.config.doctor import DoctorConfig
+from ptycho_dist.config.command_settings import DoctorConfig, PlanConfig, RanksConfig
 from ptycho_dist.config.execution import PyTorchExecutionConfig
-from ptycho_dist.config.plan import PlanConfig
-from ptycho_dist.config.ranks import RanksConfig
 from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.config.schema import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
-from ptycho_dist.config.simulate_set import SetConfig
+from ptycho_dist.config.simulate import SetConfig
 from ptycho_dist.errors import ConfigError
 
 PATHS: dict[type[Any], dict[str, Path]] = {

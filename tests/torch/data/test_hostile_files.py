@@ -192,7 +192,7 @@ def test_path_that_is_no_file_is_refused(tmp_path: Path) -> None:
 def test_unknown_layout_lists_known_formats_and_found_keys(tmp_path: Path) -> None:
     path = tmp_path / "s.npz"
     np.savez(path, apples=np.ones(3))
-    _refused(path, "holds apples. Known formats: tike_npz.*ptychopinn_npz.*ptycho_dist_h5")
+    _refused(path, "holds apples. Known formats: ptycho_dist_h5.*ptychopinn_npz.*tike_npz")
 
 
 def test_named_format_that_does_not_fit_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ptycho_dist.assembly.synchronise import overlap_pairs, solve_phases
-from ptycho_dist.commands.inspection import describe
+from ptycho_dist.commands.inspect import describe
 from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.grouping import canonical_order
 from ptycho_dist.data.scan import Scan

@@ -11,14 +11,14 @@ import pytest
 
 CHILD = """
 import os, pathlib, time
-from ptycho_dist.launching.parent import end_with_parent
+from ptycho_dist.launching.supervisor import end_with_parent
 end_with_parent(os.environ, poll_s=0.05)
 pathlib.Path("pid").write_text(str(os.getpid()))
 time.sleep(60)
 """
 PARENT = """
 import os, pathlib, subprocess, sys, time
-from ptycho_dist.launching.parent import PARENT_VARIABLE
+from ptycho_dist.launching.supervisor import PARENT_VARIABLE
 subprocess.Popen([sys.executable, "child.py"], env={**os.environ, PARENT_VARIABLE: str(os.getpid())})
 while not pathlib.Path("pid").exists():
     time.sleep(0.02)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def example() -> str:
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Save the example under a name of its own, where Python finds it."""
-    monkeypatch.setattr(registry, "_NETWORKS", dict(registry._NETWORKS))
+    monkeypatch.setattr(registry, "_NETWORKS", deepcopy(registry._NETWORKS))
     name = "network_of_the_page"
     (tmp_path / f"{name}.py").write_text(example(), encoding="ascii")
     monkeypatch.syspath_prepend(tmp_path)

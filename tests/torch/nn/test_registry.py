@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ class Pointwise(nn.Module):
 @pytest.fixture
 def pointwise(monkeypatch: pytest.MonkeyPatch) -> str:
     network_names()  # loads those of the folder, once and for all tests
-    monkeypatch.setattr(registry, "_NETWORKS", dict(registry._NETWORKS))
+    monkeypatch.setattr(registry, "_NETWORKS", deepcopy(registry._NETWORKS))
     register_network("pointwise")(Pointwise)
     return "pointwise"
 

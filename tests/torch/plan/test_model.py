@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from ptycho_dist.config.plan import PlanConfig
+from ptycho_dist.config.command_settings import PlanConfig
 from ptycho_dist.plan.model import Job, Measurement, fit_line, predict, sent_bytes
 
 JOB = Job(n_patterns=1000, canvas_px=10_000, n_groups=125, group_size=8, batch_size=16, epochs=10, max_steps=None)

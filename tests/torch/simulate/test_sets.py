@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from ptycho_dist.cli import main
-from ptycho_dist.config.simulate import SimulateConfig
-from ptycho_dist.config.simulate_set import SetConfig
+from ptycho_dist.config.simulate import SetConfig, SimulateConfig
 from ptycho_dist.data.scan import open_scan
 from ptycho_dist.data.scan_set import open_set
 from ptycho_dist.data.set_index import INDEX_NAME, read_index

@@ -67,8 +67,7 @@ def test_previews_reach_tensorboard(tiny_scan: Scan, tmp_path: Path) -> None:
 
 
 def test_previews_of_a_set_are_refused(tmp_path: Path) -> None:
-    from ptycho_dist.config.simulate import SimulateConfig
-    from ptycho_dist.config.simulate_set import SetConfig
+    from ptycho_dist.config.simulate import SetConfig, SimulateConfig
     from ptycho_dist.data.scan_set import open_source
     from ptycho_dist.distributed.rank_group import open_rank_group
     from ptycho_dist.simulate.sets import simulate_set

@@ -1,21 +1,42 @@
-"""Say what a file or folder is, in words."""
+"""Say what a file or folder is, in words.
+
+Heavy packages are imported inside the functions, so that help answers at once.
+"""
 
 from __future__ import annotations
 
 import math
 import shlex
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ptycho_dist.assembly.shards import Manifest, is_shard_folder, read_manifest, shard_path
-from ptycho_dist.bundle import find_bundle, read_bundle_info
-from ptycho_dist.data.formats.product_h5 import Product, read_product
-from ptycho_dist.data.scan import read_header
-from ptycho_dist.data.scan_set import read_source_header
-from ptycho_dist.data.set_index import is_set_folder, read_index
+from ptycho_dist.commands.registry import Command, Typed, register_command
+from ptycho_dist.commands.startup import required_path
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.job_marker import read_marker
-from ptycho_dist.types import ScanHeader
+
+if TYPE_CHECKING:
+    from ptycho_dist.assembly.shards import Manifest
+    from ptycho_dist.data.formats.product_h5 import Product
+    from ptycho_dist.types import ScanHeader
+
+COMMAND = Command(
+    name="inspect",
+    summary="say what a file is, and what to run next",
+    description="Say what a scan, product or bundle holds: sizes, units, what a reader converts.",
+    example="ptycho-dist inspect scan.npz",
+    order=9,
+    operand="file",
+    operand_help="Scan, product, or bundle folder.",
+)
+
+
+@register_command(COMMAND)
+def inspect(typed: Typed) -> int:
+    """Say what a file or folder is."""
+    sys.stdout.write(describe(required_path(typed, "file")))
+    return 0
 
 
 def describe(path: Path) -> str:
@@ -34,6 +55,10 @@ def describe(path: Path) -> str:
     BundleError
         If a folder is no bundle, or a damaged one.
     """
+    from ptycho_dist.assembly.shards import is_shard_folder, read_manifest
+    from ptycho_dist.bundle import find_bundle
+    from ptycho_dist.data.set_index import is_set_folder
+
     marker = read_marker(path)
     if marker is not None:
         lines = _unfinished(path, marker)
@@ -58,6 +83,8 @@ def _unfinished(path: Path, marker: dict[str, Any]) -> list[str]:
 
 
 def _shards(path: Path, manifest: Manifest) -> list[str]:
+    from ptycho_dist.assembly.shards import shard_path
+
     height, width = manifest.canvas.shape
     there = sum(shard_path(path, rank, manifest.world).is_file() for rank in range(manifest.world))
     return [
@@ -70,6 +97,9 @@ def _shards(path: Path, manifest: Manifest) -> list[str]:
 
 
 def _set(path: Path) -> list[str]:
+    from ptycho_dist.data.scan_set import read_source_header
+    from ptycho_dist.data.set_index import read_index
+
     header, entries = read_source_header(path), read_index(path)
     counts = [entry.mean_counts for entry in entries]
     return [
@@ -83,6 +113,9 @@ def _set(path: Path) -> list[str]:
 
 
 def _file(path: Path) -> list[str]:
+    from ptycho_dist.data.formats.product_h5 import read_product
+    from ptycho_dist.data.scan import read_header
+
     try:
         return _scan(read_header(path))
     except DataFormatError as not_a_scan:
@@ -132,6 +165,8 @@ def _product(path: Path, product: Product) -> list[str]:
 
 
 def _bundle(path: Path) -> list[str]:
+    from ptycho_dist.bundle import read_bundle_info
+
     info = read_bundle_info(path)
     settings = [
         f"  {section:<12} " + ", ".join(f"{name} = {value}" for name, value in info.payload_dict[section].items())

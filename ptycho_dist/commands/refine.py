@@ -1,0 +1,39 @@
+"""Refine a reconstruction by physics."""
+
+from __future__ import annotations
+
+from ptycho_dist.commands.registry import OUTPUT, REFERENCE, SCAN_HELP, Command, Typed, register_command
+from ptycho_dist.commands.startup import run_job
+from ptycho_dist.config.execution import REFINE
+from ptycho_dist.config.request import RunRequest
+from ptycho_dist.config.sections import REFINE_SECTIONS
+
+COMMAND = Command(
+    name="refine",
+    summary="refine a reconstruction by physics",
+    description="Refine object, probe, and if asked for positions, flux and background, from any start.",
+    example="ptycho-dist refine scan.npz --start runs/one/network.h5 --output_dir runs/two --iterations 40",
+    order=6,
+    operand="scan",
+    operand_help=SCAN_HELP,
+    operand_flags=("test_data_file",),
+    paths={
+        **OUTPUT,
+        "start": "Product, or NPZ with object and probe, to start from; ones and the scan's probe where not given.",
+        **REFERENCE,
+    },
+    sections=REFINE_SECTIONS,
+    stages=(REFINE,),
+)
+
+
+@register_command(COMMAND)
+def refine(typed: Typed) -> int:
+    """Refine a reconstruction (or an object of ones), on all ranks."""
+
+    def work(request: RunRequest) -> None:
+        from ptycho_dist.pipeline import run_refine
+
+        run_refine(request)
+
+    return run_job(typed, work, ("scan", "output_dir"))

@@ -1,0 +1,27 @@
+"""Join shard files into one object."""
+
+from __future__ import annotations
+
+from ptycho_dist.commands.path_checks import require_output_folder
+from ptycho_dist.commands.registry import Command, Typed, register_command
+from ptycho_dist.commands.startup import required_path, run_alone
+
+COMMAND = Command(
+    name="stitch",
+    summary="join shard files into one object",
+    description="Stitch the shards of an earlier prediction; needs the shard folder only, and one process.",
+    example="ptycho-dist stitch runs/one/shards",
+    order=7,
+    operand="shard_dir",
+    operand_help="Folder of shard files, written by infer or reconstruct.",
+)
+
+
+@register_command(COMMAND)
+def stitch(typed: Typed) -> int:
+    """Join the shards of a folder into one object."""
+    from ptycho_dist.pipeline import run_stitch
+
+    folder = required_path(typed, "shard_dir")
+    require_output_folder(folder.absolute().parent, "folder")
+    return run_alone(typed, folder.absolute().parent, lambda: run_stitch(folder))

@@ -1,0 +1,68 @@
+"""Settings of commands that have some of their own: doctor, plan, and those that only read and write files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ptycho_dist.config import validators
+from ptycho_dist.errors import ConfigError
+
+LAUNCHERS = ("srun", "torchrun", "mpirun", None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorConfig:
+    """Under which launcher to examine, and the form of the report."""
+
+    under: str | None = None
+    """Start the examination under this launcher: srun, torchrun or mpirun; as it is where not set."""
+
+    ranks: int = 2
+    """Ranks to start under that launcher."""
+
+    json: bool = False
+    """Report as JSON, with all facts."""
+
+    def __post_init__(self) -> None:
+        validators.require_choice("doctor.under", self.under, LAUNCHERS)
+        validators.require_int("doctor.ranks", self.ranks, 1)
+        validators.require_bool("doctor.json", self.json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanConfig:
+    """For which numbers of ranks to predict, and the form of the report."""
+
+    ranks: str = "1,2,4,8,16,32,64,128,256,512,1024"
+    """Numbers of ranks to predict, with commas."""
+
+    json: bool = False
+    """Report as JSON, with what was measured."""
+
+    def __post_init__(self) -> None:
+        validators.require_bool("plan.json", self.json)
+        words = self.ranks.split(",") if isinstance(self.ranks, str) else []
+        if not words or not all(word.strip().isdigit() and int(word) > 0 for word in words):
+            msg = f"plan.ranks = {self.ranks!r}; expected numbers of ranks such as 1,2,4. Change plan.ranks."
+            raise ConfigError(msg)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers of ranks, ascending."""
+        return tuple(sorted({int(word) for word in self.ranks.split(",")}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RanksConfig:
+    """How many ranks share the work."""
+
+    devices: int | str = "auto"
+    """Ranks per node. auto: what the launcher started on this node, else 1."""
+
+    timeout_s: float = 300.0
+    """Longest wait of one rank for the others, in seconds."""
+
+    def __post_init__(self) -> None:
+        if self.devices != "auto":
+            validators.require_int("ranks.devices", self.devices, 1)
+        validators.require_positive("ranks.timeout_s", self.timeout_s)
