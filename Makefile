@@ -109,5 +109,5 @@ bench-gpu: $(VENV)/.installed ## What a GPU reaches of its limits (FLAGS="--devi
 	$(BIN)/python -m benchmarks.gpu_limits $(FLAGS)
 
 clean: ## Remove what the targets made, but not the environment and not runs/
-	rm -rf docs/_build build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf docs/_api docs/_build build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find ptycho_dist tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,7 +7,14 @@ author = "The ptycho_dist authors"
 release = package_version("ptycho-dist")
 version = release
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+]
+templates_path = ["_templates"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"ptycho_dist {release}"
@@ -21,4 +28,4 @@ napoleon_google_docstring = False
 napoleon_use_rtype = False
 
 # Shape letters in annotations, such as Float[Tensor, "N N"], look like references to fields named N.
-suppress_warnings = ["ref.python"]
+suppress_warnings = ["ref.python", "ref.footnote"]

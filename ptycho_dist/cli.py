@@ -12,10 +12,9 @@ from typing import NoReturn
 from ptycho_dist.commands.error_messages import PROGRAM, tell
 from ptycho_dist.commands.parsing import build_parser, config_text, parse
 from ptycho_dist.commands.registry import commands
-from ptycho_dist.distributed.agent import end_agent_later
-from ptycho_dist.distributed.mpi.failure import share_fate
+from ptycho_dist.distributed.mpi.library import abort, failure_propagation
 from ptycho_dist.errors import ConfigError, PtychoDistError
-from ptycho_dist.launching.exit_codes import CRASH, USER_ERROR, exit_code
+from ptycho_dist.launching.exit_codes import USER_ERROR, exit_code
 from ptycho_dist.launching.signals import StopRequested, StopSignals
 from ptycho_dist.version import package_version
 
@@ -27,15 +26,12 @@ def program() -> NoReturn:
     for ranks that are gone, or abort: torch keeps threads of gloo beyond the process group, and one
     that still frees a tensor finds no Python any more.
     """
-    code = CRASH
-    try:
-        code = main()
-    finally:
-        if code:
-            end_agent_later(os.environ)
+    code = main()
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
+    if code:
+        abort(code)
     os._exit(code)
 
 
@@ -93,8 +89,8 @@ def _run(arguments: list[str]) -> int:
     if typed.print_config:
         sys.stdout.write(config_text(command, typed))
         return 0
-    with StopSignals():
-        return share_fate(lambda: command.run(typed), lambda error: _say(error, debug=typed.debug))
+    with StopSignals(), failure_propagation():
+        return command.run(typed)
 
 
 def overview() -> str:

@@ -6,10 +6,8 @@ Facts of PtychoPINN (github.com/hoidn/PtychoPINN, 2026-07): fields of ``ptycho.c
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
@@ -95,53 +93,3 @@ RENAMED: Mapping[str, str] = MappingProxyType(
     {name: entry.ours for name, entry in PTYCHOPINN.items() if entry.ours and entry.ours != name}
 )
 """Their names of our settings, where these differ."""
-
-_INTRODUCTION = """\
-# Coming from PtychoPINN
-
-Scan files of PtychoPINN open as they are (`ptycho-dist inspect FILE` says how they are read), and its flags and
-config fields are understood on the command line, in files for `--config`, and in `overrides` of the factories.
-`ptycho-dist train scan.npz` takes the place of `ptycho_torch/train.py` and `scripts/training/train.py`,
-`ptycho-dist infer` that of their inference scripts, `ptycho-dist reconstruct` that of both and of stitching.
-
-This page is made from the code (`python -m ptycho_dist.config.ptychopinn docs/from_ptychopinn.md`); tests hold
-it equal to the settings that there are.
-
-## Habits that change
-
-- A bundle is a folder of weights and settings that executes nothing when it is loaded; there is no `wts.h5.zip`.
-- The number of ranks never changes a result. `batch_size` counts groups of a step over *all* ranks.
-- Without `gridsize`, groups are compact and cover every pattern once (`group_size`); with it, they are those of
-  PtychoPINN: a pattern and its neighbours. All groups are used unless `n_groups` is given (there: 512).
-- The probe is trained along with the network (`probe_trainable`); there it stays as supplied.
-- The default network is not the CNN of PtychoPINN; `--architecture cnn` gives its shape (see [networks](networks.md)).
-
-## Every name
-
-| PtychoPINN | here | |
-|---|---|---|
-"""
-
-
-def page() -> str:
-    """Compose the page that maps every name."""
-    rows = [_row(entry) for _, entry in sorted(PTYCHOPINN.items(), key=lambda item: item[0].lower())]
-    return _INTRODUCTION + "\n".join(rows) + "\n"
-
-
-def _row(entry: Entry) -> str:
-    values = "; ".join(f"`{theirs}` is `{ours}`" for theirs, ours in entry.values.items())
-    switch = f"the flag alone means `{entry.switch}`" if entry.switch else ""
-    ours = f"`{entry.ours}`" if entry.ours else ("always so" if entry.moot else "none")
-    said = ". ".join(part for part in (values, switch, entry.note.rstrip(".")) if part)
-    return f"| `{entry.name}` | {ours} | {said} |"
-
-
-def main(arguments: list[str]) -> None:
-    """Write the page to the path given as the only argument."""
-    (target,) = arguments
-    Path(target).write_text(page(), encoding="ascii")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from ptycho_dist.distributed.collectives import all_gather_object, on_all_ranks, process_group, require_no_failure
-from ptycho_dist.distributed.mpi import failure as fate
 from ptycho_dist.distributed.mpi import library as mpi_library
 from ptycho_dist.launching.environment import RankContext
 
@@ -83,30 +82,26 @@ class MpiRankGroup:
 
     Parameters
     ----------
-    messages
-        What carries the objects.
+    comm
+        Communicator of these ranks.
     """
 
-    messages: mpi_library.MpiExchange
+    comm: Any
 
     @property
     def rank(self) -> int:
         """Number of this rank."""
-        return int(self.messages.comm.rank)
+        return int(self.comm.rank)
 
     @property
     def world(self) -> int:
         """Number of ranks."""
-        return int(self.messages.comm.size)
-
-    @property
-    def comm(self) -> Any | None:
-        """MPI communicator of these ranks."""
-        return self.messages.comm
+        return int(self.comm.size)
 
     def all_gather(self, value: T) -> list[T]:
         """Give every rank the value of every rank."""
-        return self.messages.all_gather(value)
+        gathered: list[T] = self.comm.allgather(value)
+        return gathered
 
     def on_all_ranks(self, work: Callable[[], T]) -> T:
         """Do local work on every rank; if it fails on one, raise on all."""
@@ -136,7 +131,7 @@ def open_rank_group(context: RankContext, timeout_s: float) -> Iterator[RankGrou
         If the ranks do not find each other.
     """
     if context.launcher == "mpi" and context.world > 1 and mpi_library.available():
-        yield MpiRankGroup(fate.exchange())
+        yield MpiRankGroup(mpi_library.start(context))
     else:
         with process_group(context, "gloo", timeout_s):
             yield TorchRankGroup(context.rank, context.world)

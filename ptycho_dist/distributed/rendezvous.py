@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import socket
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from typing import NoReturn
@@ -22,31 +20,19 @@ from ptycho_dist.distributed.background import BackgroundCall
 from ptycho_dist.errors import LaunchError
 from ptycho_dist.launching.environment import RankContext
 
-logger = logging.getLogger(__name__)
-
-_CANDIDATES = 8
-_STRIDE = 101
-"""Distance of the ports that are tried after one that another launch holds."""
 _GLANCE_S = 2.0
-"""How long a rank looks at one port before it tries the next."""
+"""How long a rank waits for an answer before it asks again."""
 _PAUSE_S = 0.2
 _LAUNCH, _PLACE = "launch", "rank-{}"
 _MEETING = "ptycho_dist/meeting"
 _AGAIN_S = 0.2
 
 
-def candidate_ports(context: RankContext) -> tuple[int, ...]:
-    """Ports to try in turn; only one where the user or the launcher has named it."""
-    if not context.port_is_derived:
-        return (context.main_port,)
-    return tuple(context.main_port + step * _STRIDE for step in range(_CANDIDATES))
-
-
 def meet(context: RankContext, timeout_s: float) -> Store:
     """Open the key-value store of this launch: rank 0 listens, the others find it.
 
-    A port that another launch holds is recognised (it tells another launch id,
-    or a rank of this number is there already) and the next candidate is tried.
+    A port that another launch holds is recognised: it tells another launch id,
+    or a rank of this number is there already.
 
     Parameters
     ----------
@@ -58,7 +44,7 @@ def meet(context: RankContext, timeout_s: float) -> Store:
     Raises
     ------
     LaunchError
-        On each rank, with the ports tried and what was found there.
+        On each rank, with the address and what was found there.
     """
     limit = timedelta(seconds=timeout_s)
     found = _listen(context, limit) if context.rank == 0 else _find(context, timeout_s)
@@ -130,51 +116,37 @@ def _own_address(context: RankContext) -> str:
 
 
 def _listen(context: RankContext, limit: timedelta) -> TCPStore | str:
-    """Listen on the first port that is free; say so if none is."""
-    for port in candidate_ports(context):
-        try:
-            store = TCPStore(context.main_address, port, None, True, limit, wait_for_workers=False)
-        except (DistError, RuntimeError) as error:
-            logger.warning("port %d of %s is taken (%s)", port, context.main_address, _first_line(error))
-            continue
-        store.set(_LAUNCH, context.launch_id)
-        store.add(_PLACE.format(0), 1)
-        return store
-    return "rank 0 cannot listen there: the port is taken by another program or launch"
+    """Listen on the port of this launch; say so if it is taken."""
+    try:
+        store = TCPStore(context.main_address, context.main_port, None, True, limit, wait_for_workers=False)
+    except (DistError, RuntimeError) as error:
+        return f"rank 0 cannot listen there, the port is taken by another program or launch: {_first_line(error)}"
+    store.set(_LAUNCH, context.launch_id)
+    store.add(_PLACE.format(0), 1)
+    return store
 
 
 def _find(context: RankContext, timeout_s: float) -> TCPStore | str:
     """Find the store of this launch; say what was found instead."""
-    found = "no answer"
-    for port, left_s in _attempts(context, timeout_s):
-        look = BackgroundCall(partial(_look, context, port, left_s))
-        look.wait(left_s + _GLANCE_S)
-        if not look.done:
-            found = "a program listens there that is no rank of ours"
-            continue
-        result = look.result()
-        if not isinstance(result, str):
+    found, deadline = "no answer", time.monotonic() + timeout_s
+    while (left_s := deadline - time.monotonic()) > 0:
+        look = BackgroundCall(partial(_look, context, min(left_s, _GLANCE_S)))
+        look.wait(min(left_s, _GLANCE_S) + _GLANCE_S)
+        result = look.result() if look.done else "a program listens there that is no rank of ours"
+        if isinstance(result, TCPStore):
             return result
         found = result
     return found
 
 
-def _look(context: RankContext, port: int, limit_s: float) -> TCPStore | str:
-    """Look at one port: the store of this launch, or what is wrong with what is there."""
+def _look(context: RankContext, limit_s: float) -> TCPStore | str:
+    """Look once: the store of this launch, or what is wrong with what is there."""
     limit = timedelta(seconds=limit_s)
     try:
-        store = TCPStore(context.main_address, port, None, False, limit, wait_for_workers=False)
+        store = TCPStore(context.main_address, context.main_port, None, False, limit, wait_for_workers=False)
         return _recognise(store, context) or store
     except (DistError, RuntimeError) as error:
         return _first_line(error)
-
-
-def _attempts(context: RankContext, timeout_s: float) -> Iterator[tuple[int, float]]:
-    """Yield ports to try, each with its share of the time that is left."""
-    deadline, ports, turn = time.monotonic() + timeout_s, candidate_ports(context), 0
-    while (left_s := deadline - time.monotonic()) > 0:
-        yield ports[turn % len(ports)], min(left_s, _GLANCE_S)
-        turn += 1
 
 
 def _recognise(store: TCPStore, context: RankContext) -> str:
@@ -202,7 +174,7 @@ def _refuse(context: RankContext, found: str) -> NoReturn:
 
 
 def _where(context: RankContext) -> str:
-    return f"{context.main_address}:{'|'.join(str(port) for port in candidate_ports(context))}"
+    return f"{context.main_address}:{context.main_port}"
 
 
 def _first_line(error: BaseException) -> str:

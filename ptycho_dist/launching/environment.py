@@ -57,8 +57,6 @@ class RankContext:
         The variables that decided it, for logs and error messages.
     main_address, main_port
         Where rank 0 listens; port 0 means that none is needed, no address that the ranks have yet to agree on one.
-    port_is_derived
-        Whether the port was derived from the job's number, so that another may be taken instead.
     launch_id
         What all ranks of this launch know and those of another launch do not.
 
@@ -78,7 +76,6 @@ class RankContext:
     why: str
     main_address: str
     main_port: int
-    port_is_derived: bool = False
     launch_id: str = ""
 
     def __post_init__(self) -> None:
@@ -192,7 +189,7 @@ def _read_context(env: Env, launcher: str) -> RankContext:
     local_world = _read_local_world(env, names.local_world)
     nodes = _first(env, names.nodes, world // max(1, local_world) or 1)
     launch_id = ".".join(env[name] for name in names.launch if name in env)
-    port_is_derived = names is not TORCH_STYLE and "MASTER_PORT" not in env
+    is_named = names is TORCH_STYLE or "MASTER_PORT" in env
     return RankContext(
         rank=rank,
         world=world,
@@ -203,8 +200,7 @@ def _read_context(env: Env, launcher: str) -> RankContext:
         launcher=launcher,
         why=_why(env, launcher),
         main_address=env.get("MASTER_ADDR") or _first_host(env, names.hosts, nodes),
-        main_port=_derived_port(launch_id) if port_is_derived else _read_int(env, "MASTER_PORT"),
-        port_is_derived=port_is_derived,
+        main_port=_read_int(env, "MASTER_PORT") if is_named else _derived_port(launch_id),
         launch_id=launch_id and f"{launcher} {launch_id}",
     )
 

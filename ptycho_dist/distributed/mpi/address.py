@@ -8,8 +8,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ptycho_dist.distributed.mpi.failure import exchange
-from ptycho_dist.distributed.mpi.library import available
+from ptycho_dist.distributed.mpi.library import available, start
 from ptycho_dist.errors import LaunchError
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.launching.network_interfaces import (
@@ -48,17 +47,17 @@ def bootstrap(context: RankContext) -> RankContext:
             )
             raise LaunchError(msg)
         return context
-    ranks = exchange()
+    comm = start(context)
     own = own_interfaces()
-    hosts = dict(ranks.all_gather((context.node_rank, own)))
-    offer = ranks.all_gather(_offer(context, os.environ, hosts) if context.rank == 0 else "")[0]
+    hosts = dict(comm.allgather((context.node_rank, own)))
+    offer = comm.bcast(_offer(context, os.environ, hosts) if context.rank == 0 else None)
     if isinstance(offer, str):
         raise LaunchError(offer)
     address, port, launch_id = offer
     used = named_interface(os.environ, own) or interface_in_network_of(address, own)
     if used is not None:
         use_for_gloo(os.environ, used.name)
-    return replace(context, main_address=address, main_port=port, port_is_derived=False, launch_id=launch_id)
+    return replace(context, main_address=address, main_port=port, launch_id=launch_id)
 
 
 def _offer(

@@ -1,4 +1,4 @@
-"""The MPI library: whether it is there, its start, and messages of any length.
+"""The MPI library: whether it is there, its start and end, and what happens to all ranks when one fails.
 
 The only file that imports mpi4py, and only when it is asked to: without
 mpi4py, or with mpi4py but no MPI library, everything else works.
@@ -9,25 +9,26 @@ from __future__ import annotations
 
 import atexit
 import faulthandler
-import pickle
+import os
 import sys
 import time
-from array import array
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
-from ptycho_dist.errors import LaunchError
-from ptycho_dist.launching.environment import RankContext
-
-T = TypeVar("T")
+from ptycho_dist.errors import LaunchError, OtherRankError
+from ptycho_dist.launching.environment import RankContext, detect, launcher_name
+from ptycho_dist.launching.exit_codes import exit_code, is_lost_rank
 
 START_LIMIT_S = 60.0
 """Longest wait for the other ranks when MPI starts."""
-PIECE_BYTES = 1 << 30
-"""Most bytes of one message; MPI-3 counts in 32 bits, so larger ones go in pieces."""
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2e-5, 0.005
+GRACE_S = 10.0
+"""How long a rank that only lost another one leaves that one to name its error."""
+_LEAD_S = 1.0
+"""How long rank 0 has to name an error that all ranks share."""
+_READ_S = 0.5
+"""Pause before MPI aborts, for mpirun then drops what it has not read yet of the ranks' output."""
 
 
 @cache
@@ -54,66 +55,8 @@ def library_version() -> str:
     return "" if MPI is None else " ".join(MPI.Get_library_version().splitlines()[0].split())
 
 
-@dataclass(frozen=True)
-class MpiExchange:
-    """Objects between the ranks of mpirun.
-
-    Parameters
-    ----------
-    comm
-        Communicator of all ranks.
-    watch
-        Called while this rank waits; may raise, for instance when another rank has failed.
-    piece_bytes
-        Most bytes of one message.
-    """
-
-    comm: Any
-    watch: Callable[[], None]
-    piece_bytes: int = PIECE_BYTES
-
-    def all_gather(self, value: T) -> list[T]:
-        """Give every rank the (picklable) value of every rank, in rank order."""
-        return [pickle.loads(data) for data in self.all_gather_bytes(pickle.dumps(value))]
-
-    def all_gather_bytes(self, data: bytes | bytearray | memoryview) -> list[bytearray]:
-        """Give every rank the bytes of every rank, in rank order; any length, 2^31 bytes and more included."""
-        sizes = array("q", [0]) * self.comm.size
-        self._finish(self.comm.Iallgather(array("q", [len(data)]), sizes), _LONGEST_PAUSE_S)
-        received = [bytearray(size) for size in sizes]
-        piece = max(1, self.piece_bytes // self.comm.size)
-        for start in range(0, max(sizes), piece):
-            counts = [min(max(size - start, 0), piece) for size in sizes]
-            part = bytearray(sum(counts))
-            own = memoryview(data)[start : start + piece]
-            self._finish(self.comm.Iallgatherv([own, _byte()], [part, (counts, None), _byte()]), 0.0)
-            _spread(part, counts, received, start)
-        return received
-
-    def _finish(self, request: Any, longest_pause_s: float) -> None:
-        """Wait for a request; MPI moves data only when it is asked, so pauses are for waits without data."""
-        pause_s = 0.0
-        while not request.Test():
-            self.watch()
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s + _FIRST_PAUSE_S, longest_pause_s)
-
-
-def _byte() -> Any:
-    MPI = load()
-    return None if MPI is None else MPI.BYTE
-
-
-def _spread(part: bytearray, counts: Sequence[int], received: Sequence[bytearray], start: int) -> None:
-    """Put the pieces of all ranks, which lie one after another, where they belong."""
-    view, where = memoryview(part), 0
-    for count, whole in zip(counts, received, strict=True):
-        whole[start : start + count] = view[where : where + count]
-        where += count
-
-
 def start(context: RankContext) -> Any:
-    """Start MPI unless it runs, and return the communicator of all ranks.
+    """Start MPI unless it runs; return the communicator of all ranks, which carries objects of any size.
 
     Raises
     ------
@@ -126,8 +69,9 @@ def start(context: RankContext) -> Any:
         raise LaunchError(msg)
     if not MPI.Is_initialized():
         _wait_for_every_rank_to_start_mpi(MPI)
-        atexit.register(finish)
-    comm = MPI.COMM_WORLD
+    from mpi4py.util import pkl5
+
+    comm = pkl5.Intracomm(MPI.COMM_WORLD)
     if (comm.rank, comm.size) != (context.rank, context.world):
         msg = (
             f"mpirun started rank {context.rank} of {context.world} ({context.why}), but the MPI library of mpi4py "
@@ -138,11 +82,50 @@ def start(context: RankContext) -> Any:
     return comm
 
 
+@contextmanager
+def failure_propagation(grace_s: float = GRACE_S) -> Iterator[None]:
+    """Run a command; under mpirun with mpi4py, MPI ends all ranks with the exit code of the first that fails.
+
+    The process must end by :func:`abort` or by an uncaught exception (see ``mpi4py.run``), after it has reported
+    its error. So that each error is reported once, a rank that only lost another one waits ``grace_s`` seconds,
+    in which that one ends it, and each rank but 0 waits a second for an error that all ranks share.
+    """
+    if launcher_name(os.environ) != "mpi" or not available():
+        yield
+        return
+    from mpi4py.run import set_abort_status
+
+    try:
+        start(detect(os.environ))
+        yield
+    except BaseException as error:
+        set_abort_status(exit_code(error))
+        atexit.register(time.sleep, _READ_S)
+        _leave_the_report_to_others(detect(os.environ), error, grace_s)
+        raise
+    finish()
+
+
 def finish() -> None:
-    """End MPI; a call of all ranks, which must have said all that they had to say."""
+    """End MPI; a call of all ranks."""
     MPI = load()
     if MPI is not None and MPI.Is_initialized() and not MPI.Is_finalized():
         MPI.Finalize()
+
+
+def abort(code: int) -> None:
+    """Have MPI end all ranks, where it runs."""
+    MPI = load() if "mpi4py.MPI" in sys.modules else None
+    if MPI is not None and MPI.Is_initialized() and not MPI.Is_finalized():
+        time.sleep(_READ_S)
+        MPI.COMM_WORLD.Abort(code)
+
+
+def _leave_the_report_to_others(context: RankContext, error: BaseException, grace_s: float) -> None:
+    is_echo = is_lost_rank(error) or isinstance(error, OtherRankError)
+    if is_echo or context.rank > 0:
+        time.sleep(grace_s if is_echo else _LEAD_S + _READ_S)
+        sys.stderr.write(f"ptycho-dist: rank {context.rank} of {context.world} failed; MPI ends the others.\n")
 
 
 def _wait_for_every_rank_to_start_mpi(MPI: Any) -> None:

@@ -13,19 +13,14 @@ from ptycho_dist.commands.flags import spellings
 from ptycho_dist.commands.parsing import parse
 from ptycho_dist.commands.registry import commands
 from ptycho_dist.config.precedence import canonicalise
-from ptycho_dist.config.ptychopinn import PTYCHOPINN, page
+from ptycho_dist.config.ptychopinn import PTYCHOPINN
 from ptycho_dist.config.ptychopinn_table import ABSENT, CHANGED, MOOT, ONLY, SAME
 from ptycho_dist.config.sections import ALL_SECTIONS, TRAINING_SECTIONS, field_names, homes
 from ptycho_dist.errors import ConfigError
 
-PAGE = Path(__file__).parents[3] / "docs" / "from_ptychopinn.md"
 COMMAND = {command.name: command for command in commands().values()}
 ONLY_WORDS = {"config", "quiet", "debug"}
 CHECKOUT = Path(os.environ.get("PTYCHOPINN_DIR", "nowhere"))
-
-
-def test_page_in_the_repository_is_what_the_table_says() -> None:
-    assert PAGE.read_text(encoding="ascii") == page()
 
 
 def test_no_name_is_listed_twice() -> None:

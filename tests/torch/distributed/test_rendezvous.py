@@ -5,13 +5,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
 from torch.distributed import Store, TCPStore
 
 from ptycho_dist.distributed import rendezvous
-from ptycho_dist.distributed.rendezvous import candidate_ports, meet, meet_through_agent
+from ptycho_dist.distributed.rendezvous import meet, meet_through_agent
 from ptycho_dist.errors import LaunchError
 from ptycho_dist.launching.environment import RankContext
 
@@ -35,10 +34,10 @@ def holder(port: int) -> Iterator[socket.socket]:
         yield other
 
 
-def place(rank: int, port: int, launch_id: str = "a", *, derived: bool = True) -> RankContext:
+def place(rank: int, port: int, launch_id: str = "a") -> RankContext:
     return RankContext(
         rank=rank, world=2, local_rank=rank, local_world=2, node_rank=0, nodes=1, launcher="slurm", why="test",
-        main_address="127.0.0.1", main_port=port, port_is_derived=derived, launch_id=launch_id,
+        main_address="127.0.0.1", main_port=port, launch_id=launch_id,
     )  # fmt: skip
 
 
@@ -57,33 +56,19 @@ def test_ranks_of_one_launch_share_a_store(port: int) -> None:
     require_joined(meet_both(port), "first")
 
 
-def test_two_launches_on_one_port_each_find_their_own_store(port: int) -> None:
-    first, second = meet_both(port, "first"), meet_both(port, "second")
-    require_joined(first, "one")
-    require_joined(second, "two")
-    assert first[1].get("key") == b"one"
-
-
-def test_derived_port_held_by_another_program_is_passed_over(
-    port: int, holder: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rendezvous, "_GLANCE_S", 0.5)
-    require_joined(meet_both(port), "next door")
-
-
 @pytest.mark.parametrize("rank", [0, 1])
-def test_named_port_held_by_another_program_is_an_error(
+def test_port_held_by_another_program_is_an_error(
     port: int, holder: socket.socket, rank: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rendezvous, "_GLANCE_S", 0.2)
     with pytest.raises(LaunchError, match=rf"rank {rank} of 2 .* 127\.0\.0\.1:{port} .*MASTER_PORT"):
-        meet(place(rank, port, derived=False), 1.0)
+        meet(place(rank, port), 1.0)
 
 
-def test_named_port_of_another_launch_is_an_error(port: int) -> None:
-    other = meet(place(0, port, "other", derived=False), LIMIT_S)
+def test_port_of_another_launch_is_an_error(port: int) -> None:
+    other = meet(place(0, port, "other"), LIMIT_S)
     with pytest.raises(LaunchError, match=r"another launch listens there \(id 'other', expected 'a'\)"):
-        meet(place(1, port, derived=False), 1.0)
+        meet(place(1, port), 1.0)
     del other
 
 
@@ -92,14 +77,6 @@ def test_rank_that_is_there_twice_is_an_error(port: int) -> None:
     with pytest.raises(LaunchError, match="rank 1 of 2 is there already"):
         meet(place(1, port), LIMIT_S)
     del stores
-
-
-def test_only_a_derived_port_has_alternatives(port: int) -> None:
-    assert candidate_ports(place(0, 21000, derived=False)) == (21000,)
-    ports = candidate_ports(place(0, 21000))
-    assert ports[0] == 21000
-    assert len(set(ports)) == len(ports) > 1
-    assert candidate_ports(replace(place(1, 21000))) == ports
 
 
 def test_ranks_of_torchrun_pass_over_where_rank_0_listened_before_a_restart(port: int) -> None:
