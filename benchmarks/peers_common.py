@@ -14,8 +14,8 @@ import numpy as np
 
 from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.scan import Scan
+from ptycho_dist.evaluate.comparison import illumination, scanned_area
 from ptycho_dist.evaluate.metrics import Placed, compare_to_reference
-from ptycho_dist.evaluate.scanned_area import illumination, scanned_area
 
 _DRIVER = Path(__file__).resolve().parent / "peers" / "ptychopinn.py"
 MODELS: dict[str, dict[str, Any]] = {

@@ -28,8 +28,7 @@ from ptycho_dist.refine.initial import make_estimate, read_start
 from ptycho_dist.refine.iteration import Refiner
 from ptycho_dist.refine.methods import make_method
 from ptycho_dist.simulate.probes import ZonePlate
-from ptycho_dist.simulate.run import simulate
-from ptycho_dist.simulate.scans import fermat_spiral
+from ptycho_dist.simulate.run import fermat_spiral, simulate
 from ptycho_dist.training.optim import build_optimizer
 
 EAGER, BF16, COMPILED, GRAPH = "eager", "bf16", "bf16 + compile", "CUDA graph"

@@ -22,8 +22,8 @@ from ptycho_dist.errors import LaunchError
 from ptycho_dist.launching.environment import RankContext, launcher_name
 
 if TYPE_CHECKING:
+    from ptycho_dist.plan.calibrate import Calibration
     from ptycho_dist.plan.model import Measurement, Row
-    from ptycho_dist.plan.run import Calibration
 
 _RANKS_BESIDE = 2
 """Ranks of the second calibration, which also measures the interconnect."""
@@ -54,8 +54,8 @@ def plan(typed: Typed) -> int:
     beside = launcher_name(os.environ) == "plain" and devices == "auto"
 
     def rank_work(context: RankContext) -> int:
+        from ptycho_dist.plan.calibrate import calibrate
         from ptycho_dist.plan.model import predict
-        from ptycho_dist.plan.run import calibrate
 
         found = calibrate(request, context, config.numbers)
         measurements = [found.measurement]

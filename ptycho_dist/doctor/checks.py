@@ -4,11 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ptycho_dist.distributed.agreement import describe_disagreement
 from ptycho_dist.doctor.facts import Needs, RankFacts
-from ptycho_dist.doctor.result import FAIL, OK, SKIP, WARN, Result
 from ptycho_dist.launching.network_interfaces import INTERFACE_VARIABLES
+
+OK, WARN, FAIL, SKIP = "ok", "warn", "fail", "skip"
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of a check.
+
+    Parameters
+    ----------
+    name
+        What was checked.
+    status
+        ok, warn (it will run, but badly), fail (it will not run, or not right), or skip (nothing to check).
+    found
+        What was found, with its numbers.
+    fix
+        What to do; empty where all is well.
+    """
+
+    name: str
+    status: str
+    found: str
+    fix: str = ""
+
 
 Facts = Sequence[RankFacts]
 WHO_NAMES = " and ".join(INTERFACE_VARIABLES)

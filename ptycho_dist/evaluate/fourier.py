@@ -15,9 +15,9 @@ from ptycho_dist.distributed.sharding import local_slice, shard
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.launching.environment import RankContext, single_rank
 from ptycho_dist.physics.intensity import ForwardModel
+from ptycho_dist.physics.likelihood import Patterns
 from ptycho_dist.physics.misfit import fourier_misfits
 from ptycho_dist.physics.patches import extract
-from ptycho_dist.physics.patterns import Patterns
 from ptycho_dist.physics.propagators import make_propagator
 from ptycho_dist.types import FloatArray
 

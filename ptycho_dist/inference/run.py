@@ -25,7 +25,7 @@ from ptycho_dist.assembly.shards import (
 from ptycho_dist.bundle import Bundle, load_bundle
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.collectives import all_gather_object, all_reduce_sum, from_rank_0, on_all_ranks
-from ptycho_dist.distributed.malloc import keep_freed_memory
+from ptycho_dist.distributed.devices import keep_freed_memory
 from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.errors import BundleError, DataFormatError
 from ptycho_dist.factory.payload import InferencePayload

@@ -6,6 +6,7 @@ process group. What each launcher sets is in the tables of ``launchers``.
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +22,6 @@ from ptycho_dist.launching.launcher_variables import (
     VARIABLES,
     Names,
 )
-from ptycho_dist.launching.slurm_format import expand_tasks_per_node, first_host
 
 __all__ = [
     "LAUNCHER_VARIABLE",
@@ -257,3 +257,34 @@ def _why(env: Env, launcher: str) -> str:
 def _derived_port(launch_id: str) -> int:
     """Derive a port that all ranks of one launch find alike and other launches rarely share."""
     return _PORT_BASE + zlib.crc32(launch_id.encode()) % _PORT_SPAN if launch_id else DEFAULT_PORT
+
+
+def first_host(node_list: str) -> str:
+    """First host of a node list: ``n[03-07,9],m1`` gives ``n03``."""
+    match = re.match(r"([^,\[]*)(?:\[(\w+)[^\]]*\])?([^,\[]*)", node_list)
+    return "".join(part or "" for part in match.groups()) if match else node_list
+
+
+def expand_tasks_per_node(text: str, name: str = "SLURM_TASKS_PER_NODE") -> list[int]:
+    """Expand tasks per node: ``2(x3),1`` gives ``[2, 2, 2, 1]``.
+
+    Parameters
+    ----------
+    text
+        The value.
+    name
+        The variable that it comes from, for the message.
+
+    Raises
+    ------
+    LaunchError
+        If the text has another form.
+    """
+    tasks: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part.strip())
+        if match is None:
+            msg = f"{name} = {text!r}; expected a form such as 2 or 2(x3),1. Fix the launch command, or unset {name}."
+            raise LaunchError(msg)
+        tasks += [int(match[1])] * int(match[2] or 1)
+    return tasks

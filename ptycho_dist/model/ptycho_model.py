@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from ptycho_dist.model.features import FEATURES, exponential, features
 from ptycho_dist.physics.epie_step import backproject, centre
+from ptycho_dist.physics.likelihood import Patterns
 from ptycho_dist.physics.misfit import pattern_misfits
 from ptycho_dist.physics.optics import Optics
 from ptycho_dist.physics.patches import PatchGeometry, extract_at, place_at
-from ptycho_dist.physics.patterns import Patterns
 from ptycho_dist.physics.probe import orthogonalise
 
 OUTPUTS = 2

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ptycho_dist.physics.intensity import ForwardModel
-from ptycho_dist.physics.patterns import Patterns
+from ptycho_dist.physics.likelihood import Patterns
 from ptycho_dist.physics.probe import probe_intensity
 
 _REGULARISATION = 0.05

@@ -1,12 +1,15 @@
-"""How well a modelled intensity explains measured counts."""
+"""Measured patterns, and how well a modelled intensity explains them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from ptycho_dist.physics.propagators import Propagator
 
 _TINY = 1e-6
 
@@ -56,3 +59,31 @@ def sum_valid(values_BNN: Float[Tensor, "B N N"], mask_NN: Bool[Tensor, "N N"] |
     if mask_NN is not None:
         values_BNN = torch.where(mask_NN, values_BNN, torch.zeros_like(values_BNN))
     return values_BNN.sum(dim=(-2, -1))
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """Patterns in the detector order of a propagator.
+
+    Parameters
+    ----------
+    counts_BNN
+        float, shape (B, N, N): photon counts.
+    modulus_BNN
+        float, shape (B, N, N): their square roots.
+    mask_NN
+        bool, shape (N, N): valid pixels; None where all are.
+    """
+
+    counts_BNN: Tensor
+    modulus_BNN: Tensor
+    mask_NN: Tensor | None
+
+    @classmethod
+    def of(
+        cls, counts_BNN: Float[Tensor, "B N N"], propagator: Propagator, mask_NN: Bool[Tensor, "N N"] | None = None
+    ) -> Patterns:
+        """Prepare counts and mask as scans have them: zero frequency, or the beam, at the array's centre."""
+        counts = propagator.arrange(counts_BNN)
+        mask = None if mask_NN is None else propagator.arrange(mask_NN)
+        return cls(counts, modulus(counts), mask)

@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ptycho_dist.physics.intensity import ForwardModel
-from ptycho_dist.physics.likelihood import TERMS, sum_valid
-from ptycho_dist.physics.patterns import Patterns
+from ptycho_dist.physics.likelihood import TERMS, Patterns, sum_valid
 from ptycho_dist.physics.propagators import Propagator
 
 

@@ -6,7 +6,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +24,13 @@ from ptycho_dist.config.sections import INFERENCE_SECTIONS, TRAINING_SECTIONS, S
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent, write_scan_h5
 from ptycho_dist.data.grouping import canonical_order
 from ptycho_dist.data.scan import Scan, open_scan
-from ptycho_dist.distributed.collectives import all_reduce_sum, barrier, from_rank_0
+from ptycho_dist.distributed.collectives import all_reduce_sum, barrier, from_rank_0, process_group
+from ptycho_dist.distributed.devices import process_group_backend
+from ptycho_dist.doctor.needs import needs_of
+from ptycho_dist.factory.devices import require_launch
 from ptycho_dist.factory.inference import inference_payload, read_trained
 from ptycho_dist.factory.payload import TrainingPayload
+from ptycho_dist.factory.settings import reader_options
 from ptycho_dist.factory.training import training_payload
 from ptycho_dist.inference.run import run_inference
 from ptycho_dist.launching.environment import RankContext
@@ -184,3 +188,40 @@ def _sum_seconds(size: int) -> float:
         all_reduce_sum(values)
         times.append(time.perf_counter() - started)
     return median(times)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a prediction starts from.
+
+    Parameters
+    ----------
+    job
+        Size of the job.
+    measurement
+        What was measured on the ranks of this launch.
+    memory_bytes
+        Estimate of the memory of a rank, for each number of ranks asked for.
+    """
+
+    job: Job
+    measurement: Measurement
+    memory_bytes: dict[int, int]
+
+
+def calibrate(request: RunRequest, context: RankContext, numbers: Sequence[int]) -> Calibration:
+    """Measure short trainings and a prediction on all ranks of this launch.
+
+    Raises
+    ------
+    LaunchError
+        If ranks and devices differ, or the ranks do not find each other.
+    """
+    given = request.levels(TRAINING_SECTIONS)
+    with open_scan(str(request.scan), reader_options(given)) as scan:
+        payload = training_payload(scan, request.output_dir or ".", given)
+        execution = payload.execution_config
+        require_launch(execution, context)
+        memory = {ranks: needs_of(payload, ranks).memory_bytes or 0 for ranks in numbers}
+        with process_group(context, process_group_backend(execution.accelerator), execution.timeout_s):
+            return Calibration(job_of(payload, scan), measure(request, payload, scan, context), memory)

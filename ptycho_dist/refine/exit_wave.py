@@ -1,4 +1,4 @@
-"""What a batch of patterns says of the exit waves: the forward model and its residual, propagated back."""
+"""What a batch of patterns says of the exit waves, of its flux and of the background."""
 
 from __future__ import annotations
 
@@ -97,3 +97,29 @@ def residual(estimate: Estimate, batch: Batch, propagator: Propagator, ratio: Ra
     exit_waves = propagator.backward(waves) if len(patches) else waves
     squared = torch.linalg.vecdot(difference.flatten(1), difference.flatten(1))
     return Residual(patches, exit_waves, squared, modelled)
+
+
+_TINY = 1e-6
+
+
+def flux_ratio(batch: Batch, residual: Residual) -> Tensor:
+    """Factor (B,) on the illumination of each of this rank's patterns that explains its photons best.
+
+    The least-squares fit of modelled to measured amplitudes, squared.
+    """
+    modelled, measured = residual.modelled_BNN, batch.modulus_BNN
+    if batch.mask_NN is not None:
+        modelled, measured = modelled * batch.mask_NN, measured * batch.mask_NN
+    fitted: Tensor = torch.linalg.vecdot(measured.flatten(1), modelled.flatten(1))
+    power = torch.linalg.vecdot(modelled.flatten(1), modelled.flatten(1)).clamp_min(_TINY)
+    factor: Tensor = (fitted / power).square()
+    return factor.double().cpu()
+
+
+def background_ratio(batch: Batch, residual: Residual) -> Tensor:
+    """Measured over modelled counts (N, N), summed over this rank's patterns.
+
+    Divided by their number it is the factor of an expectation-maximisation step of the background under
+    Poisson counts (Shepp and Vardi, IEEE Trans. Med. Imaging 1, 113 (1982), DOI 10.1109/TMI.1982.4307558).
+    """
+    return (batch.modulus_BNN / residual.modelled_BNN).square().sum(dim=0)

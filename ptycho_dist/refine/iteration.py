@@ -13,11 +13,10 @@ from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.distributed.collectives import on_all_ranks
 from ptycho_dist.physics.patches import Windows
 from ptycho_dist.physics.probe import orthogonalise, probe_intensity
-from ptycho_dist.refine import flux_background
 from ptycho_dist.refine.amplitudes import AmplitudeReader, Share
 from ptycho_dist.refine.batching import Overlap, batches
 from ptycho_dist.refine.estimate import Estimate
-from ptycho_dist.refine.exit_wave import Batch, Residual, residual
+from ptycho_dist.refine.exit_wave import Batch, Residual, background_ratio, flux_ratio, residual
 from ptycho_dist.refine.methods import Method
 from ptycho_dist.refine.positions import lost, search, shifts
 from ptycho_dist.refine.reductions import as_real, join_sums, run_update
@@ -144,9 +143,9 @@ class Refiner:
         if self._moves(iteration):
             found.shifts_px[numbers] = shifts(self.estimate, batch, own)
         if self.config.flux:
-            found.flux_B[numbers] = flux_background.flux(batch, own)
+            found.flux_B[numbers] = flux_ratio(batch, own)
         if found.background_NN is not None:
-            found.background_NN += flux_background.background_ratio(batch, own)
+            found.background_NN += background_ratio(batch, own)
 
     def _moves(self, iteration: int) -> bool:
         return self.config.position_start is not None and iteration >= self.config.position_start

@@ -18,8 +18,7 @@ from ptycho_dist.data.scan import Scan, checksum
 from ptycho_dist.data.scan_set import ScanSet, Source
 from ptycho_dist.data.set_datamodule import SetDataModule
 from ptycho_dist.distributed.collectives import from_rank_0, on_all_ranks
-from ptycho_dist.distributed.devices import dtype_of
-from ptycho_dist.distributed.malloc import keep_freed_memory
+from ptycho_dist.distributed.devices import dtype_of, keep_freed_memory
 from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.errors import BundleError, DataFormatError
 from ptycho_dist.factory.payload import TrainingPayload

@@ -10,7 +10,7 @@ import pytest
 PROGRAM = """
 import ctypes, sys
 import numpy as np
-from ptycho_dist.distributed.malloc import keep_freed_memory
+from ptycho_dist.distributed.devices import keep_freed_memory
 
 class Info(ctypes.Structure):
     _fields_ = [(f"field_{number}", ctypes.c_size_t) for number in range(10)]  # 4: bytes in mappings

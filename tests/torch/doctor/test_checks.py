@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from ptycho_dist.doctor.checks import CHECKS, check_all
+from ptycho_dist.doctor.checks import CHECKS, FAIL, OK, SKIP, WARN, Result, check_all
 from ptycho_dist.doctor.facts import Memory, Needs, RankFacts, SlurmFacts
-from ptycho_dist.doctor.result import FAIL, OK, SKIP, WARN, Result
 from ptycho_dist.doctor.run import require_no_failure
 from ptycho_dist.errors import LaunchError
 from ptycho_dist.launching.network_interfaces import Interface

@@ -12,11 +12,11 @@ from scipy import ndimage
 from skimage import io
 
 from ptycho_dist.evaluate import figure_data
+from ptycho_dist.evaluate.comparison import illumination, scanned_area
 from ptycho_dist.evaluate.figures import Overview, draw_overview, overview_figure
 from ptycho_dist.evaluate.metrics import Placed, compare_to_reference
 from ptycho_dist.evaluate.metrics_file import NotMeasured, write_metrics
 from ptycho_dist.evaluate.registration import ramp
-from ptycho_dist.evaluate.scanned_area import illumination, scanned_area
 
 
 def _object(seed: int = 0) -> NDArray[np.complex128]:

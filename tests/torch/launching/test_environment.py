@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ptycho_dist.errors import LaunchError
-from ptycho_dist.launching.environment import RankContext, detect
-from ptycho_dist.launching.slurm_format import expand_tasks_per_node, first_host
+from ptycho_dist.launching.environment import RankContext, detect, expand_tasks_per_node, first_host
 
 TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "x", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2",

@@ -13,9 +13,9 @@ from ptycho_dist.data.scan import open_scan
 from ptycho_dist.errors import PhysicsError
 from ptycho_dist.physics.epie_step import backproject
 from ptycho_dist.physics.intensity import ForwardModel
+from ptycho_dist.physics.likelihood import Patterns
 from ptycho_dist.physics.optics import Optics, OpticsOptions
 from ptycho_dist.physics.patches import extract
-from ptycho_dist.physics.patterns import Patterns
 from ptycho_dist.physics.probe import disc, intensity_scale, orthogonalise, probe_intensity, select_modes
 from ptycho_dist.physics.propagators import FarField
 from tests.support.optics import far_field_counts

@@ -9,9 +9,8 @@ from torch.nn import functional
 
 from ptycho_dist.physics.epie_step import backproject, centre
 from ptycho_dist.physics.intensity import ForwardModel
-from ptycho_dist.physics.likelihood import TERMS
+from ptycho_dist.physics.likelihood import TERMS, Patterns
 from ptycho_dist.physics.misfit import pattern_misfits
-from ptycho_dist.physics.patterns import Patterns
 from ptycho_dist.physics.probe import probe_intensity
 from ptycho_dist.physics.propagators import FarField, NearField, Propagator
 from tests.support.optics import misfit_of

@@ -12,8 +12,8 @@ import pytest
 
 from ptycho_dist.data.formats.product_h5 import Product, read_product
 from ptycho_dist.data.scan import open_scan
+from ptycho_dist.evaluate.comparison import illumination, scanned_area
 from ptycho_dist.evaluate.metrics import Placed, compare_to_reference
-from ptycho_dist.evaluate.scanned_area import illumination, scanned_area
 from ptycho_dist.factory.refine import create_refine_payload
 from ptycho_dist.launching.environment import detect
 from ptycho_dist.launching.signals import StopSignals

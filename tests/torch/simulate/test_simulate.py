@@ -14,8 +14,7 @@ from ptycho_dist.data.scan import open_scan
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.simulate.objects import PictureObject, picture
 from ptycho_dist.simulate.probes import ZonePlate, incoherent_modes
-from ptycho_dist.simulate.run import simulate
-from ptycho_dist.simulate.scans import fermat_spiral
+from ptycho_dist.simulate.run import fermat_spiral, simulate
 
 PLATE = ZonePlate(pupil_radius=0.2, central_stop=0.25, defocus_m=1.2e-4, pixel_size_m=2e-8, energy_eV=8e3)
 
