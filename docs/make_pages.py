@@ -6,9 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ptycho_dist.config.coerce import field_types
 from ptycho_dist.config.execution import PyTorchExecutionConfig
-from ptycho_dist.config.field_docs import field_docs
+from ptycho_dist.config.fields import field_docs, field_types
 from ptycho_dist.config.ptychopinn import PTYCHOPINN, Entry
 
 ACTS_ON = {

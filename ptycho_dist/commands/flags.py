@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn, get_args
 
 from ptycho_dist.commands.registry import Command
-from ptycho_dist.config.coerce import field_types
 from ptycho_dist.config.execution import USED_BY
+from ptycho_dist.config.fields import field_types
 from ptycho_dist.config.ptychopinn import PTYCHOPINN, Entry
 from ptycho_dist.config.sections import ALIASES, field_names, homes
 from ptycho_dist.errors import ConfigError

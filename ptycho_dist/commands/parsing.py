@@ -14,8 +14,7 @@ from jsonargparse import ArgumentParser
 from ptycho_dist.commands.flags import SWITCHES, canonical_argv, shown_flags
 from ptycho_dist.commands.registry import Command, Typed
 from ptycho_dist.config import precedence
-from ptycho_dist.config.coerce import field_types
-from ptycho_dist.config.field_docs import field_docs
+from ptycho_dist.config.fields import field_docs, field_types
 from ptycho_dist.config.sections import field_names
 from ptycho_dist.errors import ConfigError
 

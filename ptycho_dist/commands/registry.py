@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ptycho_dist.config.coerce import field_types
 from ptycho_dist.config.execution import STAGES, USED_BY
+from ptycho_dist.config.fields import field_types
 from ptycho_dist.config.ptychopinn import PTYCHOPINN
 from ptycho_dist.config.sections import Sections
 from ptycho_dist.factory.config_file import ConfigFile, read_config_file

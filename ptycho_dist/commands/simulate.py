@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from ptycho_dist.commands.path_checks import SCAN_SUFFIXES, require_output_file, require_output_folder
 from ptycho_dist.commands.registry import Command, Typed, register_command
 from ptycho_dist.commands.startup import own_section, required_path, write_on_ranks
-from ptycho_dist.config.coerce import field_types
 from ptycho_dist.config.command_settings import RanksConfig
+from ptycho_dist.config.fields import field_types
 from ptycho_dist.config.simulate import SetConfig, SimulateConfig
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, NoReturn
 
-from ptycho_dist.config.coerce import coerce, field_types
+from ptycho_dist.config.fields import coerce, field_types
 from ptycho_dist.config.ptychopinn import PTYCHOPINN, Entry
 from ptycho_dist.config.sections import ALIASES, ALL_SECTIONS, Sections, field_names, homes
 from ptycho_dist.errors import ConfigError

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptycho_dist.config import validators
-from ptycho_dist.config.objective import ObjectiveConfig
-from ptycho_dist.config.optimisation import OptimisationConfig
-from ptycho_dist.config.sampling import SamplingConfig
+from ptycho_dist.config.training_parts import ObjectiveConfig, OptimisationConfig, SamplingConfig
 from ptycho_dist.errors import ConfigError
 
 INTENSITY_KINDS = ("auto", "counts", "amplitude")

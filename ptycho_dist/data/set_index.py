@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ptycho_dist.atomic import atomic_path
-from ptycho_dist.config.coerce import coerce, field_types
+from ptycho_dist.config.fields import coerce, field_types
 from ptycho_dist.data.formats.base import ScanOptions
 from ptycho_dist.data.scan import read_header
 from ptycho_dist.errors import ConfigError, DataFormatError

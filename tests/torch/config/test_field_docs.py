@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import pytest
 
-from ptycho_dist.config.field_docs import field_docs
+from ptycho_dist.config.fields import field_docs
 from ptycho_dist.config.sections import ALL_SECTIONS
 
 

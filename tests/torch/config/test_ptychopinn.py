@@ -13,8 +13,7 @@ from ptycho_dist.commands.flags import spellings
 from ptycho_dist.commands.parsing import parse
 from ptycho_dist.commands.registry import commands
 from ptycho_dist.config.precedence import canonicalise
-from ptycho_dist.config.ptychopinn import PTYCHOPINN
-from ptycho_dist.config.ptychopinn_table import ABSENT, CHANGED, MOOT, ONLY, SAME
+from ptycho_dist.config.ptychopinn import ABSENT, CHANGED, MOOT, ONLY, PTYCHOPINN, SAME
 from ptycho_dist.config.sections import ALL_SECTIONS, TRAINING_SECTIONS, field_names, homes
 from ptycho_dist.errors import ConfigError
 

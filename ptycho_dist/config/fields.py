@@ -1,9 +1,13 @@
-"""Bring a given value to the type its field declares, or refuse it."""
+"""Fields of config dataclasses: their docstrings, their types, and values brought to these types."""
 
 from __future__ import annotations
 
+import ast
+import inspect
+import textwrap
 import types
 from collections.abc import Sequence
+from itertools import pairwise
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -76,3 +80,29 @@ def _match_tuple(value: Any, hints: tuple[Any, ...]) -> tuple[bool, Any]:
         return False, value
     matches = [_match(item, hint) for item, hint in zip(value, hints, strict=True)]
     return all(fits for fits, _ in matches), tuple(result for _, result in matches)
+
+
+def field_docs(config: type[Any]) -> dict[str, str]:
+    """Read the docstring under each field of a config dataclass.
+
+    Parameters
+    ----------
+    config
+        A dataclass whose source is there; fields of its bases count.
+    """
+    docs: dict[str, str] = {}
+    for part in reversed(config.__mro__[:-1]):
+        docs |= _own_field_docs(part)
+    return docs
+
+
+def _own_field_docs(part: type[Any]) -> dict[str, str]:
+    body = ast.parse(textwrap.dedent(inspect.getsource(part))).body[0]
+    statements = body.body if isinstance(body, ast.ClassDef) else []
+    docs = {}
+    for statement, following in pairwise(statements):
+        if not (isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)):
+            continue
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            docs[statement.target.id] = inspect.cleandoc(str(following.value.value))
+    return docs
