@@ -129,7 +129,7 @@ def run_refinement(
     """
     keep_freed_memory()
     engine, frame = on_all_ranks(lambda: _begin(payload, context, scan))
-    errors = _take_up(payload, engine) if control.resume else []
+    errors = _take_up(payload, engine, scan) if control.resume else []
     with control.stop.deferred():
         seconds = _iterate(payload, engine, errors, control)
     result = RefinementResult(product_path, tuple(errors), seconds, tuple(mode_powers(engine.estimate.probe_PNN)))
@@ -167,9 +167,9 @@ def _begin(payload: RefinePayload, context: RankContext, scan: Scan) -> tuple[Re
     return engine, frame
 
 
-def _take_up(payload: RefinePayload, engine: Refiner) -> list[float]:
+def _take_up(payload: RefinePayload, engine: Refiner, scan: Scan) -> list[float]:
     """Put a saved state in place, the same on every rank; the errors of its iterations."""
-    saved = from_rank_0(lambda: checkpoint.load(payload.output_dir, payload.result_fingerprint()))
+    saved = from_rank_0(lambda: checkpoint.load(payload.output_dir, payload.result_fingerprint(), scan.header))
     if saved is None:
         return []
     engine.restore(saved.tensors)
@@ -205,7 +205,7 @@ def _save_if_asked(
     wishes = torch.tensor([control.stop.received is not None, is_due], dtype=torch.int64)
     stop, due = (count > 0 for count in all_reduce_sum(wishes).tolist())
     if stop or due:
-        state = checkpoint.Saved(payload.result_fingerprint(), tuple(errors), engine.tensors())
+        state = checkpoint.Saved(payload.result_fingerprint(), payload.scan_checksum, tuple(errors), engine.tensors())
         from_rank_0(lambda: checkpoint.save(payload.output_dir, state))
     if stop:
         control.stop.stop()
