@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ptycho_dist.commands.error_messages import PROGRAM
-from ptycho_dist.commands.flags import SWITCHES, spellings
+from ptycho_dist.commands.parsing import SWITCHES, spellings
 from ptycho_dist.commands.registry import Command, Typed, commands
 from ptycho_dist.config import precedence
 from ptycho_dist.config.ptychopinn import PTYCHOPINN

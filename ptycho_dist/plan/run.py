@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ptycho_dist.config.request import RunRequest
+from ptycho_dist.config.precedence import RunRequest
 from ptycho_dist.config.sections import TRAINING_SECTIONS
 from ptycho_dist.data.scan import open_scan
 from ptycho_dist.distributed.collectives import process_group
