@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ptycho_dist.api.calls import infer, reconstruct, refine_object, simulate_scan, train
+    from ptycho_dist.api.calls import infer, reconstruct, refine_object, simulate_scan, train, write_scan
     from ptycho_dist.api.results import Reconstruction, Training
     from ptycho_dist.bundle import load_bundle, save_bundle
     from ptycho_dist.config.execution import PyTorchExecutionConfig
@@ -51,6 +51,7 @@ _HOMES = {
     "simulate_scan": "ptycho_dist.api.calls",
     "train": "ptycho_dist.api.calls",
     "update_legacy_dict": "ptycho_dist.config.legacy",
+    "write_scan": "ptycho_dist.api.calls",
 }
 
 __all__ = [
@@ -81,6 +82,7 @@ __all__ = [
     "simulate_scan",
     "train",
     "update_legacy_dict",
+    "write_scan",
 ]
 
 

@@ -18,8 +18,7 @@ from typing import Any, TypeVar
 
 from ptycho_dist import job_marker
 from ptycho_dist.bundle import BUNDLE_FOLDER
-from ptycho_dist.config.precedence import Level, defaults, resolve
-from ptycho_dist.config.request import RunRequest
+from ptycho_dist.config.precedence import Level, RunRequest, defaults, resolve
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.config.sections import ALL_SECTIONS, INFERENCE_SECTIONS, REFINE_SECTIONS, TRAINING_SECTIONS
 from ptycho_dist.data.scan import Scan, open_scan

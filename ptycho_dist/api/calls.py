@@ -1,16 +1,24 @@
-"""The calls: ``reconstruct``, ``train``, ``infer``, ``refine_object`` and ``simulate_scan``."""
+"""The calls: ``reconstruct``, ``train``, ``infer``, ``refine_object``, ``simulate_scan`` and ``write_scan``."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from ptycho_dist.api.invoke import call
 from ptycho_dist.api.results import Reconstruction, Training, read_reconstruction, read_training
-from ptycho_dist.data.scan import Scan, ScanOptions
+from ptycho_dist.commands.path_checks import SCAN_SUFFIXES, require_output_file
+from ptycho_dist.data.formats import checks
+from ptycho_dist.data.formats.ptycho_dist_h5_writer import COPY_ROWS, ScanContent, write_scan_h5
+from ptycho_dist.data.scan import Scan, ScanOptions, open_scan
 from ptycho_dist.data.scan_set import Source, open_source
+from ptycho_dist.errors import ConfigError, DataFormatError
 from ptycho_dist.inference.product import PRODUCT_NAME
 
 PathLike = Path | str
@@ -92,6 +100,57 @@ def simulate_scan(output_file: PathLike, *, progress: bool = False, **settings: 
     """
     call("simulate", {"output_file": output_file, **settings}, progress=progress)
     return open_source(Path(output_file))
+
+
+def write_scan(
+    output_file: PathLike, patterns: NDArray[Any], positions_px: ArrayLike, probe: ArrayLike | None = None, **more: Any
+) -> Scan:
+    """Write arrays as a scan file of this project (HDF5), and open it.
+
+    Parameters
+    ----------
+    output_file
+        File to write; it appears under its name only when it is complete.
+    patterns
+        Photon counts, shape (B, N, N), zero frequency at the centre; anything that can be sliced like an array.
+    positions_px
+        Corners (y, x) of the patches in object pixels, shape (B, 2).
+    probe
+        Complex, shape (N, N), or (P, N, N) for P incoherent modes; a training starts from it.
+    **more
+        ``mask`` (N, N; True is a valid pixel), ``probe_mask`` (N, N), ``object_`` (complex, H, W) and its
+        ``object_origin_px`` (y, x), ``nphotons``, ``pixel_size_m``, ``energy_eV``, ``detector_distance_m``, and
+        ``metadata``, a mapping that goes into JSON.
+
+    Raises
+    ------
+    ConfigError
+        For a keyword that is not known.
+    DataFormatError
+        If shapes disagree, or values are not such as a scan can have.
+    """
+    path = Path(output_file)
+    require_output_file(path, SCAN_SUFFIXES)
+    known = [field.name for field in fields(ScanContent) if field.name not in ("patterns", "positions_px", "probe")]
+    unknown = [name for name in more if name not in known]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.5)
+        hint = f"Did you mean {near[0]!r}?" if near else f"It knows {', '.join(known)}."
+        msg = f"write_scan() got an unknown keyword {unknown[0]!r}; expected a part of a scan. {hint}"
+        raise ConfigError(msg)
+    count, N, _ = checks.require_square_patterns(path, "patterns", tuple(np.shape(patterns)))
+    modes = None if probe is None else checks.checked_probe(path, "probe", np.asarray(probe))
+    for name, shape in (("probe", modes), ("mask", more.get("mask")), ("probe_mask", more.get("probe_mask"))):
+        if shape is not None and np.shape(shape)[-2:] != (N, N):
+            msg = f"{name} for {path} has shape {np.shape(shape)}; expected {N} by {N} pixels, as the patterns have."
+            raise DataFormatError(msg)
+    content = ScanContent(
+        patterns=(np.asarray(patterns[start : start + COPY_ROWS]) for start in range(0, count, COPY_ROWS)),
+        positions_px=checks.checked_positions(path, np.asarray(positions_px), count, N),
+        probe=modes,
+        **more,
+    )
+    return open_scan(write_scan_h5(path, content))
 
 
 def _reconstruction(

@@ -1,7 +1,8 @@
-"""Call a command from Python: settings become the flags of the command line, so that both share one path."""
+"""Call a command from Python: keywords become what the command is asked for, as flags do on the command line."""
 
 from __future__ import annotations
 
+import difflib
 import json
 import logging
 import os
@@ -11,15 +12,20 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 from ptycho_dist.commands.error_messages import PROGRAM
-from ptycho_dist.commands.parsing import parse
-from ptycho_dist.commands.registry import commands
+from ptycho_dist.commands.parsing import SWITCHES, spellings
+from ptycho_dist.commands.registry import Command, Typed, commands
+from ptycho_dist.config import precedence
+from ptycho_dist.config.ptychopinn import PTYCHOPINN
+from ptycho_dist.errors import ConfigError
 from ptycho_dist.launching.signals import STOP_SIGNALS
 
 _PACKAGE = "ptycho_dist"
+_CALLS = {"refine": "refine_object", "simulate": "simulate_scan"}
+"""Names of the calls that are not named like their commands."""
 _SIGNALS = (*STOP_SIGNALS, signal.SIGINT, signal.SIGUSR2, signal.SIGCONT)
 """Signals that we or Lightning handle while a job runs."""
 
@@ -32,7 +38,7 @@ def call(name: str, settings: Mapping[str, Any], *, progress: bool) -> None:
     name
         Name of the command.
     settings
-        Values by the names that the command line has, its paths included; None is a value (``null``).
+        Values by keyword, paths included; None is a value ("not set").
     progress
         Whether rank 0 tells on standard error what it does; else warnings only.
 
@@ -42,22 +48,74 @@ def call(name: str, settings: Mapping[str, Any], *, progress: bool) -> None:
         What the command raises; in ranks of their own, what the rank to blame has told.
     """
     command = commands()[name]
-    switches = [] if progress else ["--quiet"]
-    typed = parse(command, [*(f"--{key}={flag_value(value)}" for key, value in settings.items()), *switches])
+    asked = asked_of(command, settings, progress=progress)
     with process_as_it_was():
-        command.run(replace(typed, listen=_show))
+        command.run(asked)
+
+
+def asked_of(command: Command, settings: Mapping[str, Any], *, progress: bool) -> Typed:
+    """Turn keywords into what a command is asked for.
+
+    Raises
+    ------
+    ConfigError
+        For a keyword that the command does not have, a value of the wrong type, or two values of one setting.
+    """
+    names = spellings(command)
+    paths: dict[str, Path] = {}
+    given: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = names.get(key, key)
+        if name in SWITCHES or (key not in names and key not in PTYCHOPINN):
+            _refuse_keyword(command, key, names)
+        if name in (command.operand, *command.paths, "config"):
+            _take_path(paths, name, key, value)
+        else:
+            given[key] = _plain(value)
+    level = precedence.canonicalise(given, command.sections, f"{_CALLS.get(command.name, command.name)}()")
+    config_file = paths.pop("config", None)
+    flags = {**paths, **level.values} | ({} if config_file is None else {"config": config_file})
+    switches = () if progress else ("--quiet",)
+    return Typed(
+        argv=(command.name, *(f"--{name}={flag_value(value)}" for name, value in flags.items()), *switches),
+        paths=paths,
+        overrides=level.values,
+        config_file=config_file,
+        quiet=not progress,
+        listen=_show,
+    )
 
 
 def flag_value(value: Any) -> str:
-    """Write a Python value as the command line takes it."""
-    if isinstance(value, str | os.PathLike):
-        return os.fspath(value)
-    return json.dumps(value, default=_plain)
+    """Write a value as the command line takes it, for ranks in processes of their own."""
+    return os.fspath(value) if isinstance(value, str | os.PathLike) else json.dumps(value)
+
+
+def _refuse_keyword(command: Command, key: str, names: Mapping[str, str]) -> NoReturn:
+    call = _CALLS.get(command.name, command.name)
+    known = [name for name, meant in names.items() if meant not in SWITCHES] + ["progress"]
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]!r}?" if near else f"'ptycho-dist {command.name} --help' lists them."
+    msg = f"{call}() got an unknown keyword {key!r}; expected a setting of it. {hint}"
+    raise ConfigError(msg)
+
+
+def _take_path(paths: dict[str, Path], name: str, key: str, value: Any) -> None:
+    if value is None:
+        return
+    if not isinstance(value, str | os.PathLike):
+        msg = f"{key} = {value!r} ({type(value).__name__}); expected a path, or a result that has one. Change {key}."
+        raise ConfigError(msg)
+    path = Path(os.fspath(value))
+    if paths.setdefault(name, path) != path:
+        msg = f"{key} = {str(path)!r} and {str(paths[name])!r} name one file but differ; expected one. Remove one."
+        raise ConfigError(msg)
 
 
 def _plain(value: Any) -> Any:
-    """Turn an array, a number of numpy or a path inside a list into what JSON knows."""
-    return os.fspath(value) if isinstance(value, os.PathLike) else value.tolist()
+    """Turn an array or a number of numpy into plain Python values, a list into a tuple."""
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    return tuple(plain) if isinstance(plain, list) else plain
 
 
 def _show(line: str) -> None:

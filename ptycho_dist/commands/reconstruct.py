@@ -13,7 +13,7 @@ from ptycho_dist.commands.registry import (
     register_command,
 )
 from ptycho_dist.commands.startup import run_job
-from ptycho_dist.config.request import RunRequest
+from ptycho_dist.config.precedence import RunRequest
 from ptycho_dist.config.sections import ALL_SECTIONS
 
 COMMAND = Command(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ptycho_dist.commands.registry import OUTPUT, REFERENCE, SCAN_HELP, Command, Typed, register_command
 from ptycho_dist.commands.startup import run_job
 from ptycho_dist.config.execution import REFINE
-from ptycho_dist.config.request import RunRequest
+from ptycho_dist.config.precedence import RunRequest
 from ptycho_dist.config.sections import REFINE_SECTIONS
 
 COMMAND = Command(

@@ -16,7 +16,7 @@ from ptycho_dist.commands.registry import Typed
 from ptycho_dist.config import precedence
 from ptycho_dist.config.command_settings import RanksConfig
 from ptycho_dist.config.execution import PyTorchExecutionConfig
-from ptycho_dist.config.request import RunRequest, settings_of_file
+from ptycho_dist.config.precedence import RunRequest, settings_of_file
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.launching.environment import RankContext, detect, launcher_name, require_whole_allocation
 from ptycho_dist.launching.supervisor import end_with_parent

@@ -6,7 +6,7 @@ from ptycho_dist.commands.path_checks import require_source
 from ptycho_dist.commands.registry import LABELS, OUTPUT, SCAN_HELP, START, Command, Typed, register_command
 from ptycho_dist.commands.startup import run_job
 from ptycho_dist.config.execution import TRAIN
-from ptycho_dist.config.request import RunRequest
+from ptycho_dist.config.precedence import RunRequest
 from ptycho_dist.config.sections import TRAINING_SECTIONS
 
 COMMAND = Command(

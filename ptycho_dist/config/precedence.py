@@ -1,4 +1,4 @@
-"""Which of several given values is in force. Pure: no files, no torch.
+"""What is asked for, and which of several given values is in force. Pure: no files, no torch.
 
 Highest first: explicit overrides, a given execution config, the config file,
 the value read from the scan (or the bundle), the dataclass default.
@@ -8,12 +8,22 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ptycho_dist.config.fields import coerce, field_types
 from ptycho_dist.config.ptychopinn import PTYCHOPINN, Entry
-from ptycho_dist.config.sections import ALIASES, ALL_SECTIONS, Sections, field_names, homes
+from ptycho_dist.config.sections import (
+    ALIASES,
+    ALL_SECTIONS,
+    INFERENCE_SECTIONS,
+    REFINE_SECTIONS,
+    TRAINING_SECTIONS,
+    Sections,
+    field_names,
+    homes,
+)
 from ptycho_dist.errors import ConfigError
 
 OVERRIDE = "override"
@@ -126,6 +136,62 @@ def canonicalise(given: Mapping[str, Any], sections: Sections, level: str, *, dr
             raise ConfigError(msg)
         values[key], spelled[key] = typed, name
     return Level(level, values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """A scan, a folder for results, and settings that were typed or are in a file.
+
+    Parameters
+    ----------
+    scan
+        Scan file; for an evaluation, the scan the product was made from (or None).
+    output_dir
+        Folder that receives results.
+    overrides
+        Settings the user typed, by dotted name.
+    in_file
+        Settings of the config file, by dotted name; see :func:`settings_of_file`.
+    model_path
+        Bundle to load, where one is needed.
+    product, reference
+        Product to evaluate, and what to compare it with.
+    start
+        Where a refinement starts.
+    """
+
+    scan: Path | None
+    output_dir: Path | None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    in_file: Mapping[str, Any] = field(default_factory=dict)
+    model_path: Path | None = None
+    product: Path | None = None
+    reference: Path | None = None
+    start: Path | None = None
+
+    def levels(self, sections: Sections) -> list[Level]:
+        """Select what a stage knows of the settings given, highest precedence first; what others know is left out."""
+        return [_of_sections(OVERRIDE, self.overrides, sections), _of_sections(CONFIG_FILE, self.in_file, sections)]
+
+
+def settings_of_file(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Give settings of a config file that all stages share their dotted names.
+
+    A plain name that several stages know (``batch_size``) is given to each of them.
+
+    Raises
+    ------
+    ConfigError
+        For unknown, ambiguous or ill-typed settings.
+    """
+    values: dict[str, Any] = {}
+    for sections in (REFINE_SECTIONS, INFERENCE_SECTIONS, TRAINING_SECTIONS):
+        values |= canonicalise(settings, sections, CONFIG_FILE, drop_foreign=True).values
+    return values
+
+
+def _of_sections(name: str, values: Mapping[str, Any], sections: Sections) -> Level:
+    return Level(name, {key: value for key, value in values.items() if key.partition(".")[0] in sections})
 
 
 def _theirs(name: str, level: str) -> Entry | None:

@@ -19,7 +19,7 @@ from ptycho_dist.data.formats.registry import open_raw
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FloatArray, IntArray, ScanHeader
 
-__all__ = ["Scan", "ScanOptions", "checksum", "open_scan", "read_header"]
+__all__ = ["Scan", "ScanOptions", "checksum", "open_scan", "read_header", "require_made_from"]
 
 FileState = tuple[tuple[int, int, int, int], ...]
 _BLOCK_BYTES = 1 << 20
@@ -262,6 +262,33 @@ def _mean_counts(path: Path, raw: RawScan) -> float:
         msg = f"{len(sums)} sampled patterns in {path} are zero everywhere; expected photon counts. Check the export."
         raise DataFormatError(msg)
     return mean
+
+
+def require_made_from(header: ScanHeader, what: str, made_from: str, fix: str) -> None:
+    """Refuse a scan whose content is not that from which something was made.
+
+    Parameters
+    ----------
+    header
+        The scan at hand.
+    what
+        What was made, for the message.
+    made_from
+        Checksum of the scan that it was made from; empty where that is not known.
+    fix
+        What to do instead.
+
+    Raises
+    ------
+    DataFormatError
+        Naming both checksums.
+    """
+    if made_from not in ("", header.checksum):
+        msg = (
+            f"{what} was made from a scan of SHA-256 {made_from}, but {header.path} has {header.checksum}; expected "
+            f"the same scan. {fix}"
+        )
+        raise DataFormatError(msg)
 
 
 def file_state(path: Path, companions: Sequence[Path] = ()) -> FileState:

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ptycho_dist.config.request import RunRequest
+from ptycho_dist.config.precedence import RunRequest
 from ptycho_dist.config.sections import TRAINING_SECTIONS
 from ptycho_dist.distributed.collectives import all_gather_object, process_group
 from ptycho_dist.distributed.devices import process_group_backend

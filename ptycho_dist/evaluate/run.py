@@ -11,7 +11,7 @@ import torch
 
 from ptycho_dist.data.formats.product_h5 import Product, read_product
 from ptycho_dist.data.sampler import rows_between
-from ptycho_dist.data.scan import Scan
+from ptycho_dist.data.scan import Scan, require_made_from
 from ptycho_dist.distributed.collectives import from_rank_0, on_all_ranks
 from ptycho_dist.evaluate.fourier import FourierErrors, fourier_errors
 from ptycho_dist.evaluate.metrics_file import NotMeasured, write_metrics
@@ -48,6 +48,8 @@ def evaluate_product(
     metrics: dict[str, Any] = {"product": path.name, "n_patterns": len(product.positions_px), **_measured(facts or {})}
     metrics["mode_powers"] = mode_powers(torch.from_numpy(product.probe))
     if scan is not None:
+        fix = "Give the scan that the product was made from, or evaluate without a scan."
+        require_made_from(scan.header, str(path), product.scan_checksum, fix)
         metrics |= _fourier_summary(product, scan, fourier_errors(product, scan, context))
 
     def report() -> dict[str, Any]:

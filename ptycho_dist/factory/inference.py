@@ -14,6 +14,7 @@ from ptycho_dist.config.legacy import update_legacy_dict
 from ptycho_dist.config.precedence import Level, Resolution
 from ptycho_dist.config.schema import DataConfig, InferenceConfig, ModelConfig
 from ptycho_dist.config.sections import INFERENCE_SECTIONS
+from ptycho_dist.data.scan import require_made_from
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory import crosschecks
 from ptycho_dist.factory.from_bundle import refuse_contradictions, trained_settings
@@ -119,6 +120,7 @@ def inference_payload(
     paths = {"model_path": info.path, "test_data_file": path_of(source), "output_dir": Path(output_dir)}
     levels = with_arguments({f"inference.{name}": path for name, path in paths.items()}, trained.levels)
     header = header_of(source, levels)
+    _require_training_scan(info, header)
     if trained.probe_from == "scan":
         crosschecks.check_probe(header)
         levels.append(Level(precedence.SCAN, {"model.n_modes": header.n_modes}))
@@ -138,6 +140,15 @@ def _probe_from(levels: Sequence[Level], info: BundleInfo) -> str:
         raise ConfigError(msg)
     own = "bundle" if info.holds_probe else "scan"
     return own if wanted == "auto" else str(wanted)
+
+
+def _require_training_scan(info: BundleInfo, header: ScanHeader) -> None:
+    """Refuse a scan that took the place of the one that the network was trained on; any other scan will do."""
+    trained_on = info.payload_dict.get("scan_path", "")
+    if trained_on == str(header.path.resolve()):
+        checksum = str(info.payload_dict["scan"]["checksum"])
+        fix = "Train again, put that scan back, or give this one another name."
+        require_made_from(header, f"bundle {info.path}", checksum, fix)
 
 
 def _without_modes(trained: Level) -> Level:

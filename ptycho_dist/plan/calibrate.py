@@ -17,8 +17,7 @@ import numpy as np
 import torch
 
 from ptycho_dist.bundle import BUNDLE_FOLDER, load_bundle
-from ptycho_dist.config.precedence import OVERRIDE, Level
-from ptycho_dist.config.request import RunRequest
+from ptycho_dist.config.precedence import OVERRIDE, Level, RunRequest
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.config.sections import INFERENCE_SECTIONS, TRAINING_SECTIONS, Sections
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent, write_scan_h5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ptycho_dist.atomic import atomic_path
+from ptycho_dist.data.scan import require_made_from
 from ptycho_dist.errors import RefinementError
+from ptycho_dist.types import ScanHeader
+
+logger = logging.getLogger(__name__)
 
 NAME = "refinement.safetensors"
 _FACTS = "refinement"
@@ -25,6 +30,8 @@ class Saved:
     ----------
     fingerprint
         Of the settings and data that decide the result.
+    scan_checksum
+        Of the scan.
     errors
         Fourier error of each iteration so far.
     tensors
@@ -32,24 +39,28 @@ class Saved:
     """
 
     fingerprint: str
+    scan_checksum: str
     errors: tuple[float, ...]
     tensors: dict[str, Tensor]
 
 
 def save(folder: Path, state: Saved) -> None:
     """Write a state; it appears whole or not at all."""
-    facts = {_FACTS: json.dumps({"fingerprint": state.fingerprint, "errors": state.errors})}
+    told = {"fingerprint": state.fingerprint, "scan_checksum": state.scan_checksum, "errors": state.errors}
+    facts = {_FACTS: json.dumps(told)}
     with atomic_path(folder / NAME) as temporary:
         save_file({name: value.detach().cpu().contiguous() for name, value in state.tensors.items()}, temporary, facts)
 
 
-def load(folder: Path, fingerprint: str) -> Saved | None:
+def load(folder: Path, fingerprint: str, header: ScanHeader) -> Saved | None:
     """Read the state of an unfinished refinement of these settings; None without one.
 
     Raises
     ------
     RefinementError
         If the file is damaged.
+    DataFormatError
+        If the scan was replaced since.
     """
     path = folder / NAME
     if not path.is_file():
@@ -61,9 +72,12 @@ def load(folder: Path, fingerprint: str) -> Saved | None:
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         msg = f"{path} is damaged ({error}); expected the state of a refinement. Start anew with --resume false."
         raise RefinementError(msg) from error
+    made_from = facts.get("scan_checksum", "")
+    require_made_from(header, str(path), made_from, "Put that scan back, or start anew with --resume false.")
     if facts["fingerprint"] != fingerprint:
+        logger.warning("%s is of a refinement with other settings; the refinement starts anew", path)
         return None
-    return Saved(fingerprint, tuple(facts["errors"]), tensors)
+    return Saved(fingerprint, made_from, tuple(facts["errors"]), tensors)
 
 
 def forget(folder: Path) -> None:

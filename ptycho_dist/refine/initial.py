@@ -13,7 +13,7 @@ from torch import Tensor
 from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.data.formats.base import ComplexArray
 from ptycho_dist.data.formats.product_h5 import BACKGROUND, FLUX, read_product
-from ptycho_dist.data.scan import Scan
+from ptycho_dist.data.scan import Scan, require_made_from
 from ptycho_dist.data.stored_object import read_stored_object
 from ptycho_dist.errors import DataFormatError, RefinementError
 from ptycho_dist.physics.optics import within_support
@@ -69,6 +69,8 @@ def read_start(scan: Scan, path: Path | None) -> Start:
             f"{count} patterns of {scan.header.N} pixels of {scan.header.path}. Start from a product of this scan."
         )
         raise DataFormatError(msg)
+    fix = "Start from a product of this scan, or from an NPZ with object and probe."
+    require_made_from(scan.header, str(path), product.scan_checksum, fix)
     order = np.argsort(product.indexes)
     return Start(
         product.object_,

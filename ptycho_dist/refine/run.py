@@ -132,7 +132,7 @@ def run_refinement(
     """
     keep_freed_memory()
     refiner, canvas = on_all_ranks(lambda: _begin(payload, context, scan))
-    errors = _resume(payload, refiner) if control.resume else []
+    errors = _resume(payload, refiner, scan) if control.resume else []
     with control.stop.deferred():
         seconds = _iterate(payload, refiner, errors, control)
     result = RefinementResult(product_path, tuple(errors), seconds, tuple(mode_powers(refiner.estimate.probe_PNN)))
@@ -171,9 +171,9 @@ def _on(device: torch.device, values: Tensor | None) -> Tensor | None:
     return None if values is None else values.to(device)
 
 
-def _resume(payload: RefinePayload, refiner: Refiner) -> list[float]:
+def _resume(payload: RefinePayload, refiner: Refiner, scan: Scan) -> list[float]:
     """Restore a saved state, the same on every rank; returns the errors of its iterations."""
-    saved = from_rank_0(lambda: checkpoint.load(payload.output_dir, payload.result_fingerprint()))
+    saved = from_rank_0(lambda: checkpoint.load(payload.output_dir, payload.result_fingerprint(), scan.header))
     if saved is None:
         return []
     refiner.restore(saved.tensors)
@@ -209,7 +209,8 @@ def _save_if_asked(
     wishes = torch.tensor([control.stop.received is not None, is_due], dtype=torch.int64)
     stop, due = (count > 0 for count in all_reduce_sum(wishes).tolist())
     if stop or due:
-        state = checkpoint.Saved(payload.result_fingerprint(), tuple(errors), refiner.tensors())
+        tensors = refiner.tensors()
+        state = checkpoint.Saved(payload.result_fingerprint(), payload.scan_checksum, tuple(errors), tensors)
         from_rank_0(lambda: checkpoint.save(payload.output_dir, state))
     if stop:
         control.stop.stop()

@@ -93,7 +93,7 @@ def load(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def newest_whole(folder: Path, fingerprint: str) -> ResumePoint | None:
+def newest_whole(folder: Path, fingerprint: str, scan_checksum: str) -> ResumePoint | None:
     """Find the newest whole checkpoint; a damaged one is passed over, with a warning.
 
     Parameters
@@ -102,6 +102,8 @@ def newest_whole(folder: Path, fingerprint: str) -> ResumePoint | None:
         Folder of the checkpoints.
     fingerprint
         Result fingerprint of the payload; a checkpoint of another run is an error.
+    scan_checksum
+        That of the payload, to name both where the scan was replaced.
 
     Raises
     ------
@@ -112,7 +114,7 @@ def newest_whole(folder: Path, fingerprint: str) -> ResumePoint | None:
     for path in paths:
         damage = _damage(path)
         if not damage:
-            return _resume_point(path, fingerprint)
+            return _resume_point(path, fingerprint, scan_checksum)
         logger.warning("checkpoint %s is passed over: %s; trying the one before", path, damage)
     if paths:
         msg = (
@@ -151,12 +153,19 @@ def _damage(path: Path) -> str:
     return "" if stated == found else f"its SHA-256 is {found[:12]}, not {stated[:12]} as stated"
 
 
-def _resume_point(path: Path, fingerprint: str) -> ResumePoint:
+def _resume_point(path: Path, fingerprint: str, scan_checksum: str) -> ResumePoint:
     try:
         state = load(path)[STATE_KEY]
     except (KeyError, RuntimeError, pickle.UnpicklingError) as error:
         msg = f"{path} is no checkpoint of this program ({error}); expected one. Start anew with --resume false."
         raise TrainingError(msg) from error
+    before = state.get("scan_checksum", scan_checksum)
+    if before != scan_checksum:
+        msg = (
+            f"{path} is of a training on a scan of SHA-256 {before}, but the scan now has {scan_checksum}; expected "
+            "the same scan. Put that one back, or start anew with --resume false."
+        )
+        raise TrainingError(msg)
     if state["fingerprint"] != fingerprint:
         msg = (
             f"{path} is of another training (fingerprint {state['fingerprint'][:12]}, expected {fingerprint[:12]}). "

@@ -93,7 +93,8 @@ class PtychoModule(pl.LightningModule):
         super().__init__()
         self.model = model
         self._training, self._execution = payload.training_config, payload.execution_config
-        self._photons, self._fingerprint = payload.photons, payload.result_fingerprint()
+        self._photons = payload.photons
+        self._fingerprint, self._scan_checksum = payload.result_fingerprint(), payload.scan_checksum
         self.objective = Objective(self._training, payload.photons)
         self._support_px = payload.data_config.probe_support_px
         self._world = world
@@ -180,6 +181,7 @@ class PtychoModule(pl.LightningModule):
         epoch, batch = self._place
         checkpoint[STATE_KEY] = {
             "fingerprint": self._fingerprint,
+            "scan_checksum": self._scan_checksum,
             "epoch": epoch,
             "batch": batch,
             "step": self.steps,

@@ -133,7 +133,7 @@ def _start(payload: TrainingPayload, *, resume: bool) -> ResumePoint | None:
     if not resume:
         forget(folder)
         return None
-    found = newest_whole(folder, payload.result_fingerprint())
+    found = newest_whole(folder, payload.result_fingerprint(), payload.scan_checksum)
     if found is None:
         logger.info("the unfinished training in %s has no checkpoint yet; it starts anew", folder.parent)
     else:
@@ -224,6 +224,7 @@ def _save(payload: TrainingPayload, context: RankContext, module: PtychoModule, 
     def write() -> None:
         state = module.model.state_dict()
         facts: dict[str, Any] = {"history": history, "holds_probe": holds_probe}
+        facts["scan_path"] = str(payload.scan_path.resolve())
         if holds_probe:
             state[PROBE] = settled_probe(state[PROBE], is_trained=module.model.optics.probe_parts.requires_grad)
             facts["mode_powers"] = mode_powers(torch.view_as_complex(state[PROBE]))

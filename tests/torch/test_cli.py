@@ -18,8 +18,7 @@ import yaml
 import ptycho_dist.cli
 from ptycho_dist import create_training_payload, save_bundle
 from ptycho_dist.cli import main
-from ptycho_dist.commands.flags import spellings
-from ptycho_dist.commands.parsing import build_parser, parse
+from ptycho_dist.commands.parsing import build_parser, parse, spellings
 from ptycho_dist.commands.registry import Command, Typed, commands
 from ptycho_dist.commands.startup import make_request, ranks_of
 from ptycho_dist.config.execution import STAGES, USED_BY, PyTorchExecutionConfig

@@ -92,3 +92,9 @@ class Product:
     losses: FloatArray
     loss_epochs: IntArray
     extras: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    @property
+    def scan_checksum(self) -> str:
+        """Checksum of the scan that it was made from; empty where the file does not say."""
+        payload = self.metadata.provenance.get("payload") or {}
+        return str((payload.get("scan") or {}).get("checksum", ""))

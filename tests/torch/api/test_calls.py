@@ -17,8 +17,10 @@ import pytest
 import torch
 
 import ptycho_dist as pd
-from ptycho_dist.api.invoke import flag_value
+from ptycho_dist.api.invoke import asked_of, flag_value
 from ptycho_dist.commands.error_messages import raise_failure
+from ptycho_dist.commands.parsing import parse
+from ptycho_dist.commands.registry import commands
 from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.errors import BundleError, ConfigError, DataFormatError, LaunchError, PtychoDistError
 from ptycho_dist.launching.signals import StopRequested
@@ -155,13 +157,18 @@ def test_options_of_an_open_scan_hold_for_its_reconstruction(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"max_epoch": 3}, r"unknown flag --max_epoch; .* Did you mean --max_epochs\?"),
-        ({"max_epochs": "many"}, r"--max_epochs got many; expected INT"),
-        ({"quiet": True}, r"--quiet got a value; expected none"),
-        ({"epochs": 2, "max_epochs": 3}, r"name one setting but differ"),
+        ({"max_epoch": 3}, r"reconstruct\(\) got an unknown keyword 'max_epoch'; .* Did you mean 'max_epochs'\?"),
+        ({"refrence": "t.npz"}, r"unknown keyword 'refrence'; .* Did you mean 'reference'\?"),
+        ({"max_epochs": "many"}, r"training\.max_epochs = 'many' \(str\); expected int"),
+        ({"quiet": True}, r"unknown keyword 'quiet'"),
+        ({"reference": 3}, r"reference = 3 \(int\); expected a path"),
+        ({"train_data_file": "other.h5"}, r"name one file but differ"),
+        ({"epochs": 2, "max_epochs": 3}, r"name one setting \(training\.max_epochs\) but differ"),
+        ({"n_images": 4, "n_groups": 5}, r"name one setting \(training\.n_groups\) but differ"),
+        ({"fine_tune_gamma": 0.5}, r"is a name of PtychoPINN without a counterpart here"),
     ],
 )
-def test_wrong_settings_are_told_as_on_the_command_line(
+def test_wrong_settings_are_told_by_their_keywords(
     tiny_path: Path, tmp_path: Path, settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -192,14 +199,62 @@ def test_missing_files_are_told(tmp_path: Path, tiny_path: Path) -> None:
         ("poisson", "poisson"),
         (Path("a b/c.h5"), "a b/c.h5"),
         (1e-3, "0.001"),
-        (np.float64(0.1), "0.1"),
-        (np.int64(3), "3"),
         ((0, 0.5), "[0, 0.5]"),
-        (np.array([1, 2]), "[1, 2]"),
     ],
 )
 def test_flag_value_writes_a_value_as_the_command_line_takes_it(value: Any, flag: str) -> None:
     assert flag_value(value) == flag
+
+
+def test_keywords_become_what_a_command_is_asked_for() -> None:
+    settings = {"scan": Path("s.h5"), "epochs": np.int64(3), "train_rows": np.array([0.0, 0.5]), "lr": np.float64(1e-3),
+                "disable_mlflow": True, "label_file": None, "config": "run.yaml", "model.width": 8}  # fmt: skip
+    asked = asked_of(commands()["train"], settings, progress=False)
+    values = {
+        "training.max_epochs": 3,
+        "training.train_rows": (0.0, 0.5),
+        "execution.learning_rate": 1e-3,
+        "model.width": 8,
+    }
+    assert (asked.paths, asked.overrides, asked.config_file) == ({"scan": Path("s.h5")}, values, Path("run.yaml"))
+    again = parse(commands()["train"], asked.argv[1:])
+    assert (again.paths, again.overrides, again.quiet) == (asked.paths, asked.overrides, True)
+
+
+def test_write_scan_writes_what_open_scan_reads(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    patterns, positions = rng.poisson(9.0, (300, 16, 16)), rng.uniform(0, 40, (300, 2))
+    probe, mask = np.ones((16, 16), complex), np.ones((16, 16), bool)
+    mask[3, 4] = False
+    with pd.write_scan(tmp_path / "scan.h5", patterns, positions, probe, mask=mask, pixel_size_m=1e-8) as scan:
+        assert (len(scan), scan.header.N, scan.header.n_modes, scan.header.pixel_size_m) == (300, 16, 1, 1e-8)
+        assert scan.positions_px.tobytes() == positions.tobytes()
+        assert (scan.counts()[:, mask] == patterns[:, mask]).all()
+        assert (scan.mask == mask).all()
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "message"),
+    [
+        ({"mask": np.ones((8, 8), bool)}, DataFormatError, r"mask for .* has shape \(8, 8\); expected 16 by 16"),
+        ({"probe": np.ones((8, 8), complex)}, DataFormatError, r"probe for .* has shape \(1, 8, 8\)"),
+        ({"positions_px": np.zeros((3, 2))}, DataFormatError, r"holds 3 positions for 4 patterns"),
+        ({"patterns": np.ones((4, 16, 8))}, DataFormatError, r"expected square patterns"),
+        ({"patterns": -np.ones((4, 16, 16))}, DataFormatError, r"expected counts from 0"),
+        ({"pixel_size": 1e-8}, ConfigError, r"unknown keyword 'pixel_size'; .* Did you mean 'pixel_size_m'\?"),
+        ({"output_file": "scan.npz"}, ConfigError, r"ends in \.h5"),
+    ],
+)
+def test_write_scan_refuses_what_is_no_scan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    positions = np.arange(8.0).reshape(4, 2)
+    with pytest.raises(error, match=message):
+        pd.write_scan(
+            **({"output_file": "scan.h5", "patterns": np.ones((4, 16, 16)), "positions_px": positions} | more)
+        )
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from ptycho_dist.config.fields import coerce
-from ptycho_dist.config.precedence import Level, canonicalise, defaults, resolve
-from ptycho_dist.config.request import RunRequest, settings_of_file
+from ptycho_dist.config.precedence import Level, RunRequest, canonicalise, defaults, resolve, settings_of_file
 from ptycho_dist.config.sections import (
     ALIASES,
     ALL_SECTIONS,

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ptycho_dist.commands.flags import spellings
-from ptycho_dist.commands.parsing import parse
+from ptycho_dist.commands.parsing import parse, spellings
 from ptycho_dist.commands.registry import commands
 from ptycho_dist.config.precedence import canonicalise
 from ptycho_dist.config.ptychopinn import ABSENT, CHANGED, MOOT, ONLY, PTYCHOPINN, SAME
