@@ -120,11 +120,6 @@ def find_network(name: str) -> NetworkEntry:
     return _NETWORKS[wanted]
 
 
-def build_network(name: str, spec: NetworkSpec) -> nn.Module:
-    """Build the network of that name (see :func:`find_network`)."""
-    return find_network(name).build(spec)
-
-
 def _import(module: str, name: str) -> None:
     try:
         importlib.import_module(module)
