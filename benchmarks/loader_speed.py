@@ -12,7 +12,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +54,8 @@ def training(scan: Scan) -> int:
     """Read all patterns as an epoch of training does."""
     path = scan.header.path
     configs = (DataConfig(N=scan.header.N), TrainingConfig(train_data_file=path, output_dir=path.parent, batch_size=8))
-    module = ScanDataModule(scan, (*configs, PyTorchExecutionConfig()), (0, 1), 1.0)
-    batches: Iterable[Any] = module.train_dataloader()
-    return sum(len(batch.counts) for batch in batches)
+    module = ScanDataModule(scan, (*configs, PyTorchExecutionConfig()), (0, 1), scan.header.mean_counts)
+    return sum(batch.n_patterns for batch in module.train_dataloader())
 
 
 def best_speed(read: Callable[[], int], repeats: int) -> float:

@@ -71,7 +71,7 @@ class ScanHeader:
     units_known: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Propagation:
     """How waves travel from the object to the detector.
 

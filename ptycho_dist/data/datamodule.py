@@ -2,46 +2,54 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import astuple
+from typing import NamedTuple
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
 from ptycho_dist.data.batches import loader_options
 from ptycho_dist.data.labels import Labels
-from ptycho_dist.data.sampler import Split, StepSampler, StepShare, split_patterns
+from ptycho_dist.data.sampler import Chosen, Split, StepSampler, StepShare, split_patterns, split_scans
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.types import FloatArray, IntArray
+from ptycho_dist.data.scan_set import Recent, ScanSet, Source
+from ptycho_dist.errors import DataFormatError
+from ptycho_dist.physics.propagators import propagation_of
+from ptycho_dist.types import FAR_FIELD, FloatArray, IntArray
 
 
-class StepBatch(NamedTuple):
-    """Tensors of one rank's share of one step.
+class ScanBatch(NamedTuple):
+    """Tensors of one rank's share of one step, of one scan.
 
-    The groups' canvases are stacked into one tall canvas, ``rows`` each.
+    The groups' canvases are stacked into one tall canvas.
     """
 
+    number: int
+    """Number of the scan in its set."""
     counts: Tensor
     """shape (B, N, N): counts as the file has them, DC at the centre; integers of up to 2 bytes, else float32."""
     corners_px: Tensor
     """float64, shape (B, 2): patch corners (y, x) on the tall canvas."""
     canvas_px: Tensor
     """int64, shape (2,): rows and columns of the tall canvas."""
-    weight: Tensor
-    """float32 scalar: 0 when this rank only keeps step."""
-    n_patterns_global: Tensor
-    """float32 scalar: patterns in the step over all ranks."""
-    n_patterns_window: Tensor
-    """float32 scalar: patterns in all steps whose gradients are added."""
     count_factor: Tensor
     """float32 scalar: factor from the file's counts to photons."""
     labels: Tensor | None = None
     """complex64, shape (B, n, n): what the network should predict, where it learns from a stored object."""
+    probe: Tensor | None = None
+    """complex64, shape (P, N, N): probe modes in the scale of the file; None where the model holds the probe."""
+    mask: Tensor | None = None
+    """bool, shape (N, N), beside ``probe``: valid detector pixels; None where all are."""
+    probe_mask: Tensor | None = None
+    """bool, shape (N, N), beside ``probe``: where it may differ from zero; None where anywhere."""
+    propagation: tuple[str, float, float, float] = astuple(FAR_FIELD)
+    """Fields of the :class:`~ptycho_dist.types.Propagation`, beside ``probe``."""
 
     @property
     def photons(self) -> Tensor:
@@ -49,38 +57,110 @@ class StepBatch(NamedTuple):
         return self.counts.to(self.count_factor.dtype) * self.count_factor
 
 
+class StepBatch(NamedTuple):
+    """Tensors of one rank's share of one step."""
+
+    parts: tuple[ScanBatch, ...]
+    """Patterns of one scan each."""
+    weight: Tensor
+    """float32 scalar: 0 when this rank only joins the collectives."""
+    n_patterns_global: Tensor
+    """float32 scalar: patterns in the step over all ranks."""
+    n_patterns_window: Tensor
+    """float32 scalar: patterns in all steps whose gradients are added."""
+
+    @property
+    def n_patterns(self) -> int:
+        """Patterns of this share, also where its weight is 0."""
+        return sum(len(part.counts) for part in self.parts)
+
+
 class StepDataset(Dataset[StepBatch]):
     """Reads the rows that a :class:`~ptycho_dist.data.sampler.StepShare` names.
 
     Parameters
     ----------
+    scans
+        Open scans; only the rows of this rank are read.
+    photons
+        Mean photons that the patterns of each scan are scaled to, so that each counts alike.
+    labels_of
+        Reads the object of a scan to learn from; None where patterns alone are learnt from. That of a single scan
+        is read at once, for all workers.
+    data
+        Data settings, which say how the waves of the scans travel.
+    """
+
+    def __init__(
+        self, scans: ScanSet, photons: float, labels_of: Callable[[Scan], Labels] | None = None,
+        data: DataConfig | None = None,
+    ) -> None:  # fmt: skip
+        self._scans, self._photons, self._read_labels, self._data = scans, photons, labels_of, data or DataConfig()
+        self._labels: Recent[Labels] = Recent()
+        if scans.is_single:
+            self._labels_of(0)
+
+    def __getitem__(self, share: StepShare) -> StepBatch:
+        return StepBatch(
+            tuple(self._part(number, groups) for number, groups in share.parts),
+            torch.tensor(share.weight),
+            torch.tensor(float(share.n_patterns_global)),
+            torch.tensor(float(share.n_patterns_window)),
+        )
+
+    def _part(self, number: int, groups: Sequence[IntArray]) -> ScanBatch:
+        scan = self._scans.scan(number)
+        part = read_groups(scan, groups, self._photons / scan.header.mean_counts, self._labels_of(number))
+        if self._scans.is_single:
+            return part
+        mask, probe_mask = (None if one is None else torch.from_numpy(one) for one in (scan.mask, scan.probe_mask))
+        propagation = astuple(propagation_of(self._data, scan.header))
+        return part._replace(
+            number=number, probe=_probe(scan), mask=mask, probe_mask=probe_mask, propagation=propagation
+        )
+
+    def _labels_of(self, number: int) -> Labels | None:
+        if self._read_labels is None:
+            return None
+        if number not in self._labels:
+            self._labels.keep(number, self._read_labels(self._scans.scan(number)))
+        return self._labels.use(number)
+
+
+def read_groups(
+    scan: Scan, groups: Sequence[IntArray], count_factor: float, labels: Labels | None = None
+) -> ScanBatch:  # fmt: skip
+    """Read the patterns of some groups of a scan, each group on a canvas of its own.
+
+    Parameters
+    ----------
     scan
-        Open scan; only the rows of this rank are read.
-    N
-        Side of a pattern in pixels.
+        Open scan.
+    groups
+        Pattern indices of each group.
     count_factor
         Factor from the file's counts to photons.
     labels
         Stored object to learn from; None where patterns alone are learnt from.
     """
+    rows = np.concatenate(groups)
+    counts = scan.read_numbers(rows)
+    corners, canvas = stack_canvases([scan.positions_px[group] for group in groups], scan.header.N)
+    return ScanBatch(
+        0,
+        torch.from_numpy(counts),
+        torch.from_numpy(corners),
+        torch.tensor(canvas),
+        torch.tensor(float(count_factor)),
+        None if labels is None else labels.patches(scan.positions_px[rows]),
+    )
 
-    def __init__(self, scan: Scan, N: int, count_factor: float, labels: Labels | None = None) -> None:
-        self._scan, self._N, self._count_factor, self._labels = scan, N, count_factor, labels
 
-    def __getitem__(self, share: StepShare) -> StepBatch:
-        rows = np.concatenate(share.groups)
-        counts = self._scan.read_numbers(rows)
-        corners, canvas = stack_canvases([self._scan.positions_px[group] for group in share.groups], self._N)
-        return StepBatch(
-            torch.from_numpy(counts),
-            torch.from_numpy(corners),
-            torch.tensor(canvas),
-            torch.tensor(share.weight),
-            torch.tensor(float(share.n_patterns_global)),
-            torch.tensor(float(share.n_patterns_window)),
-            torch.tensor(float(self._count_factor)),
-            None if self._labels is None else self._labels.patches(self._scan.positions_px[rows]),
-        )
+def _probe(scan: Scan) -> Tensor:
+    if scan.probe is None:
+        msg = f"{scan.header.path} holds no probe; expected one, for the network needs it. Add it to the scan file."
+        raise DataFormatError(msg)
+    return torch.from_numpy(scan.probe)
 
 
 def stack_canvases(positions: list[FloatArray], N: int) -> tuple[FloatArray, tuple[int, int]]:
@@ -101,93 +181,82 @@ def stack_canvases(positions: list[FloatArray], N: int) -> tuple[FloatArray, tup
     return corners, (int(extent[0]) * len(local), int(extent[1]))
 
 
-class LoaderModule(pl.LightningDataModule):
-    """Loaders of training and validation steps, whatever they are read from.
-
-    Parameters
-    ----------
-    dataset
-        Reads what a sampler names.
-    split
-        What is trained on, and what validates.
-    execution
-        Options of the loader, and steps whose gradients are added.
-    start
-        Epoch and step of it where an unfinished training goes on.
-    """
-
-    def __init__(
-        self, dataset: Dataset[Any], split: Split, execution: PyTorchExecutionConfig, start: tuple[int, int]
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self.split, self._dataset, self._execution, self._start = split, dataset, execution, start
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Shares of shuffled global steps."""
-        accum_steps = self._execution.accum_steps
-        return self._loader(self.sampler(self.split.train, shuffle=True, start=self._start, accum_steps=accum_steps))
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Shares of the validation steps, always the same."""
-        return self._loader(self.sampler(self.split.validation, shuffle=False, start=(0, 0)))
-
-    def first_batch(self) -> Any:
-        """Return this rank's share of the very first step, wherever the training starts."""
-        return self._dataset[next(iter(self.sampler(self.split.train, shuffle=True, start=(0, 0))))]
-
-    @abstractmethod
-    def sampler(
-        self, chosen: IntArray, *, shuffle: bool, start: tuple[int, int], accum_steps: int = 1
-    ) -> Sampler[Any]:  # fmt: skip
-        """Draw this rank's shares of the steps over what is chosen."""
-
-    def _loader(self, sampler: Sampler[Any]) -> DataLoader[Any]:
-        return DataLoader(self._dataset, sampler=sampler, batch_size=None, **loader_options(self._execution))
-
-
-class ScanDataModule(LoaderModule):
+class ScanDataModule(pl.LightningDataModule):
     """Loaders of training and validation steps for one rank.
 
     Parameters
     ----------
-    scan
-        Open scan.
+    source
+        Open scan, of which groups validate, or set of scans, of which whole scans do.
     configs
         Data, training and execution settings.
     place
         This rank and the number of ranks.
-    count_factor
-        Factor from the file's counts to photons.
+    photons
+        Mean photons that patterns are scaled to.
     start
-        Epoch and step of it where an unfinished training goes on.
-    labels
-        Stored object to learn from.
+        Epoch and step of it where a training resumes.
+    labels_of
+        As in :class:`StepDataset`.
     """
 
     def __init__(
         self,
-        scan: Scan,
+        source: Source,
         configs: tuple[DataConfig, TrainingConfig, PyTorchExecutionConfig],
         place: tuple[int, int],
-        count_factor: float,
+        photons: float,
         start: tuple[int, int] = (0, 0),
-        labels: Labels | None = None,
+        labels_of: Callable[[Scan], Labels] | None = None,
     ) -> None:
-        self._scan, self._place = scan, place
-        self._data, self._training, execution = configs
-        split = split_patterns(scan.positions_px, self._data, self._training)
-        super().__init__(StepDataset(scan, self._data.N, count_factor, labels), split, execution, start)
+        super().__init__()
+        self._scans = source if isinstance(source, ScanSet) else ScanSet.of_one(source)
+        self._data, self._training, self._execution = configs
+        self._place, self._start = place, start
+        self.split = self._split()
+        self._dataset = StepDataset(self._scans, photons, labels_of, self._data)
 
     @property
     def subject(self) -> str:
         """What is trained on, in words."""
-        return f"{len(self.split.train)} patterns"
+        chosen = self._chosen(self.split.train)
+        of_scans = "" if self._scans.is_single else f" of {len(chosen.scans)} scans"
+        return f"{chosen.n_patterns.sum()} patterns{of_scans}"
 
-    def sampler(
-        self, chosen: IntArray, *, shuffle: bool, start: tuple[int, int], accum_steps: int = 1
+    def train_dataloader(self) -> DataLoader[StepBatch]:
+        """Shares of shuffled global steps."""
+        accum_steps = self._execution.accum_steps
+        return self._loader(self._sampler(self.split.train, shuffle=True, start=self._start, accum_steps=accum_steps))
+
+    def val_dataloader(self) -> DataLoader[StepBatch]:
+        """Shares of the validation steps, always the same."""
+        return self._loader(self._sampler(self.split.validation, shuffle=False))
+
+    def first_batch(self) -> StepBatch:
+        """Return this rank's share of the very first step, wherever the training starts."""
+        return self._dataset[next(iter(self._sampler(self.split.train, shuffle=True)))]
+
+    def _split(self) -> Split:
+        if self._scans.is_single:
+            return split_patterns(self._scans.scan(0).positions_px, self._data, self._training)
+        return split_scans(len(self._scans), self._training)
+
+    def _chosen(self, numbers: IntArray) -> Chosen:
+        """Patterns that a part of the split stands for."""
+        if self._scans.is_single:
+            return Chosen.of_one(numbers)
+        return Chosen(numbers, np.array([self._scans.entries[int(one)].n_patterns for one in numbers]))
+
+    def _sampler(
+        self, numbers: IntArray, *, shuffle: bool, start: tuple[int, int] = (0, 0), accum_steps: int = 1
     ) -> StepSampler:  # fmt: skip
-        """Draw this rank's shares of the steps over the chosen patterns."""
-        configs, positions_px = (self._data, self._training), self._scan.positions_px
+        def positions_of(number: int) -> FloatArray:
+            return self._scans.scan(number).positions_px
+
+        configs, chosen = (self._data, self._training), self._chosen(numbers)
         return StepSampler(
-            positions_px, chosen, configs, self._place, shuffle=shuffle, start=start, accum_steps=accum_steps
+            positions_of, chosen, configs, self._place, shuffle=shuffle, start=start, accum_steps=accum_steps
         )  # fmt: skip
+
+    def _loader(self, sampler: StepSampler) -> DataLoader[StepBatch]:
+        return DataLoader(self._dataset, sampler=sampler, batch_size=None, **loader_options(self._execution))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +13,12 @@ from torch.utils.data import Sampler
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
 from ptycho_dist.data.group_selection import Drawing, draw_groups, training_drawing
 from ptycho_dist.data.grouping import compact_groups, members
+from ptycho_dist.data.scan_set import Recent
 from ptycho_dist.distributed.sharding import local_slice, shard
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.types import FloatArray, Groups, IntArray
 
-_VALIDATION_STREAM, _SUBSAMPLE_STREAM = 1, 4
+_VALIDATION_STREAM, _ORDER_STREAM, _GROUPS_STREAM, _SUBSAMPLE_STREAM = 1, 2, 3, 4
 
 
 @dataclass(frozen=True)
@@ -26,20 +27,42 @@ class StepShare:
 
     Parameters
     ----------
-    groups
-        Pattern indices of each group of this rank; never empty.
+    parts
+        For each scan that this rank's groups come from: its number, and the pattern indices of each group; never empty.
     weight
-        1.0, or 0.0 when this rank has no share and only keeps step with the others.
+        1.0, or 0.0 when this rank has no share and only joins the collectives.
     n_patterns_global
         Patterns in the step over all ranks.
     n_patterns_window
         Patterns in all steps whose gradients are added to this one's, itself included.
     """
 
-    groups: tuple[IntArray, ...]
+    parts: tuple[tuple[int, tuple[IntArray, ...]], ...]
     weight: float
     n_patterns_global: int
     n_patterns_window: int
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Patterns that an epoch is drawn from.
+
+    Parameters
+    ----------
+    scans, n_patterns
+        Numbers of the scans, and how many patterns of each; int64, of one length.
+    rows
+        Which patterns of a single scan; None for all patterns of the scans of a set.
+    """
+
+    scans: IntArray
+    n_patterns: IntArray
+    rows: IntArray | None = None
+
+    @classmethod
+    def of_one(cls, rows: IntArray) -> Chosen:
+        """Choose some patterns of a single scan."""
+        return cls(np.zeros(1, np.int64), np.array([len(rows)]), rows)
 
 
 @dataclass(frozen=True)
@@ -82,6 +105,25 @@ def split_patterns(positions_px: FloatArray, data: DataConfig, training: Trainin
     return Split(train, validation)
 
 
+def split_scans(n_scans: int, training: TrainingConfig) -> Split:
+    """Hold whole scans back for validation, so that it measures scans that were not seen.
+
+    Raises
+    ------
+    ConfigError
+        If no scan is left to train on.
+    """
+    order = np.random.default_rng((training.seed, _VALIDATION_STREAM)).permutation(n_scans)
+    n_held = math.ceil(training.val_fraction * n_scans) if training.val_fraction else 0
+    if n_held >= n_scans:
+        msg = (
+            f"training.val_fraction = {training.val_fraction} leaves 0 of {n_scans} scans to train on; expected at "
+            "least one. Lower training.val_fraction, or make a larger set."
+        )
+        raise ConfigError(msg)
+    return Split(np.sort(order[n_held:]), np.sort(order[:n_held]))
+
+
 def subsample(chosen: IntArray, training: TrainingConfig) -> IntArray:
     """Keep ``training.n_subsample`` of the chosen patterns: random ones, or the first of them; sorted.
 
@@ -111,82 +153,87 @@ def make_groups(positions_px: FloatArray, chosen: IntArray, drawing: Drawing, se
     return Groups(chosen[local.index], local.valid)
 
 
-def global_steps(groups: Groups, batch_size: int, seed: tuple[int, ...] | None) -> list[IntArray]:
-    """Cut the groups into global steps; shuffled by the seed, or in order without one."""
-    return global_order(len(groups), batch_size, seed)
-
-
-def global_order(n_groups: int, batch_size: int, seed: tuple[int, ...] | None) -> list[IntArray]:
+def global_steps(n_groups: int, batch_size: int, seed: tuple[int, ...] | None) -> list[IntArray]:
     """Cut so many groups into global steps of group numbers; shuffled by the seed, or in order without one."""
     order = np.arange(n_groups) if seed is None else np.random.default_rng(seed).permutation(n_groups)
     return [order[start : start + batch_size] for start in range(0, n_groups, batch_size)]
 
 
-def window(steps: list[IntArray], number: int, accum_steps: int) -> IntArray:
-    """Group numbers of all global steps whose gradients are added to those of one step, itself included."""
-    first = number - number % accum_steps
-    return np.concatenate(steps[first : first + accum_steps])
-
-
-def share_of_step(groups: Groups, rows: IntArray, place: tuple[int, int], in_window: IntArray) -> StepShare:
-    """Cut the groups of one global step to one rank; an idle rank gets one group of weight 0."""
-    total, total_in_window = (int(groups.valid[some].sum()) for some in (rows, in_window))
-    rank, world = place
-    mine = rows[local_slice(shard(len(rows), rank, world))]
-    weight = 1.0 if len(mine) else 0.0
-    chosen = mine if len(mine) else rows[:1]
-    return StepShare(tuple(members(groups, int(row)) for row in chosen), weight, total, total_in_window)
-
-
 class StepSampler(Sampler[StepShare]):
-    """Yields this rank's share of every global step of an epoch.
+    """Yields this rank's share of every global step of an epoch; groups never mix scans.
 
     Parameters
     ----------
-    positions_px
-        float64, shape (B, 2), of the whole scan.
+    positions_of
+        Gives the positions of a scan by its number, float64, shape (B, 2).
     chosen
         Patterns to draw from.
-    data, training
+    configs
         Settings of groups, batch size and seed.
-    rank, world
-        Whose share.
+    place
+        This rank and the number of ranks.
     shuffle
         New groups and a new order in each epoch, as the training settings draw them; else always the same plain ones.
     start
-        Epoch and step of it where an unfinished training goes on; that epoch is drawn from there.
+        Epoch and step of it where a training resumes; that epoch is drawn from there.
     accum_steps
         Global steps whose gradients are added.
     """
 
     def __init__(
-        self, positions_px: FloatArray, chosen: IntArray, configs: tuple[DataConfig, TrainingConfig],
+        self, positions_of: Callable[[int], FloatArray], chosen: Chosen, configs: tuple[DataConfig, TrainingConfig],
         place: tuple[int, int], *, shuffle: bool, start: tuple[int, int] = (0, 0), accum_steps: int = 1,
     ) -> None:  # fmt: skip
-        self._positions_px, self._chosen = positions_px, chosen
+        self._positions_of, self._chosen = positions_of, chosen
         self._data, self._training = configs
-        self._place = place
-        self._shuffle, self._accum_steps = shuffle, accum_steps
-        self._start = start
-        self._epoch = start[0]
+        self._place, self._shuffle, self._accum_steps = place, shuffle, accum_steps
+        self._start, self._epoch = start, start[0]
+        n_groups = self._training.n_groups if shuffle else None
+        counts = [self._data.n_groups(int(count), n_groups) for count in chosen.n_patterns]
+        self._scan_of = np.repeat(chosen.scans, counts)
+        self._row_of = np.concatenate([np.arange(count) for count in counts])
+        self._kept: Recent[Groups] = Recent()
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration draws."""
         self._epoch = epoch
 
     def __len__(self) -> int:
-        count = self._data.n_groups(len(self._chosen), self._training.n_groups if self._shuffle else None)
-        return math.ceil(count / self._training.batch_size)
+        return math.ceil(len(self._scan_of) / self._training.batch_size)
 
     def __iter__(self) -> Iterator[StepShare]:
-        groups = self._groups()
-        seed = (self._training.seed, 2, self._epoch) if self._shuffle else None
+        self._kept.clear()
+        seed = (self._training.seed, _ORDER_STREAM, self._epoch) if self._shuffle else None
         done = self._start[1] if self._epoch == self._start[0] else 0
-        steps = global_steps(groups, self._training.batch_size, seed)
+        steps = global_steps(len(self._scan_of), self._training.batch_size, seed)
         for number in range(done, len(steps)):
-            yield share_of_step(groups, steps[number], self._place, window(steps, number, self._accum_steps))
+            first = number - number % self._accum_steps
+            yield self._share(steps[number], np.concatenate(steps[first : first + self._accum_steps]))
 
-    def _groups(self) -> Groups:
-        epoch = self._epoch if self._shuffle else 0
+    def _share(self, places: IntArray, in_window: IntArray) -> StepShare:
+        """Cut the groups of one global step to this rank; an idle rank gets one group of weight 0."""
+        mine = places[local_slice(shard(len(places), *self._place))]
+        parts: dict[int, list[IntArray]] = {}
+        for place in mine if len(mine) else places[:1]:
+            number = int(self._scan_of[place])
+            parts.setdefault(number, []).append(members(self._groups(number), int(self._row_of[place])))
+        listed = tuple((number, tuple(groups)) for number, groups in parts.items())
+        return StepShare(listed, 1.0 if len(mine) else 0.0, self._count(places), self._count(in_window))
+
+    def _count(self, places: IntArray) -> int:
+        """Count the patterns of some groups."""
+        scans, rows = self._scan_of[places], self._row_of[places]
+        return sum(int(self._groups(int(one)).valid[rows[scans == one]].sum()) for one in np.unique(scans))
+
+    def _groups(self, number: int) -> Groups:
+        """Draw the groups of one scan in this epoch."""
+        if number in self._kept:
+            return self._kept.use(number)
+        positions_px, rows = self._positions_of(number), self._chosen.rows
+        seed: tuple[int, ...] = (self._training.seed, _GROUPS_STREAM, self._epoch if self._shuffle else 0)
+        if rows is None:
+            rows, seed = np.arange(len(positions_px)), (*seed, number)
         drawing = training_drawing(self._data, self._training, shuffle=self._shuffle)
-        return make_groups(self._positions_px, self._chosen, drawing, (self._training.seed, 3, epoch))
+        groups = make_groups(positions_px, rows, drawing, seed)
+        self._kept.keep(number, groups)
+        return groups

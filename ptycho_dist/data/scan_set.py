@@ -69,8 +69,21 @@ class ScanSet:
 
     def __init__(self, folder: Path, entries: tuple[SetEntry, ...], options: ScanOptions) -> None:
         self.folder, self.entries, self.options = folder, entries, options
+        self.is_single = False
+        """Whether this is a single scan (:meth:`of_one`)."""
         self._open: Recent[Scan] = Recent()
         self._states = self._file_states()
+
+    @classmethod
+    def of_one(cls, scan: Scan) -> ScanSet:
+        """See an open scan as a set of one; it stays open."""
+        header = scan.header
+        known = {name: getattr(header, name) for name in ("checksum", "n_patterns", "N", "n_modes", "mean_counts")}
+        entry = SetEntry(file=header.path.name, n_bytes=header.path.stat().st_size, **known)
+        made = cls(header.path.parent, (entry,), scan.options)
+        made.is_single = True
+        made._open.keep(0, scan)
+        return made
 
     def __len__(self) -> int:
         return len(self.entries)

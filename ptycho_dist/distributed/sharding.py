@@ -40,20 +40,3 @@ def shards(n: int, world: int) -> tuple[Shard, ...]:
 def local_slice(part: Shard) -> slice:
     """Slice that cuts a shard out of the canonical list."""
     return slice(part.start, part.stop)
-
-
-def owner(n: int, world: int, index: int) -> int:
-    """Rank that owns item ``index`` of ``n``.
-
-    Raises
-    ------
-    ShardError
-        If ``index`` is outside the list, or ``n`` and ``world`` are out of range.
-    """
-    shard(n, 0, world)
-    if not 0 <= index < n:
-        msg = f"item {index} of {n}; expected 0 <= index < {n}. Fix the caller's numbers."
-        raise ShardError(msg)
-    size, longer = divmod(n, world)
-    boundary = longer * (size + 1)
-    return index // (size + 1) if index < boundary else longer + (index - boundary) // size

@@ -113,7 +113,8 @@ def _assemble(
     crosschecks.check_labels(model, training, header)
     if header.format_name == SET_FORMAT:
         crosschecks.check_set(model, training)
-    propagation_of(data, header)
+    if header.format_name != SET_FORMAT:
+        propagation_of(data, header)
     crosschecks.check_loader(execution)
     crosschecks.check_logger(execution)
     crosschecks.check_trim(model, execution)

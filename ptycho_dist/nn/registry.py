@@ -116,11 +116,6 @@ def find_network(name: str) -> NetworkEntry:
     return _NETWORKS.entries()[wanted]
 
 
-def build_network(name: str, spec: NetworkSpec) -> nn.Module:
-    """Build the network of that name (see :func:`find_network`)."""
-    return find_network(name).build(spec)
-
-
 def _import(module: str, name: str) -> None:
     try:
         importlib.import_module(module)

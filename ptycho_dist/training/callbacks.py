@@ -121,10 +121,7 @@ class Rehearsal(Callback):
         strategy, data = trainer.strategy, trainer.datamodule  # type: ignore[attr-defined]  # set by fit
         if not isinstance(strategy, DDPStrategy):
             return
-        batch = strategy.batch_to_device(data.first_batch())
-        with trainer.precision_plugin.train_step_context():
-            assert strategy.model is not None
-            loss: Any = strategy._forward_redirection(strategy.model, pl_module, "rehearse", batch)
+        loss: Any = strategy.training_step(strategy.batch_to_device(data.first_batch()), 0)
         torch.autograd.backward(loss)
         pl_module.zero_grad()
 

@@ -12,15 +12,25 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ptycho_dist.data.datamodule import StepBatch
+from ptycho_dist.data.datamodule import ScanBatch, StepBatch
 from ptycho_dist.distributed.collectives import all_gather_object, all_reduce_sum
 from ptycho_dist.errors import TrainingError
 from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.model.ptycho_model import PtychoModel
+from ptycho_dist.physics.optics import Optics, OpticsOptions
+from ptycho_dist.physics.probe import select_modes
 from ptycho_dist.training import loggers
 from ptycho_dist.training.checkpoints import STATE_KEY
-from ptycho_dist.training.objective import Objective, Terms, weigh
-from ptycho_dist.training.optim import PLATEAU, build_optimizer, build_plateau, build_scheduler, plateau_state
+from ptycho_dist.training.objective import Objective, Terms, add_terms, weigh
+from ptycho_dist.training.optim import (
+    PLATEAU,
+    build_optimizer,
+    build_plateau,
+    build_scheduler,
+    learning_rates,
+    plateau_state,
+)
+from ptycho_dist.types import Propagation
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,10 @@ class PtychoModule(pl.LightningModule):
     The loss of a step is its terms summed over all ranks' patterns, divided by the patterns of the global step
     (or of all steps whose gradients are added), so it does not depend on the number of ranks. With the amplitude
     likelihood alone it is the square of the Fourier error.
+
+    With a set of scans the network is trained and, on request, a scale for each scan. The probe of each scan comes
+    with its patterns and stays as supplied, scaled to the mean photons that all patterns are brought to; so the
+    bundle does not grow with the set.
 
     Parameters
     ----------
@@ -141,20 +155,14 @@ class PtychoModule(pl.LightningModule):
         self.agreed = self._agree(own.terms)
         loss = sum(own.weights[name] * term for name, term in self.agreed.terms.items())
         self._epoch_sums.add(loss, own.patterns, self.agreed.terms)
-        self._record(
-            {"train_loss_step": loss / own.patterns} | self._each("{}_loss_step", self.agreed.terms, own.patterns)
-        )
+        terms = self._each("{}_loss_step", self.agreed.terms, own.patterns)
+        self._record({"train_loss_step": loss / own.patterns} | terms | learning_rates(self._optimizer))
         self.steps += 1
-
-    def rehearse(self, batch: StepBatch) -> Tensor:
-        """Use every trainable parameter once, for a gradient of zero."""
-        terms = self._terms(batch)
-        return weigh(terms, dict.fromkeys(terms, 0.0))
 
     def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
         """Add this rank's share to the validation loss."""
         loss = weigh(self._terms(batch), self.objective.final_weights())
-        self._val_sums += torch.tensor([float(loss), float(batch.weight) * self._patterns(batch)])
+        self._val_sums += torch.tensor([float(loss), float(batch.weight) * batch.n_patterns])
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's loss over all ranks, and keep it in ``train_losses``."""
@@ -199,7 +207,7 @@ class PtychoModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Optimiser and schedule of the payload."""
-        optimizer = build_optimizer(self.model, self._training, self._execution)
+        self._optimizer = optimizer = build_optimizer(self.model, self._training, self._execution)
         every = int(self.trainer.estimated_stepping_batches)
         total, in_epoch = min(every, self._training.max_steps or every), every // self._training.max_epochs
         if self._execution.scheduler == PLATEAU:
@@ -209,12 +217,23 @@ class PtychoModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _terms(self, batch: StepBatch) -> Terms:
-        """Terms of this rank's share, summed over its patterns."""
-        return self.objective.terms(self.model, batch)
+        """Terms of this rank's share, summed over its patterns; 0 where it only joins the collectives."""
+        summed = add_terms([self.objective.terms(self.model_of(part), part) for part in batch.parts])
+        return {name: term * batch.weight for name, term in summed.items()}
 
-    def _patterns(self, batch: StepBatch) -> int:
-        """Count the patterns of this rank's share."""
-        return len(batch.counts)
+    def model_of(self, part: ScanBatch) -> PtychoModel:
+        """Return the network with the optics of one scan: the model's own, or those that come with the patterns."""
+        if part.probe is None:
+            return self.model
+        modes = select_modes(part.probe, len(self.model.optics.probe))
+        within = OpticsOptions(
+            support_px=self._support_px, probe_mask_NN=part.probe_mask, propagation=Propagation(*part.propagation)
+        )
+        optics = Optics(modes, self._photons, within).to(self.model.steps)
+        scales = self.model.optics.scan_log_scales
+        if scales is not None:
+            optics.log_scale = optics.log_scale + scales[part.number]
+        return self.model.with_optics(optics, part.mask)
 
     def _each(self, name: str, terms: Mapping[str, float], patterns: float) -> dict[str, float]:
         """Mean of each term over patterns, where there is more than one."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ptycho_dist.config.schema import TrainingConfig
-from ptycho_dist.data.datamodule import StepBatch
+from ptycho_dist.data.datamodule import ScanBatch
 from ptycho_dist.errors import TrainingError
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.physics.regularisers import amplitude_deviation, label_error, total_variation
@@ -62,8 +62,8 @@ class Objective:
         """Weights that validation uses in every epoch, so that its losses can be compared: those at the end."""
         return self.weights(self.training.max_epochs)
 
-    def terms(self, model: PtychoModel, batch: StepBatch) -> Terms:
-        """Each term of this rank's share of a step, summed over its patterns; 0 where it only keeps step."""
+    def terms(self, model: PtychoModel, batch: ScanBatch) -> Terms:
+        """Each term of this rank's patterns of one scan in a step, summed over them."""
         photons = batch.photons
         patches = model.predict(photons)
         makers: dict[str, Callable[[], Tensor]] = {
@@ -72,9 +72,9 @@ class Objective:
             TV: lambda: total_variation(patches, model.patch_weight()).sum(),
             AMPLITUDE: lambda: amplitude_deviation(patches, model.patch_weight()).sum(),
         }
-        return {name: makers[name]() * batch.weight for name in self.names}
+        return {name: makers[name]() for name in self.names}
 
-    def _misfit(self, model: PtychoModel, patches: Tensor, photons: Tensor, batch: StepBatch) -> Tensor:
+    def _misfit(self, model: PtychoModel, patches: Tensor, photons: Tensor, batch: ScanBatch) -> Tensor:
         rows, columns = (int(side) for side in batch.canvas_px)
         canvas = model.assemble(patches, batch.corners_px, (rows, columns))
         return model.misfit(self.training.likelihood, canvas, batch.corners_px, photons).sum()
@@ -114,7 +114,7 @@ SHAPES: dict[str, Callable[[float], float]] = {
 """How far the patterns have taken over at each share of stage 2."""
 
 
-def _labels(batch: StepBatch) -> Tensor:
+def _labels(batch: ScanBatch) -> Tensor:
     if batch.labels is None:
         msg = "the batch holds no labels; expected those of training.mode = supervised or mixed. Build it with them."
         raise TrainingError(msg)

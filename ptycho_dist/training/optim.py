@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
@@ -119,6 +118,6 @@ def _constant(_step: int) -> float:
     return 1.0
 
 
-def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    """Present rate of each named parameter group."""
-    return {f"lr_{group['name']}": float(group["lr"]) for group in optimizer.param_groups}
+def learning_rates(optimizer: Optimizer) -> dict[str, float]:
+    """Present rate of each parameter group, named as Lightning's LearningRateMonitor names it."""
+    return {f"lr-{type(optimizer).__name__}/{group['name']}": float(group["lr"]) for group in optimizer.param_groups}

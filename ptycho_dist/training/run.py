@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,6 @@ from ptycho_dist.data.datamodule import ScanDataModule
 from ptycho_dist.data.labels import Labels, read_labels
 from ptycho_dist.data.scan import Scan, checksum
 from ptycho_dist.data.scan_set import ScanSet, Source
-from ptycho_dist.data.set_datamodule import SetDataModule
 from ptycho_dist.distributed.collectives import from_rank_0, on_all_ranks
 from ptycho_dist.distributed.devices import dtype_of, keep_freed_memory
 from ptycho_dist.distributed.sharding import shard
@@ -33,7 +34,6 @@ from ptycho_dist.training.checkpoints import FOLDER, ResumePoint, forget, newest
 from ptycho_dist.training.freeze import freeze
 from ptycho_dist.training.module import PtychoModule
 from ptycho_dist.training.previews import build_previews
-from ptycho_dist.training.set_module import SetModule
 from ptycho_dist.training.trainer import build_trainer, calm_lightning
 
 logger = logging.getLogger(__name__)
@@ -96,35 +96,32 @@ def run_training(
         trainer = build_trainer(payload, context, keeping, previews)
         logger.info("training on %s with %d ranks", data.subject, context.world)
         _fit(trainer, module, data, keeping)
-    return _save(payload, context, module, trainer)
+    return _save(payload, module, trainer, holds_probe=isinstance(scan, Scan))
 
 
 def _loaders(
     payload: TrainingPayload, source: Source, context: RankContext, start: tuple[int, int]
-) -> ScanDataModule | SetDataModule:
+) -> ScanDataModule:  # fmt: skip
     configs = (payload.data_config, payload.training_config, payload.execution_config)
     place = (context.rank, context.world)
-    learns, output_px = payload.training_config.uses_labels, payload.model_config.output_px
-    if isinstance(source, ScanSet):
-        return SetDataModule(source, configs, place, payload.photons, start, output_px if learns else None)
-    labels = _labels(source, payload) if learns else None
-    return ScanDataModule(source, configs, place, payload.count_factor, start, labels)
+    labels_of = _labels(payload) if payload.training_config.uses_labels else None
+    return ScanDataModule(source, configs, place, payload.photons, start, labels_of)
 
 
-def _labels(scan: Scan, payload: TrainingPayload) -> Labels:
-    """Read the object to learn from, and make sure that it is the one of the payload.
+def _labels(payload: TrainingPayload) -> Callable[[Scan], Labels]:
+    """Make sure that the object to learn from is the one of the payload; return what reads it.
 
     Raises
     ------
     DataFormatError
-        If it cannot be learnt from, or was changed.
+        If it was changed.
     """
     path, output_px = payload.training_config.label_file, payload.model_config.output_px
     assert output_px is not None
     if path is not None and checksum(path) != payload.label_checksum:
         msg = f"{path} was changed since this job was begun; expected the labels to stay. Start again."
         raise DataFormatError(msg)
-    return read_labels(scan, path, output_px)
+    return partial(read_labels, path=path, output_px=output_px)
 
 
 def _start(payload: TrainingPayload, *, resume: bool) -> ResumePoint | None:
@@ -142,7 +139,7 @@ def _start(payload: TrainingPayload, *, resume: bool) -> ResumePoint | None:
 
 
 def _fit(
-    trainer: pl.Trainer, module: PtychoModule, data: ScanDataModule | SetDataModule, keeping: Keeping
+    trainer: pl.Trainer, module: PtychoModule, data: ScanDataModule, keeping: Keeping
 ) -> None:  # fmt: skip
     """Train; an interrupt, which Lightning turns into a plain exit, is told as what it was."""
     deferred = keeping.stop.deferred() if trainer.checkpoint_callbacks else nullcontext()
@@ -175,13 +172,12 @@ def build_module(payload: TrainingPayload, source: Source, world: int) -> Ptycho
         model = _untrained(payload, source)
     _warm_start(model, payload)
     freeze(model, payload.training_config.freeze)
-    make = SetModule if isinstance(source, ScanSet) else PtychoModule
-    return make(model.to(dtype_of(payload.execution_config.precision)), payload, world)
+    return PtychoModule(model.to(dtype_of(payload.execution_config.precision)), payload, world)
 
 
 def _untrained(payload: TrainingPayload, source: Source) -> PtychoModel:
     if isinstance(source, ScanSet):
-        return _untrained_of_set(payload, len(source))
+        return _untrained_of_set(payload, source)
     if source.probe is None:
         msg = f"{source.header.path} holds no probe; expected a start of the probe to train from. Add one to the file."
         raise DataFormatError(msg)
@@ -190,12 +186,13 @@ def _untrained(payload: TrainingPayload, source: Source) -> PtychoModel:
     return build_model(payload.data_config, payload.model_config, probe, mask, probe_mask, propagation)
 
 
-def _untrained_of_set(payload: TrainingPayload, n_scans: int) -> PtychoModel:
+def _untrained_of_set(payload: TrainingPayload, scans: ScanSet) -> PtychoModel:
     """Network without a probe; where scales are trained, each scan has its own."""
+    propagation_of(payload.data_config, scans.scan(0).header)  # what is missing is refused before the training
     config = replace(payload.model_config, intensity_scale_trainable=False)
     model = empty_model(payload.data_config, config, has_mask=False)
     if payload.model_config.intensity_scale_trainable:
-        model.optics.add_scan_scales(n_scans)
+        model.optics.add_scan_scales(len(scans))
     return model
 
 
@@ -215,11 +212,12 @@ def _warm_start(model: PtychoModel, payload: TrainingPayload) -> None:
         raise BundleError(msg) from error
 
 
-def _save(payload: TrainingPayload, context: RankContext, module: PtychoModule, trainer: pl.Trainer) -> TrainingResult:
+def _save(
+    payload: TrainingPayload, module: PtychoModule, trainer: pl.Trainer, *, holds_probe: bool
+) -> TrainingResult:  # fmt: skip
     """Rank 0 writes the bundle; then there is nothing left to go on from."""
     path = payload.training_config.output_dir / BUNDLE_FOLDER
     history = {"train_loss": module.train_losses, "steps": trainer.global_step}
-    holds_probe = not isinstance(module, SetModule)
 
     def write() -> None:
         state = module.model.state_dict()

@@ -25,7 +25,7 @@ from ptycho_dist.data.grouping import canonical_order
 from ptycho_dist.data.scan import open_scan
 from tests.support import disk as disk_support
 from tests.support import netns
-from tests.support.kill import checkpoint_of, children, kill_rank, pid_of_rank, wait_until
+from tests.support.kill import checkpoint_of, has_ended, kill_rank, pid_of_rank, wait_until
 from tests.support.launch import finish, free_port, rank_variables, run, run_well, start, step_losses
 from tests.support.runs import simulate_tiny, training_payload, untrained_bundle
 from tests.support.scans import make_scan, write_tike
@@ -382,9 +382,10 @@ def test_cable_that_is_cut_for_ever_ends_all_ranks_in_time(
 ) -> None:
     arguments = train(scan, tmp_path / "run", devices=1, timeout_s=10, **ENDLESS)
     agents = start_on_two_hosts(arguments, two_hosts, tmp_path / "run")
+    ranks = [pid_of_rank(agent.pid, rank) for rank, agent in enumerate(agents)]
     two_hosts.cut()
-    for agent in agents:
-        wait_until(lambda agent=agent: not children(agent.pid), "the end of its rank", limit_s=LIMIT_S)
+    for agent, rank in zip(agents, ranks, strict=True):
+        wait_until(lambda pid=rank: has_ended(pid), "the end of its rank", limit_s=LIMIT_S)
         agent.kill()  # torchrun itself may wait for minutes for the host of the rendezvous
         said = agent.communicate()[1]
         words = [line for line in said.splitlines() if line.startswith("ptycho-dist: ")]

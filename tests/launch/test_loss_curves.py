@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
-from ptycho_dist.data.sampler import StepSampler
+from ptycho_dist.data.sampler import Chosen, StepSampler
 from ptycho_dist.data.scan import open_scan
 from tests.support.launch import run_torchrun, run_well, step_losses
 
@@ -65,8 +65,11 @@ def test_last_batch_is_uneven(scan: Path) -> None:
     with open_scan(scan) as found:
         configs = (DataConfig(group_size=4), TrainingConfig(train_data_file=scan, output_dir=scan.parent, batch_size=2))
         positions = found.positions_px
-        shares = [list(StepSampler(positions, np.arange(25), configs, (rank, 2), shuffle=True)) for rank in (0, 1)]
-    assert [len(share.groups) for share in shares[0]] == [1, 1, 1, 1]
+        shares = [
+            list(StepSampler(lambda _: positions, Chosen.of_one(np.arange(25)), configs, (rank, 2), shuffle=True))
+            for rank in (0, 1)
+        ]
+    assert [len(share.parts[0][1]) for share in shares[0]] == [1, 1, 1, 1]
     assert [share.weight for share in shares[1]] == [1.0, 1.0, 1.0, 0.0]
 
 

@@ -27,6 +27,14 @@ def children(pid: int) -> list[int]:
     return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def has_ended(pid: int) -> bool:
+    """Tell whether a process has ended, also where its parent has not noticed yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
 def rank_of(pid: int) -> int | None:
     """Rank of a process, read from its environment; None if it has none or is gone."""
     try:

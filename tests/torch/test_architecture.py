@@ -24,7 +24,7 @@ ONLY_IN = {
     "mpi4py": ("distributed/mpi/library.py",),
     "h5py": ("data/formats/", "assembly/shards.py"),
     "matplotlib": ("evaluate/figures.py",),
-    "lightning": ("training/", "data/datamodule.py", "data/set_datamodule.py"),
+    "lightning": ("training/", "data/datamodule.py"),
 }
 """External packages, and the files or folders (ending in a slash) that may import them."""
 

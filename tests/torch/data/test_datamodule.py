@@ -12,20 +12,23 @@ import torch
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
 from ptycho_dist.data.batches import PatternBatches
-from ptycho_dist.data.datamodule import ScanDataModule, StepBatch, StepDataset, stack_canvases
+from ptycho_dist.data.datamodule import ScanDataModule, StepBatch, StepDataset, read_groups, stack_canvases
 from ptycho_dist.data.sampler import StepShare
 from ptycho_dist.data.scan import Scan
+from ptycho_dist.data.scan_set import ScanSet
 from ptycho_dist.physics.patches import PatchGeometry
 
 
 def module(scan: Scan, place: tuple[int, int] = (0, 1), **execution: Any) -> ScanDataModule:
     training = TrainingConfig(train_data_file=Path("x"), output_dir=Path("y"), batch_size=2, val_fraction=0.2)
     data = DataConfig(N=32, group_size=4)
-    return ScanDataModule(scan, (data, training, PyTorchExecutionConfig(**execution)), place, 1.0)
+    return ScanDataModule(scan, (data, training, PyTorchExecutionConfig(**execution)), place, scan.header.mean_counts)
 
 
 def same(one: StepBatch, other: StepBatch) -> bool:
-    return all(a is b or torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    (first,), (second,) = one.parts, other.parts
+    pairs = [*zip(first[1:], second[1:], strict=True), *zip(one[1:], other[1:], strict=True)]
+    return all(a is b or torch.equal(a, b) for a, b in pairs)
 
 
 def test_stack_canvases_keeps_differences_within_a_group_and_parts_groups() -> None:
@@ -51,12 +54,14 @@ def test_stack_canvases_fit_any_group(seed: int) -> None:
 
 
 def test_dataset_reads_the_rows_of_a_share_and_scales_counts(tiny_scan: Scan) -> None:
-    share = StepShare((np.array([4, 2]), np.array([9])), 1.0, 7, 7)
-    batch = StepDataset(tiny_scan, 32, 2.5)[share]
+    groups = (np.array([4, 2]), np.array([9]))
+    photons = 2.5 * tiny_scan.header.mean_counts
+    step = StepDataset(ScanSet.of_one(tiny_scan), photons)[StepShare(((0, groups),), 1.0, 7, 7)]
+    (batch,) = step.parts
     assert torch.equal(batch.photons, torch.from_numpy(tiny_scan.read_patterns(np.array([4, 2, 9])) * np.float32(2.5)))
     assert (batch.photons.dtype, batch.corners_px.dtype) == (torch.float32, torch.float64)
-    assert (float(batch.weight), float(batch.n_patterns_global)) == (1.0, 7.0)
-    assert torch.equal(StepDataset(tiny_scan, 32, 1.0)[share].photons * 2.5, batch.photons)
+    assert (float(step.weight), float(step.n_patterns_global), step.n_patterns) == (1.0, 7.0, 3)
+    assert torch.equal(read_groups(tiny_scan, groups, 1.0).photons * 2.5, batch.photons)
 
 
 def test_workers_give_the_same_batches_in_the_same_order(tiny_scan: Scan) -> None:
@@ -70,13 +75,13 @@ def test_ranks_share_the_patterns_of_each_step(tiny_scan: Scan) -> None:
     whole = list(module(tiny_scan).train_dataloader())
     parts = [list(module(tiny_scan, (rank, 2)).train_dataloader()) for rank in (0, 1)]
     for step, (first, second) in zip(whole, zip(*parts, strict=True), strict=True):
-        counts = [batch.counts for batch in (first, second) if batch.weight]
-        assert torch.equal(torch.cat(counts), step.counts)
+        counts = [batch.parts[0].counts for batch in (first, second) if batch.weight]
+        assert torch.equal(torch.cat(counts), step.parts[0].counts)
 
 
 def test_validation_loader_holds_the_held_back_patterns(tiny_scan: Scan) -> None:
     data = module(tiny_scan)
-    total = sum(len(batch.counts) for batch in data.val_dataloader())
+    total = sum(batch.n_patterns for batch in data.val_dataloader())
     assert total == len(data.split.validation) > 0
 
 

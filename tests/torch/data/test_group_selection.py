@@ -12,7 +12,7 @@ import pytest
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
 from ptycho_dist.data.group_selection import Drawing, draw_groups
 from ptycho_dist.data.grouping import compact_groups, nearest, neighbor_groups
-from ptycho_dist.data.sampler import StepSampler, split_patterns, subsample
+from ptycho_dist.data.sampler import Chosen, StepSampler, split_patterns, subsample
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory.training import create_training_payload
 from ptycho_dist.types import Groups
@@ -108,23 +108,24 @@ def test_only_the_subsample_is_trained_on_and_validated() -> None:
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_epoch_has_the_groups_asked_for_and_others_in_the_next_on_any_number_of_ranks(world: int) -> None:
     data, settings = DataConfig(gridsize=2), training(n_groups=50, neighbor_count=6, batch_size=8)
+    every = Chosen.of_one(np.arange(40))
 
     def epoch(number: int) -> list[tuple[int, ...]]:
         samplers = [
-            StepSampler(POSITIONS, np.arange(40), (data, settings), (rank, world), shuffle=True)
+            StepSampler(lambda _: POSITIONS, every, (data, settings), (rank, world), shuffle=True)
             for rank in range(world)
         ]
         for sampler in samplers:
             sampler.set_epoch(number)
         assert {len(list(sampler)) for sampler in samplers} == {math.ceil(50 / 8)}
         steps = zip(*samplers, strict=True)
-        return [tuple(group) for step in steps for share in step if share.weight for group in share.groups]
+        return [tuple(group) for step in steps for share in step if share.weight for group in share.parts[0][1]]
 
     first, second = epoch(0), epoch(1)
     alone = [
         tuple(g)
-        for s in StepSampler(POSITIONS, np.arange(40), (data, settings), (0, 1), shuffle=True)
-        for g in s.groups
+        for s in StepSampler(lambda _: POSITIONS, every, (data, settings), (0, 1), shuffle=True)
+        for g in s.parts[0][1]
     ]
     assert first == alone
     assert len(first) == len(second) == 50
@@ -133,8 +134,8 @@ def test_epoch_has_the_groups_asked_for_and_others_in_the_next_on_any_number_of_
 
 def test_validation_sees_every_group_once() -> None:
     data, settings = DataConfig(gridsize=2), training(n_groups=3, neighbor_count=6)
-    sampler = StepSampler(POSITIONS, np.arange(40), (data, settings), (0, 1), shuffle=False)
-    seen = [tuple(group) for share in sampler for group in share.groups]
+    sampler = StepSampler(lambda _: POSITIONS, Chosen.of_one(np.arange(40)), (data, settings), (0, 1), shuffle=False)
+    seen = [tuple(group) for share in sampler for group in share.parts[0][1]]
     assert seen == listed(neighbor_groups(POSITIONS, 2))
     assert len(sampler) == 20
 

@@ -34,7 +34,7 @@ MIB = 2**20
 def module(scan: Scan, place: tuple[int, int] = (0, 1), **execution: Any) -> ScanDataModule:
     training = TrainingConfig(train_data_file=Path("x"), output_dir=Path("y"), batch_size=4)
     data = DataConfig(N=scan.header.N, group_size=4)
-    return ScanDataModule(scan, (data, training, PyTorchExecutionConfig(**execution)), place, 1.0)
+    return ScanDataModule(scan, (data, training, PyTorchExecutionConfig(**execution)), place, scan.header.mean_counts)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.float32])
@@ -48,7 +48,7 @@ def test_counts_stay_narrow_integers_until_the_device(tmp_path: Path, dtype: typ
         file["patterns"] = counts
     narrow = dtype in (np.uint8, np.uint16)
     with open_scan(path) as scan:
-        step = module(scan).first_batch()
+        (step,) = module(scan).first_batch().parts
         predicted, rows = PatternBatches(scan, np.arange(12), 5)[2]
     expected = torch.from_numpy(counts[:0]).dtype if narrow else torch.float32
     assert step.counts.dtype == predicted.dtype == expected
@@ -65,7 +65,7 @@ def test_rank_reads_its_own_rows_only(tiny_scan: Scan, monkeypatch: pytest.Monke
         read.clear()
         loader = module(tiny_scan, (rank, 2)).train_dataloader()
         shares = [batch for batch in loader if batch.weight]
-        assert sum(len(batch.counts) for batch in shares) <= len(read) < 25
+        assert sum(batch.n_patterns for batch in shares) <= len(read) < 25
         seen.append(set(read))
     assert seen[0] | seen[1] == set(range(25))
 
@@ -132,7 +132,7 @@ def test_loader_leaks_neither_memory_nor_files_over_fifty_epochs(tiny_scan: Scan
     def epoch(number: int) -> None:
         for _ in range(16 if not execution else 1):
             loader.sampler.set_epoch(number)  # type: ignore[attr-defined]  # ours
-            assert sum(len(batch.counts) for batch in loader) == 25
+            assert sum(batch.n_patterns for batch in loader) == 25
 
     for number in range(3):
         epoch(number)

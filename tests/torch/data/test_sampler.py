@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
-from ptycho_dist.data.sampler import Split, StepSampler, StepShare, split_patterns
+from ptycho_dist.data.sampler import Chosen, Split, StepSampler, StepShare, split_patterns
 from ptycho_dist.errors import ConfigError
+from ptycho_dist.types import IntArray
 
 POSITIONS = np.random.default_rng(0).uniform(0, 60, (53, 2))
 WORLDS = (1, 2, 3, 4, 9)
@@ -27,9 +28,17 @@ def split(**training: Any) -> Split:
     return split_patterns(POSITIONS, *configs(**training))
 
 
+def groups_of(share: StepShare) -> tuple[IntArray, ...]:
+    ((number, groups),) = share.parts
+    assert number == 0
+    return groups
+
+
 def epoch_shares(rank: int, world: int, epoch: int = 0, **changes: Any) -> list[StepShare]:
     shuffle = changes.pop("shuffle", True)
-    sampler = StepSampler(POSITIONS, np.arange(53), configs(**changes), (rank, world), shuffle=shuffle)
+    sampler = StepSampler(
+        lambda _: POSITIONS, Chosen.of_one(np.arange(53)), configs(**changes), (rank, world), shuffle=shuffle
+    )
     sampler.set_epoch(epoch)
     shares = list(sampler)
     assert len(shares) == len(sampler)
@@ -40,7 +49,7 @@ def global_epoch(world: int, epoch: int = 0, **changes: Any) -> list[Step]:
     """Collect the groups of every step, as all ranks together have them."""
     ranks = [epoch_shares(rank, world, epoch, **changes) for rank in range(world)]
     return [
-        [tuple(group) for share in shares if share.weight for group in share.groups]
+        [tuple(group) for share in shares if share.weight for group in groups_of(share)]
         for shares in zip(*ranks, strict=True)
     ]  # fmt: skip
 
@@ -70,14 +79,14 @@ def test_neighbor_groups_make_one_group_for_each_pattern() -> None:
 def test_shares_know_the_patterns_of_the_whole_step(world: int) -> None:
     ranks = [epoch_shares(rank, world) for rank in range(world)]
     for shares in zip(*ranks, strict=True):
-        total = sum(len(group) for share in shares if share.weight for group in share.groups)
+        total = sum(len(group) for share in shares if share.weight for group in groups_of(share))
         assert {share.n_patterns_global for share in shares} == {total}
 
 
 def test_idle_rank_keeps_step_with_weight_zero() -> None:
     shares = epoch_shares(3, 4)
     assert [share.weight for share in shares] == [0.0] * 4
-    assert all(len(share.groups) == 1 for share in shares)
+    assert all(len(groups_of(share)) == 1 for share in shares)
     last = [epoch_shares(rank, 3)[-1].weight for rank in range(3)]
     assert last == [1.0, 1.0, 0.0]
 
@@ -121,7 +130,7 @@ def test_split_refuses_when_nothing_is_left_to_train_on() -> None:
 def test_number_of_steps_is_the_same_in_every_epoch(patterns: int, group_size: int) -> None:
     positions = np.random.default_rng(patterns).uniform(0.0, 90.0, (patterns, 2))
     configs = (DataConfig(group_size=group_size), TrainingConfig(train_data_file=Path("s"), output_dir=Path("o")))
-    sampler = StepSampler(positions, np.arange(patterns), configs, (0, 1), shuffle=True)
+    sampler = StepSampler(lambda _: positions, Chosen.of_one(np.arange(patterns)), configs, (0, 1), shuffle=True)
     for epoch in range(6):
         sampler.set_epoch(epoch)
         assert len(list(sampler)) == len(sampler)
@@ -132,7 +141,7 @@ def test_epoch_has_the_steps_and_patterns_that_the_config_counts(settings: dict[
     positions = np.random.default_rng(1).uniform(0.0, 90.0, (53, 2))
     data = DataConfig(**settings)
     training = TrainingConfig(train_data_file=Path("s"), output_dir=Path("o"), batch_size=3)
-    steps = list(StepSampler(positions, np.arange(53), (data, training), (0, 1), shuffle=True))
+    steps = list(StepSampler(lambda _: positions, Chosen.of_one(np.arange(53)), (data, training), (0, 1), shuffle=True))
     assert len(steps) == -(-data.n_groups(53) // 3)
     assert sum(step.n_patterns_global for step in steps) == data.patterns_in_epoch(53)
-    assert max(len(group) for step in steps for group in step.groups) == data.patterns_in_group
+    assert max(len(group) for step in steps for group in groups_of(step)) == data.patterns_in_group

@@ -10,9 +10,9 @@ import pytest
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
+from ptycho_dist.data.datamodule import ScanDataModule, StepDataset
+from ptycho_dist.data.sampler import Chosen, StepSampler, StepShare, split_scans
 from ptycho_dist.data.scan_set import ScanSet, open_set
-from ptycho_dist.data.set_datamodule import SetDataModule, SetDataset
-from ptycho_dist.data.set_sampler import SetSampler, SetShare, split_scans
 from ptycho_dist.errors import ConfigError
 from tests.support.scans import make_scan
 from tests.support.sets import write_set
@@ -32,9 +32,16 @@ def configs(gridsize: int | None = None, **training: Any) -> tuple[DataConfig, T
     return DataConfig(N=16, group_size=4, gridsize=gridsize), TrainingConfig(**({"batch_size": 3} | files | training))
 
 
-def epoch_shares(scans: ScanSet, rank: int, world: int, epoch: int = 0, **changes: Any) -> list[SetShare]:
-    chosen, start = np.arange(len(scans)), changes.pop("start", (0, 0))
-    sampler = SetSampler(scans, chosen, configs(**changes), (rank, world), shuffle=True, start=start)
+def epoch_shares(scans: ScanSet, rank: int, world: int, epoch: int = 0, **changes: Any) -> list[StepShare]:
+    chosen, start = Chosen(np.arange(len(scans)), np.array(SIZES)), changes.pop("start", (0, 0))
+    sampler = StepSampler(
+        lambda number: scans.scan(number).positions_px,
+        chosen,
+        configs(**changes),
+        (rank, world),
+        shuffle=True,
+        start=start,
+    )
     sampler.set_epoch(epoch)
     shares = list(sampler)
     done = start[1] if start[0] == epoch else 0
@@ -102,8 +109,8 @@ def test_whole_scans_are_held_back_for_validation(scans: ScanSet) -> None:
     assert (len(split.train), len(split.validation)) == (2, 2)
     assert sorted([*split.train, *split.validation]) == [0, 1, 2, 3]
     assert {tuple(split_scans(4, configs(val_fraction=0.3, seed=seed)[1]).validation) for seed in range(9)} > {(0, 1)}
-    module = SetDataModule(scans, (*configs(val_fraction=0.3), PyTorchExecutionConfig()), (0, 1), 1e4)
-    seen = sum(len(part.counts) for batch in module.val_dataloader() for part in batch.parts)
+    module = ScanDataModule(scans, (*configs(val_fraction=0.3), PyTorchExecutionConfig()), (0, 1), 1e4)
+    seen = sum(batch.n_patterns for batch in module.val_dataloader())
     assert seen == sum(SIZES[number] for number in module.split.validation)
 
 
@@ -113,13 +120,14 @@ def test_split_of_a_set_refuses_when_no_scan_is_left() -> None:
 
 
 def test_batch_of_a_set_holds_each_scan_with_its_probe_at_equal_photons(scans: ScanSet) -> None:
-    share = SetShare(((3, (np.array([2, 0]),)), (1, (np.array([5]), np.array([1, 6])))), 1.0, 5, 5)
-    batch = SetDataset(scans, 16, 500.0)[share]
+    share = StepShare(((3, (np.array([2, 0]),)), (1, (np.array([5]), np.array([1, 6])))), 1.0, 5, 5)
+    batch = StepDataset(scans, 500.0)[share]
     assert [len(part.counts) for part in batch.parts] == [2, 3]
-    for number, part, probe in zip((3, 1), batch.parts, batch.probes, strict=True):
+    for number, part in zip((3, 1), batch.parts, strict=True):
         scan = scans.scan(number)
-        assert scan.probe is not None
-        np.testing.assert_array_equal(probe.numpy(), scan.probe)
+        assert part.number == number
+        assert part.probe is not None
+        np.testing.assert_array_equal(part.probe.numpy(), scan.probe)
         rows = np.concatenate(dict(share.parts)[number])
         expected = scan.read_patterns(rows) * (500.0 / scan.header.mean_counts)
         np.testing.assert_allclose(part.photons.numpy(), expected, rtol=1e-6)
@@ -128,7 +136,7 @@ def test_batch_of_a_set_holds_each_scan_with_its_probe_at_equal_photons(scans: S
 
 def test_workers_give_the_same_batches_of_a_set(scans: ScanSet) -> None:
     def loaded(**execution: Any) -> list[np.ndarray[Any, Any]]:
-        module = SetDataModule(scans, (*configs(), PyTorchExecutionConfig(**execution)), (0, 2), 1e4)
+        module = ScanDataModule(scans, (*configs(), PyTorchExecutionConfig(**execution)), (0, 2), 1e4)
         return [part.counts.numpy() for batch in module.train_dataloader() for part in batch.parts]
 
     alone, helped = loaded(), loaded(num_workers=2)

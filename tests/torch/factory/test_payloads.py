@@ -19,8 +19,7 @@ from ptycho_dist import (
     save_bundle,
     update_legacy_dict,
 )
-from ptycho_dist.data.datamodule import StepDataset
-from ptycho_dist.data.sampler import StepShare
+from ptycho_dist.data.datamodule import read_groups
 from ptycho_dist.data.scan import open_scan
 from ptycho_dist.errors import BundleError, ConfigError, PtychoDistError
 from ptycho_dist.training.run import build_module
@@ -66,9 +65,7 @@ class TestTrainingPayload:
         payload = train(path)
         assert (payload.photons, payload.provenance["nphotons"]) == (1e9, "scan")
         with open_scan(path) as scan:
-            batch = StepDataset(scan, payload.data_config.N, payload.count_factor)[
-                StepShare((np.arange(12),), 1.0, 12, 12)
-            ]
+            batch = read_groups(scan, [np.arange(12)], payload.count_factor)
             probe = build_module(payload, scan, 1).model.optics.scaled_probe.detach()
         assert float(batch.photons.sum(dim=(1, 2)).mean()) == pytest.approx(1e9, rel=0.01)
         assert float(probe.abs().square().sum()) == pytest.approx(1e9, rel=1e-4)

@@ -13,8 +13,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from ptycho_dist.config.schema import DataConfig, ModelConfig
-from ptycho_dist.data.datamodule import StepBatch, StepDataset
-from ptycho_dist.data.sampler import StepShare
+from ptycho_dist.data.datamodule import ScanBatch, read_groups
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.model.build import build_model, empty_model, field_side, settled_probe
@@ -45,11 +44,11 @@ def lively(model: PtychoModel) -> PtychoModel:
     return model
 
 
-def step(scan: Scan) -> StepBatch:
-    return StepDataset(scan, 32, 1.0)[StepShare(GROUPS, 1.0, 9, 9)]
+def step(scan: Scan) -> ScanBatch:
+    return read_groups(scan, GROUPS, 1.0)
 
 
-def loss_of(model: PtychoModel, batch: StepBatch, kind: str = "amplitude") -> torch.Tensor:
+def loss_of(model: PtychoModel, batch: ScanBatch, kind: str = "amplitude") -> torch.Tensor:
     rows, columns = batch.canvas_px.tolist()
     canvas = model.assemble(model.predict(batch.photons), batch.corners_px, (rows, columns))
     return model.misfit(kind, canvas, batch.corners_px, batch.photons).sum() / batch.photons.sum()
@@ -109,7 +108,7 @@ def test_groups_do_not_depend_on_each_other(tiny_scan: Scan) -> None:
     model = lively(model_of(tiny_scan)).double()
     parts = []
     for groups in (GROUPS, GROUPS[:1], GROUPS[1:]):
-        batch = StepDataset(tiny_scan, 32, 1.0)[StepShare(groups, 1.0, 9, 9)]
+        batch = read_groups(tiny_scan, groups, 1.0)
         batch = batch._replace(count_factor=batch.count_factor.double())
         parts.append(float(loss_of(model, batch).detach() * batch.photons.sum()))
     assert parts[0] == pytest.approx(parts[1] + parts[2], rel=1e-10)
@@ -212,7 +211,7 @@ def test_ddp_finds_every_parameter_in_two_steps_of_different_groups(tiny_scan: S
             super().__init__()
             self.model = lively(model_of(tiny_scan))
 
-        def forward(self, batch: StepBatch) -> torch.Tensor:
+        def forward(self, batch: ScanBatch) -> torch.Tensor:
             return loss_of(self.model, batch)
 
     wrapped = DistributedDataParallel(Loss(), find_unused_parameters=False)

@@ -110,7 +110,8 @@ def test_training_brings_whole_groups(tiny_path: Path, tiny_scan: Scan, tmp_path
     configs = (payload.data_config, payload.training_config, payload.execution_config)
     groups = neighbor_groups(tiny_scan.positions_px, 2).index
     known = {tiny_scan.read_patterns(group).tobytes() for group in groups}
-    shares = [ScanDataModule(tiny_scan, configs, (rank, 2), 1.0).first_batch().photons for rank in (0, 1)]
+    modules = [ScanDataModule(tiny_scan, configs, (rank, 2), tiny_scan.header.mean_counts) for rank in (0, 1)]
+    shares = [one.first_batch().parts[0].photons for one in modules]
     assert [len(share) for share in shares] == [8, 4]
     assert all(group.numpy().tobytes() in known for share in shares for group in share.split(4))
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ptycho_dist.errors import ConfigError
-from ptycho_dist.nn.registry import NetworkSpec, build_network
+from ptycho_dist.nn.registry import NetworkSpec, find_network
 
 
 def spec(**changes: int) -> NetworkSpec:
@@ -16,7 +16,7 @@ def spec(**changes: int) -> NetworkSpec:
 
 @pytest.mark.parametrize(("in_px", "out_px"), [(32, 16), (48, 32), (64, 64), (96, 64), (128, 64), (32, 6)])
 def test_output_has_the_size_asked_for(in_px: int, out_px: int) -> None:
-    network = build_network("lean", spec(in_px=in_px, out_px=out_px))
+    network = find_network("lean").build(spec(in_px=in_px, out_px=out_px))
     assert network(torch.randn(2, 4, in_px, in_px)).shape == (2, 2, out_px, out_px)
 
 
@@ -31,4 +31,4 @@ def test_output_has_the_size_asked_for(in_px: int, out_px: int) -> None:
 )
 def test_sizes_that_do_not_fit_are_refused(changes: dict[str, int], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        build_network("lean", spec(**changes))
+        find_network("lean").build(spec(**changes))

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ptycho_dist.errors import ConfigError
-from ptycho_dist.nn.registry import NetworkSpec, build_network, network_names
+from ptycho_dist.nn.registry import NetworkSpec, find_network, network_names
 
 NAMES = ("lean", "ptychopinn_cnn", "vit")
 
@@ -37,18 +37,18 @@ def test_all_networks_are_tested_here() -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("in_px", "out_px"), [(32, 16), (32, 6), (64, 32), (64, 64), (64, 40)])
 def test_output_has_the_size_asked_for(name: str, in_px: int, out_px: int) -> None:
-    network = build_network(name, spec(in_px=in_px, out_px=out_px, in_channels=12, out_channels=4))
+    network = find_network(name).build(spec(in_px=in_px, out_px=out_px, in_channels=12, out_channels=4))
     assert network(noise(2, 12, in_px, in_px)).shape == (2, 4, out_px, out_px)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_output_is_zero_at_the_start(name: str) -> None:
-    assert build_network(name, spec())(noise(2, 6, 32, 32)).abs().max() == 0
+    assert find_network(name).build(spec())(noise(2, 6, 32, 32)).abs().max() == 0
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_samples_do_not_see_each_other(name: str) -> None:
-    network = lively(build_network(name, spec())).double()
+    network = lively(find_network(name).build(spec())).double()
     inputs = noise(3, 6, 32, 32).double()
     together = network(inputs)
     for row in range(3):
@@ -61,7 +61,7 @@ def test_samples_do_not_see_each_other(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_training_and_evaluation_agree_and_there_is_no_batch_norm(name: str) -> None:
-    network, inputs = lively(build_network(name, spec())), noise(3, 6, 32, 32)
+    network, inputs = lively(find_network(name).build(spec())), noise(3, 6, 32, 32)
     trained = network.train()(inputs)
     with torch.inference_mode():
         assert torch.allclose(trained, network.eval()(inputs), rtol=1e-4, atol=1e-5)
@@ -71,7 +71,7 @@ def test_training_and_evaluation_agree_and_there_is_no_batch_norm(name: str) -> 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("out_px", [16, 24])
 def test_every_parameter_gets_a_gradient(name: str, out_px: int) -> None:
-    network = lively(build_network(name, spec(out_px=out_px)))
+    network = lively(find_network(name).build(spec(out_px=out_px)))
     network(noise(2, 6, 32, 32)).square().sum().backward()
     for key, parameter in network.named_parameters():
         assert parameter.grad is not None, key
@@ -83,7 +83,7 @@ def test_every_parameter_gets_a_gradient(name: str, out_px: int) -> None:
     ("in_px", "scale", "blocks", "bottom"), [(64, 2, 3, 256), (128, 2, 4, 256), (256, 2, 5, 256), (64, 1, 3, 128)]
 )
 def test_cnn_has_as_many_blocks_as_the_frame_needs(in_px: int, scale: int, blocks: int, bottom: int) -> None:
-    network = build_network("ptychopinn_cnn", spec(in_px=in_px, out_px=in_px // 2, n_filters_scale=scale))
+    network = find_network("ptychopinn_cnn").build(spec(in_px=in_px, out_px=in_px // 2, n_filters_scale=scale))
     convolutions = [part for part in network.encoder.modules() if isinstance(part, nn.Conv2d)]
     assert len(convolutions) == 2 * blocks
     assert convolutions[-1].out_channels == bottom
@@ -91,7 +91,7 @@ def test_cnn_has_as_many_blocks_as_the_frame_needs(in_px: int, scale: int, block
 
 
 def test_cnn_fills_the_border_only_beside_half_of_the_frame() -> None:
-    network = lively(build_network("ptychopinn_cnn", spec(out_px=32)))
+    network = lively(find_network("ptychopinn_cnn").build(spec(out_px=32)))
     for decoder in (network.amplitude, network.phase):
         nn.init.zeros_(decoder.inner.weight)
         nn.init.zeros_(decoder.inner.bias)
@@ -101,7 +101,7 @@ def test_cnn_fills_the_border_only_beside_half_of_the_frame() -> None:
 
 
 def test_vit_tells_places_apart() -> None:
-    network = lively(build_network("vit", spec(out_px=32)))
+    network = lively(find_network("vit").build(spec(out_px=32)))
     output = network(torch.ones(1, 6, 32, 32))[0, 0]
     assert (output[:8, :8] - output[16:24, 8:16]).abs().max() > 1e-4
 
@@ -119,4 +119,4 @@ def test_vit_tells_places_apart() -> None:
 )
 def test_sizes_that_do_not_fit_are_refused(name: str, changes: dict[str, int], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        build_network(name, spec(**changes))
+        find_network(name).build(spec(**changes))

@@ -14,7 +14,7 @@ from ptycho_dist.data.scan import Scan
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.launching.environment import detect
 from ptycho_dist.nn import registry
-from ptycho_dist.nn.registry import NetworkSpec, build_network, network_names, register_network
+from ptycho_dist.nn.registry import NetworkSpec, find_network, network_names, register_network
 from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.run import build_module
 from ptycho_dist.training.trainer import build_trainer, calm_lightning
@@ -53,7 +53,7 @@ def test_second_network_is_known_and_trains_a_step(
     before = [network.mix.weight.detach().clone() for network in networks]
     assert networks
     configs = (payload.data_config, payload.training_config, payload.execution_config)
-    data = ScanDataModule(tiny_scan, configs, (0, 1), payload.count_factor)
+    data = ScanDataModule(tiny_scan, configs, (0, 1), payload.photons)
     with calm_lightning():
         trainer = build_trainer(payload, detect({}), Keeping(payload.output_dir))
         trainer.fit(module, datamodule=data)
@@ -71,7 +71,7 @@ def test_second_network_is_found_again_by_its_bundle(
 def test_unknown_network_is_refused_with_the_known_names() -> None:
     spec = NetworkSpec(in_channels=4, out_channels=2, in_px=32, out_px=16, width=8, depth=1)
     with pytest.raises(ConfigError, match=r"model.architecture = 'unet'; expected one of .*'lean'"):
-        build_network("unet", spec)
+        find_network("unet").build(spec)
 
 
 def test_one_name_is_not_given_twice(pointwise: str) -> None:

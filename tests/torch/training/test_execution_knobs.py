@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.data.datamodule import ScanDataModule
-from ptycho_dist.data.scan import Scan
+from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.distributed.collectives import process_group
 from ptycho_dist.errors import ConfigError, LaunchError
 from ptycho_dist.factory.payload import TrainingPayload
@@ -116,7 +116,7 @@ def make(tiny_path: Path, tiny_scan: Scan, tmp_path: Path) -> Make:
             previews = build_previews(payload, tiny_scan, context)
             trainer = build_trainer(payload, context, Keeping(payload.output_dir), previews)
         module = build_module(payload, tiny_scan, context.world)
-        return Run(payload, context, trainer, module, ScanDataModule(tiny_scan, configs, (0, 1), payload.count_factor))
+        return Run(payload, context, trainer, module, ScanDataModule(tiny_scan, configs, (0, 1), payload.photons))
 
     return build
 
@@ -344,9 +344,9 @@ def check_inference_batch_size(make: Make) -> None:
         inputs: list[int] = []
         first = next(part for part in model.modules() if isinstance(part, nn.Conv2d))
         first.register_forward_pre_hook(lambda _layer, args, inputs=inputs: inputs.append(len(args[0])))
-        scan = make().data._scan
         order = torch.arange(25).numpy()
-        assert [len(rows) for _patches, rows in predict_patches(model, scan, order, payload)] == expected
+        with open_scan(payload.scan_path) as scan:
+            assert [len(rows) for _patches, rows in predict_patches(model, scan, order, payload)] == expected
         assert set(inputs) == {size}
 
 
@@ -359,10 +359,11 @@ def check_middle_trim(make: Make) -> None:
 
 def _prediction(make: Make, **overrides: Any) -> tuple[Any, Any]:
     run = make()
-    bundle = untrained_bundle(run.payload, run.data._scan)
     path = run.payload.training_config.train_data_file
-    payload = inference_payload(bundle, path, bundle.parent / "out", **overrides)
-    return payload, place_model(load_model(payload, run.data._scan)[0], payload.execution_config, 0)
+    with open_scan(path) as scan:
+        bundle = untrained_bundle(run.payload, scan)
+        payload = inference_payload(bundle, path, bundle.parent / "out", **overrides)
+        return payload, place_model(load_model(payload, scan)[0], payload.execution_config, 0)
 
 
 KNOBS = [knob.name for knob in fields(PyTorchExecutionConfig)]

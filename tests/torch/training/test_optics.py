@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from ptycho_dist.bundle import load_bundle
+from ptycho_dist.data.datamodule import StepDataset
 from ptycho_dist.data.formats.product_h5 import read_product
+from ptycho_dist.data.sampler import StepShare
 from ptycho_dist.data.scan import open_scan
 from ptycho_dist.data.scan_set import open_set
-from ptycho_dist.data.set_datamodule import SetDataset
 from ptycho_dist.data.set_index import entry_of, write_index
-from ptycho_dist.data.set_sampler import SetShare
 from ptycho_dist.errors import ConfigError, PhysicsError
 from ptycho_dist.evaluate.run import evaluate_product
 from ptycho_dist.inference.run import load_model, run_inference
@@ -28,7 +28,6 @@ from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.physics.optics import Optics, OpticsOptions
 from ptycho_dist.physics.probe import disc, mode_powers
 from ptycho_dist.training.run import build_module, run_training
-from ptycho_dist.training.set_module import SetModule
 from tests.support.runs import forget_launchers, inference_payload, training_payload
 from tests.support.sets import simulate_small_set
 from tests.support.truth import make_truth
@@ -134,12 +133,10 @@ def test_probes_of_a_set_are_cut_to_the_masks_of_their_scans(tiny_path: Path, tm
     shutil.copy(tiny_path, tmp_path / "set" / "0.h5")
     write_index(tmp_path / "set", [entry_of(tmp_path / "set" / "0.h5"), entry_of(masked)])
     payload = training_payload(tmp_path / "set", tmp_path / "run", group_size=4)
-    share = SetShare(((0, (np.array([2, 0]),)), (1, (np.array([5]),))), 1.0, 3, 3)
+    share = StepShare(((0, (np.array([2, 0]),)), (1, (np.array([5]),))), 1.0, 3, 3)
     with open_set(tmp_path / "set") as scans:
         module = build_module(payload, scans, 1)
-        assert isinstance(module, SetModule)
-        batch = SetDataset(scans, 32, payload.photons)[share]
-        optics = [module._optics_of(*one) for one in zip(batch.numbers, batch.probes, batch.probe_masks, strict=True)]
+        optics = [module.model_of(part).optics for part in StepDataset(scans, payload.photons)[share].parts]
     assert torch.equal(optics[0].probe[0], before)
     assert torch.equal(optics[1].probe[0], torch.where(inside, before, 0))
 

@@ -96,6 +96,16 @@ def test_exponential_schedule_lowers_the_rate_after_each_epoch(train: Train, tmp
     assert last_rate(tmp_path / "falling") == pytest.approx(1.25e-4)
 
 
+def test_rates_are_logged_by_the_names_of_lightnings_monitor(train: Train, tmp_path: Path) -> None:
+    settings = {"scheduler": "Exponential", "lr_gamma": 0.5, "learning_rate": 1e-3, "max_epochs": 2, "accum_steps": 2}
+    train("rates", optimizer="adam", **settings)
+    steps = len(logged(tmp_path / "rates", "train_loss_step")) // 2
+    for name in ("matrices", "vectors"):
+        found = logged(tmp_path / "rates", f"lr-Adam/{name}")
+        assert found == pytest.approx([1e-3] * steps + [5e-4] * steps)
+    assert len(logged(tmp_path / "rates", "lr-Adam/probe")) == 2 * steps
+
+
 def test_cosine_ends_at_the_least_ratio(train: Train, tmp_path: Path) -> None:
     train("cosine", scheduler="WarmupCosine", lr_min_ratio=0.25, learning_rate=1e-3, max_epochs=3)
     assert last_rate(tmp_path / "cosine") == pytest.approx(2.5e-4)

@@ -33,7 +33,7 @@ def losses_of(source: Path, output_dir: Path, settings: dict[str, Any]) -> tuple
         return run_training(payload, detect({}), opened).losses
 
 
-@pytest.mark.parametrize(("settings", "losses"), zip((PLAIN, RICH), OF_SCAN.values(), strict=True), ids=OF_SCAN)
+@pytest.mark.parametrize(("settings", "losses"), [*zip((PLAIN, RICH), OF_SCAN.values(), strict=True)], ids=OF_SCAN)
 def test_training_on_one_scan_gives_the_recorded_losses(
     settings: dict[str, Any], losses: tuple[float, ...], tmp_path: Path
 ) -> None:
@@ -41,7 +41,7 @@ def test_training_on_one_scan_gives_the_recorded_losses(
     assert losses_of(scan, tmp_path, settings) == pytest.approx(losses, rel=1e-6)
 
 
-@pytest.mark.parametrize(("settings", "losses"), zip((PLAIN, SCALED), OF_SET.values(), strict=True), ids=OF_SET)
+@pytest.mark.parametrize(("settings", "losses"), [*zip((PLAIN, SCALED), OF_SET.values(), strict=True)], ids=OF_SET)
 def test_training_on_a_set_gives_the_recorded_losses(
     settings: dict[str, Any], losses: tuple[float, ...], tmp_path: Path
 ) -> None:
