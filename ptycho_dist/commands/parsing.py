@@ -21,7 +21,7 @@ from ptycho_dist.config import precedence
 from ptycho_dist.config.execution import USED_BY
 from ptycho_dist.config.fields import field_docs, field_types
 from ptycho_dist.config.ptychopinn import PTYCHOPINN, Entry
-from ptycho_dist.config.sections import ALIASES, field_names, homes
+from ptycho_dist.config.sections import ALIASES, MOVED, field_names, homes
 from ptycho_dist.errors import ConfigError
 
 SWITCHES = ("quiet", "debug", "print_config", "help")
@@ -203,7 +203,8 @@ def spellings(command: Command) -> dict[str, str]:
             names |= {f"{section}.{name}": dotted for name in plain}
             if homes(field.name, command.sections) == (section,):
                 names |= {name: dotted for name in plain if name not in names}
-    return names
+    known = set(names.values())
+    return names | {old: new for old, new in MOVED.items() if new in known}
 
 
 def shown_flags(command: Command) -> dict[str, str]:

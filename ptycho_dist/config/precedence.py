@@ -18,6 +18,7 @@ from ptycho_dist.config.sections import (
     ALIASES,
     ALL_SECTIONS,
     INFERENCE_SECTIONS,
+    MOVED,
     REFINE_SECTIONS,
     TRAINING_SECTIONS,
     Sections,
@@ -212,6 +213,7 @@ def _same(one: Any, other: Any) -> bool:
 def _dotted(name: str, sections: Sections, level: str) -> str:
     """Dotted name of a key; the stage's own sections are asked first."""
     everything = {**ALL_SECTIONS, **sections}
+    name = MOVED.get(name, name)
     if "." in name:
         section, _, plain = name.partition(".")
         field = _true_name(plain, {section: everything[section]} if section in everything else {})

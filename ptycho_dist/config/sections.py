@@ -44,6 +44,13 @@ ALIASES: Mapping[str, str] = {
 }
 """Other names of fields: PtychoPINN's and Lightning's, where they mean the same."""
 
+MOVED: Mapping[str, str] = {
+    "refine.propagation": "data.propagation",
+    "refine.source_distance_m": "data.source_distance_m",
+    "model.probe_support_px": "data.probe_support_px",
+}
+"""Dotted names of version 0.1 whose setting has another home now; files, flags and bundles may still use them."""
+
 
 def field_names(config: type[Any]) -> tuple[str, ...]:
     """Field names of a config dataclass, in order."""

@@ -23,8 +23,6 @@ _ABOUT_THE_FILE = (
     "data.source_distance_m",
 )
 """Settings that describe a scan file, not the trained network."""
-_MOVED = {"model.probe_support_px": "data.probe_support_px"}
-"""Settings that bundles of version 0.1 keep in another section."""
 _OF_THE_NETWORK = (
     "model.architecture",
     "model.width",
@@ -71,7 +69,6 @@ def trained_settings(info: BundleInfo) -> Level:
             raise BundleError(msg)
         values |= {f"{section}.{name}": value for name, value in settings.items()}
     values.pop("data.file_format", None)
-    values |= {new: values.pop(old) for old, new in _MOVED.items() if old in values}
     try:
         return precedence.canonicalise(values, INFERENCE_SECTIONS, precedence.BUNDLE)
     except ConfigError as error:

@@ -14,6 +14,7 @@ from ptycho_dist.config.sections import (
     ALIASES,
     ALL_SECTIONS,
     INFERENCE_SECTIONS,
+    MOVED,
     REFINE_SECTIONS,
     TRAINING_SECTIONS,
     homes,
@@ -111,3 +112,10 @@ def test_request_splits_overrides_by_stage() -> None:
     typed, read = (level.values for level in request.levels(REFINE_SECTIONS))
     assert typed == {"execution.devices": 2}
     assert read == {"refine.batch_size": 4}
+
+
+@pytest.mark.parametrize(("old", "new"), MOVED.items())
+def test_names_of_settings_that_moved_are_still_known(old: str, new: str) -> None:
+    value = {"data.propagation": "near_field"}.get(new, 20.0)
+    assert canonicalise({old: value}, ALL_SECTIONS, "override").values == {new: value}
+    assert homes(new.partition(".")[2], ALL_SECTIONS) == ("data",)
