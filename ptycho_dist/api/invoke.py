@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ptycho_dist.commands.error_messages import PROGRAM
-from ptycho_dist.commands.parsing import SWITCHES, spellings
+from ptycho_dist.commands.parsing import SWITCHES, refuse_unused, spellings
 from ptycho_dist.commands.registry import Command, Typed, commands
 from ptycho_dist.config import precedence
 from ptycho_dist.config.ptychopinn import PTYCHOPINN
@@ -92,6 +92,7 @@ def flag_value(value: Any) -> str:
 
 
 def _refuse_keyword(command: Command, key: str, names: Mapping[str, str]) -> NoReturn:
+    refuse_unused(key, command)
     call = _CALLS.get(command.name, command.name)
     known = [name for name, meant in names.items() if meant not in SWITCHES] + ["progress"]
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)

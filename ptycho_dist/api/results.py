@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ptycho_dist.bundle import find_bundle, read_bundle_info
 from ptycho_dist.data.formats.base import ComplexArray
 from ptycho_dist.data.formats.product_h5 import Product, read_product
-from ptycho_dist.data.scan import ScanOptions, open_scan
+from ptycho_dist.data.scan import ScanOptions, open_scan, require_made_from
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FloatArray
 
@@ -88,8 +88,10 @@ class Reconstruction:
     def _overview(self) -> Overview:
         from ptycho_dist.evaluate.comparison import overview_of
 
+        product = read_product(self.path)
         with open_scan(self.scan_path, self.scan_options) as scan:
-            return overview_of(read_product(self.path), scan, self.reference)
+            require_made_from(scan.header, str(self.path), product.scan_checksum, "Reconstruct it again.")
+            return overview_of(product, scan, self.reference)
 
     def _repr_html_(self) -> str:
         """Show picture and metrics in a notebook."""

@@ -278,8 +278,7 @@ def _is_flag(token: str) -> bool:
 def _dotted(spelled: str, names: Mapping[str, str], command: Command) -> str:
     name = _plain(spelled)
     if name not in names:
-        if name.removeprefix("execution.") in USED_BY:
-            _refuse_unused(spelled, name.removeprefix("execution."), command)
+        refuse_unused(spelled, command)
         near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
         hint = f"Did you mean --{near[0]}?" if near else f"See ptycho-dist {command.name} --help."
         msg = f"unknown flag {spelled}; expected a flag of 'ptycho-dist {command.name}'. {hint}"
@@ -287,8 +286,16 @@ def _dotted(spelled: str, names: Mapping[str, str], command: Command) -> str:
     return names[name]
 
 
-def _refuse_unused(spelled: str, name: str, command: Command) -> None:
-    if "execution" in command.sections and not command.uses("execution", name):
+def refuse_unused(spelled: str, command: Command) -> None:
+    """Refuse an execution setting that only other commands use.
+
+    Raises
+    ------
+    ConfigError
+        Naming the commands that use it.
+    """
+    name = _plain(spelled).removeprefix("execution.")
+    if name in USED_BY and "execution" in command.sections and not command.uses("execution", name):
         users = " and ".join(USED_BY[name])
         msg = f"{spelled} is a setting of {users}; 'ptycho-dist {command.name}' does not use it. Remove it."
         raise ConfigError(msg)

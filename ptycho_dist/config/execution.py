@@ -87,13 +87,13 @@ class PyTorchExecutionConfig:
     """Show progress on rank 0: patterns per second and time left."""
 
     enable_checkpointing: bool = True
-    """Write checkpoints in training: the best ones, and places from which a killed job goes on."""
+    """Write checkpoints: the best ones of a training, and those from which a killed job resumes."""
 
     checkpoint_interval_s: float = 60.0
-    """Seconds between places from which a killed training goes on; 0 makes one after each step."""
+    """Seconds between checkpoints from which a killed job resumes; 0 makes one after each step or iteration."""
 
     resume: bool = True
-    """Go on with an unfinished job of the same settings that the output folder holds."""
+    """Resume an unfinished job of the same settings that the output folder holds."""
 
     checkpoint_save_top_k: int = 1
     """Best checkpoints to keep; 0 keeps only the last one."""

@@ -118,7 +118,7 @@ def inference_payload(
     """Decide as :func:`create_inference_payload` does, from canonical levels and a bundle that was read."""
     info = trained.info
     paths = {"model_path": info.path, "test_data_file": path_of(source), "output_dir": Path(output_dir)}
-    levels = with_arguments({f"inference.{name}": path for name, path in paths.items()}, trained.levels)
+    levels = with_arguments({f"inference.{name}": path for name, path in paths.items()}, trained.levels, source)
     header = header_of(source, levels)
     _require_training_scan(info, header)
     if trained.probe_from == "scan":

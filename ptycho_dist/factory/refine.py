@@ -69,7 +69,7 @@ def refine_payload(
     arguments = {"refine.scan": path_of(source), "refine.output_dir": Path(output_dir)}
     if start is not None:
         arguments["refine.start"] = Path(start)
-    levels = with_arguments(arguments, given)
+    levels = with_arguments(arguments, given, source)
     header = header_of(source, levels)
     return _assemble(_resolve(levels, header), header)
 

@@ -13,8 +13,8 @@ from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.precedence import Level, Resolution
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.config.sections import Sections, field_names, homes
-from ptycho_dist.data.scan import ScanOptions
-from ptycho_dist.data.scan_set import Source, read_source_header
+from ptycho_dist.data.scan import ScanOptions, read_header
+from ptycho_dist.data.scan_set import ScanSet, Source, read_source_header
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory.config_file import read_config_file
 from ptycho_dist.factory.devices import resolve_devices
@@ -54,8 +54,8 @@ def given_levels(
     return levels
 
 
-def with_arguments(arguments: Mapping[str, Any], levels: Sequence[Level]) -> list[Level]:
-    """Put a factory's own path arguments above all other levels.
+def with_arguments(arguments: Mapping[str, Any], levels: Sequence[Level], source: ScanSource) -> list[Level]:
+    """Put a factory's own path arguments above all other levels, and what a scan was opened with below them.
 
     Raises
     ------
@@ -70,7 +70,17 @@ def with_arguments(arguments: Mapping[str, Any], levels: Sequence[Level]) -> lis
                 "expected one value. Remove the override."
             )
             raise ConfigError(msg)
-    return [Level(ARGUMENT, arguments), *levels]
+    return [Level(ARGUMENT, arguments), *levels, Level(precedence.SCAN, _opened_with(source, levels))]
+
+
+def _opened_with(source: ScanSource, levels: Sequence[Level]) -> dict[str, Any]:
+    """Select options of an opened scan that no level gives."""
+    if isinstance(source, Path | str):
+        return {}
+    given = precedence.resolve(levels).values
+    options = {f"data.{one.name}": getattr(source.options, one.name) for one in fields(ScanOptions)}
+    default = {f"data.{one.name}": one.default for one in fields(ScanOptions)}
+    return {key: value for key, value in options.items() if key not in given and value != default[key]}
 
 
 def path_of(source: ScanSource) -> Path:
@@ -78,17 +88,22 @@ def path_of(source: ScanSource) -> Path:
     return Path(source) if isinstance(source, Path | str) else source.header.path
 
 
-def header_of(source: ScanSource, levels: Sequence[Level]) -> ScanHeader:
-    """Header of a scan, read as the data settings say; an opened one is taken as it is.
+def header_of(source: ScanSource, levels: Sequence[Level], *, set_allowed: bool = False) -> ScanHeader:
+    """Read the header of a scan as the data settings say; that of an opened one is taken as it is.
 
     Raises
     ------
     ConfigError
-        If an opened scan was opened with other options than the settings ask for.
+        If it was opened with other options than the settings ask for, or is a set where one scan is needed.
+    DataFormatError
+        If it cannot be read.
     """
     options = reader_options(levels)
     if isinstance(source, Path | str):
-        return read_source_header(Path(source), options)
+        return read_source_header(Path(source), options) if set_allowed else read_header(source, options)
+    if isinstance(source, ScanSet) and not set_allowed:
+        msg = f"{source.folder} is a set of scans; expected one scan. Name one of its files, or use train."
+        raise ConfigError(msg)
     for field in fields(ScanOptions):
         wanted, found = getattr(options, field.name), getattr(source.options, field.name)
         if wanted not in (field.default, found, source.header.format_name):

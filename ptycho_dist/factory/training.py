@@ -90,8 +90,8 @@ def training_payload(
 ) -> TrainingPayload:  # fmt: skip
     """Decide as :func:`create_training_payload` does, from canonical levels."""
     arguments = {"training.train_data_file": path_of(source), "training.output_dir": Path(output_dir)}
-    levels = with_arguments(arguments, given)
-    header = header_of(source, levels)
+    levels = with_arguments(arguments, given, source)
+    header = header_of(source, levels, set_allowed=True)
     start = warm_start(levels, header)
     return _assemble(_resolve([*levels, start.settings], header), header, start, legacy_cfg)
 

@@ -221,6 +221,11 @@ def test_keywords_become_what_a_command_is_asked_for() -> None:
     assert (again.paths, again.overrides, again.quiet) == (asked.paths, asked.overrides, True)
 
 
+def test_keyword_of_another_command_is_refused_with_the_commands_that_use_it() -> None:
+    with pytest.raises(ConfigError, match="checkpoint_interval_s is a setting of train and refine"):
+        asked_of(commands()["infer"], {"checkpoint_interval_s": 3}, progress=False)
+
+
 def test_write_scan_writes_what_open_scan_reads(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     patterns, positions = rng.poisson(9.0, (300, 16, 16)), rng.uniform(0, 40, (300, 2))
