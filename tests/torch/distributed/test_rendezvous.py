@@ -59,7 +59,7 @@ def test_ranks_of_one_launch_share_a_store(port: int) -> None:
 def test_port_held_by_another_program_is_an_error(
     port: int, holder: socket.socket, rank: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rendezvous, "_GLANCE_S", 0.2)
+    monkeypatch.setattr(rendezvous, "GLANCE_S", 0.2)
     with pytest.raises(LaunchError, match=rf"rank {rank} of 2 .* 127\.0\.0\.1:{port} .*MASTER_PORT"):
         meet(place(rank, port), 1.0)
 

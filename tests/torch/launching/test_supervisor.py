@@ -45,7 +45,7 @@ Ranks = Callable[[str], int]
 def ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ranks:
     """Run two ranks of a small program that stands in the place of ours."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(supervisor, "_KILL_AFTER_S", 0.3)
+    monkeypatch.setattr(supervisor, "KILL_AFTER_S", 0.3)
     (tmp_path / "ptycho_dist").mkdir()
 
     def run(program: str) -> int:
