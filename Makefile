@@ -1,6 +1,6 @@
 # Everything a developer or a CI runs; needs Python >= 3.11, make and gcc.
 # Variables: PYTHON (interpreter for the environment), VENV (its folder), TORCH (which torch to install),
-# PTYCHOPINN (a checkout of it, with its dependencies in .venv).
+# PTYCHOPINN (a checkout of it, with its dependencies in .venv), WORKERS (processes of the in-process tests).
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,6 +9,10 @@ BIN := $(VENV)/bin
 DEMO ?= runs/demo
 PTYCHOPINN ?= ../PtychoPINN
 DEMO_FLAGS ?= --devices 2 --stages 3 --max_epochs 12 --probe_learning_rate 0.01
+
+# In-process tests use two processes; those with real ranks need the cores for themselves.
+WORKERS ?= 2
+SPREAD := -n $(WORKERS) --dist worksteal
 
 # Tests, checks and documentation see no GPU and use one thread in each process.
 CALM := CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1
@@ -64,13 +68,13 @@ imports: $(VENV)/.installed ## Who may import whom
 	$(BIN)/lint-imports
 
 test-fast: $(VENV)/.installed ## In-process tests of a few seconds each
-	$(CALM) $(BIN)/python -m pytest tests/torch -m "not slow"
+	$(CALM) $(BIN)/python -m pytest tests/torch $(SPREAD) -m "not slow"
 
 test-lowest: $(VENV)/.python ## In-process tests with the oldest versions that setup.cfg admits (torch: TORCH)
 	test -x $(VENV)-lowest/bin/python || $(PYTHON) -m venv $(VENV)-lowest
 	$(VENV)-lowest/bin/python -m pip install -q '$(TORCH)'
 	$(VENV)-lowest/bin/python -m pip install -q -r tests/lowest.txt -e .
-	$(CALM) $(VENV)-lowest/bin/python -m pytest tests/torch -o filterwarnings=default
+	$(CALM) $(VENV)-lowest/bin/python -m pytest tests/torch $(SPREAD) -o filterwarnings=default
 
 coverage: $(VENV)/.installed ## Lines of the package that the in-process tests run; fails under 90 %
 	mkdir -p runs
@@ -78,10 +82,12 @@ coverage: $(VENV)/.installed ## Lines of the package that the in-process tests r
 	$(BIN)/python -m coverage report
 
 test: lint type ## All checks, and all tests but the exhaustive ones
-	$(CALM) $(BIN)/python -m pytest -m "not exhaustive"
+	$(CALM) $(BIN)/python -m pytest tests/torch $(SPREAD) -m "not exhaustive"
+	$(CALM) $(BIN)/python -m pytest tests/launch -m "not exhaustive"
 
 test-all: lint type ## All checks and all tests
-	$(CALM) $(BIN)/python -m pytest
+	$(CALM) $(BIN)/python -m pytest tests/torch $(SPREAD)
+	$(CALM) $(BIN)/python -m pytest tests/launch
 
 demo: $(VENV)/.installed ## Simulate a scan, train on two ranks, reconstruct, refine, evaluate
 	$(BIN)/ptycho-dist simulate $(DEMO)/scan.h5

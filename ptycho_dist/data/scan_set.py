@@ -65,13 +65,17 @@ class ScanSet:
         Its scans.
     options
         What the scan files leave open.
+    kept
+        Scans that are kept open.
     """
 
-    def __init__(self, folder: Path, entries: tuple[SetEntry, ...], options: ScanOptions) -> None:
+    def __init__(
+        self, folder: Path, entries: tuple[SetEntry, ...], options: ScanOptions, kept: int = KEPT_SCANS
+    ) -> None:  # fmt: skip
         self.folder, self.entries, self.options = folder, entries, options
         self.is_single = False
         """Whether this is a single scan (:meth:`of_one`)."""
-        self._open: Recent[Scan] = Recent()
+        self._open: Recent[Scan] = Recent(kept)
         self._states = self._file_states()
 
     @classmethod

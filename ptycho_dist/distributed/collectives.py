@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 BEAT_S = 1.0
 """Seconds between signs of life of ranks that wait for each other's work."""
-_MARGIN_S = 5.0
+MARGIN_S = 5.0
 """Seconds after a time limit in which torch may still say by itself what it waited for."""
 
 
@@ -94,7 +94,7 @@ def _connect(connect: Callable[[], None], timeout: timedelta) -> None:
     LaunchError
         If the time is up.
     """
-    limit_s = timeout.total_seconds() + _MARGIN_S
+    limit_s = timeout.total_seconds() + MARGIN_S
     attempt = BackgroundCall(connect)
     attempt.wait(limit_s)
     if not attempt.done:

@@ -20,7 +20,7 @@ from ptycho_dist.distributed.background import BackgroundCall
 from ptycho_dist.errors import LaunchError
 from ptycho_dist.launching.environment import RankContext
 
-_GLANCE_S = 2.0
+GLANCE_S = 2.0
 """How long a rank waits for an answer before it asks again."""
 _PAUSE_S = 0.2
 _LAUNCH, _PLACE = "launch", "rank-{}"
@@ -96,7 +96,7 @@ def _ask(agent: TCPStore, timeout_s: float) -> TCPStore | str:
     while (left_s := deadline - time.monotonic()) > 0:
         address, port, word = agent.get(_MEETING).decode().split()
         try:
-            glance = timedelta(seconds=min(left_s, _GLANCE_S))
+            glance = timedelta(seconds=min(left_s, GLANCE_S))
             store = TCPStore(address, int(port), None, False, glance, wait_for_workers=False)
             if store.get(_LAUNCH).decode() == word:
                 store.set_timeout(timedelta(seconds=timeout_s))
@@ -130,8 +130,8 @@ def _find(context: RankContext, timeout_s: float) -> TCPStore | str:
     """Find the store of this launch; say what was found instead."""
     found, deadline = "no answer", time.monotonic() + timeout_s
     while (left_s := deadline - time.monotonic()) > 0:
-        look = BackgroundCall(partial(_look, context, min(left_s, _GLANCE_S)))
-        look.wait(min(left_s, _GLANCE_S) + _GLANCE_S)
+        look = BackgroundCall(partial(_look, context, min(left_s, GLANCE_S)))
+        look.wait(min(left_s, GLANCE_S) + GLANCE_S)
         result = look.result() if look.done else "a program listens there that is no rank of ours"
         if isinstance(result, TCPStore):
             return result

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import ipaddress
+import secrets
 import socket
 import struct
 from collections.abc import Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ptycho_dist.errors import LaunchError
@@ -14,6 +16,7 @@ from ptycho_dist.errors import LaunchError
 INTERFACE_VARIABLES = ("PTYCHO_DIST_INTERFACE", "GLOO_SOCKET_IFNAME")
 """Variables that name the interface to use; the first that is set decides."""
 _SIOCGIFADDR, _SIOCGIFNETMASK = 0x8915, 0x891B
+_FIRST_PORT, _PORTS, _PORT_TRIES = 10000, 10000, 100
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,20 @@ def own_interfaces() -> tuple[Interface, ...]:
 
 
 def free_port(address: str) -> int:
-    """Find a port of this address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
+    """Find a port of this address that nobody uses, below those that systems give to outgoing connections.
+
+    Raises
+    ------
+    LaunchError
+        If none is found.
+    """
+    for _ in range(_PORT_TRIES):
+        port = _FIRST_PORT + secrets.randbelow(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((address, port))
+            return port
+    msg = f"{_PORT_TRIES} random ports of {address} are all in use; expected a free one. Set MASTER_PORT to one."
+    raise LaunchError(msg)
 
 
 def named_interface(env: Mapping[str, str], interfaces: Sequence[Interface]) -> Interface | None:

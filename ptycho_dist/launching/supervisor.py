@@ -28,7 +28,7 @@ ORPHANED = 143
 _HERE = "127.0.0.1"
 _PARENT_POLL_S = 1.0
 _POLL_S = 0.1
-_KILL_AFTER_S = 5.0
+KILL_AFTER_S = 5.0
 _TAIL_LINES = 200
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _SAVE_S = 60.0
@@ -75,7 +75,7 @@ class _Rank:
     def last_words(self) -> str:
         """End of what it wrote to standard error."""
         if self.reader is not None:
-            self.reader.join(_KILL_AFTER_S)
+            self.reader.join(KILL_AFTER_S)
         return "".join(self.tail).rstrip()
 
 
@@ -228,7 +228,7 @@ def _wait(ranks: Sequence[_Rank], received: Sequence[int]) -> bool:
 
 def _end_others(ranks: Sequence[_Rank], grace_s: float) -> None:
     """Give the ranks ``grace_s`` seconds, then terminate, then kill them."""
-    for wait_s, end in ((grace_s, None), (_KILL_AFTER_S, signal.SIGTERM), (_KILL_AFTER_S, signal.SIGKILL)):
+    for wait_s, end in ((grace_s, None), (KILL_AFTER_S, signal.SIGTERM), (KILL_AFTER_S, signal.SIGKILL)):
         running = [one for one in ranks if one.code is None]
         if not running:
             return

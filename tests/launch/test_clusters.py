@@ -38,6 +38,7 @@ def test_slurm_starts_tasks_on_two_nodes(slurm: SlurmCluster) -> None:
 
 
 @pytest.mark.slurm
+@pytest.mark.exhaustive
 def test_slurm_job_tells_its_exit_code_and_log_also_after_a_requeue(slurm: SlurmCluster, tmp_path: Path) -> None:
     script = tmp_path / "job.sh"
     script.write_text('#!/bin/sh\n[ -n "$SLURM_RESTART_COUNT" ] && { echo again; exit 3; }\nsleep 60\n')

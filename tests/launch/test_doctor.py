@@ -17,7 +17,10 @@ from tests.support.runs import training_payload
 from tests.support.slurm import SlurmCluster
 
 needs_mpi = [pytest.mark.mpi, pytest.mark.skipif(missing() is not None, reason=f"NOT RUN: {missing()}")]
-UNDER = [("torchrun", "torchrun"), pytest.param("mpirun", "mpi", marks=needs_mpi)]
+UNDER = [
+    pytest.param("torchrun", "torchrun", marks=pytest.mark.exhaustive),
+    pytest.param("mpirun", "mpi", marks=needs_mpi),
+]
 
 
 def examined(text: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -40,6 +43,7 @@ def test_doctor_starts_itself_under_a_launcher(scan: Path, tmp_path: Path, under
 
 
 @pytest.mark.slurm
+@pytest.mark.exhaustive
 def test_doctor_starts_itself_under_srun_and_knows_the_time_left(
     slurm: SlurmCluster, scan: Path, tmp_path: Path
 ) -> None:
@@ -54,6 +58,7 @@ def test_doctor_starts_itself_under_srun_and_knows_the_time_left(
     assert results["time limit"]["status"] in ("ok", "warn")
 
 
+@pytest.mark.exhaustive
 def test_doctor_fails_on_every_rank_when_devices_and_ranks_differ() -> None:
     port = free_port()
     command = ["-m", "ptycho_dist", "doctor", "--devices", 3, "--accelerator", "cpu"]
@@ -87,6 +92,7 @@ def test_doctor_under_a_launcher_that_is_not_there_says_so() -> None:
     assert "there is no srun on PATH" in done.stderr
 
 
+@pytest.mark.exhaustive
 def test_job_tells_at_its_start_that_ranks_crowd_the_cores(scan: Path, tmp_path: Path) -> None:
     cores = len(os.sched_getaffinity(0))
     flags = ["--max_steps", 1, "--accelerator", "cpu", "--width", 8, "--depth", 1, "--devices", 2]

@@ -132,7 +132,8 @@ def test_only_what_is_missing_is_predicted_again(larger: Path, bundle: Path, exp
     assert "[rank 1] patches of an earlier run" not in said
 
 
-@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.exhaustive)])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("rank", [0, 1])
 def test_rank_killed_in_stitching(larger: Path, bundle: Path, expected: bytes, tmp_path: Path, rank: int) -> None:
     arguments = infer(larger, bundle, tmp_path)
     supervisor = start_run(arguments)
@@ -185,6 +186,7 @@ def test_rank_that_hangs_ends_the_others_in_time(scan: Path, tmp_path: Path) -> 
     assert ended.returncode != 0
 
 
+@pytest.mark.exhaustive
 def test_rank_that_is_twenty_times_slower_changes_nothing(
     larger: Path, bundle: Path, expected: bytes, tmp_path: Path
 ) -> None:
@@ -196,14 +198,25 @@ def test_rank_that_is_twenty_times_slower_changes_nothing(
     assert object_of(tmp_path) == expected
 
 
-def test_stitching_that_takes_longer_than_the_timeout(tmp_path: Path) -> None:
-    scan = simulate_tiny(tmp_path / "scan.h5", n_patterns=200, step_px=60)
-    with open_scan(scan) as found:
-        bundle = untrained_bundle(training_payload(scan, tmp_path / "trained"), found)
-    timeout_s = 3
-    run_well(infer(scan, bundle, tmp_path / "run", timeout_s=timeout_s))
-    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert metrics["stitching_s"] > timeout_s, "the stitching was too short to prove anything"
+SLOW_STITCHING = """
+import time
+from ptycho_dist import cli
+from ptycho_dist.inference import run
+stitch = run.stitch_to_product
+def slow(*arguments):
+    time.sleep(7)
+    stitch(*arguments)
+run.stitch_to_product = slow
+cli.program()
+"""
+
+
+def test_stitching_that_takes_longer_than_the_timeout(larger: Path, bundle: Path, tmp_path: Path) -> None:
+    port, arguments = free_port(), infer(larger, bundle, tmp_path, timeout_s=5)
+    ranks = [start(["-c", SLOW_STITCHING, *arguments], rank_variables(rank, 2, port)) for rank in (0, 1)]
+    for ended in [finish(rank, LIMIT_S) for rank in ranks]:
+        assert ended.returncode == 0, ended.stderr
+    assert json.loads((tmp_path / "metrics.json").read_text())["stitching_s"] > 7
 
 
 def slow_down(supervisor: Process, rank: int, seconds: float) -> None:
@@ -236,6 +249,7 @@ def test_scan_that_is_cut_short_in_training(scan: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.exhaustive
 def test_scan_with_a_read_error_in_training(scan: Path, tmp_path: Path) -> None:
     copy, supervisor = train_on_copy(scan, tmp_path)
     with copy.open("r+b") as file:
@@ -318,7 +332,8 @@ def test_disk_that_is_full_at_a_checkpoint(scan: Path, disk: Path, tmp_path: Pat
     assert "training.max_epochs was 100000, now 1" in done.stderr
 
 
-@pytest.mark.parametrize("phase", [pytest.param("prediction", marks=pytest.mark.exhaustive), "stitching"])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("phase", ["prediction", "stitching"])
 def test_disk_that_is_full_at_a_shard_or_at_the_result(
     larger: Path, bundle: Path, expected: bytes, disk: Path, phase: str
 ) -> None:
@@ -364,6 +379,7 @@ def start_on_two_hosts(arguments: list[object], hosts: netns.TwoHosts, output_di
 
 
 @pytest.mark.netns
+@pytest.mark.exhaustive
 def test_cable_that_is_cut_for_5_seconds_changes_nothing(scan: Path, tmp_path: Path, two_hosts: netns.TwoHosts) -> None:
     run_well(train(scan, tmp_path / "whole", max_steps=60))
     arguments = train(scan, tmp_path / "run", devices=1, max_steps=60, timeout_s=60)

@@ -70,9 +70,9 @@ Start = Callable[[pytest.FixtureRequest, Words], Done]
         pytest.param(under_srun, 1, marks=pytest.mark.slurm, id="srun-1"),
         pytest.param(under_srun, 3, marks=[pytest.mark.slurm, pytest.mark.exhaustive], id="srun-3"),
         pytest.param(under_mpirun, 1, marks=[pytest.mark.mpi, pytest.mark.exhaustive], id="mpirun-1"),
-        pytest.param(under_mpirun, 3, marks=pytest.mark.mpi, id="mpirun-3"),
+        pytest.param(under_mpirun, 3, marks=[pytest.mark.mpi, pytest.mark.exhaustive], id="mpirun-3"),
         pytest.param(under_torchrun, 1, marks=pytest.mark.exhaustive, id="torchrun-1"),
-        pytest.param(under_torchrun, 3, id="torchrun-3"),
+        pytest.param(under_torchrun, 3, marks=pytest.mark.exhaustive, id="torchrun-3"),
     ],
 )
 def test_launch_refuses_devices_that_are_not_the_ranks(
@@ -88,6 +88,7 @@ def test_launch_refuses_devices_that_are_not_the_ranks(
 
 
 @pytest.mark.slurm
+@pytest.mark.exhaustive
 def test_sbatch_without_srun_starts_as_many_ranks_as_tasks_when_there_is_one_node(
     slurm: SlurmCluster, scan: Path, tmp_path: Path
 ) -> None:
@@ -99,7 +100,14 @@ def test_sbatch_without_srun_starts_as_many_ranks_as_tasks_when_there_is_one_nod
 
 
 @pytest.mark.slurm
-@pytest.mark.parametrize(("nodes", "flags"), [(2, ["--devices", 2]), (1, ["--devices", 3]), (1, [])])
+@pytest.mark.parametrize(
+    ("nodes", "flags"),
+    [
+        pytest.param(2, ["--devices", 2], marks=pytest.mark.exhaustive),
+        pytest.param(1, ["--devices", 3], marks=pytest.mark.exhaustive),
+        (1, []),
+    ],
+)
 def test_sbatch_without_srun_is_refused_when_tasks_would_be_idle(
     slurm: SlurmCluster, scan: Path, tmp_path: Path, nodes: int, flags: Words
 ) -> None:
@@ -111,6 +119,7 @@ def test_sbatch_without_srun_is_refused_when_tasks_would_be_idle(
 
 
 @pytest.mark.slurm
+@pytest.mark.exhaustive
 def test_srun_trains_when_only_the_number_of_tasks_is_given(slurm: SlurmCluster, scan: Path, tmp_path: Path) -> None:
     done = slurm.srun("-n", 2, *PROGRAM, *train(scan, tmp_path), limit_s=LIMIT_S)
     assert done.returncode == 0, done.stderr
@@ -130,7 +139,7 @@ def test_srun_is_refused_on_every_rank_when_tasks_are_uneven(slurm: SlurmCluster
 @pytest.mark.parametrize(
     "named",
     [
-        pytest.param(True, id="one port named for both"),
+        pytest.param(True, marks=pytest.mark.exhaustive, id="one port named for both"),
         pytest.param(False, marks=pytest.mark.exhaustive, id="ports of their own"),
     ],
 )

@@ -74,11 +74,11 @@ class Launches:
 
 LAUNCHES = [
     pytest.param(Launches.spawn, id="spawn"),
-    pytest.param(Launches.torchrun, id="torchrun"),
+    pytest.param(Launches.torchrun, id="torchrun", marks=pytest.mark.exhaustive),
     pytest.param(Launches.torchrun_on_two_hosts, id="torchrun-2-hosts", marks=pytest.mark.netns),
-    pytest.param(Launches.srun_on_one_node, id="srun-1-node", marks=pytest.mark.slurm),
+    pytest.param(Launches.srun_on_one_node, id="srun-1-node", marks=[pytest.mark.slurm, pytest.mark.exhaustive]),
     pytest.param(Launches.srun_on_two_nodes, id="srun-2-nodes", marks=pytest.mark.slurm),
-    pytest.param(Launches.srun_with_torchrun, id="srun-torchrun", marks=pytest.mark.slurm),
+    pytest.param(Launches.srun_with_torchrun, id="srun-torchrun", marks=[pytest.mark.slurm, pytest.mark.exhaustive]),
     pytest.param(Launches.mpirun, id="mpirun", marks=pytest.mark.mpi),
 ]
 Launch = Callable[[Launches, Words], Done]

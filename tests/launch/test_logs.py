@@ -29,7 +29,7 @@ def by_torchrun(arguments: Sequence[object]) -> Any:
     return run_torchrun(arguments, 2)
 
 
-@pytest.mark.parametrize("launch", [by_spawn, by_torchrun])
+@pytest.mark.parametrize("launch", [pytest.param(by_spawn, marks=pytest.mark.exhaustive), by_torchrun])
 def test_ranks_log_each_line_once(scan: Path, tmp_path: Path, launch: Callable[..., Any]) -> None:
     done = launch(["train", scan, "--output_dir", tmp_path, *FLAGS])
     assert done.returncode == 0, done.stderr

@@ -73,7 +73,13 @@ def test_last_batch_is_uneven(scan: Path) -> None:
     assert [share.weight for share in shares[1]] == [1.0, 1.0, 1.0, 0.0]
 
 
-@pytest.fixture(scope="module", params=CASES)
+RICH = "labels, priors, added and clipped gradients"
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[] if name == RICH else pytest.mark.exhaustive) for name in CASES],
+)
 def alone(request: pytest.FixtureRequest, scan: Path, tmp_path_factory: pytest.TempPathFactory) -> Curve:
     flags, tolerance = CASES[request.param]
     folder = tmp_path_factory.mktemp("alone")

@@ -30,7 +30,9 @@ def infer(scan: Path, bundle: Path, output_dir: Path, devices: int) -> None:
               "--accelerator", "cpu", "--inference_batch_size", 4, "--quiet"])  # fmt: skip
 
 
-@pytest.mark.parametrize("devices", [2, 3, 4])
+@pytest.mark.parametrize(
+    "devices", [pytest.param(2, marks=pytest.mark.exhaustive), 3, pytest.param(4, marks=pytest.mark.exhaustive)]
+)
 def test_object_is_bit_identical_for_any_number_of_ranks(one: Run, scan: Path, tmp_path: Path, devices: int) -> None:
     bundle, alone = one
     infer(scan, bundle, tmp_path, devices)

@@ -43,7 +43,7 @@ def alone(truth: Truth, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("devices", [2, 3])
+@pytest.mark.parametrize("devices", [pytest.param(2, marks=pytest.mark.exhaustive), 3])
 def test_ranks_refine_to_the_answer_of_one(truth: Truth, alone: Path, tmp_path: Path, devices: int) -> None:
     run_well(command(truth, tmp_path, devices))
     assert errors(tmp_path) == pytest.approx(errors(alone), abs=1e-4)

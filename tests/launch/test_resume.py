@@ -59,6 +59,7 @@ def test_killed_ranks_go_on_bit_identically(scan: Path, tmp_path: Path, devices:
     assert not (killed / "unfinished.json").exists()
 
 
+@pytest.mark.exhaustive
 def test_killed_ranks_go_on_with_another_number_of_them(scan: Path, tmp_path: Path) -> None:
     run_well(command(scan, tmp_path / "whole", 1, precision="64-true"))
     killed = tmp_path / "killed"

@@ -38,7 +38,14 @@ def test_script_is_short_and_clean(path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("name", ["local.sh", "torchrun.sh", "mpirun.sh"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("local.sh", marks=pytest.mark.exhaustive),
+        "torchrun.sh",
+        pytest.param("mpirun.sh", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_launch_script_trains_on_two_ranks(
     name: str, scan: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

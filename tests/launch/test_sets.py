@@ -30,6 +30,7 @@ def alone(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.exhaustive
 def test_two_ranks_simulate_the_set_of_one(scans: Path, tmp_path: Path) -> None:
     done = run(["simulate", tmp_path / "set", *SIMULATE, "--devices", 2])
     assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'set'}\n"), done.stderr
@@ -46,6 +47,7 @@ def test_two_ranks_train_on_a_set_like_one(scans: Path, alone: Path, tmp_path: P
     assert all(found[name].numpy() == pytest.approx(value.numpy(), abs=1e-9) for name, value in expected.items())
 
 
+@pytest.mark.exhaustive
 def test_two_ranks_fine_tune_and_predict_an_unseen_scan(scan: Path, alone: Path, tmp_path: Path) -> None:
     shared = ["--devices", 2, "--accelerator", "cpu", "--quiet", "--output_dir"]
     run_well(["infer", scan, "--model_path", alone, *shared, tmp_path / "unseen"])
@@ -55,6 +57,7 @@ def test_two_ranks_fine_tune_and_predict_an_unseen_scan(scan: Path, alone: Path,
     assert load_bundle(tuned / "bundle").payload_dict["model"]["width"] == 8
 
 
+@pytest.mark.exhaustive
 def test_changed_scan_of_a_set_stops_both_ranks(scans: Path, tmp_path: Path) -> None:
     folder = tmp_path / "set"
     folder.mkdir()

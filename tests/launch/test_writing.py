@@ -70,6 +70,7 @@ def test_ranks_simulate_and_convert_what_one_rank_does(alone: Path, tmp_path: Pa
 
 
 @pytest.mark.slurm
+@pytest.mark.exhaustive
 def test_ranks_of_srun_convert_what_one_rank_does(slurm: SlurmCluster, alone: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ptycho_dist", "convert", alone, tmp_path / "c.h5"]
     done = slurm.srun("--nodes=2", "--ntasks=2", "--ntasks-per-node=1", *command)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+
+from ptycho_dist.launching import network_interfaces
 
 _FOREIGN = ("SLURM_", "OMPI_", "PMI", "MPI_", "PALS_", "HYDI_", "PBS_", "TORCHELASTIC_", "PTYCHO_DIST_", "MASTER_",
             "WORLD_SIZE", "LOCAL_", "GROUP_", "NODE_RANK")  # fmt: skip
@@ -103,10 +104,8 @@ def rank_variables(rank: int, world: int, port: int) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """Find a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Find a port that nobody listens on, and that the system gives to nobody by itself."""
+    return network_interfaces.free_port("127.0.0.1")
 
 
 def step_losses(output_dir: Path) -> list[float]:

@@ -16,7 +16,7 @@ from ptycho_dist.cli import main
 from ptycho_dist.data import scan_set
 from ptycho_dist.data.formats.base import ScanOptions
 from ptycho_dist.data.scan import open_scan
-from ptycho_dist.data.scan_set import open_set, open_source, read_source_header
+from ptycho_dist.data.scan_set import ScanSet, open_set, open_source, read_source_header
 from ptycho_dist.data.set_index import INDEX_NAME, entry_of, read_index, write_index
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import Shard
@@ -59,14 +59,13 @@ def test_scans_of_any_format_make_a_set(tmp_path: Path) -> None:
         assert [scans.scan(number).header.format_name for number in (0, 1)] == ["tike_npz", "ptycho_dist_h5"]
 
 
-def test_few_scans_are_open_at_a_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scans = open_set(folder)
-    monkeypatch.setattr(scans, "_open", scan_set.Recent(2))
-    first = scans.scan(0)
-    assert scans.scan(1) is not first
+def test_few_scans_are_open_at_a_time(folder: Path) -> None:
+    scans = ScanSet(folder, read_index(folder), ScanOptions(), kept=2)
+    first, second = scans.scan(0), scans.scan(1)
     assert scans.scan(0) is first
     scans.scan(2)
-    assert list(scans._open) == [0, 2]
+    assert scans.scan(0) is first
+    assert scans.scan(1) is not second
     rows = np.arange(4)
     np.testing.assert_array_equal(scans.scan(1).read_patterns(rows), open_scan(folder / "1.h5").read_patterns(rows))
 

@@ -13,15 +13,14 @@ from ptycho_dist.distributed import rendezvous
 from ptycho_dist.distributed.rendezvous import meet, meet_through_agent
 from ptycho_dist.errors import LaunchError
 from ptycho_dist.launching.environment import RankContext
+from ptycho_dist.launching.network_interfaces import free_port
 
 LIMIT_S = 10.0
 
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port("127.0.0.1")
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ def test_ranks_of_one_launch_share_a_store(port: int) -> None:
 def test_port_held_by_another_program_is_an_error(
     port: int, holder: socket.socket, rank: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rendezvous, "_GLANCE_S", 0.2)
+    monkeypatch.setattr(rendezvous, "GLANCE_S", 0.2)
     with pytest.raises(LaunchError, match=rf"rank {rank} of 2 .* 127\.0\.0\.1:{port} .*MASTER_PORT"):
         meet(place(rank, port), 1.0)
 
@@ -81,9 +80,7 @@ def test_rank_that_is_there_twice_is_an_error(port: int) -> None:
 
 def test_ranks_of_torchrun_pass_over_where_rank_0_listened_before_a_restart(port: int) -> None:
     agent = TCPStore("127.0.0.1", port, None, True, wait_for_workers=False)
-    with socket.socket() as gone:
-        gone.bind(("127.0.0.1", 0))
-        agent.set("ptycho_dist/meeting", f"127.0.0.1 {gone.getsockname()[1]} word-of-before")
+    agent.set("ptycho_dist/meeting", f"127.0.0.1 {free_port('127.0.0.1')} word-of-before")
     with ThreadPoolExecutor(2) as pool:
         second = pool.submit(meet_through_agent, place(1, port), LIMIT_S)
         first = pool.submit(meet_through_agent, place(0, port), LIMIT_S)
@@ -93,8 +90,6 @@ def test_ranks_of_torchrun_pass_over_where_rank_0_listened_before_a_restart(port
 
 def test_ranks_of_torchrun_say_so_when_rank_0_does_not_come_back(port: int) -> None:
     agent = TCPStore("127.0.0.1", port, None, True, wait_for_workers=False)
-    with socket.socket() as gone:
-        gone.bind(("127.0.0.1", 0))
-        agent.set("ptycho_dist/meeting", f"127.0.0.1 {gone.getsockname()[1]} word-of-before")
+    agent.set("ptycho_dist/meeting", f"127.0.0.1 {free_port('127.0.0.1')} word-of-before")
     with pytest.raises(LaunchError, match="rank 1 of 2 did not find the other ranks"):
         meet_through_agent(place(1, port), 1.0)

@@ -8,11 +8,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from ptycho_dist.launching import supervisor
+from tests.support.kill import wait_until
 
 PROGRAM = """
 import os, pathlib, signal, sys, time
@@ -29,6 +31,10 @@ def wait_for_end_of_rank_1():
     while stat.exists() and " Z " not in stat.read_text():
         time.sleep(0.001)
 
+def wait_for_a_signal():
+    pathlib.Path(f"ready-{rank}").touch()
+    time.sleep(60)
+
 if rank == 1:
     pathlib.Path("pid").write_text(str(os.getpid()))
 """
@@ -39,7 +45,7 @@ Ranks = Callable[[str], int]
 def ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ranks:
     """Run two ranks of a small program that stands in the place of ours."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(supervisor, "_KILL_AFTER_S", 0.3)
+    monkeypatch.setattr(supervisor, "KILL_AFTER_S", 0.3)
     (tmp_path / "ptycho_dist").mkdir()
 
     def run(program: str) -> int:
@@ -111,35 +117,41 @@ time.sleep(60)
 """
     started = time.monotonic()
     assert ranks(program) == 2
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 50
     assert "pattern 7 is NaN" in said.text
     assert "killed" not in said.text
 
 
+@contextmanager
+def signalled(number: signal.Signals) -> Iterator[None]:
+    """Send this process a signal once both ranks wait for it."""
+
+    def send() -> None:
+        wait_until(lambda: all(Path(f"ready-{rank}").exists() for rank in (0, 1)), "two ranks that wait")
+        os.kill(os.getpid(), number)
+
+    sender, started = threading.Thread(target=send), time.monotonic()
+    sender.start()
+    yield
+    sender.join()
+    assert time.monotonic() - started < 50, "the ranks were not ended by the signal"
+
+
 def test_run_ranks_passes_a_signal_on_and_blames_nobody(ranks: Ranks, said: pytest.LogCaptureFixture) -> None:
-    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.start()
-    started = time.monotonic()
-    assert ranks("time.sleep(60)") == 128 + signal.SIGTERM
-    timer.join()
-    assert time.monotonic() - started < 5
+    with signalled(signal.SIGTERM):
+        assert ranks("wait_for_a_signal()") == 128 + signal.SIGTERM
     assert "stopped by SIGTERM" in said.text
     assert "rank 1" not in said.text
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_run_ranks_ends_ranks_that_ignore_the_signal(ranks: Ranks, number: signal.Signals) -> None:
-    timer = threading.Timer(0.5, os.kill, (os.getpid(), number))
-    timer.start()
-    started = time.monotonic()
     program = "[signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)]\n"
-    assert ranks(f"{program}time.sleep(60)") == 128 + number
-    timer.join()
-    assert time.monotonic() - started < 5
+    with signalled(number):
+        assert ranks(f"{program}wait_for_a_signal()") == 128 + number
 
 
 def test_run_ranks_tells_a_stop_even_when_ranks_end_well_on_it(ranks: Ranks) -> None:
-    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.start()
-    assert ranks("signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\ntime.sleep(60)") == 128 + signal.SIGTERM
-    timer.join()
+    program = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
+    with signalled(signal.SIGTERM):
+        assert ranks(f"{program}wait_for_a_signal()") == 128 + signal.SIGTERM

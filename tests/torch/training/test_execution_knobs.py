@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
@@ -194,8 +195,10 @@ def check_accum_steps(make: Make) -> None:
 def check_num_workers(make: Make) -> None:
     run = make(num_workers=2)
     assert run.data.train_dataloader().num_workers == 2
-    workers = iter(run.data.train_dataloader())._workers  # type: ignore[attr-defined]
-    assert len(workers) == 2
+    before = set(multiprocessing.active_children())
+    batches = iter(run.data.train_dataloader())
+    assert len(set(multiprocessing.active_children()) - before) == 2
+    del batches
 
 
 def check_pin_memory(make: Make) -> None:
