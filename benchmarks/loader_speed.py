@@ -30,6 +30,7 @@ from ptycho_dist.data.datamodule import ScanDataModule
 from ptycho_dist.data.grouping import canonical_order
 from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.types import IntArray
+from tests.support.ranks import rank_context
 
 AIM = 0.8
 _ROWS = 64
@@ -54,7 +55,7 @@ def training(scan: Scan) -> int:
     """Read all patterns as an epoch of training does."""
     path = scan.header.path
     configs = (DataConfig(N=scan.header.N), TrainingConfig(train_data_file=path, output_dir=path.parent, batch_size=8))
-    module = ScanDataModule(scan, (*configs, PyTorchExecutionConfig()), (0, 1), scan.header.mean_counts)
+    module = ScanDataModule(scan, (*configs, PyTorchExecutionConfig()), rank_context(0, 1), scan.header.mean_counts)
     return sum(batch.n_patterns for batch in module.train_dataloader())
 
 

@@ -20,6 +20,7 @@ from ptycho_dist.data.sampler import Chosen, Split, StepSampler, StepShare, spli
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.data.scan_set import Recent, ScanSet, Source
 from ptycho_dist.errors import DataFormatError
+from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.physics.propagators import propagation_of
 from ptycho_dist.types import FAR_FIELD, FloatArray, IntArray
 
@@ -190,8 +191,8 @@ class ScanDataModule(pl.LightningDataModule):
         Open scan, of which groups validate, or set of scans, of which whole scans do.
     configs
         Data, training and execution settings.
-    place
-        This rank and the number of ranks.
+    context
+        Place of this rank.
     photons
         Mean photons that patterns are scaled to.
     start
@@ -204,7 +205,7 @@ class ScanDataModule(pl.LightningDataModule):
         self,
         source: Source,
         configs: tuple[DataConfig, TrainingConfig, PyTorchExecutionConfig],
-        place: tuple[int, int],
+        context: RankContext,
         photons: float,
         start: tuple[int, int] = (0, 0),
         labels_of: Callable[[Scan], Labels] | None = None,
@@ -212,7 +213,7 @@ class ScanDataModule(pl.LightningDataModule):
         super().__init__()
         self._scans = source if isinstance(source, ScanSet) else ScanSet.of_one(source)
         self._data, self._training, self._execution = configs
-        self._place, self._start = place, start
+        self._context, self._start = context, start
         self.split = self._split()
         self._dataset = StepDataset(self._scans, photons, labels_of, self._data)
 
@@ -255,7 +256,7 @@ class ScanDataModule(pl.LightningDataModule):
 
         configs, chosen = (self._data, self._training), self._chosen(numbers)
         return StepSampler(
-            positions_of, chosen, configs, self._place, shuffle=shuffle, start=start, accum_steps=accum_steps
+            positions_of, chosen, configs, self._context, shuffle=shuffle, start=start, accum_steps=accum_steps
         )  # fmt: skip
 
     def _loader(self, sampler: StepSampler) -> DataLoader[StepBatch]:

@@ -16,6 +16,7 @@ from ptycho_dist.data.grouping import compact_groups, members
 from ptycho_dist.data.scan_set import Recent
 from ptycho_dist.distributed.sharding import local_slice, shard
 from ptycho_dist.errors import ConfigError
+from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.types import FloatArray, Groups, IntArray
 
 _VALIDATION_STREAM, _ORDER_STREAM, _GROUPS_STREAM, _SUBSAMPLE_STREAM = 1, 2, 3, 4
@@ -170,8 +171,8 @@ class StepSampler(Sampler[StepShare]):
         Patterns to draw from.
     configs
         Settings of groups, batch size and seed.
-    place
-        This rank and the number of ranks.
+    context
+        Place of this rank.
     shuffle
         New groups and a new order in each epoch, as the training settings draw them; else always the same plain ones.
     start
@@ -182,11 +183,11 @@ class StepSampler(Sampler[StepShare]):
 
     def __init__(
         self, positions_of: Callable[[int], FloatArray], chosen: Chosen, configs: tuple[DataConfig, TrainingConfig],
-        place: tuple[int, int], *, shuffle: bool, start: tuple[int, int] = (0, 0), accum_steps: int = 1,
+        context: RankContext, *, shuffle: bool, start: tuple[int, int] = (0, 0), accum_steps: int = 1,
     ) -> None:  # fmt: skip
         self._positions_of, self._chosen = positions_of, chosen
         self._data, self._training = configs
-        self._place, self._shuffle, self._accum_steps = place, shuffle, accum_steps
+        self._context, self._shuffle, self._accum_steps = context, shuffle, accum_steps
         self._start, self._epoch = start, start[0]
         n_groups = self._training.n_groups if shuffle else None
         counts = [self._data.n_groups(int(count), n_groups) for count in chosen.n_patterns]
@@ -212,7 +213,7 @@ class StepSampler(Sampler[StepShare]):
 
     def _share(self, places: IntArray, in_window: IntArray) -> StepShare:
         """Cut the groups of one global step to this rank; an idle rank gets one group of weight 0."""
-        mine = places[local_slice(shard(len(places), *self._place))]
+        mine = places[local_slice(shard(len(places), self._context.rank, self._context.world))]
         parts: dict[int, list[IntArray]] = {}
         for place in mine if len(mine) else places[:1]:
             number = int(self._scan_of[place])

@@ -18,6 +18,7 @@ from ptycho_dist.distributed.sharding import local_slice, shard
 from ptycho_dist.factory.payload import InferencePayload
 from ptycho_dist.inference.patch_store import ShardPatches
 from ptycho_dist.inference.region import patch_side, region_of
+from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.types import Canvas, FloatArray
 
@@ -33,19 +34,19 @@ class ShardWork:
         Open scan.
     payload
         Settings.
-    place
-        This rank and the number of ranks.
+    context
+        Place of this rank.
     folder
         Folder of the shard files.
     """
 
     def __init__(
-        self, model: PtychoModel, scan: Scan, payload: InferencePayload, place: tuple[int, int], folder: Path
+        self, model: PtychoModel, scan: Scan, payload: InferencePayload, context: RankContext, folder: Path
     ) -> None:  # fmt: skip
         self._payload, self._folder = payload, folder
         region = region_of(payload, scan.positions_px)
         positions_px = scan.positions_px[region.rows]
-        self._share = shard(len(region.rows), *place)
+        self._share = shard(len(region.rows), context.rank, context.world)
         order = region.rows[canonical_order(positions_px)]
         self._own = order[local_slice(self._share)]
         self._origin = region.canvas.origin_px
@@ -55,7 +56,7 @@ class ShardWork:
         self._mine = self._measured_here(order)
         beside = np.setdiff1d(self._pairs[self._mine], self._own)
         rows = np.concatenate([self._own, beside])
-        path = folder / f"patches-{place[0]:05d}-of-{place[1]:05d}.npy"
+        path = folder / f"patches-{context.rank:05d}-of-{context.world:05d}.npy"
         self._patches = ShardPatches(model, scan, rows, payload, path)
 
     def __enter__(self) -> Self:

@@ -186,11 +186,10 @@ def _predict(
 ) -> None:  # fmt: skip
     """Make this rank's shard if it is missing; patches and phases that an unfinished run left are used."""
     folder = payload.inference_config.output_dir / SHARD_FOLDER
-    place = (context.rank, context.world)
     phases = from_rank_0(lambda: read_phases(folder, payload.result_fingerprint()))
 
     def begin() -> ShardWork:
-        return ShardWork(model, scan, payload, place, folder)
+        return ShardWork(model, scan, payload, context, folder)
 
     def make_alone() -> None:
         if is_missing and phases is not None:

@@ -44,13 +44,13 @@ class Preview:
     ----------
     payload, scan
         Settings and the open scan.
-    place
-        This rank and the number of ranks.
+    context
+        Place of this rank.
     """
 
-    def __init__(self, payload: TrainingPayload, scan: Scan, place: tuple[int, int]) -> None:
+    def __init__(self, payload: TrainingPayload, scan: Scan, context: RankContext) -> None:
         execution = payload.execution_config
-        self._payload, self._scan, self._place = payload, scan, place
+        self._payload, self._scan, self._context = payload, scan, context
         shown = execution.recon_log_fixed_indices
         if shown is None:
             count = min(execution.recon_log_num_patches, len(scan))
@@ -64,7 +64,7 @@ class Preview:
 
     def share_of_sums(self, model: PtychoModel) -> torch.Tensor:
         """Integer sums (3, H, W) of this rank's patches: weighted real and imaginary parts, weights."""
-        own = self._order[local_slice(shard(len(self._order), *self._place))]
+        own = self._order[local_slice(shard(len(self._order), self._context.rank, self._context.world))]
         corners_px = self._scan.positions_px + model.margin_px
         total = FixedPointSum(Canvas.around(corners_px[self._order], model.output_px), fraction_bits(len(self._scan)))
         weight = model.patch_weight().detach().double().cpu()
@@ -165,7 +165,7 @@ def build_previews(payload: TrainingPayload, source: Source, context: RankContex
             "Change execution.recon_log_fixed_indices."
         )
         raise ConfigError(msg)
-    preview = Preview(payload, source, (context.rank, context.world))
+    preview = Preview(payload, source, context)
     return [Previews(preview, payload.output_dir / FOLDER, every, stitched=execution.recon_log_stitch)]
 
 

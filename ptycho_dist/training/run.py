@@ -103,9 +103,8 @@ def _loaders(
     payload: TrainingPayload, source: Source, context: RankContext, start: tuple[int, int]
 ) -> ScanDataModule:  # fmt: skip
     configs = (payload.data_config, payload.training_config, payload.execution_config)
-    place = (context.rank, context.world)
     labels_of = _labels(payload) if payload.training_config.uses_labels else None
-    return ScanDataModule(source, configs, place, payload.photons, start, labels_of)
+    return ScanDataModule(source, configs, context, payload.photons, start, labels_of)
 
 
 def _labels(payload: TrainingPayload) -> Callable[[Scan], Labels]:

@@ -12,6 +12,7 @@ from ptycho_dist.config.schema import DataConfig, TrainingConfig
 from ptycho_dist.data.sampler import Chosen, StepSampler
 from ptycho_dist.data.scan import open_scan
 from tests.support.launch import run_torchrun, run_well, step_losses
+from tests.support.ranks import rank_context
 
 STEPS = 20
 SHAPE = {"group_size": 4, "batch_size": 2}
@@ -66,7 +67,11 @@ def test_last_batch_is_uneven(scan: Path) -> None:
         configs = (DataConfig(group_size=4), TrainingConfig(train_data_file=scan, output_dir=scan.parent, batch_size=2))
         positions = found.positions_px
         shares = [
-            list(StepSampler(lambda _: positions, Chosen.of_one(np.arange(25)), configs, (rank, 2), shuffle=True))
+            list(
+                StepSampler(
+                    lambda _: positions, Chosen.of_one(np.arange(25)), configs, rank_context(rank, 2), shuffle=True
+                )
+            )
             for rank in (0, 1)
         ]
     assert [len(share.parts[0][1]) for share in shares[0]] == [1, 1, 1, 1]

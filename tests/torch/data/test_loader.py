@@ -21,8 +21,9 @@ from ptycho_dist.data.batches import PatternBatches
 from ptycho_dist.data.datamodule import ScanDataModule
 from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.data.scan_set import open_source
-from ptycho_dist.launching.environment import detect
+from ptycho_dist.launching.environment import RankContext, detect
 from ptycho_dist.training.run import run_training
+from tests.support.ranks import rank_context
 from tests.support.runs import forget_launchers, training_payload
 from tests.support.scans import make_scan, write_own
 from tests.support.sets import simulate_small_set
@@ -31,10 +32,15 @@ EPOCHS = 50
 MIB = 2**20
 
 
-def module(scan: Scan, place: tuple[int, int] = (0, 1), **execution: Any) -> ScanDataModule:
+def module(scan: Scan, place: RankContext | None = None, **execution: Any) -> ScanDataModule:
     training = TrainingConfig(train_data_file=Path("x"), output_dir=Path("y"), batch_size=4)
     data = DataConfig(N=scan.header.N, group_size=4)
-    return ScanDataModule(scan, (data, training, PyTorchExecutionConfig(**execution)), place, scan.header.mean_counts)
+    return ScanDataModule(
+        scan,
+        (data, training, PyTorchExecutionConfig(**execution)),
+        place or rank_context(0, 1),
+        scan.header.mean_counts,
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.float32])
@@ -63,7 +69,7 @@ def test_rank_reads_its_own_rows_only(tiny_scan: Scan, monkeypatch: pytest.Monke
     seen = []
     for rank in (0, 1):
         read.clear()
-        loader = module(tiny_scan, (rank, 2)).train_dataloader()
+        loader = module(tiny_scan, rank_context(rank, 2)).train_dataloader()
         shares = [batch for batch in loader if batch.weight]
         assert sum(batch.n_patterns for batch in shares) <= len(read) < 25
         seen.append(set(read))

@@ -12,6 +12,7 @@ from ptycho_dist.config.schema import DataConfig, TrainingConfig
 from ptycho_dist.data.sampler import Chosen, Split, StepSampler, StepShare, split_patterns
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.types import IntArray
+from tests.support.ranks import rank_context
 
 POSITIONS = np.random.default_rng(0).uniform(0, 60, (53, 2))
 WORLDS = (1, 2, 3, 4, 9)
@@ -37,7 +38,11 @@ def groups_of(share: StepShare) -> tuple[IntArray, ...]:
 def epoch_shares(rank: int, world: int, epoch: int = 0, **changes: Any) -> list[StepShare]:
     shuffle = changes.pop("shuffle", True)
     sampler = StepSampler(
-        lambda _: POSITIONS, Chosen.of_one(np.arange(53)), configs(**changes), (rank, world), shuffle=shuffle
+        lambda _: POSITIONS,
+        Chosen.of_one(np.arange(53)),
+        configs(**changes),
+        rank_context(rank, world),
+        shuffle=shuffle,
     )
     sampler.set_epoch(epoch)
     shares = list(sampler)
@@ -130,7 +135,9 @@ def test_split_refuses_when_nothing_is_left_to_train_on() -> None:
 def test_number_of_steps_is_the_same_in_every_epoch(patterns: int, group_size: int) -> None:
     positions = np.random.default_rng(patterns).uniform(0.0, 90.0, (patterns, 2))
     configs = (DataConfig(group_size=group_size), TrainingConfig(train_data_file=Path("s"), output_dir=Path("o")))
-    sampler = StepSampler(lambda _: positions, Chosen.of_one(np.arange(patterns)), configs, (0, 1), shuffle=True)
+    sampler = StepSampler(
+        lambda _: positions, Chosen.of_one(np.arange(patterns)), configs, rank_context(0, 1), shuffle=True
+    )
     for epoch in range(6):
         sampler.set_epoch(epoch)
         assert len(list(sampler)) == len(sampler)
@@ -141,7 +148,11 @@ def test_epoch_has_the_steps_and_patterns_that_the_config_counts(settings: dict[
     positions = np.random.default_rng(1).uniform(0.0, 90.0, (53, 2))
     data = DataConfig(**settings)
     training = TrainingConfig(train_data_file=Path("s"), output_dir=Path("o"), batch_size=3)
-    steps = list(StepSampler(lambda _: positions, Chosen.of_one(np.arange(53)), (data, training), (0, 1), shuffle=True))
+    steps = list(
+        StepSampler(
+            lambda _: positions, Chosen.of_one(np.arange(53)), (data, training), rank_context(0, 1), shuffle=True
+        )
+    )
     assert len(steps) == -(-data.n_groups(53) // 3)
     assert sum(step.n_patterns_global for step in steps) == data.patterns_in_epoch(53)
     assert max(len(group) for step in steps for group in groups_of(step)) == data.patterns_in_group

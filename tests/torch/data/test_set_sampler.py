@@ -14,6 +14,7 @@ from ptycho_dist.data.datamodule import ScanDataModule, StepDataset
 from ptycho_dist.data.sampler import Chosen, StepSampler, StepShare, split_scans
 from ptycho_dist.data.scan_set import ScanSet, open_set
 from ptycho_dist.errors import ConfigError
+from tests.support.ranks import rank_context
 from tests.support.scans import make_scan
 from tests.support.sets import write_set
 
@@ -38,7 +39,7 @@ def epoch_shares(scans: ScanSet, rank: int, world: int, epoch: int = 0, **change
         lambda number: scans.scan(number).positions_px,
         chosen,
         configs(**changes),
-        (rank, world),
+        rank_context(rank, world),
         shuffle=True,
         start=start,
     )
@@ -109,7 +110,7 @@ def test_whole_scans_are_held_back_for_validation(scans: ScanSet) -> None:
     assert (len(split.train), len(split.validation)) == (2, 2)
     assert sorted([*split.train, *split.validation]) == [0, 1, 2, 3]
     assert {tuple(split_scans(4, configs(val_fraction=0.3, seed=seed)[1]).validation) for seed in range(9)} > {(0, 1)}
-    module = ScanDataModule(scans, (*configs(val_fraction=0.3), PyTorchExecutionConfig()), (0, 1), 1e4)
+    module = ScanDataModule(scans, (*configs(val_fraction=0.3), PyTorchExecutionConfig()), rank_context(0, 1), 1e4)
     seen = sum(batch.n_patterns for batch in module.val_dataloader())
     assert seen == sum(SIZES[number] for number in module.split.validation)
 
@@ -136,7 +137,7 @@ def test_batch_of_a_set_holds_each_scan_with_its_probe_at_equal_photons(scans: S
 
 def test_workers_give_the_same_batches_of_a_set(scans: ScanSet) -> None:
     def loaded(**execution: Any) -> list[np.ndarray[Any, Any]]:
-        module = ScanDataModule(scans, (*configs(), PyTorchExecutionConfig(**execution)), (0, 2), 1e4)
+        module = ScanDataModule(scans, (*configs(), PyTorchExecutionConfig(**execution)), rank_context(0, 2), 1e4)
         return [part.counts.numpy() for batch in module.train_dataloader() for part in batch.parts]
 
     alone, helped = loaded(), loaded(num_workers=2)

@@ -24,6 +24,7 @@ from ptycho_dist.inference.rank_work import ShardWork
 from ptycho_dist.inference.run import load_model, run_inference
 from ptycho_dist.launching.environment import RankContext, detect
 from ptycho_dist.pipeline import run_stitch
+from tests.support.ranks import rank_context
 from tests.support.runs import inference_payload, training_payload, untrained_bundle
 
 
@@ -49,7 +50,8 @@ def predict_as(trained: Trained, output_dir: Path, world: int, **overrides: Any)
     model = place_model(loaded, payload.execution_config, 0)
     with ExitStack() as stack:
         works = [
-            stack.enter_context(ShardWork(model, trained.scan, payload, (rank, world), folder)) for rank in range(world)
+            stack.enter_context(ShardWork(model, trained.scan, payload, rank_context(rank, world), folder))
+            for rank in range(world)
         ]
         phases = works[0].solve(np.sum([work.products() for work in works], axis=0))
         for work in works:

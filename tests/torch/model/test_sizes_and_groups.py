@@ -17,6 +17,7 @@ from ptycho_dist.data.scan import Scan
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.model.build import build_model
 from ptycho_dist.model.ptycho_model import PtychoModel
+from tests.support.ranks import rank_context
 from tests.support.runs import training_payload
 
 ARCHITECTURES = ("lean", "ptychopinn_cnn", "vit")
@@ -110,7 +111,9 @@ def test_training_brings_whole_groups(tiny_path: Path, tiny_scan: Scan, tmp_path
     configs = (payload.data_config, payload.training_config, payload.execution_config)
     groups = neighbor_groups(tiny_scan.positions_px, 2).index
     known = {tiny_scan.read_patterns(group).tobytes() for group in groups}
-    modules = [ScanDataModule(tiny_scan, configs, (rank, 2), tiny_scan.header.mean_counts) for rank in (0, 1)]
+    modules = [
+        ScanDataModule(tiny_scan, configs, rank_context(rank, 2), tiny_scan.header.mean_counts) for rank in (0, 1)
+    ]
     shares = [one.first_batch().parts[0].photons for one in modules]
     assert [len(share) for share in shares] == [8, 4]
     assert all(group.numpy().tobytes() in known for share in shares for group in share.split(4))

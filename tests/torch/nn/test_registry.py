@@ -18,6 +18,7 @@ from ptycho_dist.nn.registry import NetworkSpec, find_network, network_names, re
 from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.run import build_module
 from ptycho_dist.training.trainer import build_trainer, calm_lightning
+from tests.support.ranks import rank_context
 from tests.support.runs import inference_payload, training_payload, untrained_bundle
 
 
@@ -53,7 +54,7 @@ def test_second_network_is_known_and_trains_a_step(
     before = [network.mix.weight.detach().clone() for network in networks]
     assert networks
     configs = (payload.data_config, payload.training_config, payload.execution_config)
-    data = ScanDataModule(tiny_scan, configs, (0, 1), payload.photons)
+    data = ScanDataModule(tiny_scan, configs, rank_context(0, 1), payload.photons)
     with calm_lightning():
         trainer = build_trainer(payload, detect({}), Keeping(payload.output_dir))
         trainer.fit(module, datamodule=data)

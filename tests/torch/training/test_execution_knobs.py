@@ -37,6 +37,7 @@ from ptycho_dist.training.module import PtychoModule
 from ptycho_dist.training.previews import Previews, build_previews
 from ptycho_dist.training.run import build_module
 from ptycho_dist.training.trainer import build_trainer, calm_lightning
+from tests.support.ranks import rank_context
 from tests.support.runs import inference_payload, training_payload, untrained_bundle
 
 
@@ -117,7 +118,9 @@ def make(tiny_path: Path, tiny_scan: Scan, tmp_path: Path) -> Make:
             previews = build_previews(payload, tiny_scan, context)
             trainer = build_trainer(payload, context, Keeping(payload.output_dir), previews)
         module = build_module(payload, tiny_scan, context.world)
-        return Run(payload, context, trainer, module, ScanDataModule(tiny_scan, configs, (0, 1), payload.photons))
+        return Run(
+            payload, context, trainer, module, ScanDataModule(tiny_scan, configs, rank_context(0, 1), payload.photons)
+        )
 
     return build
 

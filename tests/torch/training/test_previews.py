@@ -15,6 +15,7 @@ from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.launching.environment import detect
 from ptycho_dist.training.previews import Preview, _forget_after, build_previews
 from ptycho_dist.training.run import build_module, run_training
+from tests.support.ranks import rank_context
 from tests.support.runs import training_payload
 
 PREVIEWS: dict[str, Any] = {"recon_log_every_n_epochs": 1, "recon_log_stitch": True}
@@ -40,8 +41,8 @@ def test_previews_change_no_bit_of_the_training(tiny_scan: Scan, tmp_path: Path)
 def test_stitched_preview_has_the_same_bits_on_any_number_of_ranks(tiny_scan: Scan, tmp_path: Path, world: int) -> None:
     payload = make_payload(tiny_scan, tmp_path)
     model = build_module(payload, tiny_scan, 1).model.requires_grad_(requires_grad=False)
-    whole = Preview(payload, tiny_scan, (0, 1)).share_of_sums(model)
-    shares = [Preview(payload, tiny_scan, (rank, world)).share_of_sums(model) for rank in range(world)]
+    whole = Preview(payload, tiny_scan, rank_context(0, 1)).share_of_sums(model)
+    shares = [Preview(payload, tiny_scan, rank_context(rank, world)).share_of_sums(model) for rank in range(world)]
     assert whole.abs().max() > 0
     assert torch.equal(sum(shares[1:], shares[0]), whole)
 

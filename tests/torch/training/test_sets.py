@@ -24,6 +24,7 @@ from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.inference.run import load_model, run_inference
 from ptycho_dist.launching.environment import detect
 from ptycho_dist.training.run import TrainingResult, build_module, run_training
+from tests.support.ranks import rank_context
 from tests.support.runs import forget_launchers, inference_payload, simulate_tiny, training_payload
 from tests.support.scans import make_scan, write_own
 from tests.support.sets import simulate_small_set, write_set
@@ -115,13 +116,13 @@ def test_loss_counts_scans_alike_whatever_their_photons(tmp_path: Path) -> None:
 
 
 def test_each_scan_of_a_set_learns_a_scale_of_its_own(tmp_path: Path) -> None:
-    folder = write_set(tmp_path / "set", *(make_scan(n_patterns=9, N=32, seed=seed) for seed in (0, 1)))
+    folder = write_set(tmp_path / "set", *(make_scan(n_patterns=9, N=32, seed=seed) for seed in rank_context(0, 1)))
     changes = {"intensity_scale_trainable": True, "freeze": ("networks", "steps"), "group_size": 9, "batch_size": 1}
     payload = training_payload(folder, tmp_path / "run", **(TRAIN | changes | {"max_steps": 1}))
     with open_set(folder) as opened:
         module = build_module(payload, opened, 1)
         configs = (payload.data_config, payload.training_config, payload.execution_config)
-        first = ScanDataModule(opened, configs, (0, 1), payload.photons).first_batch()
+        first = ScanDataModule(opened, configs, rank_context(0, 1), payload.photons).first_batch()
         seen = {part.number for part in first.parts}
         sum(module.objective.terms(module.model_of(part), part)["data"] for part in first.parts).backward()
         assert module.model.optics.scan_log_scales is not None
@@ -176,7 +177,7 @@ def test_killed_training_on_a_set_equals_the_uninterrupted_one(
 
 
 def test_changed_scan_of_a_set_stops_the_training(tmp_path: Path) -> None:
-    folder = write_set(tmp_path / "set", *(make_scan(n_patterns=9, N=32, seed=seed) for seed in (0, 1)))
+    folder = write_set(tmp_path / "set", *(make_scan(n_patterns=9, N=32, seed=seed) for seed in rank_context(0, 1)))
     path = folder / "1.h5"
     content = bytearray(path.read_bytes())
     content[content.index(open_scan(path).positions_px.tobytes()) + 6] ^= 1
