@@ -22,7 +22,7 @@ from ptycho_dist.config.precedence import Level, RunRequest, defaults, resolve
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.config.sections import ALL_SECTIONS, INFERENCE_SECTIONS, REFINE_SECTIONS, TRAINING_SECTIONS
 from ptycho_dist.data.scan import Scan, open_scan
-from ptycho_dist.data.scan_set import ScanSet, Source, open_on_ranks
+from ptycho_dist.data.scan_set import Source, open_on_ranks
 from ptycho_dist.distributed.agreement import require_agreement
 from ptycho_dist.distributed.collectives import all_gather_object, from_rank_0, on_all_ranks, process_group
 from ptycho_dist.distributed.devices import process_group_backend
@@ -125,16 +125,8 @@ class _Job:
 
     @property
     def scan(self) -> Scan:
-        """The scan of a job that works on one.
-
-        Raises
-        ------
-        ConfigError
-            If the job has a set of scans.
-        """
-        if isinstance(self.source, ScanSet):
-            msg = f"{self.source.folder} is a set of scans; expected one scan. Name one of its files, or use train."
-            raise ConfigError(msg)
+        """The scan of a job that works on one; factories refuse sets for the others."""
+        assert isinstance(self.source, Scan)
         return self.source
 
     @property

@@ -118,7 +118,8 @@ def header_of(source: ScanSource, levels: Sequence[Level], *, set_allowed: bool 
 def reader_options(levels: Sequence[Level]) -> ScanOptions:
     """Reader options that the data settings ask for, as far as they are known before the scan is read."""
     given = precedence.resolve([*levels, precedence.defaults({"data": DataConfig})])
-    return scan_options(build(DataConfig, "data", given))
+    config = build(DataConfig, "data", given)
+    return ScanOptions(**{field.name: getattr(config, field.name) for field in fields(ScanOptions)})
 
 
 def _execution_level(config: PyTorchExecutionConfig) -> Level:
@@ -130,11 +131,6 @@ def _execution_level(config: PyTorchExecutionConfig) -> Level:
         raise ConfigError(msg)
     values = {f"execution.{field.name}": getattr(config, field.name) for field in fields(config)}
     return Level(precedence.EXECUTION_CONFIG, values)
-
-
-def scan_options(config: DataConfig) -> ScanOptions:
-    """Reader options that the data settings ask for."""
-    return ScanOptions(**{field.name: getattr(config, field.name) for field in fields(ScanOptions)})
 
 
 def build(config: type[Config], section: str, resolution: Resolution) -> Config:

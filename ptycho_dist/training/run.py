@@ -221,8 +221,8 @@ def _save(
     def write() -> None:
         state = module.model.state_dict()
         facts: dict[str, Any] = {"history": history, "holds_probe": holds_probe}
-        facts["scan_path"] = str(payload.scan_path.resolve())
         if holds_probe:
+            facts["scan_path"] = str(payload.scan_path.resolve())
             state[PROBE] = settled_probe(state[PROBE], is_trained=module.model.optics.probe_parts.requires_grad)
             facts["mode_powers"] = mode_powers(torch.view_as_complex(state[PROBE]))
             if len(state[PROBE]) > 1:

@@ -19,7 +19,7 @@ import ptycho_dist.cli
 from ptycho_dist import create_training_payload, save_bundle
 from ptycho_dist.cli import main
 from ptycho_dist.commands.parsing import build_parser, parse, spellings
-from ptycho_dist.commands.registry import Command, Typed, commands
+from ptycho_dist.commands.registry import Command, Typed, commands, register_command
 from ptycho_dist.commands.startup import make_request, ranks_of
 from ptycho_dist.config.execution import STAGES, USED_BY, PyTorchExecutionConfig
 from ptycho_dist.config.sections import homes
@@ -176,6 +176,17 @@ def test_every_field_has_a_plain_and_a_dotted_flag(command: Command) -> None:
             dotted = f"{section}.{field.name}"
             assert names[dotted] == dotted
             assert names[field.name] == f"{homes(field.name, command.sections)[0]}.{field.name}"
+
+
+def test_a_command_is_a_file_of_its_name() -> None:
+    assert {name: command.run.__module__ for name, command in BY_NAME.items()} == {
+        name: f"ptycho_dist.commands.{name}" for name in BY_NAME
+    }
+
+
+def test_a_name_is_registered_once() -> None:
+    with pytest.raises(ConfigError, match="command 'train' is registered twice"):
+        register_command(BY_NAME["train"])(BY_NAME["train"].run)
 
 
 def test_plain_flags_of_reconstruct_mean_the_training_where_the_refinement_has_them_too() -> None:
