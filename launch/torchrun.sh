@@ -6,7 +6,7 @@
 #     NNODES=2 NPROC=4 ENDPOINT=host0:29400 RUN_ID=monday-1 launch/torchrun.sh train scan.npz --output_dir runs/one
 #   under SLURM, one task per node, in an allocation; run id and port come from the job and step:
 #     ENDPOINT="$(hostname)" NPROC=4 srun --ntasks-per-node=1 launch/torchrun.sh train scan.npz --output_dir runs/one
-# MAX_RESTARTS=3 starts all ranks again when one dies; training goes on from its checkpoint.
+# MAX_RESTARTS=3 starts all ranks again when one dies; training resumes from its checkpoint.
 set -euo pipefail
 
 NPROC="${NPROC:-2}"                       # ranks on this host

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit code: 0, or 2 after one line on standard error for an error that a
         user can act on (with a traceback under ``--debug``), 75 if a signal stopped
-        the run, which can go on, or 130 after Ctrl-C.
+        the run, which can be resumed, or 130 after Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:

@@ -34,11 +34,11 @@ class AgreementError(LaunchError):
 
 
 class TrainingError(PtychoDistError):
-    """A training went wrong in a way that settings can mend."""
+    """A training went wrong in a way that settings can fix."""
 
 
 class RefinementError(PtychoDistError):
-    """A refinement went wrong in a way that settings can mend."""
+    """A refinement went wrong in a way that settings can fix."""
 
 
 class PhysicsError(PtychoDistError):

@@ -1,7 +1,7 @@
 """The marker of an unfinished job: what it was, and how far it came.
 
 ``OUTPUT_DIR/unfinished.json`` exists from the start of a job to its good end.
-The same command finds it and goes on; other settings are refused, so that no
+The same command finds it and resumes it; other settings are refused, so that no
 hours of work are overwritten by a typing error.
 """
 
@@ -55,12 +55,12 @@ def begin(output_dir: Path, command: str, settings: Mapping[str, Any], *, resume
     settings
         Everything that changes the result, as nested plain values.
     resume
-        Whether to go on with an unfinished job that is there.
+        Whether to resume an unfinished job that is there.
 
     Returns
     -------
     dict or None
-        How far the unfinished job came, if this one goes on with it; else None.
+        How far the unfinished job came, if this one resumes it; else None.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def begin(output_dir: Path, command: str, settings: Mapping[str, Any], *, resume
     if differing:
         msg = (
             f"{output_dir} holds an unfinished '{marker['command']}' (begun {marker.get('begun')}) with other settings:"
-            f" {'; '.join(differing)}. Give the same settings to go on, choose another --output_dir, or start anew "
+            f" {'; '.join(differing)}. Give the same settings to resume it, choose another --output_dir, or start anew "
             "with --resume false."
         )
         raise ConfigError(msg)

@@ -136,7 +136,7 @@ class _Job:
 
 
 def _train(payload: TrainingPayload, job: _Job) -> dict[str, Any]:
-    """Train, unless the unfinished job had finished that; what the metrics tell of the training."""
+    """Train, unless the unfinished job had finished that; returns what the metrics say of the training."""
     done: dict[str, Any] | None = (job.progress or {}).get("training")
     if done is not None:
         logger.info("the training was finished before; reusing its bundle %s", job.output_dir / BUNDLE_FOLDER)
@@ -157,7 +157,7 @@ def _train(payload: TrainingPayload, job: _Job) -> dict[str, Any]:
 def _predict_and_evaluate(
     payload: InferencePayload, job: _Job, facts: dict[str, Any], name: str = PRODUCT_NAME
 ) -> dict[str, Any]:
-    """Predict, stitch and evaluate; ``facts`` are told of the training."""
+    """Predict, stitch and evaluate; ``facts`` come from the training."""
     result: InferenceResult = run_inference(payload, job.context, job.scan, name, resume=job.resumes)
     seconds = result.seconds
     rate = result.n_patterns / seconds["prediction"]
@@ -167,7 +167,7 @@ def _predict_and_evaluate(
 
 
 def _refine_and_evaluate(payload: RefinePayload, job: _Job, facts: dict[str, Any]) -> dict[str, Any]:
-    """Refine and evaluate; ``facts`` are told of the steps before."""
+    """Refine and evaluate; ``facts`` come from the steps before."""
     with ExitStack() as stack:
         callbacks: list[Callback] = []
         if job.context.rank == 0:

@@ -34,7 +34,7 @@ def reconstruct(
     scan
         Opened scan, or its file.
     output_dir
-        Folder of all results; an unfinished job that is there is gone on with.
+        Folder of all results; an unfinished job that is there is resumed.
     progress
         Whether to tell on standard error what is done.
     **settings
@@ -46,7 +46,7 @@ def reconstruct(
     PtychoDistError
         What the command line would tell: a ConfigError for a wrong name or value, and so on.
     KeyboardInterrupt
-        If it is interrupted; the same call goes on.
+        If it is interrupted; the same call resumes it.
     """
     return _reconstruction("reconstruct", scan, output_dir, settings, progress=progress)
 

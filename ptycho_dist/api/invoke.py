@@ -45,7 +45,7 @@ def call(name: str, settings: Mapping[str, Any], *, progress: bool) -> None:
     Raises
     ------
     PtychoDistError
-        What the command raises; in ranks of their own, what the rank to blame has told.
+        What the command raises; in ranks of their own, what the rank to blame has said.
     """
     command = commands()[name]
     asked = asked_of(command, settings, progress=progress)

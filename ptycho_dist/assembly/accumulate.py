@@ -22,7 +22,7 @@ _WORD_BITS = 62
 _LARGEST_PATCH_BITS = 10
 _FINEST_BITS = 40
 _LEAST_EFFECTIVE = 1.25
-"""Patches that must, in effect, have a say in a pixel before it is told how well they agree."""
+"""Patches that must, in effect, have a say in a pixel before their agreement is estimated."""
 NAMES = ("real", "imag", "weight", "square", "weight_square")
 """Integer sums: of ``w o`` (two parts), ``w``, ``w |o|^2`` and ``w^2``, for patches o with weights w."""
 

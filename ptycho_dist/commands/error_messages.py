@@ -14,7 +14,7 @@ from ptycho_dist.launching.signals import EXIT_RESUMABLE, StopRequested
 from ptycho_dist.launching.supervisor import LaunchOutcome
 
 PROGRAM = "ptycho-dist"
-"""What each told error begins with."""
+"""How each reported error begins."""
 
 
 def tell(error: BaseException) -> str | None:
@@ -22,9 +22,9 @@ def tell(error: BaseException) -> str | None:
     if isinstance(error, PtychoDistError):
         return f"{type(error).__name__}: {' '.join(str(error).split())}"
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted; earlier results are as they were. The same command goes on."
+        return "interrupted; earlier results are as they were. The same command resumes it."
     if isinstance(error, StopRequested):
-        return f"stopped by {error}; what is finished is saved. Start the same command again to go on."
+        return f"stopped by {error}; what is finished is saved. Start the same command again to resume."
     if is_lost_rank(error):
         return _about_rank(error)
     return _about_storage(error) if isinstance(error, OSError) and is_storage_error(error) else None
@@ -33,9 +33,9 @@ def tell(error: BaseException) -> str | None:
 def _about_rank(error: BaseException) -> str:
     if is_silent_rank(error):
         return (
-            f"waited for another rank in vain ({' '.join(str(error).split())}); expected an answer within "
+            f"timed out waiting for another rank ({' '.join(str(error).split())}); expected an answer within "
             "execution.timeout_s. Look whether its process, its host and the network are alive; then start the same "
-            "command again: it goes on."
+            "command again: it resumes."
         )
     return "lost the connection to another rank; its own message tells why."
 
@@ -56,11 +56,11 @@ def raise_failure(ending: LaunchOutcome) -> None:
     Raises
     ------
     PtychoDistError
-        What the rank to blame has told, with its type; a LaunchError where it was killed or has crashed.
+        What the rank to blame has said, with its type; a LaunchError where it was killed or has crashed.
     KeyboardInterrupt
         After Ctrl-C, or where a notebook interrupted the cell.
     StopRequested
-        If a signal stopped the ranks; the same call goes on.
+        If a signal stopped the ranks; the same call resumes it.
     """
     if ending.code == 0:
         return

@@ -78,7 +78,7 @@ def _unfinished(path: Path, marker: dict[str, Any]) -> list[str]:
         f"{path}: an unfinished '{marker['command']}', begun {marker.get('begun')}",
         f"  training     {done}",
         f"  shards       {len(list(path.glob('shards/shard-*.h5')))}",
-        "next: start the same command again; it goes on. With --resume false it starts anew.",
+        "next: start the same command again; it resumes. With --resume false it starts anew.",
     ]
 
 

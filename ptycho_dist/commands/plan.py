@@ -79,7 +79,7 @@ def _measure_beside(typed: Typed) -> Measurement:
     if done.returncode:
         msg = (
             f"the calibration on {_RANKS_BESIDE} ranks ended with exit code {done.returncode}; its message is above. "
-            "Mend that, or give --devices 1 to calibrate on one rank only."
+            "Fix that, or give --devices 1 to calibrate on one rank only."
         )
         raise LaunchError(msg)
     facts: Any = json.loads(done.stdout)["measurements"][0]

@@ -96,7 +96,7 @@ MOOT: Mapping[str, str] = {
 """Names that are accepted and change nothing, and why."""
 
 _OWN_NETWORK = "A network of another kind is registered as docs/extending.md shows."
-_EXPERIMENT = "Runs are told apart by their output_dir; MLflow takes its names from its own environment variables."
+_EXPERIMENT = "Runs are distinguished by their output_dir; MLflow takes its names from its own environment variables."
 _SCALING = "Patterns are photon counts here and the probe is scaled to them; there is no other contract of scales."
 _CNN_DETAIL = "The shape of ptychopinn_cnn is decided by N, gridsize and n_filters_scale."
 _SIMULATE = "See the flags of ptycho-dist simulate."

@@ -49,7 +49,7 @@ class BackgroundCall(Generic[T]):
         return "" if error is None else f"{type(error).__name__}: {error}"
 
     def result(self) -> T | Any:
-        """Give the value or raise the error; None while the work goes on."""
+        """Give the value or raise the error; None while it runs."""
         return self._future.result() if self.done else None
 
     def wait_result(self) -> T:

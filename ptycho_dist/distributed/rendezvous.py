@@ -59,7 +59,7 @@ def meet_through_agent(context: RankContext, timeout_s: float) -> Store:
 
     The agent's store may outlive a restart, and then still holds what the ranks
     of before wrote, such as where each listened. So rank 0 opens a store of its
-    own and tells the others through the agent's; one that is gone is passed over.
+    own and tells the others through the agent's; one that is gone is skipped.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def _tell(context: RankContext, agent: TCPStore, limit: timedelta) -> TCPStore:
 
 def _ask(agent: TCPStore, timeout_s: float) -> TCPStore | str:
     """Find the store of rank 0; say what was found instead."""
-    found, deadline = "rank 0 has not told where it listens", time.monotonic() + timeout_s
+    found, deadline = "rank 0 has not said where it listens", time.monotonic() + timeout_s
     while (left_s := deadline - time.monotonic()) > 0:
         address, port, word = agent.get(_MEETING).decode().split()
         try:

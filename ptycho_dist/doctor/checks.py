@@ -38,7 +38,7 @@ class Result:
 Facts = Sequence[RankFacts]
 WHO_NAMES = " and ".join(INTERFACE_VARIABLES)
 ESTIMATES_MAY_ERR = 1.3
-"""A need is told from settings alone; a job is refused only where it exceeds what is there by this factor."""
+"""A need is estimated from settings alone; a job is refused only where it exceeds what is there by this factor."""
 Check = Callable[[Facts, Needs], Result]
 
 
@@ -214,7 +214,7 @@ def time_limit(ranks: Facts, needs: Needs) -> Result:
     found = f"{left:.0f} s left in SLURM job {ranks[0].slurm.job if ranks[0].slurm else ''}"
     found += f", very roughly {needs.seconds:.0f} s needed"
     if needs.seconds > left:
-        fix = "Ask for more time (--time), or submit with --requeue: the job saves its state and goes on."
+        fix = "Ask for more time (--time), or submit with --requeue: the job saves its state and resumes."
         return Result("time limit", WARN, found, fix)
     return Result("time limit", OK, found)
 

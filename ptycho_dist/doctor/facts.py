@@ -124,7 +124,7 @@ class Needs:
     disk_bytes
         Size of all results.
     seconds
-        Duration, as far as it can be told without a calibration.
+        Duration, as far as it can be estimated without a calibration.
     """
 
     devices: int | None = None

@@ -1,4 +1,4 @@
-"""How much memory, disk and time a job takes, told from its settings alone."""
+"""How much memory, disk and time a job takes, estimated from its settings alone."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def _number(path: Path) -> int | None:
 
 
 def disk_free(folder: Path) -> int | None:
-    """Bytes that may still be written where a folder is or will be; None where that cannot be told."""
+    """Bytes that may still be written where a folder is or will be; None where that cannot be determined."""
     nearest = next((one for one in (folder, *folder.absolute().parents) if one.exists()), None)
     if nearest is None:
         return None

@@ -86,7 +86,7 @@ class ReferenceMetrics:
     area: NDArray[np.bool_]
 
     def summary(self, pixel_size_m: float = float("nan")) -> dict[str, Any]:
-        """Return the numbers by name, and a reason in place of each that cannot be told."""
+        """Return the numbers by name, and a reason in place of each that cannot be determined."""
         half, seventh = self.frc.resolution_half_bit_px, self.frc.resolution_one_seventh_px
         mean = float(self.frc.correlation.mean())
         values = (

@@ -13,7 +13,7 @@ from ptycho_dist.atomic import atomic_path
 
 
 class NotMeasured(str):
-    """A reason, in place of a number that cannot be told."""
+    """A reason, in place of a number that cannot be determined."""
 
     __slots__ = ()
 
@@ -28,8 +28,8 @@ def write_metrics(path: Path | str, metrics: Mapping[str, Any]) -> Path:
     path
         JSON file.
     metrics
-        Numbers, strings, lists, mappings, arrays, paths; nested as needed. In place of a number that cannot be told
-        its :class:`NotMeasured`.
+        Numbers, strings, lists, mappings, arrays, paths; nested as needed. In place of a number that cannot be
+        determined its :class:`NotMeasured`.
 
     Raises
     ------

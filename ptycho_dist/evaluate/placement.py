@@ -199,7 +199,7 @@ def find_reference(
 
 
 def _placed(product: Product, area: NDArray[np.bool_], expected: Placed, *, is_sure: bool) -> Placed:
-    """Put a reference of another extent where it shows the object; ``is_sure`` says that coordinates told its place."""
+    """Put a reference of another extent where it shows the object; ``is_sure`` says that coordinates gave its place."""
     sides = np.subtract(expected.object_.shape, product.object_.shape)
     if np.abs(sides).max() < _ALIKE_PX or not area.any():
         return expected

@@ -23,7 +23,7 @@ def resolve_devices(config: PyTorchExecutionConfig, context: RankContext) -> PyT
     Raises
     ------
     ConfigError
-        If a device, number of devices, strategy or precision is not to be had.
+        If a device, number of devices, strategy or precision is not available.
     LaunchError
         If a launcher started another number of ranks on this node.
     """
@@ -125,7 +125,7 @@ def _check_precision(precision: str, accelerator: str) -> None:
         instead = None if torch.cuda.is_bf16_supported() else "16-mixed or 32-true"
     if instead is not None:
         msg = (
-            f"execution.precision = {precision!r} is not to be had on {accelerator}; expected {instead}. "
+            f"execution.precision = {precision!r} is not available on {accelerator}; expected {instead}. "
             "Change execution.precision or execution.accelerator."
         )
         raise ConfigError(msg)

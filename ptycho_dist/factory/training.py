@@ -72,7 +72,7 @@ def create_training_payload(
     Raises
     ------
     ConfigError
-        If settings are unknown, ambiguous, contradictory or not to be had.
+        If settings are unknown, ambiguous, contradictory or not available.
     DataFormatError
         If the scan cannot be read.
     BundleError

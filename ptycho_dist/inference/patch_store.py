@@ -65,7 +65,7 @@ class ShardPatches:
                 temporary.write_text(json.dumps(sealed), encoding="utf-8")
 
     def close(self) -> None:
-        """Let the file go; it stays for a run that goes on."""
+        """Let the file go; it stays for a resumed run."""
         del self._patches
 
     def discard(self) -> None:

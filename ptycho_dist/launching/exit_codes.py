@@ -10,7 +10,7 @@ from ptycho_dist.launching.signals import EXIT_RESUMABLE, StopRequested
 CRASH = 1
 """A fault of the program, or another rank that is gone."""
 USER_ERROR = 2
-"""What a user can mend, told in one line."""
+"""What a user can fix, reported in one line."""
 INTERRUPTED = 130
 """After Ctrl-C, as shells give it."""
 
@@ -43,7 +43,7 @@ def is_silent_rank(error: BaseException) -> bool:
 
 
 def is_storage_error(error: BaseException) -> bool:
-    """Tell whether an error is about storage that a user can mend."""
+    """Tell whether an error is about storage that a user can fix."""
     return isinstance(error, OSError) and error.errno in STORAGE_ERRORS
 
 

@@ -36,7 +36,7 @@ class JsonLines(logging.Handler):
     """One JSON object for each record, appended to a file that the first record makes.
 
     Keys: time (ISO 8601, UTC), level, logger, rank, host, pid, message, and traceback where there is one.
-    If the file cannot be written, that is said once and the run goes on without it.
+    If the file cannot be written, that is said once and the run continues without it.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class JsonLines(logging.Handler):
         except OSError as error:
             self._is_broken = True
             sys.stderr.write(
-                f"ptycho-dist: the log {self.path} cannot be written ({error.strerror}); going on without.\n"
+                f"ptycho-dist: the log {self.path} cannot be written ({error.strerror}); continuing without.\n"
             )
 
     def _facts(self, record: logging.LogRecord) -> dict[str, str | int]:

@@ -10,7 +10,7 @@ from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
 EXIT_RESUMABLE = 75
-"""Exit code of a run that was told to stop and can go on (EX_TEMPFAIL of sysexits.h)."""
+"""Exit code of a run that was told to stop and can be resumed (EX_TEMPFAIL of sysexits.h)."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 """What batch systems send before they take a node away."""
 

@@ -33,9 +33,9 @@ _TAIL_LINES = 200
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _SAVE_S = 60.0
 """Seconds that ranks get to save their state after a signal that asks for it."""
-_GO_ON = "Start the same command again: it goes on where it was."
+_RESUME = "Start the same command again: it resumes where it was."
 _ADVICE = {
-    signal.SIGKILL: f"If the system ran out of memory, use fewer ranks or a smaller batch_size. {_GO_ON}",
+    signal.SIGKILL: f"If the system ran out of memory, use fewer ranks or a smaller batch_size. {_RESUME}",
     signal.SIGBUS: "A file that it reads in place was cut short, or its storage is gone; check the scan file.",
 }
 """What to do about a signal that no rank is meant to die of."""
@@ -86,7 +86,7 @@ class LaunchOutcome:
     Parameters
     ----------
     code
-        0 when all ranks succeeded, 75 where a signal stopped them and they can go on, else the exit code of
+        0 when all ranks succeeded, 75 where a signal stopped them and they can be resumed, else the exit code of
         the one to blame (128 + signal number for a killed one, or where a signal ended the run).
     reasons
         A sentence for each rank to blame that rank 0 has not told already.
@@ -251,7 +251,7 @@ def _reasons(ranks: Sequence[_Rank]) -> Iterator[str]:
         if code < 0:
             killer = signal.Signals(-code)
             who = f"rank {one.rank} (pid {one.process.pid})"
-            yield f"{who} was killed by {killer.name}; the other ranks were ended. {_ADVICE.get(killer, _GO_ON)}"
+            yield f"{who} was killed by {killer.name}; the other ranks were ended. {_ADVICE.get(killer, _RESUME)}"
         elif one.rank != 0 and not code == ranks[0].code == USER_ERROR:
             yield f"rank {one.rank} failed with exit code {code} and said:\n{one.last_words()}"
 

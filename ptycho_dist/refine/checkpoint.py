@@ -24,7 +24,7 @@ _FACTS = "refinement"
 
 @dataclass(frozen=True)
 class Saved:
-    """A refinement that can be gone on with.
+    """A refinement that can be resumed.
 
     Parameters
     ----------
@@ -81,5 +81,5 @@ def load(folder: Path, fingerprint: str, header: ScanHeader) -> Saved | None:
 
 
 def forget(folder: Path) -> None:
-    """Remove the state: there is nothing to go on with."""
+    """Remove the state: there is nothing to resume."""
     (folder / NAME).unlink(missing_ok=True)

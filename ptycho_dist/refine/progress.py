@@ -22,7 +22,7 @@ _COLUMNS = ("iteration", "fourier_error", "seconds", "patterns_per_s")
 
 
 class CsvLog:
-    """Writes a line for each iteration to ``logs/refine.csv``; lines of a run that goes on are kept.
+    """Writes a line for each iteration to ``logs/refine.csv``; lines of a resumed run are kept.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class CsvLog:
         self._path = output_dir / _LOG
 
     def __call__(self, done: Iteration) -> None:
-        """Write what is told of an iteration."""
+        """Write an iteration."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         kept = self._lines(done.number)
         with self._path.open("w", newline="", encoding="utf-8") as file:
@@ -59,7 +59,7 @@ class Lines:
         self._told_at = time.monotonic()
 
     def __call__(self, done: Iteration) -> None:
-        """Tell of an iteration, if it is time."""
+        """Log an iteration, if it is time."""
         if done.number == done.total or time.monotonic() - self._told_at >= _LINES_S:
             logger.info("iteration %d of %d: fourier_error %.4f", done.number, done.total, done.fourier_error)
             self._told_at = time.monotonic()

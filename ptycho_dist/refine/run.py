@@ -177,7 +177,7 @@ def _resume(payload: RefinePayload, refiner: Refiner, scan: Scan) -> list[float]
     if saved is None:
         return []
     refiner.restore(saved.tensors)
-    logger.info("resuming the refinement after iteration %d", len(saved.errors))
+    logger.info("resuming from iteration %d of the refinement", len(saved.errors))
     return list(saved.errors)
 
 

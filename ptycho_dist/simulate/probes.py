@@ -76,7 +76,7 @@ def aberrated(probe_PNN: NDArray[np.complex128], rms_rad: float, rng: np.random.
     """Give all modes of a probe one random smooth phase in the detector plane.
 
     The phase is a random sum of the polynomials in x and y of order two to four, over the disc that holds
-    nearly all of the light, with its mean taken off. Energy and orthogonality of the modes stay.
+    nearly all of the power, with its mean taken off. Energy and orthogonality of the modes stay.
 
     Parameters
     ----------

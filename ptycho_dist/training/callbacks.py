@@ -31,7 +31,7 @@ from ptycho_dist.training.module import PtychoModule
 from ptycho_dist.training.progress import EpochLines
 
 _KEPT = 2
-"""Places to go on from that are kept: the newest, and the one before, should that be damaged."""
+"""Checkpoints that are kept: the newest, and the one before, should that be damaged."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Throughput(Callback):
     """Logs the patterns that all ranks together train on per second."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock, also of an epoch that goes on in the middle."""
+        """Start the clock, also of an epoch that resumes in its middle."""
         self._started, self._patterns = time.monotonic(), 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -82,7 +82,7 @@ class Throughput(Callback):
 class StepLimit(Callback):
     """Ends a training after so many optimiser steps.
 
-    Lightning's own ``max_steps`` makes a training that goes on from the end of an epoch take that epoch
+    Lightning's own ``max_steps`` makes a training resumed at the end of an epoch take that epoch
     for unfinished (``_FitLoop.restarting`` of version 2.6).
 
     Parameters
@@ -112,7 +112,7 @@ class Rehearsal(Callback):
     """Lets DDP learn in which order gradients come before the first step is counted.
 
     DDP puts the gradients into other buckets after its first backward, and with three ranks or
-    more the last bits of a sum depend on that; a training that goes on must not begin with the
+    more the last bits of a sum depend on that; a resumed training must not begin with the
     first buckets again.
     """
 
@@ -127,7 +127,7 @@ class Rehearsal(Callback):
 
 
 class ResumePoints(Checkpoint):
-    """Keeps places from which a killed or stopped training goes on exactly.
+    """Keeps checkpoints from which a killed or stopped training resumes exactly.
 
     All ranks agree in each step (:class:`~ptycho_dist.training.module.Agreed`) whether to make one: rank 0's
     clock or a signal to any rank decides.

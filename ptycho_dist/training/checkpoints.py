@@ -1,4 +1,4 @@
-"""Checkpoint files that appear whole, carry their checksum, and can be gone on from."""
+"""Checkpoint files that appear whole, carry their checksum, and can be resumed from."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def newest_whole(folder: Path, fingerprint: str, scan_checksum: str) -> ResumePoint | None:
-    """Find the newest whole checkpoint; a damaged one is passed over, with a warning.
+    """Find the newest whole checkpoint; a damaged one is skipped, with a warning.
 
     Parameters
     ----------
@@ -115,10 +115,10 @@ def newest_whole(folder: Path, fingerprint: str, scan_checksum: str) -> ResumePo
         damage = _damage(path)
         if not damage:
             return _resume_point(path, fingerprint, scan_checksum)
-        logger.warning("checkpoint %s is passed over: %s; trying the one before", path, damage)
+        logger.warning("checkpoint %s is skipped: %s; trying the one before", path, damage)
     if paths:
         msg = (
-            f"all {len(paths)} checkpoints in {folder} are damaged; expected one whole one to go on from. Start anew "
+            f"all {len(paths)} checkpoints in {folder} are damaged; expected a whole one to resume from. Start anew "
             "with --resume false."
         )
         raise TrainingError(msg)
@@ -126,7 +126,7 @@ def newest_whole(folder: Path, fingerprint: str, scan_checksum: str) -> ResumePo
 
 
 def forget(folder: Path, keep: int = 0) -> None:
-    """Remove all but the newest ``keep`` places to go on from."""
+    """Remove all but the newest ``keep`` checkpoints."""
     writer = VerifiedCheckpointIO()
     for path in sorted(folder.glob(_PATTERN), reverse=True)[keep:]:
         writer.remove_checkpoint(path)

@@ -1,4 +1,4 @@
-"""Metric loggers; those of a run that goes on keep what was logged before."""
+"""Metric loggers; those of a resumed run keep what was logged before."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def build_logger(backend: str | None, output_dir: Path, start_step: int = 0, ran
     if backend in (None, "none") or (backend == "mlflow" and rank > 0):
         return False
     if backend == "mlflow":
-        return RunLogger(output_dir / FOLDER, goes_on=start_step > 0)
+        return RunLogger(output_dir / FOLDER, resumes=start_step > 0)
     if backend == "tensorboard":
         return TensorBoardLogger(save_dir=output_dir, name=FOLDER, version="", purge_step=start_step or None)
     return _csv_logger(output_dir, start_step)

@@ -1,4 +1,4 @@
-"""Metrics, settings and pictures in MLflow; a training that goes on stays the same MLflow run."""
+"""Metrics, settings and pictures in MLflow; a resumed training stays the same MLflow run."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class RunLogger(MLFlowLogger):
     folder
         Folder of the logs. Unless ``MLFLOW_TRACKING_URI`` names another place, the database and the pictures are
         there; its name and that of the experiment (``MLFLOW_EXPERIMENT_NAME``) tell the run apart.
-    goes_on
+    resumes
         Whether the run that the folder tells of is continued.
     """
 
-    def __init__(self, folder: Path, *, goes_on: bool) -> None:
+    def __init__(self, folder: Path, *, resumes: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._run_file = folder / _RUN_FILE
         elsewhere = os.environ.get("MLFLOW_TRACKING_URI")
@@ -37,11 +37,11 @@ class RunLogger(MLFlowLogger):
             run_name=folder.resolve().parent.name,
             tracking_uri=elsewhere or f"sqlite:///{folder.resolve() / _DATABASE}",
             artifact_location=None if elsewhere else (folder.resolve() / _ARTIFACTS).as_uri(),
-            run_id=self._run_file.read_text(encoding="ascii") if goes_on and self._run_file.is_file() else None,
+            run_id=self._run_file.read_text(encoding="ascii") if resumes and self._run_file.is_file() else None,
         )
 
     def save(self) -> None:
-        """Remember the run, so that a training that goes on finds it."""
+        """Remember the run, so that a resumed training finds it."""
         if self.run_id is not None and not self._run_file.is_file():
             with atomic_path(self._run_file) as temporary:
                 temporary.write_text(self.run_id, encoding="ascii")

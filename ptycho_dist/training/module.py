@@ -185,7 +185,7 @@ class PtychoModule(pl.LightningModule):
         self._log_epoch("val_loss", self._val_loss)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what our part of the training needs to go on; the same on every rank."""
+        """Add what our part of the training needs to resume; the same on every rank."""
         epoch, batch = self._place
         checkpoint[STATE_KEY] = {
             "fingerprint": self._fingerprint,

@@ -59,7 +59,7 @@ def build_scheduler(
     total_steps: int,
     steps_in_epoch: int,
 ) -> LambdaLR:
-    """Schedule that is stepped after each optimiser step: a function of the step alone, so it goes on exactly."""
+    """Schedule that is stepped after each optimiser step: a function of the step alone, so it resumes exactly."""
     if execution.scheduler == "WarmupCosine":
         return LambdaLR(optimizer, warmup_cosine(total_steps, training.warmup_fraction, training.lr_min_ratio))
     if execution.scheduler == "Exponential":
@@ -75,7 +75,7 @@ def build_plateau(
     Parameters
     ----------
     state
-        That of the training that goes on, as :func:`plateau_state` gave it.
+        That of the resumed training, as :func:`plateau_state` gave it.
     """
     plateau = ReduceLROnPlateau(
         optimizer,

@@ -24,12 +24,12 @@ class EpochLines(Callback):
         self._told_at = time.monotonic()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tell of the epoch before, if it is time."""
+        """Log the epoch before, if it is time."""
         if time.monotonic() - self._told_at >= INTERVAL_S:
             self._tell(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tell of the last epoch."""
+        """Log the last epoch."""
         self._tell(trainer, pl_module)
 
     def _tell(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

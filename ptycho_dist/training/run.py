@@ -71,7 +71,7 @@ def run_training(
     stop
         Signals that stop the training between two steps; its state is saved then.
     resume
-        Go on from the newest whole checkpoint in the output folder.
+        Resume from the newest whole checkpoint in the output folder.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def _labels(payload: TrainingPayload) -> Callable[[Scan], Labels]:
 
 
 def _start(payload: TrainingPayload, *, resume: bool) -> ResumePoint | None:
-    """Where to go on; a fresh training first clears what an unfinished one left."""
+    """Where to resume; a fresh training first clears what an unfinished one left."""
     folder = payload.training_config.output_dir / FOLDER
     if not resume:
         forget(folder)
@@ -133,14 +133,14 @@ def _start(payload: TrainingPayload, *, resume: bool) -> ResumePoint | None:
     if found is None:
         logger.info("the unfinished training in %s has no checkpoint yet; it starts anew", folder.parent)
     else:
-        logger.info("going on from %s: epoch %d, step %d", found.path, found.epoch + 1, found.step + 1)
+        logger.info("resuming from %s: epoch %d, step %d", found.path, found.epoch + 1, found.step + 1)
     return found
 
 
 def _fit(
     trainer: pl.Trainer, module: PtychoModule, data: ScanDataModule, keeping: Keeping
 ) -> None:  # fmt: skip
-    """Train; an interrupt, which Lightning turns into a plain exit, is told as what it was."""
+    """Train; an interrupt, which Lightning turns into a plain exit, is raised as what it was."""
     deferred = keeping.stop.deferred() if trainer.checkpoint_callbacks else nullcontext()
     try:
         with deferred:
@@ -214,7 +214,7 @@ def _warm_start(model: PtychoModel, payload: TrainingPayload) -> None:
 def _save(
     payload: TrainingPayload, module: PtychoModule, trainer: pl.Trainer, *, holds_probe: bool
 ) -> TrainingResult:  # fmt: skip
-    """Rank 0 writes the bundle; then there is nothing left to go on from."""
+    """Rank 0 writes the bundle; then there is nothing left to resume."""
     path = payload.training_config.output_dir / BUNDLE_FOLDER
     history = {"train_loss": module.train_losses, "steps": trainer.global_step}
 

@@ -59,7 +59,7 @@ def build_trainer(
     payload, context
         Settings, and the place of this rank.
     keeping
-        Where and how the state is kept, and where an unfinished training goes on.
+        Where and how the state is kept, and where a training is resumed.
     further
         Callbacks beside those that the settings name.
     """

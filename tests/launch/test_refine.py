@@ -63,7 +63,7 @@ def test_more_ranks_than_patterns_of_a_batch_is_fine(truth: Truth, alone: Path, 
     assert errors(tmp_path / "three") == pytest.approx(errors(tmp_path / "one"), abs=1e-4)
 
 
-def test_killed_ranks_go_on(truth: Truth, tmp_path: Path) -> None:
+def test_killed_ranks_resume(truth: Truth, tmp_path: Path) -> None:
     run_well(command(truth, tmp_path / "whole", 2))
     killed = tmp_path / "killed"
     endless = command(truth, killed, 2, "--checkpoint_interval_s", 0)
@@ -73,7 +73,7 @@ def test_killed_ranks_go_on(truth: Truth, tmp_path: Path) -> None:
     assert finish(supervisor, 60.0).returncode == 128 + signal.SIGKILL
     done = run(endless)
     assert done.returncode == 0, done.stderr
-    assert "going on from iteration" in done.stderr
+    assert "resuming from iteration" in done.stderr
     assert errors(killed) == errors(tmp_path / "whole")
     assert np.array_equal(product(killed).object_, product(tmp_path / "whole").object_)
     assert not (killed / "refinement.safetensors").exists()

@@ -1,4 +1,4 @@
-"""Real ranks are killed in mid-training; the same command goes on as if nothing had happened."""
+"""Real ranks are killed in mid-training; the same command resumes as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def curve(folder: Path) -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize("devices", [pytest.param(2, marks=pytest.mark.exhaustive), 3])
-def test_killed_ranks_go_on_bit_identically(scan: Path, tmp_path: Path, devices: int) -> None:
+def test_killed_ranks_resume_bit_identically(scan: Path, tmp_path: Path, devices: int) -> None:
     run_well(command(scan, tmp_path / "whole", devices))
     step, killed = random.randrange(2, STEPS - 4), tmp_path / "killed"
     said = kill_at(command(scan, killed, devices), killed, step, rank=random.randrange(devices))
@@ -51,7 +51,7 @@ def test_killed_ranks_go_on_bit_identically(scan: Path, tmp_path: Path, devices:
     assert not (killed / "bundle").exists()
     done = run(command(scan, killed, devices))
     assert done.returncode == 0, done.stderr
-    assert "going on from" in done.stderr
+    assert "resuming from" in done.stderr
     assert curve(killed) == curve(tmp_path / "whole"), f"killed at step {step}"
     assert len(curve(killed)) == STEPS + STEPS // 4
     found, expected = (load_bundle(folder / "bundle").state for folder in (killed, tmp_path / "whole"))
@@ -60,7 +60,7 @@ def test_killed_ranks_go_on_bit_identically(scan: Path, tmp_path: Path, devices:
 
 
 @pytest.mark.exhaustive
-def test_killed_ranks_go_on_with_another_number_of_them(scan: Path, tmp_path: Path) -> None:
+def test_killed_ranks_resume_with_another_number_of_them(scan: Path, tmp_path: Path) -> None:
     run_well(command(scan, tmp_path / "whole", 1, precision="64-true"))
     killed = tmp_path / "killed"
     kill_at(command(scan, killed, 2, precision="64-true"), killed, 6, rank=1)
@@ -89,7 +89,7 @@ def test_other_settings_do_not_overwrite_an_unfinished_training(scan: Path, tmp_
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.exhaustive)])
-def test_told_to_stop_the_ranks_save_and_go_on(scan: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_told_to_stop_the_ranks_save_and_resume(scan: Path, tmp_path: Path, number: signal.Signals) -> None:
     endless = {"max_steps": 100000, "max_epochs": 100000, "early_stop_patience": 100000}
     arguments = command(scan, tmp_path, 2, checkpoint_interval_s=1e6, **endless)
     supervisor, log = start(["-m", "ptycho_dist", *arguments]), tmp_path / "logs" / "metrics.csv"

@@ -1,4 +1,4 @@
-"""A training that SLURM or a fault interrupts goes on by itself, as if nothing had happened."""
+"""A training that SLURM or a fault interrupts resumes by itself, as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def require_gone_on(slurm: SlurmCluster, job: str, output_dir: Path, whole: Path
     ended = slurm.wait(job, WALL_S)
     assert (ended.state, ended.restarts) == ("COMPLETED", 1), ended.log
     assert "stopped by SIGUSR1" in ended.log
-    assert "going on from" in ended.log
+    assert "resuming from" in ended.log
     assert "Traceback" not in ended.log
     assert curve(output_dir) == curve(whole)
     assert (output_dir / "bundle" / "bundle.json").is_file()
@@ -81,7 +81,7 @@ def test_job_saves_and_queues_itself_again_before_its_time_limit(
     require_gone_on(slurm, job, tmp_path, whole)
 
 
-def test_torchrun_starts_killed_ranks_again_and_they_go_on(scan: Path, whole: Path, tmp_path: Path) -> None:
+def test_torchrun_starts_killed_ranks_again_and_they_resume(scan: Path, whole: Path, tmp_path: Path) -> None:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "--max-restarts", 3]
     words = ["train", scan, "--output_dir", tmp_path, *SETTINGS, "--checkpoint_interval_s", 0]
     agent = start([*launcher, "-m", "ptycho_dist", *words])
@@ -89,5 +89,5 @@ def test_torchrun_starts_killed_ranks_again_and_they_go_on(scan: Path, whole: Pa
     kill_rank(agent, 1)
     ended = finish(agent, WALL_S)
     assert ended.returncode == 0, ended.stderr
-    assert "going on from" in ended.stderr
+    assert "resuming from" in ended.stderr
     assert curve(tmp_path) == curve(whole)

@@ -221,7 +221,7 @@ class TestExecutionConfigAmbiguity:
             ({"logger_backend": "wandb"}, "execution.logger_backend"),
             ({"prefetch_factor": 2}, "num_workers > 0"),
             ({"persistent_workers": True}, "num_workers > 0"),
-            ({"precision": "16-mixed"}, "not to be had on cpu"),
+            ({"precision": "16-mixed"}, "not available on cpu"),
             ({"accelerator": "cuda"}, "torch finds no such device"),
             ({"devices": 2, "strategy": "single_device"}, "single_device' with 2 ranks"),
             ({"middle_trim": 8}, r"2 \* middle_trim < 16"),

@@ -45,7 +45,7 @@ def test_begin_names_every_setting_that_differs_and_keeps_the_marker(tmp_path: P
     assert (tmp_path / job_marker.NAME).read_bytes() == before
 
 
-def test_finish_leaves_nothing_to_go_on_with(tmp_path: Path) -> None:
+def test_finish_leaves_nothing_to_resume_with(tmp_path: Path) -> None:
     job_marker.begin(tmp_path, "train", SETTINGS, resume=True)
     job_marker.finish(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -166,7 +166,7 @@ class ProductWriter:
         self._open()[f"{_EXTRAS}/{name}"][rows, columns] = tile
 
     def write_extra(self, name: str, array: NDArray[Any]) -> None:
-        """Write an array of our own into the group ``ptycho_dist``, which other programs pass over."""
+        """Write an array of our own into the group ``ptycho_dist``, which other programs ignore."""
         self._open().require_group(_EXTRAS).create_dataset(name, data=array)
 
     def _open(self) -> h5py.File:

@@ -99,7 +99,7 @@ def test_epochs_and_seeds_of_a_set_differ_and_can_be_had_again(scans: ScanSet) -
     assert global_epoch(scans, 1, 3, seed=1) != global_epoch(scans, 1, 3)
 
 
-def test_set_goes_on_in_mid_epoch(scans: ScanSet) -> None:
+def test_set_resumes_in_mid_epoch(scans: ScanSet) -> None:
     whole = global_epoch(scans, 2, 1)
     assert global_epoch(scans, 1, 1, start=(1, 2)) == whole[2:]
     assert global_epoch(scans, 1, 2, start=(1, 2)) == global_epoch(scans, 1, 2)

@@ -43,7 +43,7 @@ def test_work_keeps_value_or_error() -> None:
         bad.result()
 
 
-def test_work_that_goes_on_has_no_result_yet() -> None:
+def test_work_that_resumes_has_no_result_yet() -> None:
     slow = BackgroundCall(lambda: time.sleep(5))
     slow.wait(0.05)
     assert (slow.done, slow.failed, slow.failure(), slow.result()) == (False, False, "", None)

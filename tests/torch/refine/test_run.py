@@ -48,7 +48,7 @@ def stop_at(iteration: int) -> Any:
 
 
 @pytest.mark.parametrize("method", ["pie", "lsqml", "gradient"])
-def test_stopped_refinement_goes_on_with_the_same_bits(truth: Truth, refine: Refine, method: str) -> None:
+def test_stopped_refinement_resumes_with_the_same_bits(truth: Truth, refine: Refine, method: str) -> None:
     whole = refine(truth.path, **EVERYTHING, method=method, name="whole")
     for iteration in (1, 4):
         with pytest.raises(StopRequested):
@@ -89,7 +89,7 @@ def test_callbacks_are_told_of_each_iteration(truth: Truth, refine: Refine) -> N
     assert all(one.patterns_per_s > 0 and one.total == 3 for one in told)
 
 
-def test_product_is_a_start_to_go_on_from(truth: Truth, refine: Refine, tmp_path: Path) -> None:
+def test_product_is_a_start(truth: Truth, refine: Refine, tmp_path: Path) -> None:
     first = refine(truth.path, iterations=20, position_start=15, name="first")
     second = refine(truth.path, start=first.product_path, iterations=20, name="second")
     assert second.fourier_errors[0] < 1.05 * first.fourier_errors[-1]

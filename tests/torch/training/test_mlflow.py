@@ -38,7 +38,7 @@ def select(database: Path, question: str) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_run_holds_metrics_settings_and_previews_and_goes_on_after_an_interruption(
+def test_run_holds_metrics_settings_and_previews_and_resumes_after_an_interruption(
     tiny_path: Path, tiny_scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("mlflow", reason="the extra [mlflow] is not installed")

@@ -1,4 +1,4 @@
-"""A training that was stopped or killed goes on exactly where it was."""
+"""A training that was stopped or killed resumes exactly where it was."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[int, int]]] = {
     "up to steps without validation": ({"max_steps": 11, "val_fraction": 0.0}, {one: one for one in range(3, 10)}),
     "up to steps with validation": ({"max_steps": 8}, {one: one for one in range(2, 8)}),
 }
-"""Settings, and for each step after which the training dies the step from which it goes on."""
+"""Settings, and for each step after which the training dies the step from which it resumes."""
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -147,7 +147,7 @@ def test_resumed_training_equals_the_uninterrupted_one_wherever_it_was_killed(
             train(folder, kill_after, **overrides)
         said.clear()
         train(folder, resume=True, **overrides)
-        assert f"step {step + 1}\n" in said.text, "it did not go on from the last step"
+        assert f"step {step + 1}\n" in said.text, "it did not resume from the last step"
         require_equal(folder, tmp_path / "whole")
 
 
@@ -180,8 +180,8 @@ def test_damaged_newest_checkpoint_is_passed_over_with_a_word(
     older, newest = killed(train, tmp_path / "killed")
     damage(newest)
     train(tmp_path / "killed", resume=True)
-    assert f"checkpoint {newest} is passed over: its SHA-256 is" in said.text
-    assert f"going on from {older}" in said.text
+    assert f"checkpoint {newest} is skipped: its SHA-256 is" in said.text
+    assert f"resuming from {older}" in said.text
     require_equal(tmp_path / "killed", tmp_path / "whole")
 
 
@@ -192,7 +192,7 @@ def test_checkpoint_that_was_not_finished_is_passed_over(
     newest.with_name(f"{newest.name}.sha256").unlink()
     train(tmp_path, resume=True)
     assert "it was not finished" in said.text
-    assert f"going on from {older}" in said.text
+    assert f"resuming from {older}" in said.text
 
 
 def test_all_checkpoints_damaged_is_an_error_that_keeps_them(train: Train, tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_fresh_training_clears_what_an_unfinished_one_left(train: Train, tmp_pat
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_signal_saves_between_two_steps_and_the_training_goes_on(
+def test_signal_saves_between_two_steps_and_the_training_resumes(
     train: Train, tmp_path: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(tmp_path / "whole", checkpoint_interval_s=1e6)
