@@ -1,4 +1,4 @@
-"""Things known by name: commands, networks, scan formats. Each joins by a decorator, in a file of its own."""
+"""Things known by name, such as commands, networks and scan formats; each joins by a decorator in a file of its own."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ptycho_dist.config.schema import GEOMETRY, DataConfig
 from ptycho_dist.errors import ConfigError, PhysicsError
+from ptycho_dist.registry import Registry
 from ptycho_dist.types import FAR_FIELD, Propagation, ScanHeader
 
 _AXES = (-2, -1)
@@ -45,22 +46,23 @@ class Propagator(Protocol):
 
 
 Maker = Callable[[Propagation, int, Tensor], Propagator]
-_MAKERS: dict[str, Maker] = {}
+_PROPAGATORS: Registry[Maker] = Registry("propagator", "ptycho_dist.physics")
 
 
 def propagator(kind: str) -> Callable[[Maker], Maker]:
-    """Register what makes the propagator ``kind`` from its geometry, N, and a complex tensor of its type."""
+    """Register what makes the propagator ``kind`` from its geometry, N, and a complex tensor of its type.
+
+    Raises
+    ------
+    ConfigError
+        If the name is taken.
+    """
 
     def register(maker: Maker) -> Maker:
-        _MAKERS[kind] = maker
+        _PROPAGATORS.add(kind, maker)
         return maker
 
     return register
-
-
-def propagator_kinds() -> tuple[str, ...]:
-    """Names of all propagators."""
-    return tuple(_MAKERS)
 
 
 def make_propagator(propagation: Propagation, N: int, like: Tensor) -> Propagator:
@@ -68,13 +70,19 @@ def make_propagator(propagation: Propagation, N: int, like: Tensor) -> Propagato
 
     Raises
     ------
+    ConfigError
+        If its kind is unknown.
     PhysicsError
-        If its kind is unknown, or its numbers are out of range.
+        If its numbers are out of range.
     """
-    if propagation.kind not in _MAKERS:
-        msg = f"propagation {propagation.kind!r}; expected one of {', '.join(_MAKERS)}. Change data.propagation."
-        raise PhysicsError(msg)
-    return _MAKERS[propagation.kind](propagation, N, like)
+    _require_known(propagation.kind)
+    return _PROPAGATORS.entries()[propagation.kind](propagation, N, like)
+
+
+def _require_known(kind: str) -> None:
+    if kind not in _PROPAGATORS.entries():
+        msg = f"data.propagation = {kind!r}; expected one of {', '.join(_PROPAGATORS.entries())}. Change it."
+        raise ConfigError(msg)
 
 
 @dataclass(frozen=True)
@@ -191,9 +199,7 @@ def propagation_of(data: DataConfig, header: ScanHeader) -> Propagation:
     ConfigError
         If the propagation is unknown, or the scan does not say a number that it needs.
     """
-    if data.propagation not in _MAKERS:
-        msg = f"data.propagation = {data.propagation!r}; expected one of {', '.join(_MAKERS)}. Change it."
-        raise ConfigError(msg)
+    _require_known(data.propagation)
     if data.propagation == "far_field":
         return FAR_FIELD
     numbers = {name: getattr(header, name) for name in GEOMETRY}

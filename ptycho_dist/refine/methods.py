@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,9 +9,9 @@ from typing import Protocol
 from torch import Tensor
 
 from ptycho_dist.config.refine import RefineConfig
-from ptycho_dist.errors import ConfigError
 from ptycho_dist.refine.estimate import Estimate
 from ptycho_dist.refine.exit_wave import Batch, Ratio, Residual
+from ptycho_dist.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class Stateless:
 
 
 Maker = Callable[[RefineConfig, Estimate], Method]
-_MAKERS: dict[str, Maker] = {}
+_METHODS: Registry[Maker] = Registry("refinement method", "ptycho_dist.refine")
 
 
 def refinement_method(name: str) -> Callable[[Maker], Maker]:
@@ -79,10 +77,7 @@ def refinement_method(name: str) -> Callable[[Maker], Maker]:
     """
 
     def register(maker: Maker) -> Maker:
-        if name in _MAKERS:
-            msg = f"refinement method {name!r} is registered twice; expected one maker a name. Rename one."
-            raise ConfigError(msg)
-        _MAKERS[name] = maker
+        _METHODS.add(name, maker)
         return maker
 
     return register
@@ -90,10 +85,7 @@ def refinement_method(name: str) -> Callable[[Maker], Maker]:
 
 def make_method(config: RefineConfig, estimate: Estimate) -> Method:
     """Make the method that the (resolved) settings name."""
-    package = importlib.import_module("ptycho_dist.refine")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
-    return _MAKERS[config.method](config, estimate)
+    return _METHODS.entries()[config.method](config, estimate)
 
 
 def step_lengths(config: RefineConfig) -> tuple[float, float]:

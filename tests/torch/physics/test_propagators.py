@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ptycho_dist.errors import PhysicsError
+from ptycho_dist.errors import ConfigError, PhysicsError
 from ptycho_dist.physics.propagators import ConeBeam, FarField, NearField, Propagator, make_propagator, wavelength_m
 from ptycho_dist.types import Propagation
 
@@ -55,7 +55,7 @@ def test_rearrange_undoes_arrange(propagator: Propagator) -> None:
 
 
 def test_unknown_propagation_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(PhysicsError, match=r"'mid_field'; expected one of far_field, near_field"):
+    with pytest.raises(ConfigError, match=r"'mid_field'; expected one of far_field, near_field"):
         make_propagator(Propagation(kind="mid_field"), 16, LIKE)
 
 
