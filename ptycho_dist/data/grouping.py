@@ -7,10 +7,12 @@ the same groups on every rank and machine.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
 
+from ptycho_dist.config.schema import DataConfig, TrainingConfig
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.types import FloatArray, Groups, IntArray
 
@@ -112,3 +114,148 @@ def _halve(part: IntArray, positions: FloatArray, group_size: int, rng: np.rando
     cut = round(len(part) * left / n_parts)
     order = np.argsort(positions[:, axis], kind="stable")
     return [part[order[:cut]], part[order[cut:]]]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How groups are drawn.
+
+    Parameters
+    ----------
+    group_size, gridsize
+        As in the data config.
+    neighbor_count
+        Nearest neighbours that the rest of a group is drawn from; None for the nearest themselves.
+    n_groups
+        Groups to draw; None for one set of groups that holds all patterns.
+    sequential
+        Whether the first patterns or groups are taken, not random ones.
+    """
+
+    group_size: int
+    gridsize: int | None
+    neighbor_count: int | None = None
+    n_groups: int | None = None
+    sequential: bool = False
+
+    @classmethod
+    def plain(cls, data: DataConfig) -> Drawing:
+        """Take every group there is."""
+        return cls(data.group_size, data.gridsize)
+
+    @property
+    def drawn(self) -> int:
+        """Members of a group beside the pattern that it is around (C - 1)."""
+        return (self.gridsize or 1) ** 2 - 1
+
+    @property
+    def pool(self) -> int:
+        """Neighbours that they are drawn from (K)."""
+        return self.drawn if self.neighbor_count is None else self.neighbor_count
+
+    def check(self, n_patterns: int) -> None:
+        """Check that so many patterns have such groups.
+
+        Raises
+        ------
+        ConfigError
+            If they have not.
+        """
+        if self.neighbor_count is not None:
+            self._check_pool(n_patterns)
+        most = -(-n_patterns // self.group_size)
+        if self.gridsize is not None:
+            most = n_patterns * math.comb(self.pool, self.drawn)
+        if self.n_groups is not None and self.n_groups > most:
+            more = "raise training.neighbor_count" if self.gridsize else "set data.gridsize and training.neighbor_count"
+            msg = (
+                f"training.n_groups = {self.n_groups}, but {n_patterns} patterns have {most} different groups; "
+                f"expected at most as many. Lower training.n_groups, or {more}."
+            )
+            raise ConfigError(msg)
+
+    def _check_pool(self, n_patterns: int) -> None:
+        if self.gridsize is None or not max(1, self.drawn) <= self.pool < n_patterns:
+            need = "data.gridsize" if self.gridsize is None else f"from {max(1, self.drawn)} to {n_patterns - 1}"
+            msg = (
+                f"training.neighbor_count = {self.neighbor_count} with data.gridsize = {self.gridsize} and "
+                f"{n_patterns} patterns; expected {need}. Change training.neighbor_count or data.gridsize."
+            )
+            raise ConfigError(msg)
+
+
+def training_drawing(data: DataConfig, training: TrainingConfig, *, shuffle: bool = True) -> Drawing:
+    """Read how the groups of a training epoch are drawn; without ``shuffle``, as in validation, every one is taken."""
+    if not shuffle:
+        return Drawing.plain(data)
+    return Drawing(
+        data.group_size, data.gridsize, training.neighbor_count, training.n_groups, training.sequential_sampling
+    )  # fmt: skip
+
+
+def draw_groups(positions_px: FloatArray, drawing: Drawing, seed: tuple[int, ...]) -> Groups:
+    """Draw groups: a pure function of its arguments.
+
+    Parameters
+    ----------
+    positions_px
+        float64, shape (B, 2), (y, x).
+    drawing
+        How.
+    seed
+        Non-negative integers, such as (seed, epoch).
+
+    Raises
+    ------
+    ConfigError
+        If there are no such groups.
+    """
+    drawing.check(len(positions_px))
+    rng = np.random.default_rng((*seed, 1))
+    if drawing.gridsize is None:
+        groups = compact_groups(positions_px, drawing.group_size, seed)
+        kept = _first_or_random(len(groups), drawing.n_groups or len(groups), rng, drawing)
+        return Groups(groups.index[kept], groups.valid[kept])
+    if drawing.neighbor_count is None and drawing.n_groups is None:
+        return neighbor_groups(positions_px, drawing.gridsize)
+    return _around(positions_px, drawing, rng)
+
+
+def _first_or_random(count: int, wanted: int, rng: np.random.Generator, drawing: Drawing) -> IntArray:
+    """Choose some of ``count`` numbers, sorted."""
+    if drawing.sequential or wanted == count:
+        return np.arange(wanted)
+    return np.sort(rng.choice(count, wanted, replace=False))
+
+
+def _around(positions_px: FloatArray, drawing: Drawing, rng: np.random.Generator) -> Groups:
+    """Draw groups around patterns; each has one before any has a second, and no two groups are the same."""
+    count = len(positions_px)
+    wanted = count if drawing.n_groups is None else drawing.n_groups
+    order = np.arange(count) if drawing.sequential else rng.permutation(count)
+    centres = np.resize(order, wanted)
+    picks = _distinct_picks(centres, drawing, rng)
+    near = nearest(positions_px, drawing.pool + 1)
+    members = np.column_stack([centres, np.take_along_axis(near[centres], picks + 1, axis=1)])
+    return Groups(members, np.ones_like(members, dtype=np.bool_))
+
+
+def _distinct_picks(centres: IntArray, drawing: Drawing, rng: np.random.Generator) -> IntArray:
+    """Choose C - 1 of K neighbours for each group, other ones where a pattern has several groups."""
+    picks = _choose(len(centres), drawing, rng)
+    repeated = _repeated(centres, picks)
+    while len(repeated):
+        picks[repeated] = _choose(len(repeated), drawing, rng)
+        repeated = _repeated(centres, picks)
+    return picks
+
+
+def _choose(rows: int, drawing: Drawing, rng: np.random.Generator) -> IntArray:
+    shuffled = rng.random((rows, drawing.pool)).argsort(axis=1)
+    return np.sort(shuffled[:, : drawing.drawn], axis=1)
+
+
+def _repeated(centres: IntArray, picks: IntArray) -> IntArray:
+    """Find groups that are the same as an earlier one."""
+    _, first = np.unique(np.column_stack([centres, picks]), axis=0, return_index=True)
+    return np.setdiff1d(np.arange(len(centres)), first)

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
-from ptycho_dist.data.group_selection import Drawing, draw_groups, training_drawing
-from ptycho_dist.data.grouping import compact_groups, members
+from ptycho_dist.data.grouping import Drawing, compact_groups, draw_groups, members, training_drawing
 from ptycho_dist.data.scan_set import Recent
 from ptycho_dist.distributed.sharding import local_slice, shard
 from ptycho_dist.errors import ConfigError

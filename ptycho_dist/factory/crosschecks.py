@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import DataConfig, ModelConfig, TrainingConfig
-from ptycho_dist.data.group_selection import training_drawing
+from ptycho_dist.data.grouping import training_drawing
 from ptycho_dist.data.set_index import SET_FORMAT
 from ptycho_dist.errors import ConfigError, DataFormatError
 from ptycho_dist.model.build import patterns_together

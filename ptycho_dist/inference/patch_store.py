@@ -18,7 +18,7 @@ from ptycho_dist.assembly.synchronise import pair_product
 from ptycho_dist.atomic import atomic_path, sync
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.factory.payload import InferencePayload
-from ptycho_dist.inference.predict import predict_patches, recipe
+from ptycho_dist.inference.rank_work import predict_patches, recipe
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.types import Canvas, FloatArray, IntArray
 

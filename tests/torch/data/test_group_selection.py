@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
-from ptycho_dist.data.group_selection import Drawing, draw_groups
-from ptycho_dist.data.grouping import compact_groups, nearest, neighbor_groups
+from ptycho_dist.data.grouping import Drawing, compact_groups, draw_groups, nearest, neighbor_groups
 from ptycho_dist.data.sampler import Chosen, StepSampler, split_patterns, subsample
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory.training import create_training_payload
