@@ -405,4 +405,4 @@ def test_cable_that_is_cut_for_ever_ends_all_ranks_in_time(
         agent.kill()  # torchrun itself may wait for minutes for the host of the rendezvous
         said = agent.communicate()[1]
         words = [line for line in said.splitlines() if line.startswith("ptycho-dist: ")]
-        assert any("in vain" in line or "lost the connection" in line for line in words), said
+        assert any("another rank" in line for line in words), said
