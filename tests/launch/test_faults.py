@@ -177,7 +177,7 @@ def test_damaged_shard_is_made_again(larger: Path, bundle: Path, expected: bytes
 
 
 def test_rank_that_hangs_ends_the_others_in_time(scan: Path, tmp_path: Path) -> None:
-    supervisor = start_run(train(scan, tmp_path, timeout_s=4, **ENDLESS))
+    supervisor = start_run(train(scan, tmp_path, timeout_s=15, **ENDLESS))
     wait_until(checkpoint_of(tmp_path, 4).exists, "step 4", supervisor)
     kill_rank(supervisor, 1, signal.SIGSTOP)
     stopped = time.monotonic()
@@ -204,7 +204,7 @@ from ptycho_dist import cli
 from ptycho_dist.inference import run
 stitch = run.stitch_to_product
 def slow(*arguments):
-    time.sleep(7)
+    time.sleep(15)
     stitch(*arguments)
 run.stitch_to_product = slow
 cli.program()
@@ -212,11 +212,11 @@ cli.program()
 
 
 def test_stitching_that_takes_longer_than_the_timeout(larger: Path, bundle: Path, tmp_path: Path) -> None:
-    port, arguments = free_port(), infer(larger, bundle, tmp_path, timeout_s=5)
+    port, arguments = free_port(), infer(larger, bundle, tmp_path, timeout_s=12)
     ranks = [start(["-c", SLOW_STITCHING, *arguments], rank_variables(rank, 2, port)) for rank in (0, 1)]
     for ended in [finish(rank, LIMIT_S) for rank in ranks]:
         assert ended.returncode == 0, ended.stderr
-    assert json.loads((tmp_path / "metrics.json").read_text())["stitching_s"] > 7
+    assert json.loads((tmp_path / "metrics.json").read_text())["stitching_s"] > 15
 
 
 def slow_down(supervisor: Process, rank: int, seconds: float) -> None:
@@ -396,7 +396,7 @@ def test_cable_that_is_cut_for_5_seconds_changes_nothing(scan: Path, tmp_path: P
 def test_cable_that_is_cut_for_ever_ends_all_ranks_in_time(
     scan: Path, tmp_path: Path, two_hosts: netns.TwoHosts
 ) -> None:
-    arguments = train(scan, tmp_path / "run", devices=1, timeout_s=10, **ENDLESS)
+    arguments = train(scan, tmp_path / "run", devices=1, timeout_s=15, **ENDLESS)
     agents = start_on_two_hosts(arguments, two_hosts, tmp_path / "run")
     ranks = [pid_of_rank(agent.pid, rank) for rank, agent in enumerate(agents)]
     two_hosts.cut()
@@ -405,4 +405,4 @@ def test_cable_that_is_cut_for_ever_ends_all_ranks_in_time(
         agent.kill()  # torchrun itself may wait for minutes for the host of the rendezvous
         said = agent.communicate()[1]
         words = [line for line in said.splitlines() if line.startswith("ptycho-dist: ")]
-        assert any("timed out" in line or "lost the connection" in line for line in words), said
+        assert any("another rank" in line for line in words), said
