@@ -25,6 +25,7 @@ FileState = tuple[tuple[int, int, int, int], ...]
 _BLOCK_BYTES = 1 << 20
 _WHOLE_BELOW_BYTES = 1 << 28
 _SAMPLED_BLOCKS = 256
+_GLANCED_BLOCKS, _GLANCED_BYTES = 32, 1 << 14
 
 
 class Scan:
@@ -154,6 +155,10 @@ class Scan:
     def n_bytes(self) -> int:
         """Size of its files."""
         return sum(path.stat().st_size for path in (self.header.path, *self.companions))
+
+    def sample_checksum(self) -> str:
+        """SHA-256 (hex) of 32 small blocks of its files: what every rank can afford to compare."""
+        return _digest((self.header.path, *self.companions), _GLANCED_BLOCKS, _GLANCED_BYTES)
 
     def require_unchanged(self) -> None:
         """Refuse files that were replaced or written to since they were opened.
@@ -306,17 +311,25 @@ def checksum(path: Path, companions: Sequence[Path] = (), whole_below: int = _WH
     the patterns count as if they followed the scan file.
     """
     files = (path, *companions)
-    ends = list(accumulate(file.stat().st_size for file in files))
-    size = ends[-1]
-    digest = hashlib.sha256()
-    if size < whole_below:
-        starts = list(range(0, size, _BLOCK_BYTES))
-    else:
-        digest.update(f"{size} bytes".encode())
-        last = max(0, size - _BLOCK_BYTES)
-        starts = [round(last * part / (_SAMPLED_BLOCKS - 1)) for part in range(_SAMPLED_BLOCKS)]
-    for start in starts:
+    size = sum(file.stat().st_size for file in files)
+    if size >= whole_below:
+        return _digest(files, _SAMPLED_BLOCKS, _BLOCK_BYTES, f"{size} bytes")
+    ends, digest = _ends_of(files), hashlib.sha256()
+    for start in range(0, size, _BLOCK_BYTES):
         digest.update(_read_across(files, ends, start, min(_BLOCK_BYTES, size - start)))
+    return digest.hexdigest()
+
+
+def _ends_of(files: Sequence[Path]) -> list[int]:
+    return list(accumulate(file.stat().st_size for file in files))
+
+
+def _digest(files: Sequence[Path], blocks: int, block_bytes: int, prefix: str = "") -> str:
+    """SHA-256 (hex) of blocks spread evenly over files laid end to end: the first, the last, and others between."""
+    ends, digest = _ends_of(files), hashlib.sha256(prefix.encode())
+    last = max(0, ends[-1] - block_bytes)
+    for part in range(blocks):
+        digest.update(_read_across(files, ends, round(last * part / (blocks - 1)), min(block_bytes, ends[-1])))
     return digest.hexdigest()
 
 

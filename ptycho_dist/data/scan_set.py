@@ -200,15 +200,15 @@ def open_on_ranks(path: Path, options: ScanOptions | None = None) -> Source:
     Raises
     ------
     DataFormatError
-        If a rank cannot open it, or sees a file of another size than rank 0.
+        If a rank cannot open it, or sees a file of another size or content than rank 0.
     """
     opened: list[Scan] = []
 
-    def open_first() -> tuple[str, int] | None:
+    def open_first() -> tuple[str, int, str] | None:
         if path.is_dir():
             return None
         opened.append(open_scan(path, options))
-        return opened[0].header.checksum, opened[0].n_bytes
+        return opened[0].header.checksum, opened[0].n_bytes, opened[0].sample_checksum()
 
     known = from_rank_0(open_first)
 
@@ -220,6 +220,12 @@ def open_on_ranks(path: Path, options: ScanOptions | None = None) -> Source:
             msg = (
                 f"{path} has {scan.n_bytes} bytes on this rank and {known[1]} on rank 0; expected the same file. Give "
                 "a path that leads all ranks to one file, or copy it again."
+            )
+            raise DataFormatError(msg)
+        if (sample := scan.sample_checksum()) != known[2]:
+            msg = (
+                f"a sample of {path} has the checksum {sample} on this rank and {known[2]} on rank 0; expected the "
+                "same file. Give a path that leads all ranks to one file, or copy it again."
             )
             raise DataFormatError(msg)
         return scan

@@ -29,8 +29,9 @@ from ptycho_dist.distributed.devices import keep_freed_memory
 from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.errors import BundleError, DataFormatError
 from ptycho_dist.factory.payload import InferencePayload
+from ptycho_dist.inference.patch_store import place_model
 from ptycho_dist.inference.product import PRODUCT_NAME, stitch_to_product
-from ptycho_dist.inference.rank_work import ShardWork, place_model
+from ptycho_dist.inference.rank_work import ShardWork
 from ptycho_dist.inference.region import region_of
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.model.build import build_model, empty_model, load_network

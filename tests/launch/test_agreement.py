@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
+
+import h5py
 
 from tests.support.kill import children, kill_rank, wait_until
 from tests.support.launch import finish, finish_all, free_port, rank_variables, run, start
@@ -46,6 +49,18 @@ def test_another_scan_on_one_rank_ends_both_and_names_the_sizes(scan: Path, tmp_
     for one in train_as_two(tmp_path, (scan, 0), (other, 0)):
         assert one.returncode == 2
         assert sizes in one.stderr
+        assert "Traceback" not in one.stderr
+
+
+def test_other_content_of_the_same_size_on_one_rank_ends_both(scan: Path, tmp_path: Path) -> None:
+    other = tmp_path / "elsewhere" / scan.name
+    other.parent.mkdir()
+    shutil.copy(scan, other)
+    with h5py.File(other, "r+") as file:
+        file["patterns"][0] = file["patterns"][0][::-1]
+    for one in train_as_two(tmp_path, (scan, 0), (other, 0)):
+        assert one.returncode == 2
+        assert "on this rank and" in one.stderr
         assert "Traceback" not in one.stderr
 
 

@@ -17,9 +17,9 @@ from ptycho_dist.data.grouping import canonical_order
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.errors import BundleError, ShardError
 from ptycho_dist.inference import run as inference_run
-from ptycho_dist.inference.patch_store import ShardPatches
+from ptycho_dist.inference.patch_store import ShardPatches, place_model, predict_patches
 from ptycho_dist.inference.product import stitch_to_product
-from ptycho_dist.inference.rank_work import ShardWork, place_model, predict_patches
+from ptycho_dist.inference.rank_work import ShardWork
 from ptycho_dist.inference.run import load_model, run_inference
 from ptycho_dist.launching.environment import RankContext, detect
 from ptycho_dist.pipeline import run_stitch

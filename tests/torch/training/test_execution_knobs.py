@@ -28,7 +28,7 @@ from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.distributed.collectives import process_group
 from ptycho_dist.errors import ConfigError, LaunchError
 from ptycho_dist.factory.payload import TrainingPayload
-from ptycho_dist.inference.rank_work import place_model, predict_patches, recipe
+from ptycho_dist.inference.patch_store import place_model, predict_patches, recipe
 from ptycho_dist.inference.run import load_model
 from ptycho_dist.job_marker import begin, finish
 from ptycho_dist.launching.environment import RankContext, detect

@@ -116,7 +116,7 @@ def test_loss_counts_scans_alike_whatever_their_photons(tmp_path: Path) -> None:
 
 
 def test_each_scan_of_a_set_learns_a_scale_of_its_own(tmp_path: Path) -> None:
-    folder = write_set(tmp_path / "set", *(make_scan(n_patterns=9, N=32, seed=seed) for seed in rank_context(0, 1)))
+    folder = write_set(tmp_path / "set", *(make_scan(n_patterns=9, N=32, seed=seed) for seed in (0, 1)))
     changes = {"intensity_scale_trainable": True, "freeze": ("networks", "steps"), "group_size": 9, "batch_size": 1}
     payload = training_payload(folder, tmp_path / "run", **(TRAIN | changes | {"max_steps": 1}))
     with open_set(folder) as opened:
@@ -177,7 +177,7 @@ def test_killed_training_on_a_set_equals_the_uninterrupted_one(
 
 
 def test_changed_scan_of_a_set_stops_the_training(tmp_path: Path) -> None:
-    folder = write_set(tmp_path / "set", *(make_scan(n_patterns=9, N=32, seed=seed) for seed in rank_context(0, 1)))
+    folder = write_set(tmp_path / "set", *(make_scan(n_patterns=9, N=32, seed=seed) for seed in (0, 1)))
     path = folder / "1.h5"
     content = bytearray(path.read_bytes())
     content[content.index(open_scan(path).positions_px.tobytes()) + 6] ^= 1
