@@ -28,8 +28,15 @@ SCHEMA_VERSION = 1
 WEIGHTS_NAME = "weights.safetensors"
 INFO_NAME = "bundle.json"
 BUNDLE_FOLDER = "bundle"
-_REQUIRED = {"schema_version": int, "package_version": str, "payload": dict, "payload_sha256": str,
-             "weights_sha256": str, "weights_bytes": int, "complex": list}  # fmt: skip
+_REQUIRED = {
+    "schema_version": int,
+    "package_version": str,
+    "payload": dict,
+    "payload_sha256": str,
+    "weights_sha256": str,
+    "weights_bytes": int,
+    "complex": list,
+}
 
 
 @dataclass(frozen=True)

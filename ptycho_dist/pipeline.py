@@ -245,9 +245,7 @@ def _job(
         payload = on_all_ranks(lambda: make(source))
         require_healthy(payload, context)
         require_agreement(payload.to_dict(), all_gather_object)
-        logger.info(
-            "%d rank(s), launcher %s, payload %s", context.world, context.launcher, payload.fingerprint()[:12]
-        )  # fmt: skip
+        logger.info("%d rank(s), launcher %s, payload %s", context.world, context.launcher, payload.fingerprint()[:12])
         settings, folder = payload.result_settings(), payload.output_dir
         progress = from_rank_0(lambda: job_marker.begin(folder, command, settings, resume=execution.resume))
         yield _Job(request, context, folder, source, stop, progress), payload

@@ -81,9 +81,7 @@ def is_shard_folder(path: Path) -> bool:
     return (path / _MANIFEST).is_file()
 
 
-def write_shard(
-    folder: Path, shard: Shard, fingerprint: str, tile: Canvas, sums: Mapping[str, NDArray[Any]]
-) -> Path:  # fmt: skip
+def write_shard(folder: Path, shard: Shard, fingerprint: str, tile: Canvas, sums: Mapping[str, NDArray[Any]]) -> Path:
     """Write a rank's sums under a temporary name, sync, and rename."""
     path = shard_path(folder, shard.rank, shard.world)
     attributes = {

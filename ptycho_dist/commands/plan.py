@@ -106,10 +106,13 @@ def _write_table(found: Calibration, measurements: Sequence[Measurement], rows: 
     for row in rows:
         seconds = (row.training_s, row.prediction_s, row.stitching_s, row.total_s)
         table.add_row(
-            str(row.ranks), *(f"{one:.1f}" for one in seconds), f"{rows[0].total_s / row.total_s:.2f}",
-            f"{found.memory_bytes[row.ranks] / 2**20:.0f}", f"{row.sent_bytes / 2**20:.2f}",
+            str(row.ranks),
+            *(f"{one:.1f}" for one in seconds),
+            f"{rows[0].total_s / row.total_s:.2f}",
+            f"{found.memory_bytes[row.ranks] / 2**20:.0f}",
+            f"{row.sent_bytes / 2**20:.2f}",
             "calibration" if row.is_measured else "prediction",
-        )  # fmt: skip
+        )
     console = Console(file=sys.stdout)
     console.print(table)
     if last.ranks > 1:

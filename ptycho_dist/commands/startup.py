@@ -36,9 +36,11 @@ RANKS_PER_CORE = 8
 
 
 def run_job(
-    typed: Typed, work: Callable[[RunRequest], object], required: tuple[str, ...],
+    typed: Typed,
+    work: Callable[[RunRequest], object],
+    required: tuple[str, ...],
     require_input: Callable[[Path], None] = require_scan,
-) -> int:  # fmt: skip
+) -> int:
     """Do a job on all ranks, with a log in its output folder.
 
     Parameters

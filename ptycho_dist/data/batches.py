@@ -48,9 +48,7 @@ class PatternBatches(Dataset[tuple[Tensor, Tensor]]):
         alone where not given.
     """
 
-    def __init__(
-        self, scan: Scan, order: IntArray, size: int, groups: IntArray | None = None
-    ) -> None:  # fmt: skip
+    def __init__(self, scan: Scan, order: IntArray, size: int, groups: IntArray | None = None) -> None:
         self._scan, self._order, self._size, self._groups = scan, order, size, groups
 
     @classmethod

@@ -67,7 +67,7 @@ class StepBatch(NamedTuple):
     """float32 scalar: 0 when this rank only joins the collectives."""
     n_patterns_global: Tensor
     """float32 scalar: patterns in the step over all ranks."""
-    n_patterns_window: Tensor
+    n_patterns_accumulated: Tensor
     """float32 scalar: patterns in all steps whose gradients are added."""
 
     @property
@@ -93,9 +93,12 @@ class StepDataset(Dataset[StepBatch]):
     """
 
     def __init__(
-        self, scans: ScanSet, photons: float, labels_of: Callable[[Scan], Labels] | None = None,
+        self,
+        scans: ScanSet,
+        photons: float,
+        labels_of: Callable[[Scan], Labels] | None = None,
         data: DataConfig | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._scans, self._photons, self._read_labels, self._data = scans, photons, labels_of, data or DataConfig()
         self._labels: Recent[Labels] = Recent()
         if scans.is_single:
@@ -106,7 +109,7 @@ class StepDataset(Dataset[StepBatch]):
             tuple(self._part(number, groups) for number, groups in share.parts),
             torch.tensor(share.weight),
             torch.tensor(float(share.n_patterns_global)),
-            torch.tensor(float(share.n_patterns_window)),
+            torch.tensor(float(share.n_patterns_accumulated)),
         )
 
     def _part(self, number: int, groups: Sequence[IntArray]) -> ScanBatch:
@@ -128,9 +131,7 @@ class StepDataset(Dataset[StepBatch]):
         return self._labels.use(number)
 
 
-def read_groups(
-    scan: Scan, groups: Sequence[IntArray], count_factor: float, labels: Labels | None = None
-) -> ScanBatch:  # fmt: skip
+def read_groups(scan: Scan, groups: Sequence[IntArray], count_factor: float, labels: Labels | None = None) -> ScanBatch:
     """Read the patterns of some groups of a scan, each group on a canvas of its own.
 
     Parameters
@@ -250,14 +251,14 @@ class ScanDataModule(pl.LightningDataModule):
 
     def _sampler(
         self, numbers: IntArray, *, shuffle: bool, start: tuple[int, int] = (0, 0), accum_steps: int = 1
-    ) -> StepSampler:  # fmt: skip
+    ) -> StepSampler:
         def positions_of(number: int) -> FloatArray:
             return self._scans.scan(number).positions_px
 
         configs, chosen = (self._data, self._training), self._chosen(numbers)
         return StepSampler(
             positions_of, chosen, configs, self._context, shuffle=shuffle, start=start, accum_steps=accum_steps
-        )  # fmt: skip
+        )
 
     def _loader(self, sampler: StepSampler) -> DataLoader[StepBatch]:
         return DataLoader(self._dataset, sampler=sampler, batch_size=None, **loader_options(self._execution))

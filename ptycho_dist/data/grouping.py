@@ -190,7 +190,7 @@ def training_drawing(data: DataConfig, training: TrainingConfig, *, shuffle: boo
         return Drawing.plain(data)
     return Drawing(
         data.group_size, data.gridsize, training.neighbor_count, training.n_groups, training.sequential_sampling
-    )  # fmt: skip
+    )
 
 
 def draw_groups(positions_px: FloatArray, drawing: Drawing, seed: tuple[int, ...]) -> Groups:

@@ -33,14 +33,14 @@ class StepShare:
         1.0, or 0.0 when this rank has no share and only joins the collectives.
     n_patterns_global
         Patterns in the step over all ranks.
-    n_patterns_window
+    n_patterns_accumulated
         Patterns in all steps whose gradients are added to this one's, itself included.
     """
 
     parts: tuple[tuple[int, tuple[IntArray, ...]], ...]
     weight: float
     n_patterns_global: int
-    n_patterns_window: int
+    n_patterns_accumulated: int
 
 
 @dataclass(frozen=True)
@@ -181,9 +181,16 @@ class StepSampler(Sampler[StepShare]):
     """
 
     def __init__(
-        self, positions_of: Callable[[int], FloatArray], chosen: Chosen, configs: tuple[DataConfig, TrainingConfig],
-        context: RankContext, *, shuffle: bool, start: tuple[int, int] = (0, 0), accum_steps: int = 1,
-    ) -> None:  # fmt: skip
+        self,
+        positions_of: Callable[[int], FloatArray],
+        chosen: Chosen,
+        configs: tuple[DataConfig, TrainingConfig],
+        context: RankContext,
+        *,
+        shuffle: bool,
+        start: tuple[int, int] = (0, 0),
+        accum_steps: int = 1,
+    ) -> None:
         self._positions_of, self._chosen = positions_of, chosen
         self._data, self._training = configs
         self._context, self._shuffle, self._accum_steps = context, shuffle, accum_steps

@@ -46,9 +46,7 @@ class Scan:
         What tells without reading whether its files were changed; that of now where not given.
     """
 
-    def __init__(
-        self, header: ScanHeader, raw: RawScan, options: ScanOptions, state: FileState | None = None
-    ) -> None:  # fmt: skip
+    def __init__(self, header: ScanHeader, raw: RawScan, options: ScanOptions, state: FileState | None = None) -> None:
         self.header, self.options = header, options
         self._raw = raw
         self._state = file_state(header.path, raw.companions) if state is None else state

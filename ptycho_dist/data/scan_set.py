@@ -71,7 +71,7 @@ class ScanSet:
 
     def __init__(
         self, folder: Path, entries: tuple[SetEntry, ...], options: ScanOptions, kept: int = KEPT_SCANS
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.folder, self.entries, self.options = folder, entries, options
         self.is_single = False
         """Whether this is a single scan (:meth:`of_one`)."""

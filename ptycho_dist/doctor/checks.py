@@ -49,9 +49,11 @@ def launcher(ranks: Facts, needs: Needs) -> Result:
     tasks = first.slurm.tasks if first.slurm else None
     if first.launcher == "plain" and tasks is not None and tasks > 1:
         return Result(
-            "launcher", WARN, f"{found}, inside SLURM job {first.slurm.job if first.slurm else ''} with {tasks} tasks",
+            "launcher",
+            WARN,
+            f"{found}, inside SLURM job {first.slurm.job if first.slurm else ''} with {tasks} tasks",
             "This process is alone; start the ranks with srun (see slurm/), or with --devices.",
-        )  # fmt: skip
+        )
     return Result("launcher", OK, found)
 
 
@@ -98,9 +100,11 @@ def threads(ranks: Facts, needs: Needs) -> Result:
                 else f"Start at most {cores} of them"
             )
             return Result(
-                "threads", WARN, f"{len(there)} ranks on {host} use {wanted} threads on {cores} cores",
+                "threads",
+                WARN,
+                f"{len(there)} ranks on {host} use {wanted} threads on {cores} cores",
                 f"{fix}, or bind the ranks to more cores (--cpus-per-task).",
-            )  # fmt: skip
+            )
     most = max(one.threads for one in ranks)
     return Result("threads", OK, f"{most} threads a rank, {len(ranks[0].cores)} cores for rank 0")
 
@@ -131,9 +135,11 @@ def interface(ranks: Facts, needs: Needs) -> Result:
             offered = _listed(f"{one.name} {one.address}" for one in there[0].interfaces if not one.is_loopback)
             said = f"its own name resolves to {address}" if address else "its own name does not resolve"
             return Result(
-                "network interface", FAIL, f"{host}: {said}; other hosts cannot reach gloo or NCCL there",
+                "network interface",
+                FAIL,
+                f"{host}: {said}; other hosts cannot reach gloo or NCCL there",
                 f"Export PTYCHO_DIST_INTERFACE (found: {offered or 'no interface'}).",
-            )  # fmt: skip
+            )
     return Result("network interface", OK, _listed(f"{host} {there[0].host_address}" for host, there in hosts.items()))
 
 
@@ -229,9 +235,20 @@ def versions(ranks: Facts, needs: Needs) -> Result:
 
 
 CHECKS: tuple[Check, ...] = (
-    launcher, world, devices, threads, backend, interface, mpi, shared_files, disk, memory, settings, time_limit,
+    launcher,
+    world,
+    devices,
+    threads,
+    backend,
+    interface,
+    mpi,
+    shared_files,
+    disk,
+    memory,
+    settings,
+    time_limit,
     versions,
-)  # fmt: skip
+)
 """All checks, in the order of the report."""
 
 

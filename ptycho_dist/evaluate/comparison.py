@@ -49,9 +49,7 @@ def overview_of(product: Product, scan: Scan | None, reference: Path | None) -> 
     return _overview_and_refusal(product, scan, reference)[0]
 
 
-def _overview_and_refusal(
-    product: Product, scan: Scan | None, reference: Path | None
-) -> tuple[Overview, str | None]:  # fmt: skip
+def _overview_and_refusal(product: Product, scan: Scan | None, reference: Path | None) -> tuple[Overview, str | None]:
     geometry = product.geometry
     area = _area(product, Placed(product.object_, geometry.object_origin_px))
     name, comparison, refusal = "reference", None, None

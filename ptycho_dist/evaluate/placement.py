@@ -54,9 +54,11 @@ class Placement:
 
 
 def place_in(
-    object_: NDArray[np.complexfloating], area: NDArray[np.bool_], reference: NDArray[np.complexfloating],
+    object_: NDArray[np.complexfloating],
+    area: NDArray[np.bool_],
+    reference: NDArray[np.complexfloating],
     expected_px: tuple[float, float],
-) -> Placement:  # fmt: skip
+) -> Placement:
     """Find an object in a reference, whatever their global phases and linear phase ramps.
 
     Compares the products of neighbouring pixels, in which a ramp is a constant phase, by normalised correlation of

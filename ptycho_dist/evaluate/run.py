@@ -22,9 +22,15 @@ logger = logging.getLogger(__name__)
 
 
 def evaluate_product(
-    path: Path, scan: Scan | None, output_dir: Path, *, reference: Path | None = None,
-    context: RankContext | None = None, facts: dict[str, Any] | None = None, prefix: str = "",
-) -> dict[str, Any]:  # fmt: skip
+    path: Path,
+    scan: Scan | None,
+    output_dir: Path,
+    *,
+    reference: Path | None = None,
+    context: RankContext | None = None,
+    facts: dict[str, Any] | None = None,
+    prefix: str = "",
+) -> dict[str, Any]:
     """Write ``metrics.json`` and ``overview.png`` of a product; all ranks get the metrics.
 
     Parameters

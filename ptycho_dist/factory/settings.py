@@ -35,9 +35,11 @@ ScanSource = Path | str | Source
 
 
 def given_levels(
-    overrides: Mapping[str, Any] | None, execution_config: PyTorchExecutionConfig | None,
-    config_file: Path | str | None, sections: Sections,
-) -> list[Level]:  # fmt: skip
+    overrides: Mapping[str, Any] | None,
+    execution_config: PyTorchExecutionConfig | None,
+    config_file: Path | str | None,
+    sections: Sections,
+) -> list[Level]:
     """Canonical levels of everything given, highest first.
 
     Raises

@@ -85,9 +85,11 @@ def create_training_payload(
 
 
 def training_payload(
-    source: ScanSource, output_dir: Path | str, given: Sequence[Level],
+    source: ScanSource,
+    output_dir: Path | str,
+    given: Sequence[Level],
     legacy_cfg: MutableMapping[str, Any] | None = None,
-) -> TrainingPayload:  # fmt: skip
+) -> TrainingPayload:
     """Decide as :func:`create_training_payload` does, from canonical levels."""
     arguments = {"training.train_data_file": path_of(source), "training.output_dir": Path(output_dir)}
     levels = with_arguments(arguments, given, source)

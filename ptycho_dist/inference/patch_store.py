@@ -119,9 +119,7 @@ class ShardPatches:
         The file, named ``*.npy``.
     """
 
-    def __init__(
-        self, model: PtychoModel, scan: Scan, rows: IntArray, payload: InferencePayload, path: Path
-    ) -> None:  # fmt: skip
+    def __init__(self, model: PtychoModel, scan: Scan, rows: IntArray, payload: InferencePayload, path: Path) -> None:
         self._recipe = recipe(model, payload)
         self._corners_px: FloatArray = scan.positions_px + self._recipe.offset_px
         self._place = {int(row): place for place, row in enumerate(rows)}

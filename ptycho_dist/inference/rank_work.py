@@ -42,7 +42,7 @@ class ShardWork:
 
     def __init__(
         self, model: PtychoModel, scan: Scan, payload: InferencePayload, context: RankContext, folder: Path
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._payload, self._folder = payload, folder
         region = region_of(payload, scan.positions_px)
         positions_px = scan.positions_px[region.rows]

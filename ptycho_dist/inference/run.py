@@ -181,9 +181,7 @@ def _model_of_scan(payload: InferencePayload, bundle: Bundle, scan: Scan) -> Pty
     return model
 
 
-def _predict(
-    payload: InferencePayload, context: RankContext, scan: Scan, model: PtychoModel, is_missing: bool
-) -> None:  # fmt: skip
+def _predict(payload: InferencePayload, context: RankContext, scan: Scan, model: PtychoModel, is_missing: bool) -> None:
     """Make this rank's shard if it is missing; patches and phases that an unfinished run left are used."""
     folder = payload.inference_config.output_dir / SHARD_FOLDER
     phases = from_rank_0(lambda: read_phases(folder, payload.result_fingerprint()))

@@ -208,9 +208,17 @@ def _read_context(env: Env, launcher: str) -> RankContext:
 def single_rank() -> RankContext:
     """Place of a process that is the only rank."""
     return RankContext(
-        rank=0, world=1, local_rank=0, local_world=1, node_rank=0, nodes=1, launcher="plain",
-        why="no launcher's variables", main_address="127.0.0.1", main_port=0,
-    )  # fmt: skip
+        rank=0,
+        world=1,
+        local_rank=0,
+        local_world=1,
+        node_rank=0,
+        nodes=1,
+        launcher="plain",
+        why="no launcher's variables",
+        main_address="127.0.0.1",
+        main_port=0,
+    )
 
 
 def _read_int(env: Env, *names: str) -> int:

@@ -176,9 +176,7 @@ def _handled(handler: Callable[[int, object], None]) -> Iterator[None]:
             signal.signal(number, before)
 
 
-def _start(
-    argv: Sequence[str], place: tuple[int, int], port: int, listen: Callable[[str], None] | None
-) -> _Rank:  # fmt: skip
+def _start(argv: Sequence[str], place: tuple[int, int], port: int, listen: Callable[[str], None] | None) -> _Rank:
     rank, n_ranks = place
     env = os.environ | {
         LAUNCHER_VARIABLE: "spawn",

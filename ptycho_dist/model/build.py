@@ -25,9 +25,13 @@ _FIELD_STEP = 16
 
 
 def build_model(
-    data: DataConfig, model: ModelConfig, probe_PNN: Tensor, mask_NN: Tensor | None = None,
-    probe_mask_NN: Tensor | None = None, propagation: Propagation = FAR_FIELD,
-) -> PtychoModel:  # fmt: skip
+    data: DataConfig,
+    model: ModelConfig,
+    probe_PNN: Tensor,
+    mask_NN: Tensor | None = None,
+    probe_mask_NN: Tensor | None = None,
+    propagation: Propagation = FAR_FIELD,
+) -> PtychoModel:
     """Build network and physics, untrained.
 
     Parameters

@@ -122,9 +122,12 @@ class PtychoModel(nn.Module):
         return place_at(patches_Bnn * weight, geometry) * share + (~known).to(share.dtype)
 
     def misfit(
-        self, kind: str, canvas_HW: Complex[Tensor, "H W"], corners_px: Float[Tensor, "B 2"],
+        self,
+        kind: str,
+        canvas_HW: Complex[Tensor, "H W"],
+        corners_px: Float[Tensor, "B 2"],
         counts_BNN: Float[Tensor, "B N N"],
-    ) -> Float[Tensor, " B"]:  # fmt: skip
+    ) -> Float[Tensor, " B"]:
         """Misfit of each pattern to the object on a canvas; ``kind`` as in physics.likelihood."""
         rows, columns = canvas_HW.shape
         objects = extract_at(canvas_HW, PatchGeometry.build(corners_px, self.N, (rows, columns)))

@@ -78,9 +78,7 @@ class _Decoder(nn.Module):
         super().__init__()
         scale, self._out_px, self._inner_px = spec.n_filters_scale, spec.out_px, spec.in_px // 2
         up = [scale * _BOTTOM_FILTERS, *(scale * _TOP_FILTERS << step for step in reversed(range(n_blocks - 1)))]
-        self.blocks = nn.Sequential(
-            *(_DoubleConvolution(*pair, nn.Upsample(scale_factor=2)) for pair in pairwise(up))
-        )  # fmt: skip
+        self.blocks = nn.Sequential(*(_DoubleConvolution(*pair, nn.Upsample(scale_factor=2)) for pair in pairwise(up)))
         images = spec.out_channels // 2
         self._outer = images if spec.out_px > self._inner_px else 0
         self.inner = _zero_start(nn.Conv2d(up[-1] - self._outer, images, 3, padding=1))

@@ -61,9 +61,7 @@ class NetworkEntry:
 _NETWORKS: Registry[NetworkEntry] = Registry("network", "ptycho_dist.nn")
 
 
-def register_network(
-    name: str, *, sees_whole_frame: bool = False
-) -> Callable[[NetworkBuilder], NetworkBuilder]:  # fmt: skip
+def register_network(name: str, *, sees_whole_frame: bool = False) -> Callable[[NetworkBuilder], NetworkBuilder]:
     """Register a function that builds a network mapping (B, C_in, in, in) to (B, C_out, out, out).
 
     Output channels come in pairs, one pair for each pattern: the change to the logarithm of the object's

@@ -41,9 +41,11 @@ def pattern_misfits(
 
 
 def fourier_misfits(
-    objects_BNN: Complex[Tensor, "B N N"], model: ForwardModel, patterns: Patterns,
+    objects_BNN: Complex[Tensor, "B N N"],
+    model: ForwardModel,
+    patterns: Patterns,
     flux_B: Float[Tensor, " B"] | None = None,
-) -> Float[Tensor, "B 2"]:  # fmt: skip
+) -> Float[Tensor, "B 2"]:
     r"""Terms of the Fourier error, for each pattern: sums over valid pixels.
 
     Returns
@@ -61,9 +63,14 @@ def fourier_misfits(
 class _Misfits(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, objects: Tensor, probe: Tensor, background: Tensor | None, propagator: Propagator,
-        patterns: Patterns, kind: str,
-    ) -> Tensor:  # fmt: skip
+        ctx: Any,
+        objects: Tensor,
+        probe: Tensor,
+        background: Tensor | None,
+        propagator: Propagator,
+        patterns: Patterns,
+        kind: str,
+    ) -> Tensor:
         model = ForwardModel(probe, propagator, background)
         waves = model.waves(objects)
         misfit, slope = TERMS[kind](model.intensity(waves), patterns.counts_BNN, patterns.modulus_BNN)

@@ -28,9 +28,7 @@ def label_error(
     return (own + wanted - 2 * magnitude) / wanted.clamp_min(_TINY)
 
 
-def total_variation(
-    patches_Bnn: Complex[Tensor, "B n n"], weight_nn: Float[Tensor, "n n"]
-) -> Float[Tensor, " B"]:  # fmt: skip
+def total_variation(patches_Bnn: Complex[Tensor, "B n n"], weight_nn: Float[Tensor, "n n"]) -> Float[Tensor, " B"]:
     """Isotropic total variation of each complex patch, the weighted mean over its pixels.
 
     Rudin, Osher and Fatemi, Physica D 60, 259 (1992), Eq. 2.2, DOI 10.1016/0167-2789(92)90242-F, with a slope
@@ -43,9 +41,7 @@ def total_variation(
     return (weight * length).sum(dim=(-2, -1)) / weight.sum().clamp_min(_TINY)
 
 
-def amplitude_deviation(
-    patches_Bnn: Complex[Tensor, "B n n"], weight_nn: Float[Tensor, "n n"]
-) -> Float[Tensor, " B"]:  # fmt: skip
+def amplitude_deviation(patches_Bnn: Complex[Tensor, "B n n"], weight_nn: Float[Tensor, "n n"]) -> Float[Tensor, " B"]:
     """Squared distance of each patch's amplitude from 1, the weighted mean over its pixels."""
     amplitude = torch.sqrt(squared_magnitude(patches_Bnn) + _TINY)
     return (weight_nn * (amplitude - 1).square()).sum(dim=(-2, -1)) / weight_nn.sum().clamp_min(_TINY)

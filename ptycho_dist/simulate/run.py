@@ -52,9 +52,7 @@ def simulate(config: SimulateConfig, ranks: RankGroup | None = None) -> Path:
         The file written.
     """
     ranks = ranks or SingleRank()
-    positions = fermat_spiral(
-        config.n_patterns, config.step_px, config.jitter_px, np.random.default_rng(config.seed)
-    )  # fmt: skip
+    positions = fermat_spiral(config.n_patterns, config.step_px, config.jitter_px, np.random.default_rng(config.seed))
     origin = np.floor(positions.min(axis=0)) - _MARGIN_PX
     rows, columns = (np.ceil(positions.max(axis=0)) - origin + config.N + _MARGIN_PX).astype(int)
     object_ = _picture_object(config).make((int(rows), int(columns)))

@@ -15,9 +15,12 @@ from ptycho_dist.model.ptycho_model import PtychoModel
 
 logger = logging.getLogger(__name__)
 
-SHORT_NAMES = {"optics.probe_parts": "probe", "optics.log_scale": "intensity_scale",
-               "optics.scan_log_scales": "intensity_scale",
-               "optics.background_root": "background"}  # fmt: skip
+SHORT_NAMES = {
+    "optics.probe_parts": "probe",
+    "optics.log_scale": "intensity_scale",
+    "optics.scan_log_scales": "intensity_scale",
+    "optics.background_root": "background",
+}
 """Parameters that are known by a plain name, too."""
 
 

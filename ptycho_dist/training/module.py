@@ -137,7 +137,7 @@ class PtychoModule(pl.LightningModule):
         """Loss of this rank; its mean over ranks is the global loss."""
         terms, weights = self._terms(batch), self.objective.weights(self.current_epoch)
         self._own = _Own({name: term.detach() for name, term in terms.items()}, weights, float(batch.n_patterns_global))
-        share = self._world * self._execution.accum_steps / float(batch.n_patterns_window)
+        share = self._world * self._execution.accum_steps / float(batch.n_patterns_accumulated)
         return weigh(terms, weights) * share
 
     def on_after_backward(self) -> None:
@@ -268,4 +268,4 @@ class PtychoModule(pl.LightningModule):
         """Log values at once, so that a checkpoint never is ahead of the log."""
         loggers.record(
             self.trainer.loggers, values | {"epoch": self.current_epoch}, self.steps if step is None else step
-        )  # fmt: skip
+        )

@@ -123,9 +123,7 @@ class Previews(Callback):
         sums = on_all_ranks(lambda: _quietly(trainer, lambda: self._preview.share_of_sums(model)))
         return normalise(*all_reduce_sum(sums).numpy())
 
-    def _draw(
-        self, trainer: pl.Trainer, model: PtychoModel, done: int, object_: NDArray[np.complex64] | None
-    ) -> None:  # fmt: skip
+    def _draw(self, trainer: pl.Trainer, model: PtychoModel, done: int, object_: NDArray[np.complex64] | None) -> None:
         from ptycho_dist.evaluate.previews import draw_preview
 
         found = _quietly(trainer, lambda: self._preview.patches(model))

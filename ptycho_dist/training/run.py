@@ -59,9 +59,13 @@ class TrainingResult:
 
 
 def run_training(
-    payload: TrainingPayload, context: RankContext, scan: Source, *, stop: StopSignals | None = None,
+    payload: TrainingPayload,
+    context: RankContext,
+    scan: Source,
+    *,
+    stop: StopSignals | None = None,
     resume: bool = False,
-) -> TrainingResult:  # fmt: skip
+) -> TrainingResult:
     """Train the network and the probe on every rank; on a set of scans the network alone.
 
     Parameters
@@ -99,9 +103,7 @@ def run_training(
     return _save(payload, module, trainer, holds_probe=isinstance(scan, Scan))
 
 
-def _loaders(
-    payload: TrainingPayload, source: Source, context: RankContext, start: tuple[int, int]
-) -> ScanDataModule:  # fmt: skip
+def _loaders(payload: TrainingPayload, source: Source, context: RankContext, start: tuple[int, int]) -> ScanDataModule:
     configs = (payload.data_config, payload.training_config, payload.execution_config)
     labels_of = _labels(payload) if payload.training_config.uses_labels else None
     return ScanDataModule(source, configs, context, payload.photons, start, labels_of)
@@ -137,9 +139,7 @@ def _start(payload: TrainingPayload, *, resume: bool) -> ResumePoint | None:
     return found
 
 
-def _fit(
-    trainer: pl.Trainer, module: PtychoModule, data: ScanDataModule, keeping: Keeping
-) -> None:  # fmt: skip
+def _fit(trainer: pl.Trainer, module: PtychoModule, data: ScanDataModule, keeping: Keeping) -> None:
     """Train; an interrupt, which Lightning turns into a plain exit, is raised as what it was."""
     deferred = keeping.stop.deferred() if trainer.checkpoint_callbacks else nullcontext()
     try:
@@ -211,9 +211,7 @@ def _warm_start(model: PtychoModel, payload: TrainingPayload) -> None:
         raise BundleError(msg) from error
 
 
-def _save(
-    payload: TrainingPayload, module: PtychoModule, trainer: pl.Trainer, *, holds_probe: bool
-) -> TrainingResult:  # fmt: skip
+def _save(payload: TrainingPayload, module: PtychoModule, trainer: pl.Trainer, *, holds_probe: bool) -> TrainingResult:
     """Rank 0 writes the bundle; then there is nothing left to resume."""
     path = payload.training_config.output_dir / BUNDLE_FOLDER
     history = {"train_loss": module.train_losses, "steps": trainer.global_step}

@@ -51,7 +51,7 @@ def calm_lightning() -> Iterator[None]:
 
 def build_trainer(
     payload: TrainingPayload, context: RankContext, keeping: Keeping, further: Sequence[Callback] = ()
-) -> pl.Trainer:  # fmt: skip
+) -> pl.Trainer:
     """Build the Trainer; every execution knob ends here, in the loader or in the optimiser.
 
     Parameters

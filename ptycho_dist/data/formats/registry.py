@@ -46,7 +46,7 @@ _FORMATS: Registry[ScanFormat] = Registry("scan format", "ptycho_dist.data.forma
 
 def register_format(
     name: str, *, container: str, keys: tuple[str, ...], detect: Detector
-) -> Callable[[Opener], Opener]:  # fmt: skip
+) -> Callable[[Opener], Opener]:
     """Register a function that opens a scan of one format; see :class:`ScanFormat`.
 
     Raises
