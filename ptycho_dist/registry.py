@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 from ptycho_dist.errors import ConfigError
@@ -40,6 +40,15 @@ class Registry(Generic[T]):
             msg = f"{self._kind} {name!r} is registered twice; expected one of each name. Rename one."
             raise ConfigError(msg)
         self._entries[name] = entry
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Return a decorator that registers what it decorates; see :meth:`add`."""
+
+        def decorate(entry: T) -> T:
+            self.add(name, entry)
+            return entry
+
+        return decorate
 
     def entries(self) -> Mapping[str, T]:
         """Return all entries in the order of their names, those of the folder included."""

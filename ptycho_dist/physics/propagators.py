@@ -47,22 +47,8 @@ class Propagator(Protocol):
 
 Maker = Callable[[Propagation, int, Tensor], Propagator]
 _PROPAGATORS: Registry[Maker] = Registry("propagator", "ptycho_dist.physics")
-
-
-def propagator(kind: str) -> Callable[[Maker], Maker]:
-    """Register what makes the propagator ``kind`` from its geometry, N, and a complex tensor of its type.
-
-    Raises
-    ------
-    ConfigError
-        If the name is taken.
-    """
-
-    def register(maker: Maker) -> Maker:
-        _PROPAGATORS.add(kind, maker)
-        return maker
-
-    return register
+propagator = _PROPAGATORS.register
+"""Decorator with a name, of what makes a propagator from its geometry, N, and a complex tensor of its type."""
 
 
 def make_propagator(propagation: Propagation, N: int, like: Tensor) -> Propagator:

@@ -65,22 +65,8 @@ class Stateless:
 
 Maker = Callable[[RefineConfig, Estimate], Method]
 _METHODS: Registry[Maker] = Registry("refinement method", "ptycho_dist.refine")
-
-
-def refinement_method(name: str) -> Callable[[Maker], Maker]:
-    """Register what makes the method ``name``; its defaults are in config.refine.METHOD_DEFAULTS.
-
-    Raises
-    ------
-    ConfigError
-        If the name is taken.
-    """
-
-    def register(maker: Maker) -> Maker:
-        _METHODS.add(name, maker)
-        return maker
-
-    return register
+refinement_method = _METHODS.register
+"""Decorator with a name; its defaults are in config.refine.METHOD_DEFAULTS."""
 
 
 def make_method(config: RefineConfig, estimate: Estimate) -> Method:
