@@ -27,6 +27,7 @@ COMMAND = Command(
     operand_help=SCAN_HELP,
     paths={"output_file": "HDF5 file to write."},
     second_operand="output_file",
+    stages=(),
     sections={"data": DataConfig, "ranks": RanksConfig},
 )
 

@@ -20,6 +20,7 @@ COMMAND = Command(
         "reference": "Product or NPZ with a reference object.",
         "output_dir": "Folder for metrics and pictures; that of the product where not given.",
     },
+    stages=(),
     sections={"data": DataConfig},
 )
 

@@ -33,7 +33,7 @@ _GROUPS = {
     "training": "training (or --training.NAME)",
     "inference": "prediction and stitching (or --inference.NAME)",
     "refine": "refinement by physics (or --refine.NAME)",
-    "execution": "ranks, devices, precision, optimiser (or --execution.NAME)",
+    "execution": "execution: ranks, devices, precision (or --execution.NAME)",
     "simulate": "simulated scan (or --simulate.NAME)",
     "set": "set of simulated scans (or --set.NAME)",
     "doctor": "examination (or --doctor.NAME)",
@@ -287,18 +287,20 @@ def _dotted(spelled: str, names: Mapping[str, str], command: Command) -> str:
 
 
 def refuse_unused(spelled: str, command: Command) -> None:
-    """Refuse an execution setting that only other commands use.
+    """Refuse a setting that only other commands use.
 
     Raises
     ------
     ConfigError
         Naming the commands that use it.
     """
-    name = _plain(spelled).removeprefix("execution.")
-    if name in USED_BY and "execution" in command.sections and not command.uses("execution", name):
-        users = " and ".join(USED_BY[name])
-        msg = f"{spelled} is a setting of {users}; 'ptycho-dist {command.name}' does not use it. Remove it."
-        raise ConfigError(msg)
+    name = _plain(spelled)
+    dotted = [key for key in USED_BY if name in (key, key.partition(".")[2])]
+    for section, _, field in (key.partition(".") for key in dotted):
+        if section in command.sections and not command.uses(section, field):
+            users = " and ".join(USED_BY[f"{section}.{field}"])
+            msg = f"{spelled} is a setting of {users}; 'ptycho-dist {command.name}' does not use it. Remove it."
+            raise ConfigError(msg)
 
 
 def _plain(spelled: str) -> str:

@@ -65,8 +65,9 @@ Run = Callable[[Typed], int]
 """What a command does; returns the exit code."""
 
 
-def _no_run(_typed: Typed) -> int:
-    raise NotImplementedError
+def _no_run(typed: Typed) -> int:
+    msg = f"the command {typed.argv[0]!r} has no function; decorate one with @register_command"
+    raise TypeError(msg)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ class Command:
     sections
         Config dataclasses whose fields become flags.
     stages
-        Those that the command runs; only execution settings that they use become flags.
+        Those that the command runs; only settings that they use become flags.
     run
         The decorated function.
     """
@@ -125,7 +126,8 @@ class Command:
 
     def uses(self, section: str, name: str) -> bool:
         """Tell whether a setting changes anything in this command."""
-        return section != "execution" or not {*USED_BY[name]}.isdisjoint(self.stages)
+        stages = USED_BY.get(f"{section}.{name}")
+        return stages is None or not {*stages}.isdisjoint(self.stages)
 
 
 _COMMANDS: Registry[Command] = Registry("command", "ptycho_dist.commands")

@@ -32,9 +32,11 @@ _NAMES_OF_STAGES: Mapping[tuple[str, ...], str] = {
         recon_log_fixed_indices recon_log_stitch recon_log_max_stitch_samples""",
 }
 USED_BY: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {name: stages for stages, names in _NAMES_OF_STAGES.items() for name in names.split()}
+    {f"execution.{name}": stages for stages, names in _NAMES_OF_STAGES.items() for name in names.split()}
+    | dict.fromkeys(("data.N", "data.nphotons", "data.group_size", "data.gridsize"), (TRAIN,))
+    | dict.fromkeys(("data.propagation", "data.source_distance_m", "data.probe_support_px"), (TRAIN, REFINE))
 )
-"""The stages that use each execution setting; a command offers those of its stages."""
+"""The stages that use a setting; a command offers those of its stages, and all that are not listed."""
 
 
 @dataclass(frozen=True, kw_only=True)

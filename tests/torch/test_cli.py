@@ -22,7 +22,9 @@ from ptycho_dist.commands.parsing import build_parser, parse, spellings
 from ptycho_dist.commands.registry import Command, Typed, commands, register_command
 from ptycho_dist.commands.startup import make_request, ranks_of
 from ptycho_dist.config.execution import STAGES, USED_BY, PyTorchExecutionConfig
+from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.config.sections import homes
+from ptycho_dist.data.scan import ScanOptions
 from ptycho_dist.errors import ConfigError
 
 BY_NAME = commands()
@@ -198,22 +200,37 @@ def test_plain_flags_of_reconstruct_mean_the_training_where_the_refinement_has_t
     assert spellings(BY_NAME["refine"])["batch_size"] == "refine.batch_size"
 
 
-def execution_settings(name: str) -> set[str]:
-    return {field.name for field in BY_NAME[name].settings("execution")}
+def used_settings(name: str) -> set[str]:
+    """Dotted names of the settings of data and execution that the help of a command shows."""
+    command = BY_NAME[name]
+    return {f"{section}.{one.name}" for section in ("data", "execution") if section in command.sections
+            for one in command.settings(section)}  # fmt: skip
 
 
-def test_every_execution_setting_is_used_by_a_stage_that_is_known() -> None:
-    assert set(USED_BY) == {field.name for field in fields(PyTorchExecutionConfig)}
+def test_every_setting_of_execution_and_data_is_used_by_a_stage_that_is_known() -> None:
+    execution = {f"execution.{field.name}" for field in fields(PyTorchExecutionConfig)}
+    data = {f"data.{field.name}" for field in fields(DataConfig)}
+    readers = {f"data.{field.name}" for field in fields(ScanOptions)}
+    assert set(USED_BY) == execution | (data - readers)
     assert all(stages and set(stages) <= set(STAGES) for stages in USED_BY.values())
-    assert execution_settings("reconstruct") == set(USED_BY)
+    assert used_settings("reconstruct") == set(USED_BY) | readers
 
 
-@pytest.mark.parametrize("name", ["train", "infer", "refine"])
-def test_help_shows_the_execution_settings_that_the_command_uses(name: str) -> None:
-    used = {setting for setting, stages in USED_BY.items() if name in stages}
-    assert execution_settings(name) == used
+@pytest.mark.parametrize("name", ["train", "infer", "refine", "evaluate", "convert"])
+def test_help_shows_the_settings_that_the_command_uses(name: str) -> None:
+    sections = [section for section in ("data", "execution") if section in BY_NAME[name].sections]
+    used = {key for key, stages in USED_BY.items() if name in stages and key.partition(".")[0] in sections}
+    assert used_settings(name) == used | {f"data.{field.name}" for field in fields(ScanOptions)}
     text = build_parser(BY_NAME[name]).format_help()
-    assert {setting for setting in USED_BY if f"  --{setting} " in text} == used
+    asked = [key for key in USED_BY if key.partition(".")[0] in sections]
+    assert {key for key in asked if f"  --{key.partition('.')[2]} " in text} == used
+
+
+@pytest.mark.parametrize("flag", ["--group_size 4", "--data.group_size 4"])
+def test_settings_of_training_are_not_those_of_a_refinement(flag: str) -> None:
+    assert "learning_rate" not in build_parser(BY_NAME["refine"]).format_help()
+    with pytest.raises(ConfigError, match=r"is a setting of train; 'ptycho-dist refine' does not use it"):
+        typed(f"refine s {flag}")
 
 
 def stage_of(path: Path) -> str | None:
@@ -224,9 +241,9 @@ def stage_of(path: Path) -> str | None:
 def test_stages_use_the_execution_settings_that_their_code_reads() -> None:
     for path in Path(ptycho_dist.cli.__file__).parent.rglob("*.py"):
         read = re.findall(r"\bexecution(?:_config)?\.([a-z_]+)", path.read_text(encoding="ascii"))
-        for name in set(read) & set(USED_BY):
-            stage = stage_of(path)
-            assert stage is None or stage in USED_BY[name], f"{path} reads execution.{name}"
+        for name in read:
+            stages, stage = USED_BY.get(f"execution.{name}", ()), stage_of(path)
+            assert not stages or stage is None or stage in stages, f"{path} reads execution.{name}"
 
 
 def test_a_setting_that_a_command_does_not_use_is_refused_unless_it_is_a_name_of_ptychopinn() -> None:
