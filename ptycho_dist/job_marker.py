@@ -15,6 +15,7 @@ from typing import Any
 
 from ptycho_dist.atomic import atomic_path
 from ptycho_dist.errors import ConfigError
+from ptycho_dist.version import package_version
 
 NAME = "unfinished.json"
 _LOGS = "logs"
@@ -77,8 +78,8 @@ def begin(output_dir: Path, command: str, settings: Mapping[str, Any], *, resume
     if differing:
         msg = (
             f"{output_dir} holds an unfinished '{marker['command']}' (begun {marker.get('begun')}) with other settings:"
-            f" {'; '.join(differing)}. Give the same settings to resume it, choose another --output_dir, or start anew "
-            "with --resume false."
+            f" {'; '.join(differing)}. Give the same settings to resume it, {_version_to_use(marker)}choose another "
+            "--output_dir, or start anew with --resume false."
         )
         raise ConfigError(msg)
     progress: dict[str, Any] = marker["progress"]
@@ -97,13 +98,19 @@ def finish(output_dir: Path) -> None:
     (output_dir / NAME).unlink(missing_ok=True)
 
 
+def _version_to_use(marker: Mapping[str, Any]) -> str:
+    """Name the version that began a job, where it is not this one."""
+    begun_by = marker.get("package_version", "0.1.0")
+    return "" if begun_by == package_version() else f"use ptycho-dist {begun_by}, which began it, "
+
+
 def _left_something(output_dir: Path) -> bool:
     """Tell whether there is anything but the marker, the log and hidden files."""
     return any(path.name not in (NAME, _LOGS) and not path.name.startswith(".") for path in output_dir.iterdir())
 
 
 def _write(output_dir: Path, marker: dict[str, Any]) -> None:
-    begun = {"begun": datetime.now(UTC).isoformat(timespec="seconds")}
+    begun = {"begun": datetime.now(UTC).isoformat(timespec="seconds"), "package_version": package_version()}
     with atomic_path(output_dir / NAME) as temporary:
         temporary.write_text(json.dumps(begun | marker, indent=1), encoding="utf-8")
 

@@ -23,6 +23,7 @@ from ptycho_dist.data.formats.intensity import sample_index
 from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.grouping import canonical_order
 from ptycho_dist.data.scan import open_scan
+from ptycho_dist.version import package_version
 from tests.support import disk as disk_support
 from tests.support import netns
 from tests.support.kill import checkpoint_of, has_ended, kill_rank, pid_of_rank, wait_until
@@ -294,7 +295,7 @@ def test_rank_with_another_version_of_the_package(scan: Path, tmp_path: Path) ->
         for rank in (0, 1)
     ]
     for ended in [finish(rank, LIMIT_S) for rank in ranks]:
-        require_clear_end(ended, "ptycho-dist is '0.1.0' on rank 0 but '9.9' on rank 1", 2)
+        require_clear_end(ended, f"ptycho-dist is '{package_version()}' on rank 0 but '9.9' on rank 1", 2)
 
 
 def test_port_that_is_taken(scan: Path, tmp_path: Path) -> None:

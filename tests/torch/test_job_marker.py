@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,16 @@ def test_begin_names_every_setting_that_differs_and_keeps_the_marker(tmp_path: P
     assert "data.gridsize was '(absent)', now 2; training.seed was 0, now 3." in str(caught.value)
     assert "--resume false" in str(caught.value)
     assert (tmp_path / job_marker.NAME).read_bytes() == before
+
+
+def test_refusal_names_the_version_that_began_the_job(tmp_path: Path) -> None:
+    job_marker.begin(tmp_path, "train", SETTINGS, resume=True)
+    (tmp_path / "checkpoints").mkdir()
+    path = tmp_path / job_marker.NAME
+    before = {name: value for name, value in json.loads(path.read_text()).items() if name != "package_version"}
+    path.write_text(json.dumps(before))
+    with pytest.raises(ConfigError, match=r"use ptycho-dist 0\.1\.0, which began it, choose"):
+        job_marker.begin(tmp_path, "train", {}, resume=True)
 
 
 def test_finish_leaves_nothing_to_resume_with(tmp_path: Path) -> None:
