@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ptycho_dist.atomic import atomic_path
@@ -258,16 +259,18 @@ def _draw_losses(axes: Axes, overview: Overview) -> None:
     axes.plot(epochs, losses, color="tab:blue", marker="." if len(losses) < 40 else "")
     if np.nanmin(losses) > 0:
         axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _label(axes, overview.loss_unit, overview.loss_name)
 
 
 def _draw_frc(axes: Axes, comparison: ReferenceMetrics) -> None:
     frc = comparison.frc
-    axes.plot(frc.frequency, frc.correlation, color="tab:blue", label="FRC")
-    axes.plot(frc.frequency, frc.half_bit, color="tab:red", ls="--", lw=1, label="1/2-bit")
+    rings = slice(1, None)  # the mean of both images is taken off, so the ring at zero says nothing
+    axes.plot(frc.frequency[rings], frc.correlation[rings], color="tab:blue", label="FRC")
+    axes.plot(frc.frequency[rings], frc.half_bit[rings], color="tab:red", ls="--", lw=1, label="1/2-bit")
     axes.axhline(1 / 7, color="tab:gray", ls=":", lw=1, label="1/7")
     axes.set_title("Fourier ring correlation", fontsize=9)
-    axes.set_ylim(min(0.0, float(frc.correlation.min())) - 0.02, 1.05)
+    axes.set_ylim(min(0.0, float(frc.correlation[rings].min())) - 0.02, 1.05)
     axes.set_xlim(0, 0.5)
     axes.legend(fontsize=7, loc="lower left")
     _label(axes, "spatial frequency (cycles per pixel)", "correlation")
