@@ -67,7 +67,7 @@ def require_dataset(file: h5py.File, path: Path, key: str) -> h5py.Dataset:
         msg = f"{key!r} in {path} is no dataset or a broken link; expected a dataset. Re-export the file."
         raise DataFormatError(msg)
     stored = [entry[0] for entry in dataset.external or ()]
-    for target in (*stored, *(source.file_name for source in _other_sources(dataset))):
+    for target in (*stored, *(_file_of(source) for source in _other_sources(dataset))):
         _require_inside(path, key, target)
     return dataset
 
@@ -83,7 +83,7 @@ def source_files(path: Path, dataset: h5py.Dataset) -> tuple[Path, ...]:
     """
     files: dict[Path, None] = {}
     for source in _other_sources(dataset):
-        part = path.parent / source.file_name
+        part = path.resolve().parent / _file_of(source)
         files[part] = None
         with reading(part) as file:
             held = require_dataset(file, part, source.dset_name.lstrip("/")).shape
@@ -105,6 +105,16 @@ def _other_sources(dataset: h5py.Dataset) -> list[Any]:
     """List the sources of a virtual dataset that lie in other files."""
     sources = dataset.virtual_sources() if dataset.is_virtual else ()
     return [source for source in sources if source.file_name != "."]
+
+
+def as_source_name(name: str) -> str:
+    """Write the name of a file as the source of a virtual dataset, where HDF5 takes ``%`` for a pattern."""
+    return name.replace("%", "%%")
+
+
+def _file_of(source: Any) -> str:
+    """Name of the file of a virtual source; undoes :func:`as_source_name`."""
+    return str(source.file_name).replace("%%", "%")
 
 
 def _require_inside(path: Path, key: str, target: str) -> None:

@@ -116,10 +116,10 @@ def _join(path: Path, content: ScanContent, parts: Sequence[_Part]) -> None:
     try:
         _write_joined(path, content, parts, folder.name)
     except BaseException:
-        if folder not in old:
+        if folder.resolve() not in old:
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    for one in old - {folder}:
+    for one in old - {folder.resolve()}:
         shutil.rmtree(one, ignore_errors=True)
 
 
@@ -127,7 +127,8 @@ def _write_joined(path: Path, content: ScanContent, parts: Sequence[_Part], fold
     shape, dtype = _whole(content, parts)
     layout = h5py.VirtualLayout(shape, dtype)
     for part in parts:
-        source = h5py.VirtualSource(f"{folder}/{part.path.name}", "patterns", part.shape, part.dtype)
+        name = hdf5.as_source_name(f"{folder}/{part.path.name}")
+        source = h5py.VirtualSource(name, "patterns", part.shape, part.dtype)
         layout[part.start : part.start + part.shape[0]] = source
     layout.dcpl.set_obj_track_times(False)  # h5py switches the time of writing off for other datasets only
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
@@ -157,7 +158,7 @@ def _sums(parts: Sequence[_Part]) -> FloatArray:
 
 
 def _folders_of_rows(path: Path) -> set[Path]:
-    """Folders of the rows' files that a scan refers to; empty if there is none, or it is no such scan."""
+    """Folders (resolved) of the rows' files that a scan refers to; empty if there is none, or it is no such scan."""
     if not path.is_file():
         return set()
     try:

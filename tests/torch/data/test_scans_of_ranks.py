@@ -74,6 +74,30 @@ def test_scan_opens_when_it_was_moved_with_its_rows(tmp_path: Path) -> None:
         np.testing.assert_array_equal(scan.read_patterns(np.arange(12)), MADE.counts)
 
 
+def test_symbolic_link_to_a_scan_opens(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "s.h5", 2)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "s.h5").symlink_to(tmp_path / "a" / "s.h5")
+    with open_scan(tmp_path / "links" / "s.h5") as scan:
+        np.testing.assert_array_equal(scan.read_patterns(np.arange(12)), MADE.counts)
+
+
+@pytest.mark.parametrize("name", ["50%overlap.h5", "100%%.h5", "%b.h5", "a b#c.h5"])
+def test_scan_may_have_any_name(tmp_path: Path, name: str) -> None:
+    write(tmp_path / name, 2)
+    with open_scan(tmp_path / name) as scan:
+        np.testing.assert_array_equal(scan.read_patterns(np.arange(12)), MADE.counts)
+
+
+def test_scan_written_again_by_a_relative_path_keeps_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for counts in (MADE.counts, MADE.counts, MADE.counts[::-1]):
+        write(Path("s.h5"), 2, counts)
+        with open_scan("s.h5") as scan:
+            np.testing.assert_array_equal(scan.read_patterns(np.arange(12)), counts)
+    assert len(files_of(tmp_path / "s.h5")) == 2
+
+
 def test_scan_is_read_by_other_processes_of_a_loader(tmp_path: Path) -> None:
     write(tmp_path / "s.h5", 3)
     with open_scan(tmp_path / "s.h5") as scan:
