@@ -25,15 +25,18 @@ JOIN = """
 import os
 from ptycho_dist.launching.environment import detect
 from ptycho_dist.distributed.mpi.address import bootstrap
-from ptycho_dist.distributed.mpi.library import abort, failure_propagation, start
+from ptycho_dist.distributed.mpi.library import abort, failure_propagation, finish, start
 context = detect(os.environ)
 """
 """Start of a program that runs as a rank of mpirun."""
 
 
 def ranks_say(code: str, ranks: int = 2, **env: str) -> list[str]:
-    """Run a program as ranks that must succeed; returns the lines that they wrote, sorted."""
-    done = mpirun(ranks, [sys.executable, "-c", JOIN + code], env)
+    """Run a program as ranks that must succeed; returns the lines that they wrote, sorted.
+
+    They end MPI together, for mpirun kills what still runs when the first rank ends without.
+    """
+    done = mpirun(ranks, [sys.executable, "-c", f"{JOIN}{code}\nstdout.flush()\nfinish()\n"], env)
     assert done.returncode == 0, done.stderr
     return sorted(done.stdout.splitlines())
 
