@@ -40,8 +40,10 @@ def positions() -> NDArray[np.float64]:
     return np.stack(np.meshgrid(steps, steps, indexing="ij"), -1).reshape(-1, 2)
 
 
-def write_product(path: Path, object_: NDArray[np.complexfloating], origin_px: tuple[float, float]) -> Path:
-    geometry = ProductGeometry(N=N, pixel_size_m=1e-8, object_origin_px=origin_px)
+def write_product(
+    path: Path, object_: NDArray[np.complexfloating], origin_px: tuple[float, float], pixel_size_m: float = 1e-8
+) -> Path:
+    geometry = ProductGeometry(N=N, pixel_size_m=pixel_size_m, object_origin_px=origin_px)
     with ProductWriter(path, ProductMetadata(name="p"), object_.shape, geometry) as writer:  # type: ignore[arg-type]
         writer.write_object_tile((0, 0), object_.astype(np.complex64))
         writer.write_probe(probe())
@@ -96,6 +98,28 @@ def test_reference_of_another_sample_is_refused_with_the_numbers(product: Path, 
     assert metrics["frc_mean"] is None
     said = metrics["null_reasons"]["ssim_phase"]
     assert "nowhere in the reference (610, 610): the best place correlates by 0." in said
+
+
+def test_small_reference_is_found_whatever_its_global_phase(tmp_path: Path) -> None:
+    whole = ndimage.zoom(sample((24, 24)), 3)
+    found = np.pad(whole, 22, constant_values=1.0)
+    place = place_in(found, np.pad(np.ones((40, 40), np.bool_), ((38, 38), (38, 38))), whole * np.exp(2j), (-22, -22))
+    assert place.corner_px == (-22, -22)
+    assert place.stands_out
+
+
+def test_reference_with_nan_is_refused_as_such(product: Path, tmp_path: Path) -> None:
+    object_ = sample((SIDE, SIDE))
+    object_[3, 4:6] = np.nan
+    np.savez(tmp_path / "nan.npz", object=object_)
+    said = metrics_of(product, tmp_path / "nan.npz", tmp_path)["null_reasons"]["frc_mean"]
+    assert "holds 2 NaN or infinite pixels" in said
+
+
+def test_reference_with_pixels_of_another_size_is_refused(product: Path, tmp_path: Path) -> None:
+    reference = write_product(tmp_path / "coarse.h5", sample((SIDE, SIDE)), (0.0, 0.0), pixel_size_m=2e-8)
+    said = metrics_of(product, reference, tmp_path)["null_reasons"]["ssim_phase"]
+    assert "has pixels of 2e-08 m; expected 1e-08 m" in said
 
 
 def test_flat_reference_is_told_as_such(product: Path, tmp_path: Path) -> None:
