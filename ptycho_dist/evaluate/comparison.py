@@ -71,7 +71,7 @@ def _overview_and_refusal(product: Product, scan: Scan | None, reference: Path |
         reference_name=name,
         probe=product.probe,
         losses=product.losses,
-        loss_epochs=product.loss_epochs,
+        loss_epochs=product.loss_epochs + int(refined),  # the log counts iterations from 1, epochs from 0
         loss_name="Fourier error" if refined else "training loss",
         loss_unit="iteration" if refined else "epoch",
         pixel_size_m=geometry.pixel_size_m,

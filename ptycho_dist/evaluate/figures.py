@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ptycho_dist.atomic import atomic_path
@@ -256,6 +257,7 @@ def _draw_losses(axes: Axes, overview: Overview) -> None:
         return
     epochs = np.arange(len(losses)) if overview.loss_epochs is None else overview.loss_epochs
     axes.plot(epochs, losses, color="tab:blue", marker="." if len(losses) < 40 else "")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if np.nanmin(losses) > 0:
         axes.set_yscale("log")
     _label(axes, overview.loss_unit, overview.loss_name)
