@@ -145,7 +145,6 @@ def _train(payload: TrainingPayload, job: _Job) -> dict[str, Any]:
 
     started = time.monotonic()
     speed = run_training(payload, job.context, job.source, stop=job.stop, resume=job.resumes).patterns_per_s
-    on_all_ranks(job.source.require_unchanged)
     facts = {
         "training_s": time.monotonic() - started,
         "training_patterns_per_s": speed if math.isfinite(speed) else None,
