@@ -222,7 +222,7 @@ def test_keywords_become_what_a_command_is_asked_for() -> None:
 
 
 def test_keyword_of_another_command_is_refused_with_the_commands_that_use_it() -> None:
-    with pytest.raises(ConfigError, match="checkpoint_interval_s is a setting of train and refine"):
+    with pytest.raises(ConfigError, match="checkpoint_interval_s is a setting of train, reconstruct, refine"):
         asked_of(commands()["infer"], {"checkpoint_interval_s": 3}, progress=False)
 
 
