@@ -55,6 +55,12 @@ def test_near_field_is_trained_predicted_and_evaluated(near: Truth, tmp_path: Pa
     assert read_product(product).metadata.propagation.kind == "near_field"
 
 
+def test_source_distance_of_a_far_field_is_refused(tmp_path: Path) -> None:
+    scan = simulate_tiny(tmp_path / "scan.h5")
+    with pytest.raises(ConfigError, match=r"source_distance_m = 0\.1 with propagation far_field"):
+        training_payload(scan, tmp_path / "out", source_distance_m=0.1)
+
+
 def test_start_of_another_propagation_is_refused(near: Truth, tmp_path: Path) -> None:
     made = {"devices": 1, "accelerator": "cpu", "iterations": 1}
     product = pd.refine_object(near.path, output_dir=tmp_path / "one", propagation="near_field", **made)
