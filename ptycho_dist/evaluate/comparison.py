@@ -15,7 +15,7 @@ from ptycho_dist.data.formats.product_h5 import COVERAGE, DISAGREEMENT, Product
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.evaluate.figures import Overview, draw_overview
-from ptycho_dist.evaluate.metrics import METRIC_NAMES, Placed, compare_to_reference
+from ptycho_dist.evaluate.metrics import METRIC_NAMES, Placed, ReferenceMetrics, compare_to_reference
 from ptycho_dist.evaluate.metrics_file import NotMeasured
 from ptycho_dist.evaluate.placement import find_reference
 from ptycho_dist.types import FloatArray
@@ -57,8 +57,7 @@ def _overview_and_refusal(product: Product, scan: Scan | None, reference: Path |
         found = find_reference(reference, scan, product, area)
         if found is not None:
             name, placed = found
-            own = Placed(product.object_, geometry.object_origin_px)
-            comparison = compare_to_reference(own, placed, _area(product, placed))
+            comparison = _compare(product, placed)
     except ConfigError as error:
         refusal = str(error)
         logger.warning("metrics against the %s are left out: %s", name, error)
@@ -78,6 +77,17 @@ def _overview_and_refusal(product: Product, scan: Scan | None, reference: Path |
         coverage=product.extras.get(COVERAGE),
         disagreement=product.extras.get(DISAGREEMENT),
     ), refusal
+
+
+def _compare(product: Product, reference: Placed) -> ReferenceMetrics:
+    """Compare; where a shift of whole pixels comes out, again in the place that it gives: no edge moves inwards."""
+    own = Placed(product.object_, product.geometry.object_origin_px)
+    first = compare_to_reference(own, reference, _area(product, reference))
+    y, x = (round(shift) for shift in first.registered.shift_px)
+    if not (y or x):
+        return first
+    moved = Placed(reference.object_, (reference.origin_px[0] - y, reference.origin_px[1] - x))
+    return compare_to_reference(own, moved, _area(product, moved))
 
 
 def _area(product: Product, placed: Placed) -> NDArray[np.bool_]:

@@ -100,6 +100,17 @@ def test_reference_of_another_sample_is_refused_with_the_numbers(product: Path, 
     assert "nowhere in the reference (610, 610): the best place correlates by 0." in said
 
 
+def test_edges_do_not_count_where_the_place_was_a_few_pixels_off(product: Path, tmp_path: Path) -> None:
+    whole = sample((SIDE, SIDE))
+    metrics = list[dict[str, Any]]()
+    for off in (0, 8):
+        top, left = CORNER[0] - off, CORNER[1] - off
+        np.savez(tmp_path / "near.npz", object=whole[top : top + 236, left : left + 236])
+        metrics.append(metrics_of(product, tmp_path / "near.npz", tmp_path))
+    assert metrics[1]["phase_rmse_rad"] < 1.1 * metrics[0]["phase_rmse_rad"]
+    assert abs(metrics[1]["registration_shift_y_px"]) < 0.1
+
+
 def test_small_reference_is_found_whatever_its_global_phase(tmp_path: Path) -> None:
     whole = ndimage.zoom(sample((24, 24)), 3)
     found = np.pad(whole, 22, constant_values=1.0)
