@@ -265,7 +265,7 @@ def _draw_losses(axes: Axes, overview: Overview) -> None:
 
 def _draw_frc(axes: Axes, comparison: ReferenceMetrics) -> None:
     frc = comparison.frc
-    axes.plot(frc.frequency, frc.correlation, color="tab:blue", label="FRC")
+    axes.plot(frc.frequency[1:], frc.correlation[1:], color="tab:blue", label="FRC")  # ring 0, the mean, was taken off
     axes.plot(frc.frequency, frc.half_bit, color="tab:red", ls="--", lw=1, label="1/2-bit")
     axes.axhline(1 / 7, color="tab:gray", ls=":", lw=1, label="1/7")
     axes.set_title("Fourier ring correlation", fontsize=9)
