@@ -101,15 +101,27 @@ def run_stitch(shard_dir: Path) -> Path:
 
 
 def run_evaluate(request: RunRequest) -> dict[str, Any]:
-    """Metrics and pictures of a product, in this process alone."""
+    """Metrics and pictures of a product, in this process alone.
+
+    Raises
+    ------
+    ConfigError
+        If the product cannot be compared with the reference that was given; the other metrics are written.
+    """
+    from ptycho_dist.evaluate.comparison import REFUSAL
     from ptycho_dist.evaluate.run import evaluate_product
 
     product = Path(str(request.product))
     output_dir = request.output_dir or product.parent
-    if request.scan is None:
-        return evaluate_product(product, None, output_dir, reference=request.reference)
-    with open_scan(request.scan, reader_options(request.levels({"data": DataConfig}))) as scan:
-        return evaluate_product(product, scan, output_dir, reference=request.reference)
+    with ExitStack() as stack:
+        scan = None
+        if request.scan is not None:
+            options = reader_options(request.levels({"data": DataConfig}))
+            scan = stack.enter_context(open_scan(request.scan, options))
+        metrics = evaluate_product(product, scan, output_dir, reference=request.reference)
+    if request.reference is not None and REFUSAL in metrics:
+        raise ConfigError(metrics[REFUSAL])
+    return metrics
 
 
 @dataclass(frozen=True)
@@ -145,7 +157,6 @@ def _train(payload: TrainingPayload, job: _Job) -> dict[str, Any]:
 
     started = time.monotonic()
     speed = run_training(payload, job.context, job.source, stop=job.stop, resume=job.resumes).patterns_per_s
-    on_all_ranks(job.source.require_unchanged)
     facts = {
         "training_s": time.monotonic() - started,
         "training_patterns_per_s": speed if math.isfinite(speed) else None,

@@ -139,11 +139,17 @@ def write_scan(
         msg = f"write_scan() got an unknown keyword {unknown[0]!r}; expected a part of a scan. {hint}"
         raise ConfigError(msg)
     count, N, _ = checks.require_square_patterns(path, "patterns", tuple(np.shape(patterns)))
+    if np.asarray(patterns[:1]).dtype.kind not in "iuf":
+        msg = f"patterns for {path} are {np.asarray(patterns[:1]).dtype}; expected real counts. Give intensities."
+        raise DataFormatError(msg)
     modes = None if probe is None else checks.checked_probe(path, "probe", np.asarray(probe))
     for name, shape in (("probe", modes), ("mask", more.get("mask")), ("probe_mask", more.get("probe_mask"))):
         if shape is not None and np.shape(shape)[-2:] != (N, N):
             msg = f"{name} for {path} has shape {np.shape(shape)}; expected {N} by {N} pixels, as the patterns have."
             raise DataFormatError(msg)
+    for name in ("mask", "probe_mask"):
+        if more.get(name) is not None:
+            more[name] = _checked_mask(path, name, np.asarray(more[name]))
     content = ScanContent(
         patterns=(np.asarray(patterns[start : start + COPY_ROWS]) for start in range(0, count, COPY_ROWS)),
         positions_px=checks.checked_positions(path, np.asarray(positions_px), count, N),
@@ -151,6 +157,14 @@ def write_scan(
         **more,
     )
     return open_scan(write_scan_h5(path, content))
+
+
+def _checked_mask(path: Path, name: str, mask: NDArray[Any]) -> NDArray[np.bool_]:
+    if not np.isin(mask, (0, 1)).all() or not mask.any():
+        found = "is 0 everywhere" if not mask.any() else f"holds {mask[~np.isin(mask, (0, 1))][0]}"
+        msg = f"{name} for {path} {found}; expected True (or 1) where a pixel counts, else False (or 0). Rewrite it."
+        raise DataFormatError(msg)
+    return mask.astype(np.bool_)
 
 
 def _reconstruction(
@@ -169,6 +183,9 @@ def _source(scan: Source | PathLike, settings: Mapping[str, Any]) -> tuple[Path,
     if isinstance(scan, PathLike):
         opened = ScanOptions()
         path = Path(scan)
+    elif not isinstance(scan, Source):
+        msg = f"scan is of type {type(scan).__name__}; expected a path or an open scan. Make one with write_scan()."
+        raise ConfigError(msg)
     else:
         opened, path = scan.options, scan.header.path
     names = [field.name for field in fields(ScanOptions)]

@@ -16,7 +16,7 @@ from typing import Any, NoReturn, get_args, get_origin
 import yaml
 from jsonargparse import ArgumentParser
 
-from ptycho_dist.commands.registry import Command, Typed
+from ptycho_dist.commands.registry import Command, Typed, commands
 from ptycho_dist.config import precedence
 from ptycho_dist.config.execution import USED_BY
 from ptycho_dist.config.fields import field_docs, field_types
@@ -298,7 +298,8 @@ def refuse_unused(spelled: str, command: Command) -> None:
     dotted = [key for key in USED_BY if name in (key, key.partition(".")[2])]
     for section, _, field in (key.partition(".") for key in dotted):
         if section in command.sections and not command.uses(section, field):
-            users = " and ".join(USED_BY[f"{section}.{field}"])
+            others = commands().values()
+            users = ", ".join(one.name for one in others if section in one.sections and one.uses(section, field))
             msg = f"{spelled} is a setting of {users}; 'ptycho-dist {command.name}' does not use it. Remove it."
             raise ConfigError(msg)
 

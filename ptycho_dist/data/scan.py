@@ -178,7 +178,7 @@ class Scan:
         if found != self.header.checksum:
             msg = (
                 f"{path} has SHA-256 {found}, but had {self.header.checksum} when it was opened; expected the scan to "
-                "stay as it is. Put it back to resume, or start anew with --resume false."
+                "stay as it is, for results may now be of both. Put it back, and start anew with --resume false."
             )
             raise DataFormatError(msg)
         self._state = state

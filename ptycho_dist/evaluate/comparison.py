@@ -15,12 +15,15 @@ from ptycho_dist.data.formats.product_h5 import COVERAGE, DISAGREEMENT, Product
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.evaluate.figures import Overview, draw_overview
-from ptycho_dist.evaluate.metrics import METRIC_NAMES, Placed, compare_to_reference
+from ptycho_dist.evaluate.metrics import METRIC_NAMES, Placed, ReferenceMetrics, compare_to_reference
 from ptycho_dist.evaluate.metrics_file import NotMeasured
 from ptycho_dist.evaluate.placement import find_reference
 from ptycho_dist.types import FloatArray
 
 logger = logging.getLogger(__name__)
+
+REFUSAL = "reference_refused"
+"""Metric that says why a reference is not compared with."""
 
 
 def compare_and_draw(product: Product, scan: Scan | None, picture: Path, reference: Path | None) -> dict[str, Any]:
@@ -41,7 +44,9 @@ def compare_and_draw(product: Product, scan: Scan | None, picture: Path, referen
     draw_overview(picture, overview)
     if overview.comparison is not None:
         return overview.comparison.summary(product.geometry.pixel_size_m)
-    return {} if refusal is None else dict.fromkeys(METRIC_NAMES, NotMeasured(refusal))
+    if refusal is None:
+        return {}
+    return {REFUSAL: refusal} | dict.fromkeys(METRIC_NAMES, NotMeasured(f"see {REFUSAL}"))
 
 
 def overview_of(product: Product, scan: Scan | None, reference: Path | None) -> Overview:
@@ -57,8 +62,7 @@ def _overview_and_refusal(product: Product, scan: Scan | None, reference: Path |
         found = find_reference(reference, scan, product, area)
         if found is not None:
             name, placed = found
-            own = Placed(product.object_, geometry.object_origin_px)
-            comparison = compare_to_reference(own, placed, _area(product, placed))
+            comparison = _compare(product, placed)
     except ConfigError as error:
         refusal = str(error)
         logger.warning("metrics against the %s are left out: %s", name, error)
@@ -71,13 +75,24 @@ def _overview_and_refusal(product: Product, scan: Scan | None, reference: Path |
         reference_name=name,
         probe=product.probe,
         losses=product.losses,
-        loss_epochs=product.loss_epochs,
+        loss_epochs=product.loss_epochs + int(refined),  # the log counts iterations from 1, epochs from 0
         loss_name="Fourier error" if refined else "training loss",
         loss_unit="iteration" if refined else "epoch",
         pixel_size_m=geometry.pixel_size_m,
         coverage=product.extras.get(COVERAGE),
         disagreement=product.extras.get(DISAGREEMENT),
     ), refusal
+
+
+def _compare(product: Product, reference: Placed) -> ReferenceMetrics:
+    """Compare; where a shift of whole pixels comes out, again in the place that it gives: no edge moves inwards."""
+    own = Placed(product.object_, product.geometry.object_origin_px)
+    first = compare_to_reference(own, reference, _area(product, reference))
+    y, x = (round(shift) for shift in first.registered.shift_px)
+    if not (y or x):
+        return first
+    moved = Placed(reference.object_, (reference.origin_px[0] - y, reference.origin_px[1] - x))
+    return compare_to_reference(own, moved, _area(product, moved))
 
 
 def _area(product: Product, placed: Placed) -> NDArray[np.bool_]:

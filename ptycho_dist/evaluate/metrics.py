@@ -88,7 +88,7 @@ class ReferenceMetrics:
     def summary(self, pixel_size_m: float = float("nan")) -> dict[str, Any]:
         """Return the numbers by name, and a reason in place of each that cannot be determined."""
         half, seventh = self.frc.resolution_half_bit_px, self.frc.resolution_one_seventh_px
-        mean = float(self.frc.correlation.mean())
+        mean = float(self.frc.correlation[1:].mean())  # ring 0 is the mean, which was taken off
         values = (
             *(float(getattr(self, name)) for name in _NUMBERS),
             *(half, seventh, half * pixel_size_m, seventh * pixel_size_m, mean),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 
-from ptycho_dist.data.formats.product_h5 import Product
+from ptycho_dist.data.formats.product_h5 import Product, read_product
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.data.stored_object import read_stored_object
 from ptycho_dist.errors import ConfigError
@@ -24,6 +24,10 @@ _LEAST_OVERLAP = 0.5
 """Share of the scanned area that the reference must cover."""
 _LEAST_SIGNIFICANCE = 9.0
 """Standard deviations by which the best place must stand out; the best of a million chance ones reaches about 6."""
+_LEAST_CORRELATION = 0.65
+"""Enough where a small reference offers too few chance places to stand out from; other samples reach about 0.45."""
+_SAME_PIXEL = 0.02
+"""Largest relative difference of two pixel sizes that are taken as equal."""
 _BESIDE_PX, _NEAR_PX = 8, 16
 _PREFERENCE = 0.8
 """Share of the best correlation at which the expected place is kept."""
@@ -50,7 +54,7 @@ class Placement:
     @property
     def stands_out(self) -> bool:
         """Whether this is more than the best of many chance places."""
-        return self.significance >= _LEAST_SIGNIFICANCE
+        return self.significance >= _LEAST_SIGNIFICANCE or self.correlation >= _LEAST_CORRELATION
 
 
 def place_in(
@@ -108,7 +112,8 @@ def require_found(place: Placement, object_px: tuple[int, ...], reference_px: tu
         msg = (
             f"the object {object_px} is nowhere in the reference {reference_px}: the best place correlates by "
             f"{place.correlation:.2f}, {place.significance:.1f} standard deviations above chance; expected at least "
-            f"{_LEAST_SIGNIFICANCE:g}. Give a reference of this sample, with pixels of the same size and orientation."
+            f"{_LEAST_CORRELATION:g} or {_LEAST_SIGNIFICANCE:g}. Give a reference of this sample, with pixels of the "
+            "same size and orientation."
         )
         raise ConfigError(msg)
 
@@ -186,18 +191,39 @@ def find_reference(
     Raises
     ------
     ConfigError
-        If a reference without coordinates does not show the product's object.
+        If a reference has pixels of another size or NaN, or without coordinates does not show the product's object.
     DataFormatError
         If the file holds no object.
     """
     if path is not None:
-        object_, (y, x) = read_stored_object(path, product.positions_px)
-        return "reference", _placed(product, area, Placed(object_, (float(y), float(x))), is_sure=path.suffix != ".npz")
+        expected = _read_reference(path, product)
+        return "reference", _placed(product, area, expected, is_sure=path.suffix != ".npz")
     own = None if scan is None else scan.object_
     if scan is None or own is None:
         return None
     y, x = product.positions_px.min(axis=0) if scan.object_origin_px is None else scan.object_origin_px
     return "truth", _placed(product, area, Placed(own, (float(y), float(x))), is_sure=scan.object_origin_px is not None)
+
+
+def _read_reference(path: Path, product: Product) -> Placed:
+    """Read a reference from a file; one without coordinates is expected to begin at the smallest position."""
+    if path.suffix == ".npz":
+        object_, (y, x) = read_stored_object(path, product.positions_px)
+    else:
+        stored = read_product(path)
+        object_, (y, x) = stored.object_, stored.geometry.object_origin_px
+        _require_same_pixel(path, stored.geometry.pixel_size_m, product.geometry.pixel_size_m)
+    wrong = int((~np.isfinite(object_)).sum())
+    if wrong:
+        msg = f"{path} holds {wrong} NaN or infinite pixels; expected finite ones. Replace them, or cut them off."
+        raise ConfigError(msg)
+    return Placed(object_, (float(y), float(x)))
+
+
+def _require_same_pixel(path: Path, theirs_m: float, own_m: float) -> None:
+    if abs(theirs_m - own_m) > _SAME_PIXEL * own_m:  # False where one is unknown
+        msg = f"{path} has pixels of {theirs_m:g} m; expected {own_m:g} m as in the product. Resample the reference."
+        raise ConfigError(msg)
 
 
 def _placed(product: Product, area: NDArray[np.bool_], expected: Placed, *, is_sure: bool) -> Placed:

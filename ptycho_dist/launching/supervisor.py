@@ -119,10 +119,10 @@ def run_ranks(argv: Sequence[str], n_ranks: int, grace_s: float = 10.0) -> int:
     int
         Exit code, as of :class:`LaunchOutcome`.
     """
-    ending = supervise(argv, n_ranks, grace_s)
-    for reason in ending.reasons:
+    outcome = supervise(argv, n_ranks, grace_s)
+    for reason in outcome.reasons:
         logger.error("%s", reason)
-    return ending.code
+    return outcome.code
 
 
 def supervise(

@@ -183,10 +183,16 @@ def propagation_of(data: DataConfig, header: ScanHeader) -> Propagation:
     Raises
     ------
     ConfigError
-        If the propagation is unknown, or the scan does not say a number that it needs.
+        If the propagation is unknown, needs a number that the scan does not say, or does not use one that is set.
     """
     _require_known(data.propagation)
     if data.propagation == "far_field":
+        if data.source_distance_m is not None:
+            msg = (
+                f"data.source_distance_m = {data.source_distance_m} with propagation far_field, which does not use it; "
+                "expected near_field. Give --propagation near_field, or remove it."
+            )
+            raise ConfigError(msg)
         return FAR_FIELD
     numbers = {name: getattr(header, name) for name in GEOMETRY}
     missing = [name for name, value in numbers.items() if not value > 0]

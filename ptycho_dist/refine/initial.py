@@ -15,11 +15,11 @@ from ptycho_dist.data.formats.base import ComplexArray
 from ptycho_dist.data.formats.product_h5 import BACKGROUND, FLUX, read_product
 from ptycho_dist.data.scan import Scan, require_made_from
 from ptycho_dist.data.stored_object import read_stored_object
-from ptycho_dist.errors import DataFormatError, RefinementError
+from ptycho_dist.errors import ConfigError, DataFormatError, RefinementError
 from ptycho_dist.physics.optics import within_support
 from ptycho_dist.physics.probe import intensity_scale, select_modes
 from ptycho_dist.refine.estimate import Estimate
-from ptycho_dist.types import Canvas, FloatArray
+from ptycho_dist.types import FAR_FIELD, Canvas, FloatArray, ProductMetadata
 
 _MARGIN_PX, _ROOM_TO_MOVE_PX = 1, 24
 _LEAST_BACKGROUND = 1e-3
@@ -49,11 +49,13 @@ class Start:
     background: NDArray[np.float64] | None = None
 
 
-def read_start(scan: Scan, path: Path | None) -> Start:
-    """Read where to start.
+def read_start(scan: Scan, path: Path | None, propagation: str = FAR_FIELD.kind) -> Start:
+    """Read where to start; ``propagation`` names the propagator of the refinement.
 
     Raises
     ------
+    ConfigError
+        If the file was made with another propagator.
     DataFormatError
         If the file holds no object, or belongs to another scan.
     """
@@ -71,6 +73,7 @@ def read_start(scan: Scan, path: Path | None) -> Start:
         raise DataFormatError(msg)
     fix = "Start from a product of this scan, or from an NPZ with object and probe."
     require_made_from(scan.header, str(path), product.scan_checksum, fix)
+    _require_propagation(path, product.metadata, propagation)
     order = np.argsort(product.indexes)
     return Start(
         product.object_,
@@ -80,6 +83,17 @@ def read_start(scan: Scan, path: Path | None) -> Start:
         flux=product.extras.get(FLUX),
         background=product.extras.get(BACKGROUND),
     )
+
+
+def _require_propagation(path: Path, metadata: ProductMetadata, propagation: str) -> None:
+    """Refuse a product of this program of another propagator; other programs do not say theirs."""
+    made_with = metadata.propagation.kind
+    if metadata.provenance and made_with != propagation:
+        msg = (
+            f"{path} was made with propagation {made_with}, but data.propagation = {propagation}; expected the same. "
+            f"Give --propagation {made_with}, or start from another product."
+        )
+        raise ConfigError(msg)
 
 
 def _from_npz(scan: Scan, path: Path) -> Start:

@@ -149,7 +149,8 @@ def _begin(payload: RefinePayload, context: RankContext, scan: Scan) -> tuple[Re
         propagation_of(payload.data_config, scan.header), scan.header.N, torch.complex(like, like)
     )
     support = _on(device, support_of(scan.header.N, payload.data_config.probe_support_px, _tensor(scan.probe_mask)))
-    estimate, canvas = make_estimate(read_start(scan, config.start), scan, config, like, support)
+    start = read_start(scan, config.start, payload.data_config.propagation)
+    estimate, canvas = make_estimate(start, scan, config, like, support)
     mask = _tensor(scan.mask)
     refiner = Refiner(
         config=config,
@@ -224,9 +225,6 @@ def _require_finite(errors: Sequence[float]) -> None:
             "refine.object_step and refine.probe_step smaller, or start from another object."
         )
         raise RefinementError(msg)
-
-
-logger = logging.getLogger(__name__)
 
 
 def write_product(

@@ -82,7 +82,7 @@ def run_training(
     BundleError
         If the bundle to start from is damaged, or was changed since the payload was made.
     DataFormatError
-        If the scan has no probe to start from, or a file of a set was changed.
+        If the scan has no probe to start from, or a scan was changed since it was opened.
     TrainingError
         If the loss is no longer finite, or no checkpoint is whole.
     StopRequested
@@ -100,6 +100,7 @@ def run_training(
         trainer = build_trainer(payload, context, keeping, previews)
         logger.info("training on %s with %d ranks", data.subject, context.world)
         _fit(trainer, module, data, keeping)
+    on_all_ranks(scan.require_unchanged)
     return _save(payload, module, trainer, holds_probe=isinstance(scan, Scan))
 
 

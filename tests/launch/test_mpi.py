@@ -36,7 +36,7 @@ def ranks_say(code: str, ranks: int = 2, **env: str) -> list[str]:
 
     They end MPI together, for mpirun kills what still runs when the first rank ends without.
     """
-    done = mpirun(ranks, [sys.executable, "-c", f"{JOIN}{code}\nstdout.flush()\nfinish()\n"], env)
+    done = mpirun(ranks, [sys.executable, "-c", f"{JOIN}{code}\nfinish()\n"], env)
     assert done.returncode == 0, done.stderr
     return sorted(done.stdout.splitlines())
 

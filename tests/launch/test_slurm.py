@@ -14,8 +14,14 @@ from tests.support.slurm import SlurmCluster
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS = 240
-SETTINGS = ["--group_size", 4, "--batch_size", 2, "--max_steps", STEPS, "--width", 8, "--depth", 1,
-            "--early_stop_patience", STEPS, "--accelerator", "cpu"]  # fmt: skip
+
+
+def settings(steps: int) -> list[object]:
+    return ["--group_size", 4, "--batch_size", 2, "--max_steps", steps, "--max_epochs", steps, "--width", 8,
+            "--depth", 1, "--early_stop_patience", steps, "--accelerator", "cpu"]  # fmt: skip
+
+
+SETTINGS = settings(STEPS)
 LONG_STEPS = 4000
 """More than any machine does in the minute after which SLURM looks at time limits."""
 WALL_S = 240.0
@@ -41,11 +47,11 @@ def whole(scan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def submit(slurm: SlurmCluster, scan: Path, output_dir: Path, *flags: object) -> str:
+def submit(slurm: SlurmCluster, scan: Path, output_dir: Path, steps: int = STEPS) -> str:
     """Submit slurm/train.sbatch in its CPU form, and wait until it has trained some steps."""
     env = {"SCAN": str(scan), "OUTPUT_DIR": str(output_dir), "PYTHON": sys.executable, "GPUS_PER_NODE": "0"}
     script = REPOSITORY / "slurm" / "train.sbatch"
-    job = slurm.submit("--ntasks-per-node=2", "--cpus-per-task=1", "--time=10", script, *SETTINGS, *flags, env=env)
+    job = slurm.submit("--ntasks-per-node=2", "--cpus-per-task=1", "--time=10", script, *settings(steps), env=env)
     slurm.wait_for(job, lambda facts: facts[0]["JobState"] == "RUNNING")
     wait_until(lambda: has_steps(output_dir, 30), "30 logged steps")
     return job
@@ -76,7 +82,7 @@ def test_job_saves_and_queues_itself_again_on_sigusr1(
 def test_job_saves_and_queues_itself_again_before_its_time_limit(
     slurm: SlurmCluster, scan: Path, tmp_path: Path
 ) -> None:
-    job = submit(slurm, scan, tmp_path, "--max_steps", LONG_STEPS, "--max_epochs", LONG_STEPS)
+    job = submit(slurm, scan, tmp_path, LONG_STEPS)
     slurm.scontrol("update", f"jobid={job}", "EndTime=now+60")
     slurm.wait_for(job, lambda facts: facts[0]["JobState"] == "PENDING", WALL_S)
     slurm.scontrol("update", f"jobid={job}", "TimeLimit=10")

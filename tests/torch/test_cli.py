@@ -229,7 +229,7 @@ def test_help_shows_the_settings_that_the_command_uses(name: str) -> None:
 @pytest.mark.parametrize("flag", ["--group_size 4", "--data.group_size 4"])
 def test_settings_of_training_are_not_those_of_a_refinement(flag: str) -> None:
     assert "learning_rate" not in build_parser(BY_NAME["refine"]).format_help()
-    with pytest.raises(ConfigError, match=r"is a setting of train; 'ptycho-dist refine' does not use it"):
+    with pytest.raises(ConfigError, match=r"is a setting of train, reconstruct, .*plan; 'ptycho-dist refine' does"):
         typed(f"refine s {flag}")
 
 
@@ -248,7 +248,8 @@ def test_stages_use_the_execution_settings_that_their_code_reads() -> None:
 
 def test_a_setting_that_a_command_does_not_use_is_refused_unless_it_is_a_name_of_ptychopinn() -> None:
     with pytest.raises(
-        ConfigError, match=r"--checkpoint_interval_s is a setting of train and refine; .*'ptycho-dist infer'"
+        ConfigError,
+        match=r"--checkpoint_interval_s is a setting of train, reconstruct, refine.*; .*'ptycho-dist infer'",
     ):
         typed("infer s --checkpoint_interval_s 3")
     assert typed("infer s --num-workers 2").overrides == {"execution.num_workers": 2}

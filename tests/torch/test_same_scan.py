@@ -18,6 +18,7 @@ from ptycho_dist.data.scan_set import open_set
 from ptycho_dist.errors import DataFormatError, TrainingError
 from ptycho_dist.factory import config_file
 from ptycho_dist.refine import checkpoint
+from ptycho_dist.training import run as training_run
 from ptycho_dist.training.checkpoints import STATE_KEY, VerifiedCheckpointIO, newest_whole, step_path
 from tests.support.runs import SMALL, forget_launchers, simulate_tiny, training_payload
 
@@ -139,6 +140,22 @@ def test_scan_that_changes_while_a_job_runs_is_refused(
     assert code == 2
     assert f"has SHA-256 {sums[1]}, but had {sums[0]} when it was opened" in said
     assert job_marker.read_marker(tmp_path / "out") is not None
+
+
+def test_scan_that_changes_during_a_training_leaves_no_bundle(
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit = training_run._fit
+
+    def fit_and_replace(*arguments: Any) -> None:
+        fit(*arguments)
+        replace(scan)
+
+    monkeypatch.setattr(training_run, "_fit", fit_and_replace)
+    code, said = run(capsys, "train", scan, "--output_dir", tmp_path / "out", *FLAGS)
+    assert code == 2
+    assert "when it was opened" in said
+    assert not (tmp_path / "out" / "bundle").exists()
 
 
 def test_open_scan_tells_a_touched_file_from_a_changed_one(scan: Path) -> None:

@@ -72,12 +72,15 @@ def write_scan_h5(path: Path | str, content: ScanContent) -> Path:
     Raises
     ------
     DataFormatError
-        If counts are NaN, infinite, negative or overflow, or lengths and shapes disagree.
+        If counts are all zero, NaN, infinite, negative or overflow, or lengths and shapes disagree.
     """
     path = Path(path)
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         rows = Rows(path, 0, len(content.positions_px), content.mask)
         sums = write_rows(file, content.patterns, rows)
+        if not sums.any():
+            msg = f"patterns to be written to {path} hold no counts in valid pixels; expected some. Check the patterns."
+            raise DataFormatError(msg)
         write_facts(file, content, sums)
     return path
 

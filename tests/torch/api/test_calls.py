@@ -222,8 +222,14 @@ def test_keywords_become_what_a_command_is_asked_for() -> None:
 
 
 def test_keyword_of_another_command_is_refused_with_the_commands_that_use_it() -> None:
-    with pytest.raises(ConfigError, match="checkpoint_interval_s is a setting of train and refine"):
+    with pytest.raises(ConfigError, match="checkpoint_interval_s is a setting of train, reconstruct, refine"):
         asked_of(commands()["infer"], {"checkpoint_interval_s": 3}, progress=False)
+
+
+@pytest.mark.parametrize("scan", [None, np.ones((2, 4, 4))])
+def test_what_is_no_scan_is_refused(scan: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"expected a path or an open scan"):
+        pd.train(scan, output_dir=tmp_path)
 
 
 def test_write_scan_writes_what_open_scan_reads(tmp_path: Path) -> None:
@@ -242,6 +248,10 @@ def test_write_scan_writes_what_open_scan_reads(tmp_path: Path) -> None:
     ("more", "error", "message"),
     [
         ({"mask": np.ones((8, 8), bool)}, DataFormatError, r"mask for .* has shape \(8, 8\); expected 16 by 16"),
+        ({"mask": np.zeros((16, 16))}, DataFormatError, r"mask for .* is 0 everywhere"),
+        ({"mask": np.full((16, 16), 0.5)}, DataFormatError, r"mask for .* holds 0\.5"),
+        ({"patterns": np.zeros((4, 16, 16))}, DataFormatError, r"hold no counts"),
+        ({"patterns": np.ones((4, 16, 16), complex)}, DataFormatError, r"complex128; expected real counts"),
         ({"probe": np.ones((8, 8), complex)}, DataFormatError, r"probe for .* has shape \(1, 8, 8\)"),
         ({"positions_px": np.zeros((3, 2))}, DataFormatError, r"holds 3 positions for 4 patterns"),
         ({"patterns": np.ones((4, 16, 8))}, DataFormatError, r"expected square patterns"),

@@ -58,6 +58,12 @@ def test_overview_is_drawn_when_losses_are_odd(tmp_path: Path, losses: NDArray[n
     assert draw_overview(tmp_path / "o.png", overview).stat().st_size > 10_000
 
 
+def test_epochs_of_the_loss_curve_are_whole_numbers() -> None:
+    overview = Overview(title="test", object_=_object(), area=_area(), losses=np.array([3.0, 2.0, 1.5]))
+    axes = next(one for one in overview_figure(overview).axes if one.get_title() == "training loss")
+    assert all(float(tick).is_integer() for tick in axes.get_xticks())
+
+
 def test_flattened_removes_phase_and_ramp() -> None:
     flat = np.exp(0.2j * np.angle(_object()))
     shown = figure_data.flattened(flat * np.exp(2j) * ramp(flat.shape, (0.2, -0.1)), _area())

@@ -159,3 +159,13 @@ def test_comparison_refuses_objects_without_common_area() -> None:
         compare_to_reference(Placed(truth), Placed(truth), np.zeros(truth.shape, dtype=bool))
     with pytest.raises(ConfigError, match="expected equal shapes"):
         register(truth, truth[1:], np.ones(truth.shape))
+
+
+def test_mean_ring_correlation_leaves_out_the_mean_that_was_taken_off() -> None:
+    rng = np.random.default_rng(3)
+    noise = rng.standard_normal((4, 64, 64))
+    reference = 1 + 0.1 * (noise[0] + 1j * noise[1])
+    metrics = compare_to_reference(
+        Placed(reference + 0.1 * (noise[2] + 1j * noise[3])), Placed(reference), np.ones((64, 64), np.bool_)
+    )
+    assert metrics.summary()["frc_mean"] == pytest.approx(float(metrics.frc.correlation[1:].mean()), abs=1e-12)

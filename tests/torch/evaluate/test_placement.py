@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ptycho_dist.cli import main
 from ptycho_dist.data.formats.product_h5 import ProductGeometry, ProductWriter
 from ptycho_dist.evaluate.placement import place_in
 from ptycho_dist.evaluate.run import evaluate_product
@@ -40,8 +41,10 @@ def positions() -> NDArray[np.float64]:
     return np.stack(np.meshgrid(steps, steps, indexing="ij"), -1).reshape(-1, 2)
 
 
-def write_product(path: Path, object_: NDArray[np.complexfloating], origin_px: tuple[float, float]) -> Path:
-    geometry = ProductGeometry(N=N, pixel_size_m=1e-8, object_origin_px=origin_px)
+def write_product(
+    path: Path, object_: NDArray[np.complexfloating], origin_px: tuple[float, float], pixel_size_m: float = 1e-8
+) -> Path:
+    geometry = ProductGeometry(N=N, pixel_size_m=pixel_size_m, object_origin_px=origin_px)
     with ProductWriter(path, ProductMetadata(name="p"), object_.shape, geometry) as writer:  # type: ignore[arg-type]
         writer.write_object_tile((0, 0), object_.astype(np.complex64))
         writer.write_probe(probe())
@@ -94,8 +97,42 @@ def test_reference_of_another_sample_is_refused_with_the_numbers(product: Path, 
     metrics = metrics_of(product, tmp_path / "other.npz", tmp_path)
     assert metrics["ssim_phase"] is None
     assert metrics["frc_mean"] is None
-    said = metrics["null_reasons"]["ssim_phase"]
+    assert metrics["null_reasons"]["ssim_phase"] == "see reference_refused"
+    said = metrics["reference_refused"]
     assert "nowhere in the reference (610, 610): the best place correlates by 0." in said
+
+
+def test_edges_do_not_count_where_the_place_was_a_few_pixels_off(product: Path, tmp_path: Path) -> None:
+    whole = sample((SIDE, SIDE))
+    metrics = list[dict[str, Any]]()
+    for off in (0, 8):
+        top, left = CORNER[0] - off, CORNER[1] - off
+        np.savez(tmp_path / "near.npz", object=whole[top : top + 236, left : left + 236])
+        metrics.append(metrics_of(product, tmp_path / "near.npz", tmp_path))
+    assert metrics[1]["phase_rmse_rad"] < 1.1 * metrics[0]["phase_rmse_rad"]
+    assert abs(metrics[1]["registration_shift_y_px"]) < 0.1
+
+
+def test_small_reference_is_found_whatever_its_global_phase(tmp_path: Path) -> None:
+    whole = ndimage.zoom(sample((24, 24)), 3)
+    found = np.pad(whole, 22, constant_values=1.0)
+    place = place_in(found, np.pad(np.ones((40, 40), np.bool_), ((38, 38), (38, 38))), whole * np.exp(2j), (-22, -22))
+    assert place.corner_px == (-22, -22)
+    assert place.stands_out
+
+
+def test_reference_with_nan_is_refused_as_such(product: Path, tmp_path: Path) -> None:
+    object_ = sample((SIDE, SIDE))
+    object_[3, 4:6] = np.nan
+    np.savez(tmp_path / "nan.npz", object=object_)
+    said = metrics_of(product, tmp_path / "nan.npz", tmp_path)["reference_refused"]
+    assert "holds 2 NaN or infinite pixels" in said
+
+
+def test_reference_with_pixels_of_another_size_is_refused(product: Path, tmp_path: Path) -> None:
+    reference = write_product(tmp_path / "coarse.h5", sample((SIDE, SIDE)), (0.0, 0.0), pixel_size_m=2e-8)
+    said = metrics_of(product, reference, tmp_path)["reference_refused"]
+    assert "has pixels of 2e-08 m; expected 1e-08 m" in said
 
 
 def test_flat_reference_is_told_as_such(product: Path, tmp_path: Path) -> None:
@@ -114,3 +151,13 @@ def test_place_is_found_at_the_edges_too(corner: tuple[int, int]) -> None:
     place = place_in(part, area, sample((SIDE, SIDE)), (0.0, 0.0))
     assert place.corner_px == corner
     assert place.stands_out
+
+
+def test_evaluate_ends_with_the_refusal_and_writes_the_other_metrics(
+    product: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "other.npz", object=sample((SIDE, SIDE), seed=50))
+    line = ["evaluate", str(product), "--reference", str(tmp_path / "other.npz"), "--output_dir", str(tmp_path / "e")]
+    assert main(line) == 2
+    assert "ConfigError: the object (236, 236) is nowhere in the reference" in capsys.readouterr().err
+    assert json.loads((tmp_path / "e" / "metrics.json").read_text())["mode_powers"] == [1.0]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import ptycho_dist as pd
 from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.scan import open_scan
 from ptycho_dist.errors import ConfigError
@@ -52,6 +53,19 @@ def test_near_field_is_trained_predicted_and_evaluated(near: Truth, tmp_path: Pa
         error = evaluate_product(product, scan, tmp_path / "out")["fourier_error"]
     assert error < 1.5 * right.losses[-1] ** 0.5
     assert read_product(product).metadata.propagation.kind == "near_field"
+
+
+def test_source_distance_of_a_far_field_is_refused(tmp_path: Path) -> None:
+    scan = simulate_tiny(tmp_path / "scan.h5")
+    with pytest.raises(ConfigError, match=r"source_distance_m = 0\.1 with propagation far_field"):
+        training_payload(scan, tmp_path / "out", source_distance_m=0.1)
+
+
+def test_start_of_another_propagation_is_refused(near: Truth, tmp_path: Path) -> None:
+    made = {"devices": 1, "accelerator": "cpu", "iterations": 1}
+    product = pd.refine_object(near.path, output_dir=tmp_path / "one", propagation="near_field", **made)
+    with pytest.raises(ConfigError, match=r"propagation near_field, but data\.propagation = far_field"):
+        pd.refine_object(near.path, start=product, output_dir=tmp_path / "two", **made)
 
 
 def test_bundle_of_the_far_field_does_not_predict_the_near_field(near: Truth, tmp_path: Path) -> None:
