@@ -11,6 +11,8 @@ import torch
 import ptycho_dist as pd
 from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.scan import open_scan
+from ptycho_dist.data.scan_set import open_set
+from ptycho_dist.data.set_index import entry_of, write_index
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.evaluate.run import evaluate_product
 from ptycho_dist.inference.run import load_model, run_inference
@@ -89,3 +91,19 @@ def test_propagation_that_cannot_be_is_refused_before_the_training(tmp_path: Pat
 
 def test_far_field_needs_no_units(tmp_path: Path) -> None:
     assert training_payload(simulate_tiny(tmp_path / "s.h5"), tmp_path).data_config.propagation == "far_field"
+
+
+def test_set_of_near_field_scans_is_trained_each_with_its_own_geometry(tmp_path: Path) -> None:
+    like, folder = torch.zeros((), dtype=torch.complex128), tmp_path / "set"
+    for number, distance_m in enumerate((2e-3, 4e-3)):
+        propagator = NearField.over(32, 1e-7, wavelength_m(8000.0), distance_m, like)
+        units = UNITS | {"detector_distance_m": distance_m}
+        make_truth(folder / f"{number}.h5", propagator=propagator, **units)
+    write_index(folder, [entry_of(folder / f"{number}.h5") for number in (0, 1)])
+
+    def losses(name: str, **settings: object) -> tuple[float, ...]:
+        payload = training_payload(folder, tmp_path / name, **(TRAIN | settings))
+        with open_set(folder) as scans:
+            return run_training(payload, detect(os.environ), scans).losses
+
+    assert losses("near", propagation="near_field")[-1] < 0.5 * losses("far")[-1]
