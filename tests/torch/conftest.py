@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,16 @@ def _one_plain_rank(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for name in set(os.environ) - before:
         del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Undo what a command that a test has called in this process made of the package's log."""
+    package = logging.getLogger("ptycho_dist")
+    before = list(package.handlers), package.propagate, package.level
+    yield
+    package.handlers, package.propagate = before[:2]
+    package.setLevel(before[2])
 
 
 @pytest.fixture(scope="session")
