@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
+from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.evaluate.run import evaluate_product
 from ptycho_dist.launching.environment import single_rank
@@ -118,3 +121,17 @@ def test_known_flux_enters_the_error(refine: Refine, tmp_path: Path) -> None:
             return float(evaluate_product(result.product_path, scan, tmp_path / name)["fourier_error"])
 
     assert error("fitted", flux=True) < 0.3 * error("ignored")
+
+
+@pytest.mark.parametrize(("source_distance_m", "distance_m"), [(None, 2e-3), (2e-3, 1e-3)])
+def test_near_field_product_of_version_0_1_is_judged_in_the_near_field(
+    refine: Refine, tmp_path: Path, source_distance_m: float | None, distance_m: float
+) -> None:
+    path = refine(make_truth(tmp_path / "scan.h5", **UNITS).path, iterations=1).product_path
+    settings = {"propagation": "near_field", "source_distance_m": source_distance_m}
+    with h5py.File(path, "r+") as file:
+        del file.attrs["ptycho_dist_propagation"]
+        file.attrs["ptycho_dist_provenance"] = json.dumps({"payload": {"refine": settings}})
+    found = read_product(path).metadata.propagation
+    assert (found.kind, found.energy_eV) == ("near_field", 8000.0)
+    assert (found.pixel_size_m, found.distance_m) == pytest.approx((1e-7, distance_m))
