@@ -11,6 +11,7 @@ from ptycho_dist.errors import ConfigError
 LIKELIHOODS = ("amplitude", "poisson")
 MODES = ("unsupervised", "supervised", "mixed")
 SCHEDULES = ("linear", "cosine", "exponential")
+OPTIMIZERS = ("adam", "adamw", "sgd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +69,6 @@ class ObjectiveConfig:
     def uses_labels(self) -> bool:
         """Whether labels are needed."""
         return self.mode != "unsupervised"
-
-
-OPTIMIZERS = ("adam", "adamw", "sgd")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,13 @@ import logging
 
 import torch
 
+logger = logging.getLogger(__name__)
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Parameters M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of mallopt(3)."""
+_KEPT_BYTES = 1 << 30
+_LARGEST_KEPT_BYTES = 32 << 20
+"""The most that glibc admits for M_MMAP_THRESHOLD."""
+
 
 def device_of(accelerator: str, local_rank: int) -> torch.device:
     """Device of a rank on its node; ``accelerator`` is resolved (not ``auto``)."""
@@ -25,15 +32,6 @@ def dtype_of(precision: str) -> torch.dtype:
 def process_group_backend(accelerator: str) -> str:
     """Name the backend: nccl between CUDA devices, gloo for everything on the CPU."""
     return "cpu:gloo,cuda:nccl" if device_of(accelerator, 0).type == "cuda" else "gloo"
-
-
-logger = logging.getLogger(__name__)
-
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""Parameters M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of mallopt(3)."""
-_KEPT_BYTES = 1 << 30
-_LARGEST_KEPT_BYTES = 32 << 20
-"""The most that glibc admits for M_MMAP_THRESHOLD."""
 
 
 def keep_freed_memory() -> bool:

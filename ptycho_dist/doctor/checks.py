@@ -11,6 +11,9 @@ from ptycho_dist.doctor.facts import Needs, RankFacts
 from ptycho_dist.launching.network_interfaces import INTERFACE_VARIABLES
 
 OK, WARN, FAIL, SKIP = "ok", "warn", "fail", "skip"
+WHO_NAMES = " and ".join(INTERFACE_VARIABLES)
+ESTIMATES_MAY_ERR = 1.3
+"""A need is estimated from settings alone; a job is refused only where it exceeds what is there by this factor."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,6 @@ class Result:
 
 
 Facts = Sequence[RankFacts]
-WHO_NAMES = " and ".join(INTERFACE_VARIABLES)
-ESTIMATES_MAY_ERR = 1.3
-"""A need is estimated from settings alone; a job is refused only where it exceeds what is there by this factor."""
 Check = Callable[[Facts, Needs], Result]
 
 

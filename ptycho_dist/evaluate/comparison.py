@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 REFUSAL = "reference_refused"
 """Metric that says why a reference is not compared with."""
+_SHARE = 0.3
+_SMOOTH_PX = 4.0
 
 
 def compare_and_draw(product: Product, scan: Scan | None, picture: Path, reference: Path | None) -> dict[str, Any]:
@@ -99,10 +101,6 @@ def _area(product: Product, placed: Placed) -> NDArray[np.bool_]:
     rows, columns = placed.object_.shape
     origin = np.asarray(placed.origin_px)
     return scanned_area(illumination(product.positions_px, product.probe, (rows, columns), origin))
-
-
-_SHARE = 0.3
-_SMOOTH_PX = 4.0
 
 
 def illumination(

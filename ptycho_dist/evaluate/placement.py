@@ -31,6 +31,9 @@ _SAME_PIXEL = 0.02
 _BESIDE_PX, _NEAR_PX = 8, 16
 _PREFERENCE = 0.8
 """Share of the best correlation at which the expected place is kept."""
+logger = logging.getLogger(__name__)
+_ALIKE_PX = 32
+"""Extents that differ by less are taken to lie on each other."""
 
 
 @dataclass(frozen=True)
@@ -162,12 +165,6 @@ def _significance(score: NDArray[np.float64]) -> float:
     others = score[away]
     spread = float(others.std()) if others.size else 0.0
     return (float(score[peak]) - float(others.mean())) / spread if spread > 0 else 0.0
-
-
-logger = logging.getLogger(__name__)
-
-_ALIKE_PX = 32
-"""Extents that differ by less are taken to lie on each other."""
 
 
 def find_reference(

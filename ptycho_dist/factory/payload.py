@@ -17,6 +17,22 @@ from ptycho_dist.config.schema import DataConfig, InferenceConfig, ModelConfig, 
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.version import package_version
 
+_DATA_NUMBERS = ("N", "nphotons", "intensity_kind")
+_DATA_GROUPS = ("group_size", "gridsize")
+_DATA_UNITS = ("pixel_size_m", "energy_eV", "detector_distance_m")
+_REFINE_PATHS = ("scan", "output_dir", "start", "memory_GiB")
+_TRAINING_PATHS = ("train_data_file", "output_dir", "init_from", "label_file")
+_TRAINING_NUMBERS = (
+    "precision",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "accum_steps",
+    "learning_rate",
+    "scheduler",
+)
+_INFERENCE_CHOICES = ("patch_weighting", "synchronise_phases", "probe_from", "region")
+_INFERENCE_NUMBERS = ("precision", "inference_batch_size", "middle_trim")
+
 
 def plain(value: Any) -> Any:
     """Turn configs, paths, tuples and odd floats into what JSON can hold.
@@ -50,23 +66,6 @@ def canonical_json(value: Any) -> str:
 def digest(value: Any) -> str:
     """SHA-256 (hex) of the canonical JSON of a value."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
-
-
-_DATA_NUMBERS = ("N", "nphotons", "intensity_kind")
-_DATA_GROUPS = ("group_size", "gridsize")
-_DATA_UNITS = ("pixel_size_m", "energy_eV", "detector_distance_m")
-_REFINE_PATHS = ("scan", "output_dir", "start", "memory_GiB")
-_TRAINING_PATHS = ("train_data_file", "output_dir", "init_from", "label_file")
-_TRAINING_NUMBERS = (
-    "precision",
-    "gradient_clip_val",
-    "gradient_clip_algorithm",
-    "accum_steps",
-    "learning_rate",
-    "scheduler",
-)
-_INFERENCE_CHOICES = ("patch_weighting", "synchronise_phases", "probe_from", "region")
-_INFERENCE_NUMBERS = ("precision", "inference_batch_size", "middle_trim")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,8 @@ from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.types import Canvas, FloatArray, IntArray
 
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+logger = logging.getLogger(__name__)
+_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,6 @@ def precision_context(execution: PyTorchExecutionConfig, device: torch.device) -
     if execution.precision not in _AUTOCAST:
         return nullcontext()
     return torch.autocast(device.type, dtype=_AUTOCAST[execution.precision])
-
-
-logger = logging.getLogger(__name__)
-
-_BATCH = 64
 
 
 class ShardPatches:

@@ -13,6 +13,8 @@ from ptycho_dist.physics.patches import Windows
 from ptycho_dist.physics.propagators import Propagator
 from ptycho_dist.refine.estimate import Estimate
 
+_TINY = 1e-6
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -97,9 +99,6 @@ def residual(estimate: Estimate, batch: Batch, propagator: Propagator, ratio: Ra
     exit_waves = propagator.backward(waves) if len(patches) else waves
     squared = torch.linalg.vecdot(difference.flatten(1), difference.flatten(1))
     return Residual(patches, exit_waves, squared, modelled)
-
-
-_TINY = 1e-6
 
 
 def flux_ratio(batch: Batch, residual: Residual) -> Tensor:

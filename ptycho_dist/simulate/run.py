@@ -32,6 +32,7 @@ _CHUNK = 16
 _MARGIN_PX = 2
 _ABERRATION_STREAM = 0
 """Beside the streams of noise, which start at 1."""
+_GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 
 
 def simulate(config: SimulateConfig, ranks: RankGroup | None = None) -> Path:
@@ -156,9 +157,6 @@ def _zone_plate(config: SimulateConfig) -> ZonePlate:
         pixel_size_m=config.pixel_size_m,
         energy_eV=config.energy_eV,
     )
-
-
-_GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 
 
 def fermat_spiral(n_points: int, step_px: float, jitter_px: float, rng: np.random.Generator) -> FloatArray:

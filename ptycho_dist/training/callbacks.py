@@ -32,6 +32,9 @@ from ptycho_dist.training.module import PtychoModule
 
 _KEPT = 2
 """Checkpoints that are kept: the newest, and the one before, should that be damaged."""
+logger = logging.getLogger(__name__)
+INTERVAL_S = 5.0
+"""Shortest time between two lines; the end of the training has one in any case."""
 
 
 @dataclass(frozen=True)
@@ -236,12 +239,6 @@ def _best(execution: PyTorchExecutionConfig, output_dir: Path) -> ModelCheckpoin
         enable_version_counter=False,
         save_on_train_epoch_end=execution.checkpoint_monitor_metric.startswith("train"),
     )
-
-
-logger = logging.getLogger(__name__)
-
-INTERVAL_S = 5.0
-"""Shortest time between two lines; the end of the training has one in any case."""
 
 
 class EpochLines(Callback):
