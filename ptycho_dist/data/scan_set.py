@@ -215,7 +215,9 @@ def open_on_ranks(path: Path, options: ScanOptions | None = None) -> Source:
     def open_here() -> Source:
         if known is None:
             return open_set(path, options)
-        scan = opened[0] if opened else open_scan(path, options, known_checksum=known[0])
+        if opened:
+            return opened[0]
+        scan = open_scan(path, options, known_checksum=known[0])
         if scan.n_bytes != known[1]:
             msg = (
                 f"{path} has {scan.n_bytes} bytes on this rank and {known[1]} on rank 0; expected the same file. Give "

@@ -106,7 +106,8 @@ def _number_or_reason(name: str, value: float, pixel_size_m: float) -> float | N
         return NotMeasured("infinite: there is no error")
     if name.endswith("_m") and not math.isfinite(pixel_size_m):
         return NotMeasured("the size of a pixel is unknown")
-    return NotMeasured(next(reason for prefix, reason in _REASONS.items() if name.startswith(prefix)))
+    reasons = (reason for prefix, reason in _REASONS.items() if name.startswith(prefix))
+    return NotMeasured(next(reasons, "the object or the reference holds values that are not finite"))
 
 
 @dataclass(frozen=True)

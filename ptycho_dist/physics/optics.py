@@ -105,7 +105,7 @@ class Optics(nn.Module):
 
     @property
     def scaled_probe(self) -> Complex[Tensor, "P N N"]:
-        """Probe modes whose far field squares to counts."""
+        """Probe modes whose propagated waves square to counts."""
         return self.probe * self.log_scale.exp()
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -169,3 +170,11 @@ def test_mean_ring_correlation_leaves_out_the_mean_that_was_taken_off() -> None:
         Placed(reference + 0.1 * (noise[2] + 1j * noise[3])), Placed(reference), np.ones((64, 64), np.bool_)
     )
     assert metrics.summary()["frc_mean"] == pytest.approx(float(metrics.frc.correlation[1:].mean()), abs=1e-12)
+
+
+def test_number_that_is_not_finite_has_a_reason_whatever_its_name() -> None:
+    truth = _object()
+    metrics = compare_to_reference(Placed(truth), Placed(truth), _whole(truth))
+    summary = replace(metrics, phase_rmse_rad=math.nan).summary()
+    assert summary["phase_rmse_rad"] == "the object or the reference holds values that are not finite"
+    assert summary["frc_resolution_half_bit_m"] == "the size of a pixel is unknown"
