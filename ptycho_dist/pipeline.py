@@ -83,7 +83,7 @@ def run_reconstruct(request: RunRequest) -> dict[str, Any]:
         network = _predict_and_evaluate(inference, job, facts, NETWORK_PRODUCT_NAME)
         refinement = _agreed(lambda: refine_payload(job.scan, folder, refining, folder / NETWORK_PRODUCT_NAME))
         told = {name: network[name] for name in (*facts, *_PREDICTION_FACTS)}
-        told["network_fourier_error"] = network["fourier_error"]
+        told |= {f"network_{name}": network[name] for name in ("fourier_error", "normalised_error")}
         return _refine_and_evaluate(refinement, job, told)
 
 
@@ -208,6 +208,7 @@ def _evaluate(product: Path, job: _Job, facts: dict[str, Any], prefix: str = "")
         context=job.context,
         facts=facts,
         prefix=prefix,
+        is_own=True,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["PTYCHO_DIST_CACHE"] = ""
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -244,6 +244,12 @@ def open_scan(path: Path | str, options: ScanOptions | None = None, *, known_che
     return select_rows(base, survey_of(base) if needs_survey(base.options) else None)
 
 
+def open_looked_at(path: Path | str, options: ScanOptions | None = None) -> Scan:
+    """Open a scan as :func:`open_scan` does, and look at all its patterns, in this process."""
+    base = open_unselected(path, options)
+    return select_rows(base, survey_of(base))
+
+
 def open_unselected(path: Path | str, options: ScanOptions | None = None, *, known_checksum: str | None = None) -> Scan:
     """Open a scan with all its patterns and pixels, whatever the options leave out; see :func:`open_scan`."""
     options = options or ScanOptions()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,10 +15,18 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ptycho_dist.atomic import publish, temporary_name
+from ptycho_dist.atomic import atomic_path, publish, temporary_name
 from ptycho_dist.data.formats import hdf5
 from ptycho_dist.data.formats.base import ComplexArray
-from ptycho_dist.data.formats.product import BACKGROUND, COVERAGE, DISAGREEMENT, FLUX, Product, ProductGeometry
+from ptycho_dist.data.formats.product import (
+    BACKGROUND,
+    COVERAGE,
+    DISAGREEMENT,
+    FLUX,
+    NORMALISED,
+    Product,
+    ProductGeometry,
+)
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FAR_FIELD, FloatArray, IntArray, ProductMetadata, Propagation
 
@@ -26,15 +35,17 @@ __all__ = [
     "COVERAGE",
     "DISAGREEMENT",
     "FLUX",
+    "NORMALISED",
     "Product",
     "ProductGeometry",
     "ProductWriter",
+    "note_verdict",
     "read_product",
 ]
 
 _ROOM_AT_END = 1 << 16
 """Bytes for what HDF5 writes when it closes a file."""
-_EXTRAS = "ptycho_dist"
+_EXTRAS, _VERDICT = "ptycho_dist", "ptycho_dist_verdict"
 _TILE_PX = 256
 _UNITS_NOTE = "Pixel size unknown: attributes and positions named in metres hold object pixels."
 _METADATA = {
@@ -202,6 +213,28 @@ class ProductWriter:
         file.create_dataset("object_layer_spacing_m", data=np.empty(0))
 
 
+def note_verdict(path: Path, verdict: str, normalised_errors: FloatArray) -> None:
+    """Add to a product how well it explains its patterns; the file is replaced when that is complete.
+
+    Parameters
+    ----------
+    path
+        Product file.
+    verdict
+        In words.
+    normalised_errors
+        float64, shape (B,): of each pattern.
+    """
+    with atomic_path(path) as temporary:
+        shutil.copyfile(path, temporary)
+        with h5py.File(temporary, "r+", locking=False) as file:
+            file.attrs[_VERDICT] = verdict
+            group = file.require_group(_EXTRAS)
+            if NORMALISED in group:
+                del group[NORMALISED]
+            group.create_dataset(NORMALISED, data=normalised_errors.astype(np.float32))
+
+
 def _allocated(
     group: h5py.Group, name: str, shape: tuple[int, ...], dtype: str, *, chunks: tuple[int, ...] | bool
 ) -> h5py.Dataset:
@@ -236,6 +269,7 @@ def read_product(path: Path | str) -> Product:
             losses=losses,
             loss_epochs=epochs,
             extras={name: hdf5.require_dataset(file, path, f"{_EXTRAS}/{name}")[()] for name in file.get(_EXTRAS, ())},
+            verdict=str(file.attrs.get(_VERDICT, "")),
         )
 
 

@@ -36,7 +36,8 @@ _CLIPPED_FRAMES, _CLIPPED_FROM = 3, 200.0
 _FAR_RATIO = 10.0
 _SAME_PLACE_PX = 1e-3
 _LITTLE_OVERLAP = 0.3
-_BORDER_SHARE = 0.05
+_BORDER_SHARE, _FILLED_SHARE = 0.05, 0.4
+"""Shares of the power in the outer eighth of a frame on each side; evenly filled it has 0.44."""
 _DARK_RATIO = 0.02
 _RING = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])
 
@@ -223,7 +224,10 @@ def _optics(survey: Survey, place: Place) -> Iterator[Finding]:
         yield Finding("overlap", ODD, text, fix)
     if found.probe_at_border > _BORDER_SHARE:
         text = f"{found.probe_at_border:.0%} of the probe's power lie at the border of its frame of {N} px"
-        yield Finding("probe_frame", ODD, text, "Use more detector pixels (smaller object pixels need a larger frame)")
+        severity = ODD if found.probe_at_border > _FILLED_SHARE else NOTE
+        yield Finding(
+            "probe_frame", severity, text, "Use more detector pixels (smaller object pixels need a larger frame)"
+        )
     if found.probe_bandwidth > _BORDER_SHARE and not _reaches_border(survey):
         text = (
             f"{found.probe_bandwidth:.0%} of the probe's far field lie at the border of the detector, but "
