@@ -19,8 +19,10 @@ from typing import Any, TypeVar
 from ptycho_dist import job_marker
 from ptycho_dist.bundle import BUNDLE_FOLDER
 from ptycho_dist.config.precedence import Level, RunRequest, defaults, resolve
+from ptycho_dist.config.scan_options import GEOMETRY
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.config.sections import ALL_SECTIONS, INFERENCE_SECTIONS, REFINE_SECTIONS, TRAINING_SECTIONS
+from ptycho_dist.data.formats.product_h5 import read_scan_settings
 from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.data.scan_set import Source, open_on_ranks
 from ptycho_dist.data.survey.findings import ODD, require_sound
@@ -45,6 +47,7 @@ from ptycho_dist.refine.run import Callback, Control, run_refinement
 logger = logging.getLogger(__name__)
 
 AnyPayload = TypeVar("AnyPayload", bound=Payload)
+_OF_THE_FILE = ("file_format", *GEOMETRY)
 _PREDICTION_FACTS = ("ranks", "prediction_s", "stitching_s", "prediction_patterns_per_s")
 
 
@@ -117,12 +120,18 @@ def run_evaluate(request: RunRequest) -> dict[str, Any]:
     with ExitStack() as stack:
         scan = None
         if request.scan is not None:
-            options = reader_options(request.levels({"data": DataConfig}))
+            options = reader_options([*request.levels({"data": DataConfig}), _as_opened(product)])
             scan = stack.enter_context(open_scan(request.scan, options))
         metrics = evaluate_product(product, scan, output_dir, reference=request.reference)
     if request.reference is not None and REFUSAL in metrics:
         raise ConfigError(metrics[REFUSAL])
     return metrics
+
+
+def _as_opened(product: Path) -> Level:
+    """Read how the scan of a product was opened, but for the reader; its pixel size and energy are in the scan."""
+    stored = read_scan_settings(product)
+    return Level("product", {f"data.{name}": value for name, value in stored.items() if name not in _OF_THE_FILE})
 
 
 @dataclass(frozen=True)

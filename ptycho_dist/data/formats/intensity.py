@@ -76,6 +76,9 @@ def find_kind(patterns: PatternSource, options: ScanOptions) -> Kind:
 
 
 def _kind_of_fractions(positive: NDArray[np.float64], whole: float) -> Kind:
+    step = common_step(positive)
+    if step is not None:
+        return Kind(square=False, reason=f"multiples of {step:.4g}, taken as normalised counts")
     step = common_step(positive**2)
     if step is not None:
         reason = f"values whose squares are multiples of {step:.4g}, taken as amplitudes and squared to counts"
@@ -84,9 +87,6 @@ def _kind_of_fractions(positive: NDArray[np.float64], whole: float) -> Kind:
     if same >= _WHOLE_SHARE:
         reason = f"whole numbers less {(-fraction) % 1:.3g} ({same:.2%} of the values), taken as counts"
         return Kind(square=False, reason=reason)
-    step = common_step(positive)
-    if step is not None:
-        return Kind(square=False, reason=f"multiples of {step:.4g}, taken as normalised counts")
     reason = (
         f"fractional values ({whole:.0%} are whole), taken as amplitudes, as PtychoPINN writes them, and squared to "
         "counts; this is a guess: say intensity_kind = 'counts' or 'amplitude'"

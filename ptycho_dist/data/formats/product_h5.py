@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ptycho_dist.atomic import atomic_path, publish, temporary_name
 from ptycho_dist.data.formats import hdf5
-from ptycho_dist.data.formats.base import ComplexArray
+from ptycho_dist.data.formats.base import ComplexArray, ScanOptions
 from ptycho_dist.data.formats.product import (
     BACKGROUND,
     COVERAGE,
@@ -41,6 +41,7 @@ __all__ = [
     "ProductWriter",
     "note_verdict",
     "read_product",
+    "read_scan_settings",
 ]
 
 _ROOM_AT_END = 1 << 16
@@ -271,6 +272,21 @@ def read_product(path: Path | str) -> Product:
             extras={name: hdf5.require_dataset(file, path, f"{_EXTRAS}/{name}")[()] for name in file.get(_EXTRAS, ())},
             verdict=str(file.attrs.get(_VERDICT, "")),
         )
+
+
+def read_scan_settings(path: Path | str) -> dict[str, Any]:
+    """Read how the scan of a product was opened, by name; nothing where the file does not say.
+
+    Raises
+    ------
+    DataFormatError
+        If it is damaged.
+    """
+    path = Path(path)
+    with hdf5.reading(path) as file:
+        payload = _metadata(path, file).provenance.get("payload") or {}
+    data = payload.get("data") or {}
+    return {one.name: data[one.name] for one in fields(ScanOptions) if one.name in data}
 
 
 def _single(path: Path, key: str, dataset: h5py.Dataset, ndim: int) -> ComplexArray:

@@ -253,5 +253,7 @@ def _frames(values: NDArray[Any], usable: BoolArray, reference: FloatArray) -> N
     counts = np.where(usable, values, 0).astype(np.float32)
     totals = counts.sum(axis=(1, 2), dtype=np.float64)
     peaks = np.where(usable, values, 0).max(axis=(1, 2)).astype(np.float64)
-    overlap = np.tensordot(np.sqrt(counts), reference.astype(np.float32), axes=2).astype(np.float64)
+    roots = np.sqrt(counts).reshape(len(counts), -1)
+    # einsum adds each row in one order, whatever other rows there are; a matrix product does not.
+    overlap = np.einsum("bp,p->b", roots, reference.astype(np.float32).ravel()).astype(np.float64)
     return np.stack([totals, peaks, overlap / np.sqrt(np.maximum(totals, 1e-30))])

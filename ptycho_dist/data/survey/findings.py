@@ -28,7 +28,7 @@ _LEAST_FRAMES = 4
 _CERTAINLY_LIT = 50.0
 """Photons from which on a pattern without any is no matter of chance (e to the -50)."""
 _SPREAD, _RATIO = 12.0, 4.0
-_UNLIKE_SPREAD, _UNLIKE_RATIO = 12.0, 3.0
+_UNLIKE_SPREAD, _UNLIKE_RATIO = 12.0, 2.0
 _TYPE_MAXIMA = (255.0, 65535.0, 2.0**31 - 1, 2.0**31, 2.0**32 - 3, 2.0**32 - 2, 2.0**32 - 1, 2.0**32)
 _ABOVE_OTHERS = 5.0
 _HOT_RATIO, _HOT_SHARE = 10.0, 1e-3
