@@ -28,6 +28,11 @@ STORAGE_ERRORS = (
     errno.ENOTDIR,
     errno.EISDIR,
     errno.EIO,
+    errno.EFBIG,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.ESTALE,
+    errno.ENOLCK,
 )
 """Errors of the system that tell of full, locked or missing storage, not of a fault of the program."""
 

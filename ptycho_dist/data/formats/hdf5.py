@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.errors import DataFormatError
+from ptycho_dist.hdf5_files import describe_refusal, open_for_reading
 from ptycho_dist.types import IntArray
 
 
@@ -25,15 +26,19 @@ def open_file(path: Path) -> h5py.File:
     Raises
     ------
     DataFormatError
-        If it is not a whole HDF5 file.
+        If it is not a whole HDF5 file, or another program still writes it.
+    OSError
+        If the system refuses to open it.
     """
     if not path.is_file():
         msg = f"{path} is {'a folder' if path.is_dir() else 'missing'}; expected an HDF5 file. Check the path."
         raise DataFormatError(msg)
     try:
-        return h5py.File(path, "r", locking=False)
+        return open_for_reading(path)
     except OSError as error:
-        msg = f"{path} is not a readable HDF5 file ({error}); it is damaged or truncated. Copy or export it again."
+        if error.filename is not None:
+            raise
+        msg = f"{path} is {describe_refusal(error)}."
         raise DataFormatError(msg) from error
 
 
