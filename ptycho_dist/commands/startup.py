@@ -86,9 +86,10 @@ def run_job(
 def run_alone(typed: Typed, folder: Path, work: Callable[[], object]) -> int:
     """Do a job in this process alone, and say what it wrote into a folder."""
     from ptycho_dist.commands.job_summary import reported
+    from ptycho_dist.folder_claim import claimed
 
     configure_logging(typed)
-    with reported(folder):
+    with claimed(folder, typed.argv[0]), reported(folder):
         work()
     return 0
 
