@@ -22,6 +22,7 @@ from ptycho_dist.doctor.facts import RankFacts
 from ptycho_dist.errors import LaunchError
 from ptycho_dist.factory.devices import count_gpus
 from ptycho_dist.hdf5_files import open_for_reading, writing
+from ptycho_dist.launching import open_files
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.launching.network_interfaces import INTERFACE_VARIABLES, own_interfaces
 from ptycho_dist.version import package_version
@@ -72,6 +73,7 @@ def own_facts(subject: Subject, env: Mapping[str, str], sees_file: bool | None) 
         cores=tuple(sorted(os.sched_getaffinity(0))),
         threads=torch.get_num_threads(),
         gpus=count_gpus(),
+        open_files=open_files.limit(),
         backend=process_group_backend(subject.accelerator),
         interfaces=own_interfaces(),
         interface=next((env[name] for name in INTERFACE_VARIABLES if env.get(name)), ""),

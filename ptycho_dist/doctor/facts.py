@@ -60,6 +60,8 @@ class RankFacts:
         CPU cores that this process may use, by number; threads that it computes with.
     gpus
         GPUs that this process can see.
+    open_files
+        Files and connections that this process may hold open.
     backend
         gloo or nccl.
     interfaces, interface
@@ -106,6 +108,7 @@ class RankFacts:
     disk_free_bytes: int | None
     folder: str
     sees_file: bool | None = None
+    open_files: int = 1 << 20
     fingerprint: str = ""
     problem: str = ""
     slurm: SlurmFacts | None = None

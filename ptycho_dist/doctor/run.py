@@ -11,10 +11,11 @@ from ptycho_dist.config.precedence import RunRequest
 from ptycho_dist.config.sections import TRAINING_SECTIONS
 from ptycho_dist.distributed.collectives import all_gather_object, process_group
 from ptycho_dist.distributed.devices import process_group_backend
-from ptycho_dist.doctor.checks import FAIL, WARN, Result, check_all
+from ptycho_dist.doctor.checks import check_all
 from ptycho_dist.doctor.collect import Subject, facts_of_all
 from ptycho_dist.doctor.facts import Needs, RankFacts
 from ptycho_dist.doctor.needs import needs_of
+from ptycho_dist.doctor.outcome import FAIL, WARN, Result
 from ptycho_dist.errors import LaunchError, PtychoDistError
 from ptycho_dist.factory.devices import count_gpus
 from ptycho_dist.factory.payload import Payload, TrainingPayload

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from ptycho_dist.doctor.checks import CHECKS, FAIL, OK, SKIP, WARN, Result, check_all
+from ptycho_dist.doctor.checks import CHECKS, check_all
 from ptycho_dist.doctor.facts import Memory, Needs, RankFacts, SlurmFacts
+from ptycho_dist.doctor.outcome import FAIL, OK, SKIP, WARN, Result
 from ptycho_dist.doctor.run import require_no_failure
 from ptycho_dist.errors import LaunchError
 from ptycho_dist.launching.network_interfaces import Interface
@@ -58,6 +59,8 @@ GPU = {"accelerator": "cuda"}
         ("devices", ranks(), {"devices": 3}, "2 ranks on each node, 0 GPUs visible, accelerator cpu, but "
          "execution.devices = 3", "Start 3 ranks per node, or set execution.devices = 2"),
         ("devices", ranks(gpus=1), GPU, "1 GPUs visible, accelerator cuda: local rank 1 would have none", "--gpus-per"),
+        ("open files", ranks({1: {"open_files": 67}}), {}, "rank 1 on n0: 67 may be open, 68 are needed (4 ranks and "
+         "64)", "ulimit -Hn"),
         ("backend", ranks({2: {"backend": "nccl"}}), {}, "gloo and nccl", "same accelerator"),
         ("network interface", ranks({1: {"interface": "ib9"}}), {}, "rank 1 on n0 is told to use 'ib9'", "eth0 10."),
         ("network interface", ranks(host_address="127.0.1.1"), {}, "resolves to 127.0.1.1", "PTYCHO_DIST_INTERFACE"),
