@@ -25,7 +25,7 @@ from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.data.scan_set import Source, open_on_ranks
 from ptycho_dist.distributed.agreement import require_agreement
 from ptycho_dist.distributed.collectives import all_gather_object, from_rank_0, on_all_ranks, process_group
-from ptycho_dist.distributed.devices import process_group_backend
+from ptycho_dist.distributed.devices import device_of, process_group_backend
 from ptycho_dist.doctor.run import require_healthy
 from ptycho_dist.errors import ConfigError, FolderInUseError
 from ptycho_dist.factory.devices import require_launch
@@ -249,9 +249,10 @@ def _job(
     context, execution = detect(os.environ), execution_of(given)
     require_launch(execution, context)
     backend = process_group_backend(execution.accelerator)
+    device = device_of(execution.accelerator, context.local_rank)
     with (
         StopSignals() as stop,
-        process_group(context, backend, execution.timeout_s),
+        process_group(context, backend, execution.timeout_s, device),
         _claimed(_output_dir(request), command),
         open_on_ranks(Path(str(request.scan)), reader_options(given)) as source,
     ):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ptycho_dist.atomic import sync
-from ptycho_dist.distributed.devices import process_group_backend
+from ptycho_dist.distributed.devices import device_of, gpu_of, process_group_backend
 from ptycho_dist.distributed.mpi import library as mpi_library
 from ptycho_dist.doctor import sources
 from ptycho_dist.doctor.facts import RankFacts
@@ -73,6 +73,8 @@ def own_facts(subject: Subject, env: Mapping[str, str], sees_file: bool | None) 
         cores=tuple(sorted(os.sched_getaffinity(0))),
         threads=torch.get_num_threads(),
         gpus=count_gpus(),
+        gpu=gpu_of(device_of(subject.accelerator, context.local_rank)),
+        unused=sources.unused_accelerators(env),
         open_files=open_files.limit(),
         backend=process_group_backend(subject.accelerator),
         interfaces=own_interfaces(),

@@ -9,6 +9,12 @@ OWN_FILES = 64
 """Files that a rank opens beside its connections to the others."""
 
 
+_OWN_GPU = (
+    "Show every rank one GPU of its own (SLURM: --gpus-per-task=1), or all GPUs of its node (--gpus-per-node with "
+    "--gpu-bind=none; unset CUDA_VISIBLE_DEVICES), or start fewer ranks."
+)
+
+
 def devices(ranks: Facts, needs: Needs) -> Result:
     """Whether each node has as many ranks as devices were asked for, and each rank its GPU."""
     local, gpus = ranks[0].local_world, min(one.gpus for one in ranks)
@@ -16,15 +22,28 @@ def devices(ranks: Facts, needs: Needs) -> Result:
     if needs.devices is not None and needs.devices != local:
         fix = f"Start {needs.devices} ranks per node, or set execution.devices = {local} (or auto)."
         return Result("devices", FAIL, f"{found}, but execution.devices = {needs.devices}", fix)
-    if needs.accelerator in ("cuda", "gpu") and gpus < local:
-        fix = (
-            "Let every rank see all GPUs of its node (SLURM: --gpus-per-node with --gpu-bind=none; unset "
-            "CUDA_VISIBLE_DEVICES), or start fewer ranks."
-        )
-        return Result("devices", FAIL, f"{found}: local rank {gpus} would have none", fix)
+    if needs.accelerator in ("cuda", "gpu"):
+        problem = _gpu_problem(ranks)
+        return Result("devices", FAIL, f"{found}: {problem}", _OWN_GPU) if problem else Result("devices", OK, found)
     if needs.accelerator == "cpu" and gpus > 0:
         return Result("devices", WARN, f"{found}: the GPUs stay idle", "Set execution.accelerator = 'auto' or 'gpu'.")
+    unused = next((one for one in ranks if one.unused), None)
+    if unused is not None:
+        fix = "Install a torch for it if this program is to use it; XPUs it does not use at all."
+        return Result("devices", WARN, f"{found}, while {unused.host} has {unused.unused}", fix)
     return Result("devices", OK, found)
+
+
+def _gpu_problem(ranks: Facts) -> str:
+    """Name a rank without a GPU, or two that share one; empty where each has its own."""
+    first: dict[str, int] = {}
+    for one in ranks:
+        if not one.gpu:
+            return f"rank {one.rank} on {one.host} would have none"
+        if one.gpu in first:
+            return f"ranks {first[one.gpu]} and {one.rank} use the same one ({one.gpu})"
+        first[one.gpu] = one.rank
+    return ""
 
 
 def threads(ranks: Facts, needs: Needs) -> Result:

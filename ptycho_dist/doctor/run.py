@@ -10,7 +10,7 @@ from pathlib import Path
 from ptycho_dist.config.precedence import RunRequest
 from ptycho_dist.config.sections import TRAINING_SECTIONS
 from ptycho_dist.distributed.collectives import all_gather_object, process_group
-from ptycho_dist.distributed.devices import process_group_backend
+from ptycho_dist.distributed.devices import device_of, process_group_backend
 from ptycho_dist.doctor.checks import check_all
 from ptycho_dist.doctor.collect import Subject, facts_of_all
 from ptycho_dist.doctor.facts import Needs, RankFacts
@@ -68,7 +68,8 @@ def examine(request: RunRequest, context: RankContext) -> Diagnosis:
         fingerprint=payload.fingerprint() if payload else "",
         problem=problem,
     )
-    with process_group(context, process_group_backend(accelerator), wait_s):
+    device = device_of(accelerator, context.local_rank)
+    with process_group(context, process_group_backend(accelerator), wait_s, device):
         facts = facts_of_all(subject, os.environ, all_gather_object)
         own = needs_of(payload, context.world) if payload else _needs_without_scan(request, accelerator)
         needs = all_gather_object(own)[0]
