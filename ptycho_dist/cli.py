@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from typing import NoReturn
@@ -26,6 +27,7 @@ def program() -> NoReturn:
     for ranks that are gone, or abort: torch keeps threads of gloo beyond the process group, and one
     that still frees a tensor finds no Python any more.
     """
+    threading.excepthook = _tell_of_thread
     code = main()
     logging.shutdown()
     sys.stdout.flush()
@@ -58,6 +60,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _say(error, debug="--debug" in arguments)
         return exit_code(error)
+
+
+def _tell_of_thread(ended: threading.ExceptHookArgs) -> None:
+    """Tell in one line why a library's thread has ended (TensorBoard's, on a full disk)."""
+    if isinstance(ended.exc_value, OSError) and tell(ended.exc_value) is not None:
+        _say(ended.exc_value, debug=False)
+    else:
+        threading.__excepthook__(ended)
 
 
 def _say(error: BaseException, *, debug: bool) -> None:

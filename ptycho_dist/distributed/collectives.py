@@ -19,14 +19,16 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ptycho_dist.distributed.background import BackgroundCall
+from ptycho_dist.distributed.devices import gpu_of
 from ptycho_dist.distributed.mpi.address import bootstrap
-from ptycho_dist.distributed.rendezvous import meet, meet_through_agent
+from ptycho_dist.distributed.rendezvous import meet, meet_through_agent, require_own_gpu
 from ptycho_dist.errors import LaunchError, OtherRankError
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.launching.network_interfaces import use_named_interface
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+_CPU = torch.device("cpu")
 BEAT_S = 1.0
 """Seconds between signs of life of ranks that wait for each other's work."""
 MARGIN_S = 5.0
@@ -34,7 +36,7 @@ MARGIN_S = 5.0
 
 
 @contextmanager
-def process_group(context: RankContext, backend: str, timeout_s: float) -> Iterator[None]:
+def process_group(context: RankContext, backend: str, timeout_s: float, device: torch.device = _CPU) -> Iterator[None]:
     """Open the process group of all ranks, and close it at the end.
 
     Parameters
@@ -45,17 +47,21 @@ def process_group(context: RankContext, backend: str, timeout_s: float) -> Itera
         As :func:`~ptycho_dist.distributed.devices.process_group_backend` names it.
     timeout_s
         Longest wait of a rank for the others, in seconds.
+    device
+        Of this rank; a GPU becomes the one that this process uses by default.
 
     Raises
     ------
     LaunchError
-        If the ranks do not find each other in time.
+        If the ranks do not find each other in time, or two use one GPU.
     """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     if context.world == 1:
         yield
         return
     try:
-        _open(context, backend, timedelta(seconds=timeout_s))
+        _open(context, backend, timedelta(seconds=timeout_s), device)
     except dist.DistError as error:
         msg = (
             f"rank {context.rank} of {context.world} did not find the other ranks within {timeout_s} s ({error}); "
@@ -68,7 +74,7 @@ def process_group(context: RankContext, backend: str, timeout_s: float) -> Itera
         dist.destroy_process_group()
 
 
-def _open(context: RankContext, backend: str, timeout: timedelta) -> None:
+def _open(context: RankContext, backend: str, timeout: timedelta, device: torch.device) -> None:
     """Open the group; torchrun's agents keep the store of their ranks, the ranks of others make their own."""
     use_named_interface(os.environ)
     where: dict[str, Any] = {}
@@ -82,6 +88,10 @@ def _open(context: RankContext, backend: str, timeout: timedelta) -> None:
         os.environ.setdefault("MASTER_PORT", str(context.main_port))
         where["store"] = meet(context, timeout.total_seconds())
     place: dict[str, Any] = {"rank": context.rank, "world_size": context.world, "timeout": timeout}
+    if device.type == "cuda":
+        place["device_id"] = device
+        if "store" in where:
+            require_own_gpu(context, where["store"], gpu_of(device), timeout)
     _connect(partial(dist.init_process_group, backend, **where, **place), timeout)
     logger.debug("process group of %d ranks is open (%s)", context.world, backend)
 

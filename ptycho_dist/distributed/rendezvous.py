@@ -26,6 +26,7 @@ _PAUSE_S = 0.2
 _LAUNCH, _PLACE = "launch", "rank-{}"
 _MEETING = "ptycho_dist/meeting"
 _AGAIN_S = 0.2
+_GPU, _SHARED = "gpu", "shared gpu"
 
 
 def meet(context: RankContext, timeout_s: float) -> Store:
@@ -79,6 +80,40 @@ def meet_through_agent(context: RankContext, timeout_s: float) -> Store:
     if isinstance(found, str):
         _refuse(context, found)
     return PrefixStore("ptycho_dist", found)
+
+
+def require_own_gpu(context: RankContext, store: Store, gpu: str, limit: timedelta) -> None:
+    """Refuse ranks that share a GPU, on every rank, before NCCL hangs or fails over it.
+
+    Parameters
+    ----------
+    context
+        Place of this process.
+    store
+        Of this launch.
+    gpu
+        Which GPU this rank uses, such as its UUID; the same name on two ranks means the same GPU.
+    limit
+        Longest wait for the other ranks.
+
+    Raises
+    ------
+    LaunchError
+        Naming two ranks and their GPU.
+    """
+    me = f"{context.rank} on {socket.gethostname()}"
+    first = store.compare_set(f"{_GPU}/{gpu}", "", me).decode()
+    if first != me:
+        store.set(_SHARED, f"ranks {first} and {me} both use GPU {gpu}")
+    if store.add(f"{_GPU}s", 1) == context.world:
+        store.set(f"{_GPU}s known", "")
+    store.wait([f"{_GPU}s known"], limit)
+    if store.check([_SHARED]):
+        msg = (
+            f"{store.get(_SHARED).decode()}; expected one for each rank. Show each rank a GPU of its own "
+            "(CUDA_VISIBLE_DEVICES, or SLURM's --gpus-per-task=1), or all of its node, or start fewer ranks on a node."
+        )
+        raise LaunchError(msg)
 
 
 def _tell(context: RankContext, agent: TCPStore, limit: timedelta) -> TCPStore:

@@ -58,8 +58,12 @@ class RankFacts:
         Of this package and of torch.
     cores, threads
         CPU cores that this process may use, by number; threads that it computes with.
-    gpus
-        GPUs that this process can see.
+    gpus, gpu
+        How many GPUs this process can see, and which one it uses; empty for none.
+    unused
+        Accelerators of this host that torch cannot use; empty without any.
+    open_files
+        Files and connections that this process may hold open.
     backend
         gloo or nccl.
     interfaces, interface
@@ -106,6 +110,9 @@ class RankFacts:
     disk_free_bytes: int | None
     folder: str
     sees_file: bool | None = None
+    open_files: int = 1 << 20
+    gpu: str = ""
+    unused: str = ""
     fingerprint: str = ""
     problem: str = ""
     slurm: SlurmFacts | None = None

@@ -10,11 +10,12 @@ from pathlib import Path
 from ptycho_dist.config.precedence import RunRequest
 from ptycho_dist.config.sections import TRAINING_SECTIONS
 from ptycho_dist.distributed.collectives import all_gather_object, from_rank_0, process_group
-from ptycho_dist.distributed.devices import process_group_backend
-from ptycho_dist.doctor.checks import FAIL, WARN, Result, check_all
+from ptycho_dist.distributed.devices import device_of, process_group_backend
+from ptycho_dist.doctor.checks import check_all
 from ptycho_dist.doctor.collect import Subject, facts_of_all
 from ptycho_dist.doctor.facts import Needs, RankFacts
 from ptycho_dist.doctor.needs import needs_of
+from ptycho_dist.doctor.outcome import FAIL, WARN, Result
 from ptycho_dist.doctor.scan_check import scan_results
 from ptycho_dist.errors import LaunchError, PtychoDistError
 from ptycho_dist.factory.devices import count_gpus
@@ -69,7 +70,8 @@ def examine(request: RunRequest, context: RankContext) -> Diagnosis:
         fingerprint=payload.fingerprint() if payload else "",
         problem=problem,
     )
-    with process_group(context, process_group_backend(accelerator), wait_s):
+    device = device_of(accelerator, context.local_rank)
+    with process_group(context, process_group_backend(accelerator), wait_s, device):
         facts = facts_of_all(subject, os.environ, all_gather_object)
         own = needs_of(payload, context.world) if payload else _needs_without_scan(request, accelerator)
         needs = all_gather_object(own)[0]

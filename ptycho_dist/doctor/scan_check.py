@@ -7,7 +7,7 @@ from pathlib import Path
 from ptycho_dist.data.formats.base import ScanOptions
 from ptycho_dist.data.scan import open_looked_at
 from ptycho_dist.data.survey.findings import NOTE, ODD, WRONG
-from ptycho_dist.doctor.checks import FAIL, OK, WARN, Result
+from ptycho_dist.doctor.outcome import FAIL, OK, WARN, Result
 from ptycho_dist.errors import DataFormatError
 
 _STATUS = {WRONG: FAIL, ODD: WARN}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from ptycho_dist.errors import PtychoDistError
+from ptycho_dist.launching.open_files import is_out_of_files
 from ptycho_dist.launching.signals import EXIT_RESUMABLE, StopRequested
 
 CRASH = 1
@@ -28,6 +29,11 @@ STORAGE_ERRORS = (
     errno.ENOTDIR,
     errno.EISDIR,
     errno.EIO,
+    errno.EFBIG,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.ESTALE,
+    errno.ENOLCK,
 )
 """Errors of the system that tell of full, locked or missing storage, not of a fault of the program."""
 
@@ -55,4 +61,5 @@ def exit_code(error: BaseException) -> int:
         return INTERRUPTED
     if isinstance(error, StopRequested):
         return EXIT_RESUMABLE
-    return USER_ERROR if isinstance(error, PtychoDistError) or is_storage_error(error) else CRASH
+    told = isinstance(error, PtychoDistError) or is_storage_error(error) or is_out_of_files(error)
+    return USER_ERROR if told else CRASH

@@ -240,7 +240,6 @@ def write_product(
         writer.write_extra(FLUX, estimate.flux_B.numpy())
         if estimate.background_NN is not None:
             writer.write_extra(BACKGROUND, estimate.background_NN.cpu().numpy())
-        writer.reserve()
         writer.write_object_tile((0, 0), object_.astype(np.complex64))
     logger.info("refined object of %d x %d pixels written to %s", *canvas.shape, path)
 
