@@ -53,9 +53,6 @@ class RefineConfig:
     cooling: float = 0.0
     """Share of the iterations, the last ones, over which steps shrink to a tenth."""
 
-    n_modes: int | None = None
-    """Incoherent probe modes; those of the start where not set. More are added, and all are made orthogonal."""
-
     position_start: int | None = None
     """Iteration from which positions are refined; never where not set."""
 
@@ -64,9 +61,6 @@ class RefineConfig:
 
     flux: bool = False
     """Refine how bright the illumination of each pattern was."""
-
-    background: bool = False
-    """Refine counts that do not come from the object, the same in every pattern."""
 
     memory_GiB: float = 4.0
     """Room on each rank for its patterns; a larger share is read from the scan in every iteration."""
@@ -84,10 +78,8 @@ class RefineConfig:
         validators.require_share("refine.alpha", self.alpha, 1.0)
         validators.require_share("refine.momentum", self.momentum, 0.99)
         validators.require_share("refine.cooling", self.cooling, 1.0)
-        validators.require_optional_int("refine.n_modes", self.n_modes, 1)
         validators.require_optional_int("refine.position_start", self.position_start, 0)
         validators.require_positive("refine.position_step", self.position_step)
         validators.require_bool("refine.flux", self.flux)
-        validators.require_bool("refine.background", self.background)
         validators.require_positive("refine.memory_GiB", self.memory_GiB)
         validators.require_int("refine.seed", self.seed, 0)

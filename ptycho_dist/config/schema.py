@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptycho_dist.config import validators
-from ptycho_dist.config.scan_options import ScanOptions
+from ptycho_dist.config.measurement import MeasurementConfig
 from ptycho_dist.config.training_parts import ObjectiveConfig, OptimisationConfig, SamplingConfig
 from ptycho_dist.errors import ConfigError
 
-BACKGROUNDS = ("none", "uniform", "pixel")
 PATCH_WEIGHTINGS = ("probe", "uniform")
 PROBE_SOURCES = ("auto", "bundle", "scan")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig(ScanOptions):
+class DataConfig(MeasurementConfig):
     """What the scan holds, how it is read, and how its patterns are grouped."""
 
     N: int = 64
@@ -37,23 +36,12 @@ class DataConfig(ScanOptions):
     gridsize: int | None = None
     """If set, groups are the gridsize squared nearest neighbours of a pattern (PtychoPINN), not compact groups."""
 
-    propagation: str = "far_field"
-    """far_field, or near_field (angular spectrum; needs pixel size, energy and detector distance)."""
-
-    source_distance_m: float | None = None
-    """Near field in a cone beam: from source to object in metres; a parallel beam where not set."""
-
-    probe_support_px: float | None = None
-    """Diameter, in object pixels, of the disc in the middle of the frame outside which the probe is kept at zero."""
-
     def __post_init__(self) -> None:
-        ScanOptions.__post_init__(self)
+        MeasurementConfig.__post_init__(self)
         validators.require_int("data.N", self.N, 8)
         validators.require_optional_positive("data.nphotons", self.nphotons)
         validators.require_int("data.group_size", self.group_size, 1)
         validators.require_optional_int("data.gridsize", self.gridsize, 1)
-        for name in ("source_distance_m", "probe_support_px"):
-            validators.require_optional_positive(f"data.{name}", getattr(self, name))
 
     @property
     def patterns_in_group(self) -> int:
@@ -101,15 +89,6 @@ class ModelConfig:
     output_px: int | None = None
     """Side of the object patch that the network predicts, centred in the N by N frame; half of N where not set."""
 
-    n_modes: int | None = None
-    """Incoherent probe modes; those of the scan file where not set. More are added, trained ones made orthogonal."""
-
-    background: str = "none"
-    """Trained counts that do not come from the object: none, uniform, or pixel (a value for each detector pixel)."""
-
-    probe_trainable: bool = True
-    """Train the probe jointly with the network, from the supplied start."""
-
     intensity_scale_trainable: bool = False
     """Train the scale between modelled and measured intensity; on a set of scans one for each scan."""
 
@@ -120,9 +99,6 @@ class ModelConfig:
         validators.require_bool("model.group_as_channels", self.group_as_channels)
         validators.require_int("model.stages", self.stages, 1)
         validators.require_optional_int("model.output_px", self.output_px, 4)
-        validators.require_optional_int("model.n_modes", self.n_modes, 1)
-        validators.require_choice("model.background", self.background, BACKGROUNDS)
-        validators.require_bool("model.probe_trainable", self.probe_trainable)
         validators.require_bool("model.intensity_scale_trainable", self.intensity_scale_trainable)
 
 

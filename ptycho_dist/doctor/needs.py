@@ -49,7 +49,7 @@ def _refinement(payload: RefinePayload, canvas_px: float, world: int) -> tuple[f
     """Memory and disk in bytes, and rough seconds on CPU cores, of a refinement."""
     refine, pixels = payload.refine_config, payload.data_config.N**2
     share = min(4.0 * pixels * payload.n_patterns / world, refine.memory_GiB * 2**30)
-    modes = refine.n_modes or 1
+    modes = payload.data_config.n_modes or 1
     in_batch = _WAVES_BYTES * modes * pixels * -(-int(refine.batch_size or 1) // world)
     seconds = refine.iterations * payload.n_patterns * pixels * modes / (_WAVE_PIXELS_PER_S * world)
     return share + in_batch + 4 * _OBJECT_BYTES * canvas_px, 2 * _OBJECT_BYTES * canvas_px, seconds

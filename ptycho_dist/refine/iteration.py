@@ -47,6 +47,8 @@ class Refiner:
         Room for amplitudes on this rank; a larger share is read anew in every iteration.
     support_NN
         Where the probe may differ from zero; None where anywhere.
+    background
+        Which background is fitted: uniform or pixel; that of the start stays as it is with none.
     velocity_HW
         Decaying sum of the object's changes (heavy-ball momentum).
     """
@@ -58,6 +60,7 @@ class Refiner:
     mask_NN: Tensor | None
     memory_bytes: int
     support_NN: Tensor | None = None
+    background: str = "none"
     velocity_HW: Tensor | None = None
     _kept: Share | None = field(default=None, init=False)
 
@@ -70,7 +73,7 @@ class Refiner:
             Fourier error of the patterns as they were met, before their own update.
         """
         before = self.estimate.object_HW.clone() if self.config.momentum else None
-        found = _Findings.empty(self.estimate)
+        found = _Findings.empty(self.estimate, fits_background=self.background != "none")
         scale = self._scale(iteration)
         overlap = Overlap.of(probe_intensity(self.estimate.probe_PNN))
         order = batches(len(self.estimate.positions_px), self._batch_size, self.config.seed, iteration)
@@ -176,8 +179,13 @@ class Refiner:
             estimate.flux_B = flux / flux.mean()
         if estimate.background_NN is not None and found.background_NN is not None:
             estimate.background_NN *= found.background_NN / count
-        if len(estimate.probe_PNN) > 1:
+            if self.background == "uniform":
+                estimate.background_NN.fill_(self._mean_over_valid(estimate.background_NN))
+        if len(estimate.probe_PNN) > 1 and self.config.probe_step:
             estimate.probe_PNN.copy_(orthogonalise(estimate.probe_PNN))
+
+    def _mean_over_valid(self, values_NN: Tensor) -> float:
+        return float((values_NN if self.mask_NN is None else values_NN[self.mask_NN]).double().mean())
 
     def _add_momentum(self, before_HW: Tensor) -> None:
         """Heavy-ball momentum: repeat a share of the iteration's change, and of those before."""
@@ -205,8 +213,8 @@ class _Findings:
     background_NN: Tensor | None
 
     @classmethod
-    def empty(cls, estimate: Estimate) -> _Findings:
-        count, background = len(estimate.positions_px), estimate.background_NN
+    def empty(cls, estimate: Estimate, *, fits_background: bool) -> _Findings:
+        count, background = len(estimate.positions_px), estimate.background_NN if fits_background else None
         return cls(
             squared_B=torch.zeros(count, dtype=torch.float64),
             photons_B=torch.zeros(count, dtype=torch.float64),

@@ -150,7 +150,7 @@ def _begin(payload: RefinePayload, context: RankContext, scan: Scan) -> tuple[Re
     )
     support = _on(device, support_of(scan.header.N, payload.data_config.probe_support_px, _tensor(scan.probe_mask)))
     start = read_start(scan, config.start, payload.data_config.propagation)
-    estimate, canvas = make_estimate(start, scan, config, like, support)
+    estimate, canvas = make_estimate(start, scan, (payload.data_config, config), like, support)
     mask = _tensor(scan.mask)
     refiner = Refiner(
         config=config,
@@ -160,6 +160,7 @@ def _begin(payload: RefinePayload, context: RankContext, scan: Scan) -> tuple[Re
         mask_NN=None if mask is None else propagator.arrange(mask.to(device)),
         memory_bytes=int(config.memory_GiB * 2**30),
         support_NN=support,
+        background=payload.data_config.background,
     )
     return refiner, canvas
 
