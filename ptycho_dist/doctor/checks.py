@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from ptycho_dist.distributed.agreement import describe_disagreement
-from ptycho_dist.doctor.device_checks import devices, open_files, threads
+from ptycho_dist.doctor.device_checks import batch, devices, open_files, threads
 from ptycho_dist.doctor.facts import Needs
 from ptycho_dist.doctor.outcome import FAIL, OK, SKIP, WARN, Facts, Result, by_host, listed
 from ptycho_dist.launching.network_interfaces import INTERFACE_VARIABLES
@@ -69,7 +69,7 @@ def interface(ranks: Facts, needs: Needs) -> Result:
         return Result("network interface", OK, "one host, loopback is enough")
     for host, there in hosts.items():
         address = there[0].host_address
-        if not address or address.startswith("127."):
+        if not address or address.startswith("127.") or address == "::1":
             offered = listed(f"{one.name} {one.address}" for one in there[0].interfaces if not one.is_loopback)
             said = f"its own name resolves to {address}" if address else "its own name does not resolve"
             return Result(
@@ -178,6 +178,7 @@ CHECKS: tuple[Check, ...] = (
     devices,
     threads,
     open_files,
+    batch,
     backend,
     interface,
     mpi,

@@ -144,6 +144,6 @@ def _appears(path: Path) -> bool:
 def _own_address() -> str:
     """Address to which this host's own name resolves; empty where it does not."""
     try:
-        return socket.gethostbyname(socket.gethostname())
+        return str(socket.getaddrinfo(socket.gethostname(), None)[0][4][0])
     except OSError:
         return ""

@@ -126,6 +126,8 @@ class Needs:
     ----------
     devices, accelerator
         Ranks per node, and their kind of device, as the settings ask for.
+    batch_size
+        Groups of a step of a training, patterns of an update of a refinement, over all ranks.
     memory_bytes
         Memory of one rank.
     disk_bytes
@@ -136,6 +138,7 @@ class Needs:
 
     devices: int | None = None
     accelerator: str = "cpu"
+    batch_size: int | None = None
     memory_bytes: int | None = None
     disk_bytes: int | None = None
     seconds: float | None = None
