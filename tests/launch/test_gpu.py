@@ -53,6 +53,14 @@ def test_one_rank_of_a_launcher_reconstructs_on_gpu_0(scan: Path, tmp_path: Path
     assert ended.returncode == 0, ended.stderr
 
 
+@pytest.mark.parametrize("precision", ["16-mixed", "bf16-mixed"])
+def test_mixed_precision_with_clipping_trains_on_a_gpu(scan: Path, tmp_path: Path, precision: str) -> None:
+    more = ["--precision", precision, "--gradient_clip_val", 0.5, "--accum_steps", 2]
+    words = ["-m", "ptycho_dist", "train", scan, "--output_dir", tmp_path, *SMALL[:-2], *more]
+    ended = finish(start(words), LIMIT_S)
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_two_ranks_on_one_gpu_are_refused_by_name_and_nothing_is_written(scan: Path, tmp_path: Path) -> None:
     words = [*TORCHRUN, 2, "-m", "ptycho_dist", "train", scan, "--output_dir", tmp_path / "out", "--accelerator", "gpu"]
     ended = finish(start(words), LIMIT_S)
