@@ -53,8 +53,8 @@ class OutputFile(h5py.File):  # type: ignore[misc]  # h5py has no types
     :class:`_Disk`, which keeps the first failure and holds the rest in memory until the file is closed.
     """
 
-    def __init__(self, disk: _Disk) -> None:
-        super().__init__(disk, "w")
+    def __init__(self, disk: _Disk, mode: str) -> None:
+        super().__init__(disk, mode)
         self._disk = disk
 
     def require_written(self) -> None:
@@ -72,21 +72,23 @@ class OutputFile(h5py.File):  # type: ignore[misc]  # h5py has no types
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[OutputFile]:
+def writing(path: Path, *, keep: bool = False) -> Iterator[OutputFile]:
     """Make an HDF5 file and write it, without file locks.
 
     Parameters
     ----------
     path
-        The file, in a folder that is there; one of this name is replaced.
+        The file, in a folder that is there.
+    keep
+        Add to the file of this name; else it is replaced.
 
     Raises
     ------
     OSError
         If it cannot be made, or at the end if a write has failed.
     """
-    with _Disk(path) as disk:
-        with OutputFile(disk) as file:
+    with _Disk(path, keep=keep) as disk:
+        with OutputFile(disk, "r+" if keep else "w") as file:
             yield file
         if disk.failure is not None:
             raise disk.failure
@@ -99,11 +101,13 @@ class _Disk(io.RawIOBase):
     ----------
     path
         The file.
+    keep
+        Whether its content stays.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, keep: bool = False) -> None:
         self._path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+        self._descriptor = os.open(path, os.O_RDWR | (0 if keep else os.O_CREAT | os.O_TRUNC), 0o666)
         self._position = 0
         self._kept: list[tuple[int, bytes]] = []
         self.failure: BaseException | None = None

@@ -19,10 +19,13 @@ from typing import Any, TypeVar
 from ptycho_dist import job_marker
 from ptycho_dist.bundle import BUNDLE_FOLDER
 from ptycho_dist.config.precedence import Level, RunRequest, defaults, resolve
+from ptycho_dist.config.scan_options import GEOMETRY
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.config.sections import ALL_SECTIONS, INFERENCE_SECTIONS, REFINE_SECTIONS, TRAINING_SECTIONS
+from ptycho_dist.data.formats.product_h5 import read_scan_settings
 from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.data.scan_set import Source, open_on_ranks
+from ptycho_dist.data.survey.findings import ODD, require_sound
 from ptycho_dist.distributed.agreement import require_agreement
 from ptycho_dist.distributed.collectives import all_gather_object, from_rank_0, on_all_ranks, process_group
 from ptycho_dist.distributed.devices import device_of, process_group_backend
@@ -45,6 +48,7 @@ from ptycho_dist.refine.run import Callback, Control, run_refinement
 logger = logging.getLogger(__name__)
 
 AnyPayload = TypeVar("AnyPayload", bound=Payload)
+_OF_THE_FILE = ("file_format", *GEOMETRY)
 _PREDICTION_FACTS = ("ranks", "prediction_s", "stitching_s", "prediction_patterns_per_s")
 
 
@@ -83,7 +87,7 @@ def run_reconstruct(request: RunRequest) -> dict[str, Any]:
         network = _predict_and_evaluate(inference, job, facts, NETWORK_PRODUCT_NAME)
         refinement = _agreed(lambda: refine_payload(job.scan, folder, refining, folder / NETWORK_PRODUCT_NAME))
         told = {name: network[name] for name in (*facts, *_PREDICTION_FACTS)}
-        told["network_fourier_error"] = network["fourier_error"]
+        told |= {f"network_{name}": network[name] for name in ("fourier_error", "normalised_error")}
         return _refine_and_evaluate(refinement, job, told)
 
 
@@ -117,12 +121,18 @@ def run_evaluate(request: RunRequest) -> dict[str, Any]:
     with ExitStack() as stack:
         scan = None
         if request.scan is not None:
-            options = reader_options(request.levels({"data": DataConfig}))
+            options = reader_options([*request.levels({"data": DataConfig}), _as_opened(product)])
             scan = stack.enter_context(open_scan(request.scan, options))
         metrics = evaluate_product(product, scan, output_dir, reference=request.reference)
     if request.reference is not None and REFUSAL in metrics:
         raise ConfigError(metrics[REFUSAL])
     return metrics
+
+
+def _as_opened(product: Path) -> Level:
+    """Read how the scan of a product was opened, but for the reader; its pixel size and energy are in the scan."""
+    stored = read_scan_settings(product)
+    return Level("product", {f"data.{name}": value for name, value in stored.items() if name not in _OF_THE_FILE})
 
 
 @dataclass(frozen=True)
@@ -208,7 +218,17 @@ def _evaluate(product: Path, job: _Job, facts: dict[str, Any], prefix: str = "")
         context=job.context,
         facts=facts,
         prefix=prefix,
+        is_own=True,
     )
+
+
+def _require_sound(source: Source, context: RankContext) -> None:
+    """Refuse a scan with which something is certainly wrong; rank 0 warns of what is odd."""
+    if isinstance(source, Scan):
+        require_sound(source.header.path, source.findings)
+        for one in source.findings if context.rank == 0 else ():
+            if one.severity == ODD:
+                logger.warning("%s: %s", source.header.path, one)
 
 
 def _iterations(request: RunRequest) -> int:
@@ -256,6 +276,7 @@ def _job(
         _claimed(_output_dir(request), command),
         open_on_ranks(Path(str(request.scan)), reader_options(given)) as source,
     ):
+        on_all_ranks(lambda: _require_sound(source, context))
         payload = on_all_ranks(lambda: make(source))
         require_healthy(payload, context)
         require_agreement(payload.to_dict(), all_gather_object)

@@ -12,20 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptycho_dist.config import validators
+from ptycho_dist.config.scan_options import ScanOptions
 from ptycho_dist.config.training_parts import ObjectiveConfig, OptimisationConfig, SamplingConfig
 from ptycho_dist.errors import ConfigError
 
-INTENSITY_KINDS = ("auto", "counts", "amplitude")
 BACKGROUNDS = ("none", "uniform", "pixel")
 PATCH_WEIGHTINGS = ("probe", "uniform")
-GEOMETRY = ("pixel_size_m", "energy_eV", "detector_distance_m")
-"""Numbers that a scan file may lack."""
 PROBE_SOURCES = ("auto", "bundle", "scan")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """What the scan holds, and how its patterns are grouped."""
+class DataConfig(ScanOptions):
+    """What the scan holds, how it is read, and how its patterns are grouped."""
 
     N: int = 64
     """Detector pixels along one side of a pattern; read from the scan file."""
@@ -33,26 +31,11 @@ class DataConfig:
     nphotons: float | None = None
     """Mean photons in one pattern; patterns are scaled to it. From the scan file (its metadata, else its counts)."""
 
-    intensity_kind: str = "auto"
-    """Whether the file holds counts or amplitudes (square roots of counts): auto, counts, amplitude."""
-
-    file_format: str = "auto"
-    """Reader to use: auto, or a reader's name such as tike_npz, ptychopinn_npz, ptycho_dist_h5."""
-
     group_size: int = 8
     """Patterns in a compact overlap group; they share one canvas in training. Unused when gridsize is set."""
 
     gridsize: int | None = None
     """If set, groups are the gridsize squared nearest neighbours of a pattern (PtychoPINN), not compact groups."""
-
-    pixel_size_m: float | None = None
-    """Size of an object pixel in metres, where the file does not say."""
-
-    energy_eV: float | None = None
-    """Photon (or electron) energy in electronvolts, where the file does not say."""
-
-    detector_distance_m: float | None = None
-    """Distance from object to detector in metres, where the file does not say."""
 
     propagation: str = "far_field"
     """far_field, or near_field (angular spectrum; needs pixel size, energy and detector distance)."""
@@ -64,12 +47,12 @@ class DataConfig:
     """Diameter, in object pixels, of the disc in the middle of the frame outside which the probe is kept at zero."""
 
     def __post_init__(self) -> None:
+        ScanOptions.__post_init__(self)
         validators.require_int("data.N", self.N, 8)
         validators.require_optional_positive("data.nphotons", self.nphotons)
-        validators.require_choice("data.intensity_kind", self.intensity_kind, INTENSITY_KINDS)
         validators.require_int("data.group_size", self.group_size, 1)
         validators.require_optional_int("data.gridsize", self.gridsize, 1)
-        for name in (*GEOMETRY, "source_distance_m", "probe_support_px"):
+        for name in ("source_distance_m", "probe_support_px"):
             validators.require_optional_positive(f"data.{name}", getattr(self, name))
 
     @property

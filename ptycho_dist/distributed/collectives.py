@@ -156,6 +156,11 @@ def is_open() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
+def place() -> tuple[int, int]:
+    """Rank of this process and number of ranks."""
+    return (dist.get_rank(), dist.get_world_size()) if is_open() else (0, 1)
+
+
 def all_gather_object(value: T) -> list[T]:
     """Give every rank the (picklable) value of every rank, in rank order."""
     if not is_open():

@@ -10,9 +10,10 @@ from ptycho_dist.config import precedence
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.precedence import Level, Resolution
 from ptycho_dist.config.refine import METHOD_DEFAULTS, RefineConfig
-from ptycho_dist.config.schema import GEOMETRY, DataConfig
+from ptycho_dist.config.scan_options import GEOMETRY
+from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.config.sections import REFINE_SECTIONS
-from ptycho_dist.data.scan import checksum
+from ptycho_dist.data.content import checksum
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory.payload import RefinePayload
 from ptycho_dist.factory.settings import (

@@ -14,7 +14,7 @@ from ptycho_dist.config.legacy import update_legacy_dict
 from ptycho_dist.config.precedence import Level, Resolution
 from ptycho_dist.config.schema import DataConfig, ModelConfig, TrainingConfig
 from ptycho_dist.config.sections import TRAINING_SECTIONS
-from ptycho_dist.data.scan import checksum
+from ptycho_dist.data.content import checksum
 from ptycho_dist.data.set_index import SET_FORMAT
 from ptycho_dist.factory import crosschecks
 from ptycho_dist.factory.devices import resolve_devices

@@ -14,9 +14,10 @@ import lightning.pytorch as pl
 import torch
 
 from ptycho_dist.bundle import BUNDLE_FOLDER, find_bundle, load_bundle, save_bundle
+from ptycho_dist.data.content import checksum
 from ptycho_dist.data.datamodule import ScanDataModule
 from ptycho_dist.data.labels import Labels, read_labels
-from ptycho_dist.data.scan import Scan, checksum
+from ptycho_dist.data.scan import Scan
 from ptycho_dist.data.scan_set import ScanSet, Source
 from ptycho_dist.distributed.collectives import from_rank_0, on_all_ranks
 from ptycho_dist.distributed.devices import dtype_of, keep_freed_memory

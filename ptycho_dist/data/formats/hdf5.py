@@ -165,6 +165,21 @@ class H5Patterns:
             raise DataFormatError(msg) from error
         return values if len(place) == len(rows) and (place[1:] > place[:-1]).all() else values[place]
 
+    def unwritten(self) -> IntArray:
+        """Rows of which no chunk was written; those of a virtual or contiguous dataset count as written."""
+        with reading(self._path) as file:
+            dataset = require_dataset(file, self._path, self._key)
+            if dataset.chunks is None or dataset.is_virtual:
+                return np.empty(0, np.int64)
+            written = np.zeros(self._shape[0], np.bool_)
+            depth = dataset.chunks[0]
+
+            def mark(chunk: Any) -> None:
+                written[chunk.chunk_offset[0] : chunk.chunk_offset[0] + depth] = True
+
+            dataset.id.chunk_iter(mark)
+        return np.flatnonzero(~written)
+
     def close(self) -> None:
         """Close the handle of this process."""
         if self._file is not None and self._pid == os.getpid():

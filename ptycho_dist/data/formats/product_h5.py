@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,10 +15,18 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ptycho_dist.atomic import publish, temporary_name
+from ptycho_dist.atomic import atomic_path, publish, temporary_name
 from ptycho_dist.data.formats import hdf5
-from ptycho_dist.data.formats.base import ComplexArray
-from ptycho_dist.data.formats.product import BACKGROUND, COVERAGE, DISAGREEMENT, FLUX, Product, ProductGeometry
+from ptycho_dist.data.formats.base import ComplexArray, ScanOptions
+from ptycho_dist.data.formats.product import (
+    BACKGROUND,
+    COVERAGE,
+    DISAGREEMENT,
+    FLUX,
+    NORMALISED,
+    Product,
+    ProductGeometry,
+)
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.hdf5_files import OutputFile, writing
 from ptycho_dist.types import FAR_FIELD, FloatArray, IntArray, ProductMetadata, Propagation
@@ -27,13 +36,16 @@ __all__ = [
     "COVERAGE",
     "DISAGREEMENT",
     "FLUX",
+    "NORMALISED",
     "Product",
     "ProductGeometry",
     "ProductWriter",
+    "note_verdict",
     "read_product",
+    "read_scan_settings",
 ]
 
-_EXTRAS = "ptycho_dist"
+_EXTRAS, _VERDICT = "ptycho_dist", "ptycho_dist_verdict"
 _TILE_PX = 256
 _UNITS_NOTE = "Pixel size unknown: attributes and positions named in metres hold object pixels."
 _METADATA = {
@@ -196,6 +208,28 @@ class ProductWriter:
         file.create_dataset("object_layer_spacing_m", data=np.empty(0))
 
 
+def note_verdict(path: Path, verdict: str, normalised_errors: FloatArray) -> None:
+    """Add to a product how well it explains its patterns; the file is replaced when that is complete.
+
+    Parameters
+    ----------
+    path
+        Product file.
+    verdict
+        In words.
+    normalised_errors
+        float64, shape (B,): of each pattern.
+    """
+    with atomic_path(path) as temporary:
+        shutil.copyfile(path, temporary)
+        with writing(temporary, keep=True) as file:
+            file.attrs[_VERDICT] = verdict
+            group = file.require_group(_EXTRAS)
+            if NORMALISED in group:
+                del group[NORMALISED]
+            group.create_dataset(NORMALISED, data=normalised_errors.astype(np.float32))
+
+
 def read_product(path: Path | str) -> Product:
     """Read a product of one object layer and one probe.
 
@@ -221,7 +255,23 @@ def read_product(path: Path | str) -> Product:
             losses=losses,
             loss_epochs=epochs,
             extras={name: hdf5.require_dataset(file, path, f"{_EXTRAS}/{name}")[()] for name in file.get(_EXTRAS, ())},
+            verdict=str(file.attrs.get(_VERDICT, "")),
         )
+
+
+def read_scan_settings(path: Path | str) -> dict[str, Any]:
+    """Read how the scan of a product was opened, by name; nothing where the file does not say.
+
+    Raises
+    ------
+    DataFormatError
+        If it is damaged.
+    """
+    path = Path(path)
+    with hdf5.reading(path) as file:
+        payload = _metadata(path, file).provenance.get("payload") or {}
+    data = payload.get("data") or {}
+    return {one.name: data[one.name] for one in fields(ScanOptions) if one.name in data}
 
 
 def _single(path: Path, key: str, dataset: h5py.Dataset, ndim: int) -> ComplexArray:
