@@ -1,4 +1,4 @@
-"""What ranks do with each other; with :mod:`rendezvous` the only file that calls torch.distributed.
+"""What ranks do with each other; but for the stores of :mod:`rendezvous` and :mod:`watch` all of torch.distributed.
 
 With one rank no process group is opened, and every collective returns what
 this rank gave.
