@@ -103,6 +103,15 @@ def shared_files(ranks: Facts, needs: Needs) -> Result:
     return Result("shared files", OK, f"{ranks[0].folder} is seen by all {len(ranks)} ranks")
 
 
+def owner(ranks: Facts, needs: Needs) -> Result:
+    """Whether the output folder is free."""
+    first = ranks[0]
+    if first.owner:
+        fix = "Wait until that job has ended, or choose another output_dir; a job that is dead is taken over."
+        return Result("owner", WARN, f"{first.folder} is held by {first.owner}", fix)
+    return Result("owner", OK, f"nobody else holds {first.folder}")
+
+
 def disk(ranks: Facts, needs: Needs) -> Result:
     """Whether the results fit on the disk."""
     free = ranks[0].disk_free_bytes
@@ -183,6 +192,7 @@ CHECKS: tuple[Check, ...] = (
     interface,
     mpi,
     shared_files,
+    owner,
     disk,
     memory,
     settings,

@@ -78,6 +78,8 @@ class RankFacts:
         Free bytes where results go; None where that is unknown.
     folder
         Where results go.
+    owner
+        Who else holds that folder, or held it when its process ended; empty for nobody.
     sees_file
         Whether this rank sees the file that rank 0 wrote there; None where it was not looked for.
     fingerprint
@@ -110,6 +112,7 @@ class RankFacts:
     disk_free_bytes: int | None
     folder: str
     sees_file: bool | None = None
+    owner: str = ""
     open_files: int = 1 << 20
     gpu: str = ""
     unused: str = ""

@@ -109,6 +109,13 @@ PLAIN = {"launcher": "plain", "world": 1, "local_world": 1, "nodes": 1}
             "batch_size = 1 for 4 ranks: 3 of them idle",
             "batch_size = 4 or more, or start 1 rank.",
         ),
+        (
+            "owner",
+            ranks(owner="'train' on n9 (pid 7)"),
+            {},
+            "/out is held by 'train' on n9 (pid 7)",
+            "another output_dir",
+        ),
         ("threads", ranks(threads=4), {}, "2 ranks on n0 use 8 threads on 4 cores", "OMP_NUM_THREADS=2"),
         ("threads", ranks(threads=1, cores=(0,)), {}, "2 ranks on n0 use 2 threads on 1 cores", "at most 1 of them"),
         ("MPI library", ranks(launcher="mpi"), {}, "missing on 4 of 4 ranks", "ptycho-dist[mpi]"),
