@@ -13,6 +13,7 @@ from typing import NoReturn
 from ptycho_dist.commands.error_messages import PROGRAM, tell
 from ptycho_dist.commands.parsing import build_parser, config_text, parse
 from ptycho_dist.commands.registry import commands
+from ptycho_dist.commands.startup import timeout_of
 from ptycho_dist.distributed.mpi.library import abort, failure_propagation
 from ptycho_dist.errors import ConfigError, PtychoDistError
 from ptycho_dist.launching.exit_codes import USER_ERROR, exit_code
@@ -99,7 +100,7 @@ def _run(arguments: list[str]) -> int:
     if typed.print_config:
         sys.stdout.write(config_text(command, typed))
         return 0
-    with StopSignals(), failure_propagation():
+    with StopSignals(), failure_propagation(timeout_of(typed)):
         return command.run(typed)
 
 

@@ -16,8 +16,8 @@ TRAINING, SHARDS, NETWORK, PRODUCT = "training", "shards", "network", "product"
 RESULTS = {
     TRAINING: ("bundle", "checkpoints", "previews", "logs/metrics.csv", "logs/events.out.tfevents.*"),
     SHARDS: ("shards",),
-    NETWORK: ("network.h5", "network_metrics.json", "network_overview.png"),
-    PRODUCT: ("reconstruction.h5", "metrics.json", "overview.png", "logs/refine.csv"),
+    NETWORK: ("network.h5", "network_metrics.json", "network_frames.csv", "network_overview.png"),
+    PRODUCT: ("reconstruction.h5", "metrics.json", "frames.csv", "overview.png", "logs/refine.csv"),
 }
 """Kinds of results, and their names; a star stands for any characters."""
 MADE_BY = {

@@ -48,7 +48,7 @@ class PyTorchExecutionConfig:
     """Execution knobs of training and inference."""
 
     accelerator: str = "auto"
-    """Device type: auto, cpu, gpu, cuda, mps. auto takes a GPU where there is one."""
+    """Device type: auto, cpu, gpu, cuda. auto takes a GPU where there is one; mps is refused, it has no float64."""
 
     devices: int | str = "auto"
     """Ranks per node. auto: what the launcher started on this node, else every GPU, else 1."""

@@ -23,8 +23,6 @@ def device_of(accelerator: str, local_rank: int) -> torch.device:
     """
     if accelerator == "cpu":
         return torch.device("cpu")
-    if accelerator == "mps" or (accelerator == "gpu" and not torch.cuda.is_available()):
-        return torch.device("mps")
     return torch.device("cuda", 0 if torch.cuda.device_count() == 1 else local_rank)
 
 

@@ -144,10 +144,11 @@ def _ask(agent: TCPStore, timeout_s: float) -> TCPStore | str:
 
 def _own_address(context: RankContext) -> str:
     """Address by which other hosts reach this one: that of the way to the agent's store."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((context.main_address, context.main_port))
+    where = socket.getaddrinfo(context.main_address, context.main_port, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(where[0], socket.SOCK_DGRAM) as probe:
+        probe.connect(where[4])
         address = str(probe.getsockname()[0])
-    return context.main_address if address.startswith("127.") else address
+    return context.main_address if address.startswith("127.") or address == "::1" else address
 
 
 def _listen(context: RankContext, limit: timedelta) -> TCPStore | str:

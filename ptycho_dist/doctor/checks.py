@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from ptycho_dist.distributed.agreement import describe_disagreement
-from ptycho_dist.doctor.device_checks import devices, open_files, threads
+from ptycho_dist.doctor.device_checks import batch, devices, open_files, threads
 from ptycho_dist.doctor.facts import Needs
 from ptycho_dist.doctor.outcome import FAIL, OK, SKIP, WARN, Facts, Result, by_host, listed
 from ptycho_dist.launching.network_interfaces import INTERFACE_VARIABLES
@@ -69,7 +69,7 @@ def interface(ranks: Facts, needs: Needs) -> Result:
         return Result("network interface", OK, "one host, loopback is enough")
     for host, there in hosts.items():
         address = there[0].host_address
-        if not address or address.startswith("127."):
+        if not address or address.startswith("127.") or address == "::1":
             offered = listed(f"{one.name} {one.address}" for one in there[0].interfaces if not one.is_loopback)
             said = f"its own name resolves to {address}" if address else "its own name does not resolve"
             return Result(
@@ -101,6 +101,15 @@ def shared_files(ranks: Facts, needs: Needs) -> Result:
         found = f"a file that rank 0 wrote to {ranks[0].folder} is not seen by rank {listed(blind)}"
         return Result("shared files", FAIL, found, "Choose an output_dir on a file system that all hosts share.")
     return Result("shared files", OK, f"{ranks[0].folder} is seen by all {len(ranks)} ranks")
+
+
+def owner(ranks: Facts, needs: Needs) -> Result:
+    """Whether the output folder is free."""
+    first = ranks[0]
+    if first.owner:
+        fix = "Wait until that job has ended, or choose another output_dir; a job that is dead is taken over."
+        return Result("owner", WARN, f"{first.folder} is held by {first.owner}", fix)
+    return Result("owner", OK, f"nobody else holds {first.folder}")
 
 
 def disk(ranks: Facts, needs: Needs) -> Result:
@@ -178,10 +187,12 @@ CHECKS: tuple[Check, ...] = (
     devices,
     threads,
     open_files,
+    batch,
     backend,
     interface,
     mpi,
     shared_files,
+    owner,
     disk,
     memory,
     settings,

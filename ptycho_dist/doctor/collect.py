@@ -21,6 +21,7 @@ from ptycho_dist.doctor import sources
 from ptycho_dist.doctor.facts import RankFacts
 from ptycho_dist.errors import LaunchError
 from ptycho_dist.factory.devices import count_gpus
+from ptycho_dist.folder_claim import owner_of
 from ptycho_dist.hdf5_files import open_for_reading, writing
 from ptycho_dist.launching import open_files
 from ptycho_dist.launching.environment import RankContext
@@ -84,6 +85,7 @@ def own_facts(subject: Subject, env: Mapping[str, str], sees_file: bool | None) 
         memory=sources.memory(),
         disk_free_bytes=sources.disk_free(subject.folder),
         folder=str(subject.folder),
+        owner=_other_owner(subject.folder),
         sees_file=sees_file,
         fingerprint=subject.fingerprint,
         problem=subject.problem,
@@ -141,9 +143,15 @@ def _appears(path: Path) -> bool:
     return True
 
 
+def _other_owner(folder: Path) -> str:
+    """Who holds the output folder, unless it is this process; empty for nobody."""
+    owner = owner_of(folder)
+    return "" if owner is None or owner.pid == os.getpid() else str(owner)
+
+
 def _own_address() -> str:
     """Address to which this host's own name resolves; empty where it does not."""
     try:
-        return socket.gethostbyname(socket.gethostname())
+        return str(socket.getaddrinfo(socket.gethostname(), None)[0][4][0])
     except OSError:
         return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ptycho_dist.doctor.facts import Needs
-from ptycho_dist.doctor.outcome import FAIL, OK, WARN, Facts, Result, by_host
+from ptycho_dist.doctor.outcome import FAIL, OK, SKIP, WARN, Facts, Result, by_host
 
 OWN_FILES = 64
 """Files that a rank opens beside its connections to the others."""
@@ -65,6 +65,18 @@ def threads(ranks: Facts, needs: Needs) -> Result:
             )
     most = max(one.threads for one in ranks)
     return Result("threads", OK, f"{most} threads a rank, {len(ranks[0].cores)} cores for rank 0")
+
+
+def batch(ranks: Facts, needs: Needs) -> Result:
+    """Whether each rank has a share of every batch."""
+    size, world = needs.batch_size, ranks[0].world
+    if size is None:
+        return Result("batch", SKIP, "unknown, or each rank has its own")
+    found = f"batch_size = {size} for {world} rank{'s' if world > 1 else ''}"
+    if size < world:
+        fix = f"Set batch_size = {world} or more, or start {size} rank{'s' if size > 1 else ''}."
+        return Result("batch", WARN, f"{found}: {world - size} of them idle in each step", fix)
+    return Result("batch", OK, found)
 
 
 def open_files(ranks: Facts, needs: Needs) -> Result:

@@ -39,10 +39,18 @@ def needs_of(payload: Payload, world: int) -> Needs:
     return Needs(
         devices=int(payload.execution_config.devices),
         accelerator=payload.execution_config.accelerator,
+        batch_size=_batch_size(payload),
         memory_bytes=int(_PROCESS_BYTES + memory),
         disk_bytes=int(disk + _PICTURES_BYTES),
         seconds=seconds if payload.execution_config.accelerator == "cpu" else None,
     )
+
+
+def _batch_size(payload: Payload) -> int | None:
+    """Size of the batches that ranks share; None in a prediction, where each rank has batches of its own."""
+    if isinstance(payload, RefinePayload):
+        return payload.refine_config.batch_size
+    return payload.training_config.batch_size if isinstance(payload, TrainingPayload) else None
 
 
 def _refinement(payload: RefinePayload, canvas_px: float, world: int) -> tuple[float, float, float]:

@@ -11,7 +11,6 @@ from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.errors import ConfigError, LaunchError
 from ptycho_dist.launching.environment import RankContext
 
-GPU_NAMES = ("gpu", "cuda", "mps")
 _MORE_GPUS = (
     "Show each rank one GPU of its own (SLURM: --gpus-per-task=1), or all GPUs of its node (--gpus-per-node with "
     "--gpu-bind=none), or start as many ranks on a node as there are GPUs."
@@ -69,13 +68,13 @@ def count_gpus() -> int:
 def _accelerator(wanted: str) -> str:
     if wanted == "auto":
         return "cuda" if count_gpus() else "cpu"
-    has_mps = torch.backends.mps.is_available()
-    available = {
-        "cpu": True,
-        "cuda": count_gpus() > 0,
-        "mps": has_mps,
-        "gpu": count_gpus() > 0 or has_mps,
-    }
+    if wanted == "mps" or (wanted == "gpu" and not count_gpus() and torch.backends.mps.is_available()):
+        msg = (
+            f"execution.accelerator = {wanted!r} is MPS here, which has no float64, and positions are computed in "
+            "that; expected cpu or cuda. Set execution.accelerator = 'cpu'."
+        )
+        raise ConfigError(msg)
+    available = {"cpu": True, "cuda": count_gpus() > 0, "gpu": count_gpus() > 0}
     if not available[wanted]:
         msg = (
             f"execution.accelerator = {wanted!r}, but torch finds no such device here; expected one of "
@@ -130,7 +129,6 @@ def _strategy(wanted: str, ranks: int) -> str:
 def _check_precision(precision: str, accelerator: str) -> None:
     refused = {
         ("16-mixed", "cpu"): "bf16-mixed or 32-true",
-        ("64-true", "mps"): "32-true",
     }
     instead = refused.get((precision, accelerator))
     if instead is None and precision == "bf16-mixed" and count_gpus() and accelerator in ("gpu", "cuda"):

@@ -15,9 +15,25 @@ USER_ERROR = 2
 INTERRUPTED = 130
 """After Ctrl-C, as shells give it."""
 
-SILENT_RANK = ("Timed out waiting", "timeout caused pair closure", "Connection timed out", "No route to host")
-"""What torch says in a rank when another one does not answer."""
-LOST_RANK = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo/transport", *SILENT_RANK)
+SILENT_RANK = (
+    "Timed out waiting",
+    "timeout caused pair closure",
+    "Connection timed out",
+    "No route to host",
+    "Watchdog caught collective operation timeout",
+    "milliseconds before timing out",
+)
+"""What torch says in a rank when another one does not answer, by gloo or by NCCL."""
+LOST_RANK = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "gloo/transport",
+    "ncclRemoteError",
+    "remote process exited or there was a network error",
+    "NCCL communicator was aborted",
+    *SILENT_RANK,
+)
 """What torch says in a rank when another one is gone (the supervisor names that one) or does not answer."""
 STORAGE_ERRORS = (
     errno.ENOSPC,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +18,7 @@ LIMIT_S = 240.0
 
 def has_gpu() -> bool:
     """Tell whether torch uses a GPU here, in a process that may see it."""
-    if shutil.which("nvidia-smi") is None:
+    if not any(Path("/dev").glob("nvidia[0-9]*")):
         return False
     code = "import sys, torch; sys.exit(not torch.cuda.is_available())"
     return subprocess.run([sys.executable, "-c", code], env=seeing("0"), check=False).returncode == 0
@@ -49,6 +48,14 @@ def test_one_process_reconstructs_on_gpu_0(scan: Path, tmp_path: Path) -> None:
 
 def test_one_rank_of_a_launcher_reconstructs_on_gpu_0(scan: Path, tmp_path: Path) -> None:
     words = [*TORCHRUN, 1, "-m", "ptycho_dist", "reconstruct", scan, "--output_dir", tmp_path, *SMALL]
+    ended = finish(start(words), LIMIT_S)
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("precision", ["16-mixed", "bf16-mixed"])
+def test_mixed_precision_with_clipping_trains_on_a_gpu(scan: Path, tmp_path: Path, precision: str) -> None:
+    more = ["--precision", precision, "--gradient_clip_val", 0.5, "--accum_steps", 2]
+    words = ["-m", "ptycho_dist", "train", scan, "--output_dir", tmp_path, *SMALL[:-2], *more]
     ended = finish(start(words), LIMIT_S)
     assert ended.returncode == 0, ended.stderr
 

@@ -43,6 +43,9 @@ def test_second_job_of_two_ranks_is_refused_on_both_and_touches_nothing(scan: Pa
     for ended in (run(train(scan, tmp_path, "--devices", 2)), run(["evaluate", tmp_path / "x.h5"])):
         assert ended.returncode == 2, ended.stderr
         assert f"(pid {first.pid}" in ended.stderr
+    doctor = run(["doctor", scan, "--output_dir", tmp_path, "--accelerator", "cpu", "--devices", 1, "--json"])
+    (found,) = [one for one in json.loads(doctor.stdout)["results"] if one["name"] == "owner"]
+    assert (found["status"], f"(pid {first.pid}" in found["found"]) == ("warn", True)
     assert (tmp_path / "logs" / "rank-00000.jsonl").read_bytes() == log
     assert not (tmp_path / "logs" / "rank-00001.jsonl").exists()
     os.kill(first.pid, signal.SIGCONT)

@@ -17,7 +17,8 @@ from ptycho_dist.launching.network_interfaces import Interface
 
 GIB = 1 << 30
 LO, ETH = Interface("lo", "127.0.0.1", "255.0.0.0"), Interface("eth0", "10.0.0.1", "255.255.255.0")
-NEEDS = Needs(devices=2, accelerator="cpu", memory_bytes=GIB, disk_bytes=GIB, seconds=100.0)
+NEEDS = Needs(devices=2, accelerator="cpu", batch_size=8, memory_bytes=GIB, disk_bytes=GIB,
+              seconds=100.0)  # fmt: skip
 ONE = RankFacts(
     rank=0, world=4, local_world=2, node_rank=0, nodes=2, launcher="slurm", why="SLURM_PROCID=0", host="n0",
     version="0.1", torch_version="2.13", cores=(0, 1, 2, 3), threads=2, gpus=0, backend="gloo", interfaces=(LO, ETH),
@@ -101,6 +102,20 @@ PLAIN = {"launcher": "plain", "world": 1, "local_world": 1, "nodes": 1}
         ("launcher", [replace(ONE, **PLAIN)], {}, "inside SLURM job 7 with 4 tasks", "srun"),
         ("devices", ranks(gpus=4), {}, "4 GPUs visible, accelerator cpu: the GPUs stay idle", "accelerator"),
         ("devices", ranks({1: {"unused": "an Intel XPU"}}), {}, "while n0 has an Intel XPU", "Install"),
+        (
+            "batch",
+            ranks(),
+            {"batch_size": 1},
+            "batch_size = 1 for 4 ranks: 3 of them idle",
+            "batch_size = 4 or more, or start 1 rank.",
+        ),
+        (
+            "owner",
+            ranks(owner="'train' on n9 (pid 7)"),
+            {},
+            "/out is held by 'train' on n9 (pid 7)",
+            "another output_dir",
+        ),
         ("threads", ranks(threads=4), {}, "2 ranks on n0 use 8 threads on 4 cores", "OMP_NUM_THREADS=2"),
         ("threads", ranks(threads=1, cores=(0,)), {}, "2 ranks on n0 use 2 threads on 1 cores", "at most 1 of them"),
         ("MPI library", ranks(launcher="mpi"), {}, "missing on 4 of 4 ranks", "ptycho-dist[mpi]"),
@@ -128,6 +143,8 @@ def test_check_warns_with_numbers_and_fix(
         ("network interface", ranks(host="n0", host_address=""), {}, OK),
         ("MPI library", ranks(launcher="mpi", mpi="MPICH 5"), {}, OK),
         ("shared files", ranks(sees_file=None), {}, SKIP),
+        ("batch", ranks(), {"batch_size": 4}, OK),
+        ("batch", ranks(), {"batch_size": None}, SKIP),
         ("disk", ranks(disk_free_bytes=None), {}, SKIP),
         ("memory", ranks(), {"memory_bytes": None}, SKIP),
         ("settings", ranks(fingerprint=""), {}, SKIP),

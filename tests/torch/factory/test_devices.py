@@ -57,7 +57,15 @@ def test_resolve_devices_refuses_one_device_on_two_nodes() -> None:
         resolve_devices(PyTorchExecutionConfig(strategy="single_device"), spawned(1, nodes=2))
 
 
-@pytest.mark.parametrize("accelerator", ["cuda", "gpu", "mps"])
+def test_mps_is_refused_for_it_has_no_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    for accelerator in ("mps", "gpu"):
+        with pytest.raises(ConfigError, match="no float64"):
+            resolve_devices(PyTorchExecutionConfig(accelerator=accelerator), detect({}))
+    assert resolve_devices(PyTorchExecutionConfig(), detect({})).accelerator == "cpu"
+
+
+@pytest.mark.parametrize("accelerator", ["cuda", "gpu"])
 def test_resolve_devices_refuses_when_the_device_is_not_here(accelerator: str) -> None:
     assert count_gpus() == 0
     with pytest.raises(ConfigError, match=f"execution.accelerator = '{accelerator}'.*expected one of cpu"):
