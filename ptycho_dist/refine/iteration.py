@@ -186,7 +186,7 @@ class Refiner:
 
     def _scale(self, iteration: int) -> float:
         """Factor on steps: 1, falling geometrically to a tenth over the last share of the iterations."""
-        cooling = self.config.cooling * self.config.iterations
+        cooling = (self.config.cooling or 0.0) * self.config.iterations
         late = iteration + 1 - (self.config.iterations - cooling)
         return float(_COOLEST ** (late / cooling)) if cooling > 0 and late > 0 else 1.0
 

@@ -52,7 +52,10 @@ class Crowd:
 
 
 def joint_length(own: Tensor, change_PNN: Tensor, count: int) -> Tensor:
-    """Factor on the mean of the steps of ``count`` patterns along one probe: between 1 and ``count``.
+    """Factor on the mean of the steps of ``count`` patterns along one probe.
+
+    The geometric mean of 1 and of what extrapolates their mean: the whole extrapolation would bring the noise of each
+    pattern into the probe that all share.
 
     Parameters
     ----------
@@ -64,7 +67,7 @@ def joint_length(own: Tensor, change_PNN: Tensor, count: int) -> Tensor:
         Patterns in the batch.
     """
     flat = torch.view_as_real(change_PNN).reshape(-1)
-    return (count * own / torch.dot(flat, flat).clamp_min(_TINY)).clamp(1.0, float(count))
+    return (count * own / torch.dot(flat, flat).clamp_min(_TINY)).clamp(1.0, float(count)).sqrt()
 
 
 def _dot(one_BNN: Tensor, other_BNN: Tensor) -> Tensor:

@@ -169,7 +169,7 @@ def _begin(payload: RefinePayload, context: RankContext, scan: Scan) -> tuple[Re
 
 def _batching(config: RefineConfig, estimate: Estimate) -> Batching:
     """Decide how many patterns are updated together."""
-    positions, most = estimate.positions_px.numpy(), int(config.batch_size or 1)
+    positions, most = estimate.positions_px.numpy().copy(), int(config.batch_size or 1)
     overlap = Overlap.of(probe_intensity(estimate.probe_PNN))
     if config.method == "gradient":
         return Batching(positions, overlap, most, config.seed)

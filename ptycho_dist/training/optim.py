@@ -20,7 +20,7 @@ PLATEAU = "ReduceLROnPlateau"
 def build_optimizer(model: PtychoModel, training: TrainingConfig, execution: PyTorchExecutionConfig) -> Optimizer:
     """Build the optimiser, with weight decay on matrices only and a rate of its own for the probe.
 
-    The fused versions would unscale gradients themselves, which 16-mixed with clipping does not allow.
+    The fused versions would unscale gradients themselves, which mixed precision with clipping does not allow.
     """
     learning_rate = execution.learning_rate
     groups = _parameter_groups(model, training, learning_rate)
@@ -28,7 +28,7 @@ def build_optimizer(model: PtychoModel, training: TrainingConfig, execution: PyT
         return SGD(groups, lr=learning_rate, momentum=training.momentum)
     make = AdamW if training.optimizer == "adamw" else Adam
     betas = (training.adam_beta1, training.adam_beta2)
-    return make(groups, lr=learning_rate, betas=betas, fused=execution.precision != "16-mixed")
+    return make(groups, lr=learning_rate, betas=betas, fused=execution.precision.endswith("-true"))
 
 
 def _parameter_groups(model: PtychoModel, training: TrainingConfig, learning_rate: float) -> list[dict[str, Any]]:

@@ -114,6 +114,9 @@ class Rewind(Callback):
         if good.step == 0:
             raise TrainingError(module.failure("the training ended before it was good again"))
         self._restore(trainer, module)
+        averaging = _averaging(trainer)
+        if averaging is not None:
+            averaging.on_train_end(trainer, module)
         logger.warning("the training ended in the state before step %d, the last that was good", good.step + 1)
 
     def state_dict(self) -> dict[str, Any]:
