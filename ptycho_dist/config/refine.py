@@ -57,10 +57,10 @@ class RefineConfig:
     """With pie: 1 scales steps by the brightest pixel (ePIE), less by each pixel's own light (rPIE)."""
 
     momentum: float | None = None
-    """Share of the object's change in a quarter of an iteration that is made once more, and decays; 0.5 where not set, 0 with rPIE."""
+    """Share of the object's change in a quarter of an iteration made once more; 0.5 where not set, 0 with rPIE, Adam."""
 
     cooling: float | None = None
-    """Share of the iterations, the last ones, over which steps shrink to a tenth; 0.5 where not set."""
+    """Share of the iterations, the last ones, over which steps shrink to a tenth; 0.5 where not set (gradient: 0)."""
 
     n_modes: int | None = None
     """Incoherent probe modes; those of the start where not set. More are added, and all are made orthogonal."""

@@ -34,8 +34,8 @@ def features(
 def bounded(exponent_Bnn: Complex[Tensor, "B n n"]) -> Complex[Tensor, "B n n"]:
     """Exponents whose real part stays between -5 and 5; unchanged where it lies between -3 and 3.
 
-    So the magnitude of a patch is exact from 0.05 to 20, and never beyond 0.0067 and 148: what one stage leaves, the next
-    divides by and squares, which must not overflow. In between the bound is approached as a hyperbolic tangent.
+    So the magnitude of a patch is exact from 0.05 to 20, and never beyond 0.0067 and 148: what one stage leaves, the
+    next divides by and squares, which must not overflow. In between a hyperbolic tangent approaches the bound.
     """
     kept: Tensor = _Bounded.apply(exponent_Bnn)
     return kept

@@ -273,7 +273,7 @@ class Windows:
                 self._strip(canvas, start + canvas.shape[1]).add_(row, alpha=factor * fy)
 
     def take(self, numbers: NDArray[np.int64] | slice) -> Windows:
-        """Some of the windows, which need not be checked again."""
+        """Take some of the windows, which need not be checked again."""
         places = range(len(self))[numbers] if isinstance(numbers, slice) else numbers.tolist()
         part = numbers if isinstance(numbers, slice) else torch.from_numpy(numbers)
         taken = Windows(self.positions_px[part], self.n, self.canvas_px, is_inside=True)

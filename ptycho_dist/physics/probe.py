@@ -9,8 +9,6 @@ from torch import Tensor
 from ptycho_dist.errors import PhysicsError
 
 _TINY = 1e-12
-_DEPENDENT = 1e-8
-"""Share of the strongest mode's power below which a mode is one that others hold already."""
 
 
 def probe_intensity(probe_PNN: Complex[Tensor, "P N N"]) -> Float[Tensor, "N N"]:
@@ -61,23 +59,6 @@ def select_modes(probe_PNN: Complex[Tensor, "P N N"], n_modes: int) -> Complex[T
     orders = [(i, total - i) for total in range(1, n_modes + 1) for i in range(total + 1)]
     added = [_ramped(probe_PNN[0], axis, order) for order in orders[: n_modes - have]]
     return torch.cat([probe_PNN, torch.stack(added)])
-
-
-def independent_modes(probe_PNN: Complex[Tensor, "P N N"]) -> Complex[Tensor, "P N N"]:
-    """Modes that can separate: those that others hold already are replaced as :func:`select_modes` adds some.
-
-    Equal modes explain a pattern equally well, are changed alike, and so stay equal for ever; a mode of zeros stays one.
-    Independent modes are returned as they are; else the power of all modes together stays.
-    """
-    flat = probe_PNN.reshape(len(probe_PNN), -1)
-    gram = (flat @ flat.conj().T).to(torch.complex128)
-    powers = torch.linalg.eigvalsh(gram).flip(0)
-    rank = int((powers > _DEPENDENT * powers[0]).sum())
-    if rank in (0, len(probe_PNN)):
-        return probe_PNN
-    modes = select_modes(orthogonalise(probe_PNN)[:rank], len(probe_PNN))
-    kept = gram.diagonal().real.sum() / probe_intensity(modes).double().sum()
-    return modes * kept.sqrt().to(modes)
 
 
 def orthogonalise(probe_PNN: Complex[Tensor, "P N N"]) -> Complex[Tensor, "P N N"]:

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.distributed.sharding import shards
+from ptycho_dist.physics.probe import probe_intensity
+from ptycho_dist.refine.estimate import Estimate
 from ptycho_dist.types import IntArray
 
 LEAST_TOGETHER = 4
@@ -69,9 +71,9 @@ class Overlap:
         """Overlap of patterns at corners (..., 2) and (..., 2): 1 at one place, 0 where no light is shared."""
         reach = len(self.shared) // 2
         place = np.rint(other_px - one_px).astype(np.int64) + reach
-        is_near = ((place >= 0) & (place < len(self.shared))).all(axis=-1)
-        y, x = np.moveaxis(np.where(is_near[..., None], place, 0), -1, 0)
-        found: NDArray[np.float64] = np.where(is_near, self.shared[y, x], 0.0)
+        is_near = np.logical_and(place >= 0, place < len(self.shared)).all(axis=-1, keepdims=True)
+        y, x = np.moveaxis(np.where(is_near, place, 0), -1, 0)
+        found: NDArray[np.float64] = np.where(is_near[..., 0], self.shared[y, x], 0.0)
         return found
 
 
@@ -131,9 +133,7 @@ class Batching:
         for part, (one, other) in self._pairs(table, random):
             self._exchange(table, part, one, other)
         crowding = self._crowding(table)
-        return [
-            Drawn(np.sort(row[row != _NOWHERE]), float(found)) for row, found in zip(table, crowding, strict=True)
-        ]
+        return [Drawn(np.sort(row[row != _NOWHERE]), float(found)) for row, found in zip(table, crowding, strict=True)]
 
     def _pairs(self, table: IntArray, random: Generator) -> Iterator[tuple[int, tuple[IntArray, IntArray]]]:
         """Yield a part and disjoint pairs of batches that both have a pattern of it."""
@@ -176,3 +176,12 @@ def _random_table(n_patterns: int, size: int, random: Generator) -> IntArray:
     for column, part in enumerate(parts):
         table[: len(part), column] = part.start + random.permutation(len(part))
     return table
+
+
+def make_batching(config: RefineConfig, estimate: Estimate) -> Batching:
+    """Decide from the start how many patterns are updated together; Adam takes as many as are asked for."""
+    positions, most = estimate.positions_px.numpy().copy(), int(config.batch_size or 1)
+    overlap = Overlap.of(probe_intensity(estimate.probe_PNN))
+    if config.method == "gradient":
+        return Batching(positions, overlap, most, config.seed)
+    return Batching.at_most(most, config.seed, positions, overlap)

@@ -1,9 +1,9 @@
 r"""How far several patterns together may take the object and the probe.
 
-A step that is right for one pattern is too long where several ask for the same change, and their mean is too short where
-they ask for different ones. Between the two lies the extrapolated step of parallel projections: the sum of the steps
-:math:`d_j`, times :math:`\sum_j |d_j|^2 / |\sum_j d_j|^2` where that is less than 1 (Combettes, IEEE Trans. Image Process.
-6, 493 (1997), DOI 10.1109/83.563316).
+A step that is right for one pattern is too long where several ask for the same change, and their mean is too short
+where they ask for different ones. Between the two lies the extrapolated step of parallel projections: the sum of the
+steps :math:`d_j`, times :math:`\sum_j |d_j|^2 / |\sum_j d_j|^2` where that is less than 1 (Combettes, IEEE Trans.
+Image Process. 6, 493 (1997), DOI 10.1109/83.563316).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Crowd:
         return cls(torch.zeros_like(object_HW))
 
     def lengthen(self, batch: Batch, steps_BNN: Tensor) -> Tensor:
-        """Steps (B, N, N) of all patterns of a batch as they may be added up.
+        """Give the steps (B, N, N) of all patterns of a batch as they may be added up.
 
         Each is multiplied by its square over its product with the sum of all in its window, at least 1 over the
         number of patterns, at most 1.

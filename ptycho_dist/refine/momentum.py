@@ -11,9 +11,8 @@ from ptycho_dist.refine.estimate import Estimate
 class Push:
     """Makes a share of the object's change once more, and of the changes before it, which decay.
 
-    The heavy-ball momentum of mPIE, applied after many updates rather than each (Maiden, Johnson and Li, Optica 4, 736
-    (2017), DOI 10.1364/OPTICA.4.000736, Eqs. 20 and 21): what many updates have in common is a direction, what one asks for
-    is not.
+    The momentum of mPIE, applied after many updates rather than each (Maiden, Johnson and Li, Optica 4, 736 (2017),
+    DOI 10.1364/OPTICA.4.000736): what many updates have in common is a direction, what one asks for is not.
 
     Parameters
     ----------

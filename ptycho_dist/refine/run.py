@@ -19,16 +19,15 @@ from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.collectives import all_reduce_sum, from_rank_0, on_all_ranks
 from ptycho_dist.distributed.devices import device_of, dtype_of, keep_freed_memory
 from ptycho_dist.errors import RefinementError
-from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.factory.payload import RefinePayload
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.launching.signals import StopSignals
 from ptycho_dist.physics.optics import support_of
-from ptycho_dist.physics.probe import mode_powers, probe_intensity
+from ptycho_dist.physics.probe import mode_powers
 from ptycho_dist.physics.propagators import make_propagator, propagation_of
 from ptycho_dist.refine import checkpoint
 from ptycho_dist.refine.amplitudes import AmplitudeReader
-from ptycho_dist.refine.batching import Batching, Overlap
+from ptycho_dist.refine.batching import make_batching
 from ptycho_dist.refine.estimate import Estimate
 from ptycho_dist.refine.initial import make_estimate, read_start
 from ptycho_dist.refine.iteration import Refiner
@@ -158,22 +157,13 @@ def _begin(payload: RefinePayload, context: RankContext, scan: Scan) -> tuple[Re
         config=config,
         estimate=estimate,
         method=make_method(config, estimate),
-        batching=_batching(config, estimate),
+        batching=make_batching(config, estimate),
         reader=AmplitudeReader(scan, propagator, like, context),
         mask_NN=None if mask is None else propagator.arrange(mask.to(device)),
         memory_bytes=int(config.memory_GiB * 2**30),
         support_NN=support,
     )
     return refiner, canvas
-
-
-def _batching(config: RefineConfig, estimate: Estimate) -> Batching:
-    """Decide how many patterns are updated together."""
-    positions, most = estimate.positions_px.numpy().copy(), int(config.batch_size or 1)
-    overlap = Overlap.of(probe_intensity(estimate.probe_PNN))
-    if config.method == "gradient":
-        return Batching(positions, overlap, most, config.seed)
-    return Batching.at_most(most, config.seed, positions, overlap)
 
 
 def _tensor(array: BoolArray | None) -> Tensor | None:

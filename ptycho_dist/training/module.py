@@ -271,10 +271,11 @@ class PtychoModule(pl.LightningModule):
     def failure(self, why: str) -> str:
         """Say that the training cannot go on, and what to do."""
         return (
-            f"step {self.steps} (epoch {self.current_epoch + 1}): {self.agreed.fault}, and {why}; expected finite losses "
-            f"that fall. Lower execution.learning_rate (now {self._execution.learning_rate}) or "
+            f"step {self.steps} (epoch {self.current_epoch + 1}): {self.agreed.fault or 'weights are not finite'}, and "
+            f"{why}; expected finite losses that fall. Lower execution.learning_rate (now {self._execution.learning_rate}) or "
             f"training.probe_learning_rate (now {self._training.probe_learning_rate}), or set "
-            f"execution.gradient_clip_val lower (now {self._execution.gradient_clip_val}); start anew with --resume false."
+            f"execution.gradient_clip_val lower (now {self._execution.gradient_clip_val}); start anew with --resume "
+            "false."
         )
 
     def _log_epoch(self, name: str, loss: float) -> None:

@@ -71,9 +71,8 @@ class Rewind(Callback):
     ) -> None:
         """Keep the state that the present loss was of, once in a window of good losses."""
         module = _module(pl_module)
-        if module.watch.is_full and not module.agreed.fault:
+        if module.watch.is_full and not module.agreed.fault and module.watch.turn():
             self._keep(trainer, module, module.steps - 1)
-            module.watch.turn()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

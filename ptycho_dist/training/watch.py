@@ -9,8 +9,10 @@ from typing import Any
 
 WINDOW = 50
 """Steps whose losses are compared with those of as many steps before."""
-_WORSE = 10.0
-"""Factor above the best window at which losses have exploded."""
+_FIRST = 10
+"""Steps of the first window, so that losses are soon compared with those of the untrained network."""
+_EXPLODED, _DOUBTFUL = 10.0, 3.0
+"""Factors above the best window: there losses have exploded; from there on a state is not taken for a good one."""
 
 
 @dataclass
@@ -43,7 +45,7 @@ class Watch:
         if not math.isfinite(gradient_norm):
             return f"the norm of the gradient is {gradient_norm}"
         self.loss, self.steps = self.loss + loss, self.steps + 1
-        if self.best is not None and self.loss > _WORSE * WINDOW * self.best:
+        if self.best is not None and self.loss > _EXPLODED * WINDOW * self.best:
             return (
                 f"the losses of the last {self.steps} steps add up to {self.loss:.3g}, those of {WINDOW} steps before "
                 f"to {WINDOW * self.best:.3g}"
@@ -53,13 +55,14 @@ class Watch:
     @property
     def is_full(self) -> bool:
         """Whether a window is complete."""
-        return self.steps >= WINDOW
+        return self.steps >= (WINDOW if self.best is not None else min(_FIRST, WINDOW))
 
-    def turn(self) -> None:
-        """Begin the next window."""
+    def turn(self) -> bool:
+        """Begin the next window; tells whether the losses of this one are those of a good state."""
         mean = self.loss / max(self.steps, 1)
         self.best = mean if self.best is None else min(self.best, mean)
         self.loss, self.steps = 0.0, 0
+        return mean <= _DOUBTFUL * self.best
 
     def forget(self) -> None:
         """Begin the present window anew."""

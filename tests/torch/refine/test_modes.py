@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho_dist.physics.probe import independent_modes, probe_intensity
+from ptycho_dist.physics.probe import probe_intensity
+from ptycho_dist.physics.start_modes import separable
 from tests.support.truth import make_truth
 from tests.torch.refine.conftest import Refine, product_of
 
@@ -20,16 +21,16 @@ def modes(*weights: complex) -> torch.Tensor:
 
 @pytest.mark.parametrize("equal", [(1, 1), (1, -0.5j, 2), (1, 0)])
 def test_equal_modes_become_independent_of_the_same_power(equal: tuple[complex, ...]) -> None:
-    found = independent_modes(modes(*equal))
+    found = separable(modes(*equal))
     flat = found.reshape(len(equal), -1)
     assert int(torch.linalg.matrix_rank(flat, rtol=1e-3)) == len(equal)
     assert float(probe_intensity(found).sum()) == pytest.approx(float(probe_intensity(modes(*equal)).sum()))
-    assert torch.equal(found, independent_modes(modes(*equal)))
+    assert torch.equal(found, separable(modes(*equal)))
 
 
 def test_independent_modes_stay_as_they_are() -> None:
     different = torch.randn(3, 8, 8, dtype=torch.complex128, generator=torch.Generator().manual_seed(5))
-    assert torch.equal(independent_modes(different), different)
+    assert torch.equal(separable(different), different)
 
 
 def test_refinement_separates_modes_that_start_equal(refine: Refine, tmp_path: Path) -> None:
