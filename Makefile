@@ -20,7 +20,7 @@ CALM := CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help install format lint type imports test-fast test-lowest coverage test test-all demo docs bench bench-ptychopinn \
-	bench-gpu clean
+	bench-gpu test-gpu clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -75,6 +75,9 @@ test-lowest: $(VENV)/.python ## In-process tests with the oldest versions that s
 	$(VENV)-lowest/bin/python -m pip install -q '$(TORCH)'
 	$(VENV)-lowest/bin/python -m pip install -q -r tests/lowest.txt -e .
 	$(CALM) $(VENV)-lowest/bin/python -m pytest tests/torch $(SPREAD) -o filterwarnings=default
+
+test-gpu: $(VENV)/.installed ## Tests of what needs a GPU (the others hide it)
+	$(BIN)/python -m pytest tests/torch -m gpu -rs
 
 coverage: $(VENV)/.installed ## Lines of the package that the in-process tests run; fails under 90 %
 	mkdir -p runs

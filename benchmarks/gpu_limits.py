@@ -115,7 +115,7 @@ def run(device: torch.device, sizes: dict[str, int], *, compiled: bool) -> tuple
     N, patterns = sizes["N"], sizes["patterns"]
     limit_sizes = Sizes(sizes["matrix"], sizes["copy_bytes"], patterns, N)
     limits = measure_limits(device, limit_sizes, sizes["repeats"])
-    setting = Setting(device, N, patterns, _GROUP_SIZE, ModelConfig(output_px=N // 2, n_modes=1))
+    setting = Setting(device, N, patterns, _GROUP_SIZE, ModelConfig(output_px=N // 2))
     return limits, measure(setting, limits, sizes["repeats"], compiled=compiled)
 
 

@@ -2,7 +2,8 @@
 
 Run ``python -m benchmarks.refine_batches``. Each start probe is out of focus; that of the first scan has the wrong
 sign. The error is that of the finished estimate after so many passes, each number of passes a refinement of its own,
-since the steps cool towards its end. ``--tree FOLDER`` measures the package of another checkout, such as an older version.
+since the steps cool towards its end.
+``--tree FOLDER`` measures the package of another checkout, such as an older version.
 """
 
 from __future__ import annotations

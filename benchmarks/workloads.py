@@ -120,10 +120,11 @@ def refinement(setting: Setting, variant: str) -> Workload:
             output_file=Path(name) / "scan.h5", n_patterns=setting.patterns, N=setting.N, defocus_m=_DEFOCUS_M,
             step_px=_STEP_PX, photons=_PHOTONS))  # fmt: skip
         overrides = {"accelerator": setting.device.type, "refine.batch_size": _UPDATES[variant]}
-        config = create_refine_payload(scan, name, overrides).refine_config
+        payload = create_refine_payload(scan, name, overrides)
+        config = payload.refine_config
         with open_scan(scan) as opened:
             like = torch.zeros((), device=setting.device)
-            estimate, _ = make_estimate(read_start(opened, None), opened, config, like)
+            estimate, _ = make_estimate(read_start(opened, None), opened, (payload.data_config, config), like)
             measured = AmplitudeReader(opened, FarField(), like, single_rank())
             method, drawn = make_method(config, estimate), make_batching(config, estimate)
             engine = Refiner(config, estimate, method, drawn, measured, None, _ROOM_BYTES)
@@ -155,7 +156,7 @@ def _model(setting: Setting, variant: str) -> PtychoModel:
     plate = ZonePlate(pupil_radius=0.2, central_stop=0.25, defocus_m=_DEFOCUS_M, pixel_size_m=2e-8, energy_eV=8e3)
     probe = torch.from_numpy(plate.probe(setting.N).astype(np.complex64))[None]
     torch.manual_seed(0)
-    model = build_model(DataConfig(N=setting.N, nphotons=_PHOTONS), setting.model, probe).to(setting.device)
+    model = build_model(DataConfig(N=setting.N, nphotons=_PHOTONS, n_modes=1), setting.model, probe).to(setting.device)
     if variant == COMPILED:
         model.networks = nn.ModuleList([torch.compile(network) for network in model.networks])  # type: ignore[misc]
     return model

@@ -34,11 +34,20 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary name; on success it becomes ``path``, on an error it is removed.
 
     The parent folder is made if needed. A file already at ``path`` stays as it is until the rename.
+
+    Raises
+    ------
+    OSError
+        With ``path`` as its file name, where the system names none or the temporary one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
         yield temporary
         publish(temporary, path)
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(temporary)):
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from typing import NoReturn
@@ -12,6 +13,7 @@ from typing import NoReturn
 from ptycho_dist.commands.error_messages import PROGRAM, tell
 from ptycho_dist.commands.parsing import build_parser, config_text, parse
 from ptycho_dist.commands.registry import commands
+from ptycho_dist.commands.startup import timeout_of
 from ptycho_dist.distributed.mpi.library import abort, failure_propagation
 from ptycho_dist.errors import ConfigError, PtychoDistError
 from ptycho_dist.launching.exit_codes import USER_ERROR, exit_code
@@ -26,6 +28,7 @@ def program() -> NoReturn:
     for ranks that are gone, or abort: torch keeps threads of gloo beyond the process group, and one
     that still frees a tensor finds no Python any more.
     """
+    threading.excepthook = _tell_of_thread
     code = main()
     logging.shutdown()
     sys.stdout.flush()
@@ -60,6 +63,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exit_code(error)
 
 
+def _tell_of_thread(ended: threading.ExceptHookArgs) -> None:
+    """Tell in one line why a library's thread has ended (TensorBoard's, on a full disk)."""
+    if isinstance(ended.exc_value, OSError) and tell(ended.exc_value) is not None:
+        _say(ended.exc_value, debug=False)
+    else:
+        threading.__excepthook__(ended)
+
+
 def _say(error: BaseException, *, debug: bool) -> None:
     """Write an error to standard error: in one line, or the traceback of a fault of the program."""
     told = tell(error)
@@ -89,7 +100,7 @@ def _run(arguments: list[str]) -> int:
     if typed.print_config:
         sys.stdout.write(config_text(command, typed))
         return 0
-    with StopSignals(), failure_propagation():
+    with StopSignals(), failure_propagation(timeout_of(typed)):
         return command.run(typed)
 
 

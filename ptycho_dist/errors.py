@@ -29,6 +29,10 @@ class LaunchError(PtychoDistError):
     """Ranks, devices and nodes of a launch disagree, or a rank has failed."""
 
 
+class FolderInUseError(LaunchError):
+    """Another job holds the output folder."""
+
+
 class AgreementError(LaunchError):
     """Ranks hold different payloads."""
 

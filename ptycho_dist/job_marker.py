@@ -8,12 +8,13 @@ hours of work are overwritten by a typing error.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ptycho_dist.atomic import atomic_path
+from ptycho_dist.earlier_results import found_in, settle
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.version import package_version
 
@@ -70,7 +71,8 @@ def begin(output_dir: Path, command: str, settings: Mapping[str, Any], *, resume
     """
     marker = read_marker(output_dir) if resume else None
     if marker is None:
-        _write(output_dir, {"command": command, "settings": dict(settings), "progress": {}})
+        earlier = found_in(output_dir) if output_dir.is_dir() else {}
+        _write(output_dir, {"command": command, "settings": dict(settings), "progress": {}, "earlier": earlier})
         return None
     differing = list(_differences(marker["settings"], json.loads(json.dumps(settings))))
     if differing and not _left_something(output_dir):
@@ -93,8 +95,22 @@ def note(output_dir: Path, **progress: Any) -> None:
         _write(output_dir, marker | {"progress": marker["progress"] | progress})
 
 
-def finish(output_dir: Path) -> None:
-    """Take the marker away: the job has ended well."""
+def finish(output_dir: Path, scan_checksum: str = "", inputs: Iterable[Path] = ()) -> None:
+    """Take the marker away: the job has ended well. What it has not made anew is set aside.
+
+    Parameters
+    ----------
+    output_dir
+        Folder of the job's results.
+    scan_checksum
+        SHA-256 of the scan that they were made from.
+    inputs
+        Files and folders that the job has read; they stay.
+    """
+    marker = read_marker(output_dir)
+    if marker is None:
+        return
+    settle(output_dir, marker.get("earlier", {}), marker["command"], scan_checksum, inputs)
     (output_dir / NAME).unlink(missing_ok=True)
 
 

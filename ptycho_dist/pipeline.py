@@ -19,21 +19,25 @@ from typing import Any, TypeVar
 from ptycho_dist import job_marker
 from ptycho_dist.bundle import BUNDLE_FOLDER
 from ptycho_dist.config.precedence import Level, RunRequest, defaults, resolve
+from ptycho_dist.config.scan_options import GEOMETRY
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.config.sections import ALL_SECTIONS, INFERENCE_SECTIONS, REFINE_SECTIONS, TRAINING_SECTIONS
+from ptycho_dist.data.formats.product_h5 import read_scan_settings
 from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.data.scan_set import Source, open_on_ranks
+from ptycho_dist.data.survey.findings import ODD, require_sound
 from ptycho_dist.distributed.agreement import require_agreement
 from ptycho_dist.distributed.collectives import all_gather_object, from_rank_0, on_all_ranks, process_group
-from ptycho_dist.distributed.devices import process_group_backend
+from ptycho_dist.distributed.devices import device_of, process_group_backend
 from ptycho_dist.doctor.run import require_healthy
-from ptycho_dist.errors import ConfigError
+from ptycho_dist.errors import ConfigError, FolderInUseError
 from ptycho_dist.factory.devices import require_launch
 from ptycho_dist.factory.inference import inference_payload, read_trained
 from ptycho_dist.factory.payload import InferencePayload, Payload, RefinePayload, TrainingPayload
 from ptycho_dist.factory.refine import refine_payload
 from ptycho_dist.factory.settings import execution_of, reader_options
 from ptycho_dist.factory.training import training_payload
+from ptycho_dist.folder_claim import FolderClaim, this_process
 from ptycho_dist.inference.product import NETWORK_PRODUCT_NAME, PRODUCT_NAME, product_name, stitch_to_product
 from ptycho_dist.inference.run import InferenceResult, run_inference
 from ptycho_dist.launching.environment import RankContext, detect
@@ -44,6 +48,7 @@ from ptycho_dist.refine.run import Callback, Control, run_refinement
 logger = logging.getLogger(__name__)
 
 AnyPayload = TypeVar("AnyPayload", bound=Payload)
+_OF_THE_FILE = ("file_format", *GEOMETRY)
 _PREDICTION_FACTS = ("ranks", "prediction_s", "stitching_s", "prediction_patterns_per_s")
 
 
@@ -82,7 +87,7 @@ def run_reconstruct(request: RunRequest) -> dict[str, Any]:
         network = _predict_and_evaluate(inference, job, facts, NETWORK_PRODUCT_NAME)
         refinement = _agreed(lambda: refine_payload(job.scan, folder, refining, folder / NETWORK_PRODUCT_NAME))
         told = {name: network[name] for name in (*facts, *_PREDICTION_FACTS)}
-        told["network_fourier_error"] = network["fourier_error"]
+        told |= {f"network_{name}": network[name] for name in ("fourier_error", "normalised_error")}
         return _refine_and_evaluate(refinement, job, told)
 
 
@@ -116,12 +121,18 @@ def run_evaluate(request: RunRequest) -> dict[str, Any]:
     with ExitStack() as stack:
         scan = None
         if request.scan is not None:
-            options = reader_options(request.levels({"data": DataConfig}))
+            options = reader_options([*request.levels({"data": DataConfig}), _as_opened(product)])
             scan = stack.enter_context(open_scan(request.scan, options))
         metrics = evaluate_product(product, scan, output_dir, reference=request.reference)
     if request.reference is not None and REFUSAL in metrics:
         raise ConfigError(metrics[REFUSAL])
     return metrics
+
+
+def _as_opened(product: Path) -> Level:
+    """Read how the scan of a product was opened, but for the reader; its pixel size and energy are in the scan."""
+    stored = read_scan_settings(product)
+    return Level("product", {f"data.{name}": value for name, value in stored.items() if name not in _OF_THE_FILE})
 
 
 @dataclass(frozen=True)
@@ -207,7 +218,17 @@ def _evaluate(product: Path, job: _Job, facts: dict[str, Any], prefix: str = "")
         context=job.context,
         facts=facts,
         prefix=prefix,
+        is_own=True,
     )
+
+
+def _require_sound(source: Source, context: RankContext) -> None:
+    """Refuse a scan with which something is certainly wrong; rank 0 warns of what is odd."""
+    if isinstance(source, Scan):
+        require_sound(source.header.path, source.findings)
+        for one in source.findings if context.rank == 0 else ():
+            if one.severity == ODD:
+                logger.warning("%s: %s", source.header.path, one)
 
 
 def _iterations(request: RunRequest) -> int:
@@ -248,11 +269,14 @@ def _job(
     context, execution = detect(os.environ), execution_of(given)
     require_launch(execution, context)
     backend = process_group_backend(execution.accelerator)
+    device = device_of(execution.accelerator, context.local_rank)
     with (
         StopSignals() as stop,
-        process_group(context, backend, execution.timeout_s),
+        process_group(context, backend, execution.timeout_s, device),
+        _claimed(_output_dir(request), command),
         open_on_ranks(Path(str(request.scan)), reader_options(given)) as source,
     ):
+        on_all_ranks(lambda: _require_sound(source, context))
         payload = on_all_ranks(lambda: make(source))
         require_healthy(payload, context)
         require_agreement(payload.to_dict(), all_gather_object)
@@ -260,4 +284,40 @@ def _job(
         settings, folder = payload.result_settings(), payload.output_dir
         progress = from_rank_0(lambda: job_marker.begin(folder, command, settings, resume=execution.resume))
         yield _Job(request, context, folder, source, stop, progress), payload
-        from_rank_0(lambda: job_marker.finish(folder))
+        from_rank_0(lambda: job_marker.finish(folder, payload.scan_checksum, _inputs(request, payload)))
+
+
+@contextmanager
+def _claimed(folder: Path, command: str) -> Iterator[None]:
+    """Hold the output folder on rank 0, for all ranks.
+
+    Raises
+    ------
+    FolderInUseError
+        On every rank, if another job holds it.
+    """
+    claim = FolderClaim(folder, this_process(command, os.environ))
+    refusal = from_rank_0(lambda: _refusal(claim))
+    if refusal:
+        raise FolderInUseError(refusal)
+    try:
+        yield
+    finally:
+        claim.release()
+
+
+def _refusal(claim: FolderClaim) -> str:
+    """Take a claim; say why that is refused, so that all ranks can."""
+    try:
+        claim.take()
+    except FolderInUseError as error:
+        return str(error)
+    return ""
+
+
+def _inputs(request: RunRequest, payload: Payload) -> list[Path]:
+    """Files and folders that a job reads beside its scan."""
+    given = [request.model_path, request.start, request.reference]
+    if isinstance(payload, TrainingPayload):
+        given += [payload.training_config.init_from, payload.training_config.label_file]
+    return [path for path in given if path is not None]

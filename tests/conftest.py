@@ -1,4 +1,4 @@
-"""Settings of all tests: no GPU is seen, one thread unless asked for more, and where the real data lies."""
+"""Settings of all tests: GPUs are hidden unless ``-m gpu``, one thread unless asked for more, where real data lies."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from pathlib import Path
 
 import pytest
 
-os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["PTYCHO_DIST_CACHE"] = ""
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide the GPUs, unless ``-m gpu`` asks for the tests of a GPU alone."""
+    if config.getoption("markexpr").strip() != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.fixture(scope="session")

@@ -152,7 +152,7 @@ def write_scan(
             more[name] = _checked_mask(path, name, np.asarray(more[name]))
     content = ScanContent(
         patterns=(np.asarray(patterns[start : start + COPY_ROWS]) for start in range(0, count, COPY_ROWS)),
-        positions_px=checks.checked_positions(path, np.asarray(positions_px), count, N),
+        positions_px=checks.checked_positions(path, np.asarray(positions_px), count),
         probe=modes,
         **more,
     )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ptycho_dist.assembly.accumulate import NAMES
 from ptycho_dist.atomic import atomic_path
 from ptycho_dist.errors import ShardError
+from ptycho_dist.hdf5_files import open_for_reading, writing
 from ptycho_dist.types import Canvas, FloatArray, IntArray, Shard
 
 ShardFile: TypeAlias = h5py.File
@@ -177,6 +178,8 @@ def damage_of(folder: Path, part: Shard, fingerprint: str) -> str:
             for name in SUMS:
                 file[name][()]
     except (OSError, KeyError, ShardError) as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
         return f"{path.name} is damaged ({error})"
     return "" if own else f"{path.name} is of another prediction"
 
@@ -187,11 +190,15 @@ def open_checked(path: Path) -> ShardFile:
     Raises
     ------
     ShardError
-        If it cannot be read, or is of a newer schema.
+        If it is damaged, or of a newer schema.
+    OSError
+        If the system refuses to open it, for example over too many open files.
     """
     try:
-        file = h5py.File(path, "r")
+        file = open_for_reading(path)
     except OSError as error:
+        if error.filename is not None:
+            raise
         msg = f"{path} cannot be read ({error}); expected a whole HDF5 file. Predict this shard again."
         raise ShardError(msg) from error
     schema = int(file.attrs.get("schema", 0))
@@ -217,7 +224,7 @@ def _pair(values: Any) -> tuple[int, int]:
 
 
 def _write(path: Path, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any]) -> None:
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_path(path) as temporary, writing(temporary) as file:
         file.attrs["schema"] = SCHEMA
         for name, value in attributes.items():
             file.attrs[name] = value

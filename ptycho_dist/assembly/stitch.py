@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,18 +69,30 @@ def require_complete(folder: Path, manifest: Manifest) -> list[Path]:
 def stitch(folder: Path, manifest: Manifest, tile_px: int) -> Iterator[ObjectTile]:
     """Yield the stitched object in tiles of at most ``tile_px`` squared.
 
-    Memory is that of one tile, whatever the scan.
+    Memory is that of one tile, whatever the scan; one shard is open at a time, however many there are.
 
     Raises
     ------
     ShardError
         As :func:`require_complete`.
     """
-    paths = require_complete(folder, manifest)
-    with ExitStack() as stack:
-        files = [stack.enter_context(shards.open_checked(path)) for path in paths]
-        for tile in _tiles(manifest.canvas, tile_px):
-            yield _stitch_tile(files, tile, manifest)
+    placed = [(path, _place_of(path)) for path in require_complete(folder, manifest)]
+    for tile in _tiles(manifest.canvas, tile_px):
+        yield _stitch_tile([path for path, place in placed if _meet(place, tile)], tile, manifest)
+
+
+def _place_of(path: Path) -> Canvas:
+    """Rectangle of pixels that a shard covers."""
+    with shards.open_checked(path) as file:
+        rows, columns = file["real"].shape
+        return Canvas(shards.shard_origin(file), (rows, columns))
+
+
+def _meet(shard_: Canvas, tile: Canvas) -> bool:
+    """Tell whether a shard has a part on a tile."""
+    return all(
+        _overlap(shard_.corner[axis], shard_.shape[axis], tile.corner[axis], tile.shape[axis]) for axis in (0, 1)
+    )
 
 
 def _tiles(canvas: Canvas, tile_px: int) -> Iterator[Canvas]:
@@ -92,11 +103,12 @@ def _tiles(canvas: Canvas, tile_px: int) -> Iterator[Canvas]:
             yield Canvas(origin, (min(tile_px, rows - top), min(tile_px, columns - left)))
 
 
-def _stitch_tile(files: Sequence[ShardFile], tile: Canvas, manifest: Manifest) -> ObjectTile:
+def _stitch_tile(paths: Sequence[Path], tile: Canvas, manifest: Manifest) -> ObjectTile:
     canvas = manifest.canvas
     sums = {name: np.zeros(tile.shape, np.int64) for name in shards.SUMS}
-    for file in files:
-        _add_overlap(file, tile, sums)
+    for path in paths:
+        with shards.open_checked(path) as file:
+            _add_overlap(file, tile, sums)
     corner = (tile.corner[0] - canvas.corner[0], tile.corner[1] - canvas.corner[1])
     mean = normalise(sums["real"], sums["imag"], sums["weight"])
     return ObjectTile(corner, mean, sums["count"].astype(np.int32), disagreement(sums, manifest.bits))

@@ -10,6 +10,7 @@ from typing import Any
 from ptycho_dist import errors
 from ptycho_dist.errors import LaunchError, PtychoDistError
 from ptycho_dist.launching.exit_codes import INTERRUPTED, is_lost_rank, is_silent_rank, is_storage_error
+from ptycho_dist.launching.open_files import is_out_of_files, limit
 from ptycho_dist.launching.signals import EXIT_RESUMABLE, StopRequested
 from ptycho_dist.launching.supervisor import LaunchOutcome
 
@@ -25,6 +26,8 @@ def tell(error: BaseException) -> str | None:
         return "interrupted; earlier results are as they were. The same command resumes it."
     if isinstance(error, StopRequested):
         return f"stopped by {error}; what is finished is saved. Start the same command again to resume."
+    if is_out_of_files(error):
+        return _about_open_files(error)
     if is_lost_rank(error):
         return _about_rank(error)
     return _about_storage(error) if isinstance(error, OSError) and is_storage_error(error) else None
@@ -38,6 +41,14 @@ def _about_rank(error: BaseException) -> str:
             "command again: it resumes."
         )
     return "lost the connection to another rank; its own message tells why."
+
+
+def _about_open_files(error: BaseException) -> str:
+    name = error.filename if isinstance(error, OSError) else None
+    return (
+        f"too many open files{f' at {name}' if name else ''} (this process may hold {limit()}); no file is damaged. "
+        "Raise the hard limit (ulimit -Hn, or the batch system's), or start fewer ranks or num_workers."
+    )
 
 
 def _about_storage(error: OSError) -> str:

@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptycho_dist.commands.registry import Command, Typed, register_command
-from ptycho_dist.commands.startup import required_path
+from ptycho_dist.commands.startup import make_request, required_path
+from ptycho_dist.config.scan_options import ScanOptions
+from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.job_marker import read_marker
 
 if TYPE_CHECKING:
     from ptycho_dist.assembly.shards import Manifest
     from ptycho_dist.data.formats.product_h5 import Product
-    from ptycho_dist.types import ScanHeader
+    from ptycho_dist.data.scan import Scan
 
 COMMAND = Command(
     name="inspect",
@@ -29,17 +31,23 @@ COMMAND = Command(
     order=9,
     operand="file",
     operand_help="Scan, product, or bundle folder.",
+    stages=(),
+    sections={"data": DataConfig},
 )
 
 
 @register_command(COMMAND)
 def inspect(typed: Typed) -> int:
     """Say what a file or folder is."""
-    sys.stdout.write(describe(required_path(typed, "file")))
+    from ptycho_dist.factory.settings import reader_options
+
+    path = required_path(typed, "file")
+    options = reader_options(make_request(typed).levels({"data": DataConfig}))
+    sys.stdout.write(describe(path, options))
     return 0
 
 
-def describe(path: Path) -> str:
+def describe(path: Path, options: ScanOptions | None = None) -> str:
     """Describe a scan, product, bundle or shard folder: sizes, units, conversions, what to run next.
 
     Parameters
@@ -47,6 +55,8 @@ def describe(path: Path) -> str:
     path
         A file, a set of scans, a bundle folder, the output folder of a training, a folder of shards, or that of an
         unfinished job.
+    options
+        How a scan is read.
 
     Raises
     ------
@@ -67,7 +77,7 @@ def describe(path: Path) -> str:
     elif is_set_folder(path):
         lines = _set(path)
     else:
-        lines = _bundle(find_bundle(path)) if path.is_dir() else _file(path)
+        lines = _bundle(find_bundle(path)) if path.is_dir() else _file(path, options)
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -112,12 +122,13 @@ def _set(path: Path) -> list[str]:
     ]
 
 
-def _file(path: Path) -> list[str]:
+def _file(path: Path, options: ScanOptions | None) -> list[str]:
     from ptycho_dist.data.formats.product_h5 import read_product
-    from ptycho_dist.data.scan import read_header
+    from ptycho_dist.data.scan import open_looked_at
 
     try:
-        return _scan(read_header(path))
+        with open_looked_at(path, options) as scan:
+            return _scan(scan)
     except DataFormatError as not_a_scan:
         if path.suffix.lower() not in (".h5", ".hdf5"):
             raise
@@ -128,7 +139,8 @@ def _file(path: Path) -> list[str]:
     return _product(path, product)
 
 
-def _scan(header: ScanHeader) -> list[str]:
+def _scan(scan: Scan) -> list[str]:
+    header, gain = scan.header, scan.gain()
     size = header.path.stat().st_size / 2**20
     stated = "" if header.nphotons is None else f" (the file states {header.nphotons:.4g})"
     results = _shell(f"runs/{header.path.stem}")
@@ -143,9 +155,22 @@ def _scan(header: ScanHeader) -> list[str]:
         f"  energy       {_quantity(header.energy_eV, 'eV')}",
         f"  distance     {_quantity(header.detector_distance_m, 'm')}",
         f"  sha256       {header.checksum}",
+        f"  photons      {gain.source}",
+        *_sampling(scan),
         *(f"  converted    {sentence}" for sentence in header.conversions),
+        *(f"  {one.severity:<12} {one}" for one in scan.findings),
         f"next: ptycho-dist reconstruct {_shell(header.path)} --output_dir {results} --devices 2",
     ]
+
+
+def _sampling(scan: Scan) -> list[str]:
+    from ptycho_dist.physics.sampling import sampling_of
+
+    if scan.probe is None:
+        return []
+    found = sampling_of(scan.positions_px, scan.probe)
+    overlap = "" if math.isnan(found.overlap) else f", steps of {found.step_px:.3g} px, overlap {found.overlap:.0%}"
+    return [f"  sampling     probe {found.probe_diameter_px:.3g} px wide (90 % of its power){overlap}"]
 
 
 def _product(path: Path, product: Product) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from ptycho_dist.errors import FolderInUseError
 from ptycho_dist.launching.rank_logging import FOLDER, log_to_file
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ Entries = Mapping[Path, int]
 def reported(folder: Path, rank: int = 0) -> Iterator[None]:
     """Log at the end, on rank 0, what a job wrote into a folder; on every rank, log the error that ends it.
 
+    A folder of another job is left alone.
+
     Parameters
     ----------
     folder
@@ -31,6 +34,8 @@ def reported(folder: Path, rank: int = 0) -> Iterator[None]:
     before, started = entries(folder), time.monotonic()
     try:
         yield
+    except FolderInUseError:
+        raise
     except BaseException as error:
         log_to_file(logging.ERROR, f"{type(error).__name__}: {error}", error)
         if rank == 0:

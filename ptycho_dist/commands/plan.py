@@ -23,7 +23,7 @@ from ptycho_dist.launching.environment import RankContext, launcher_name
 
 if TYPE_CHECKING:
     from ptycho_dist.plan.calibrate import Calibration
-    from ptycho_dist.plan.model import Measurement, Row
+    from ptycho_dist.plan.model import Job, Measurement, Row
 
 _RANKS_BESIDE = 2
 """Ranks of the second calibration, which also measures the interconnect."""
@@ -91,6 +91,7 @@ def _write_json(found: Calibration, measurements: Sequence[Measurement], rows: S
         "job": asdict(found.job) | {"steps": found.job.steps},
         "measurements": [asdict(one) for one in measurements],
         "rows": [asdict(row) | {"total_s": row.total_s, "memory_bytes": found.memory_bytes[row.ranks]} for row in rows],
+        "idle_ranks": idle_ranks(found.job, rows),
     }
     sys.stdout.write(f"{json.dumps(report, indent=1)}\n")
 
@@ -123,3 +124,10 @@ def _write_table(found: Calibration, measurements: Sequence[Measurement], rows: 
         f"A prediction, not a measurement: more ranks than {last.ranks} are taken to have hosts and an interconnect "
         f"like these. A global step of {job.batch_size} groups feeds at most {job.batch_size} ranks."
     )
+    for ranks, idle in idle_ranks(job, rows).items():
+        console.print(f"Warning: of {ranks} ranks {idle} idle in each step; set batch_size = {ranks} or more for them.")
+
+
+def idle_ranks(job: Job, rows: Sequence[Row]) -> dict[int, int]:
+    """Numbers of ranks that a step does not feed, and how many of them idle."""
+    return {row.ranks: row.ranks - job.batch_size for row in rows if row.ranks > job.batch_size}

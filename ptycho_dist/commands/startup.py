@@ -17,8 +17,9 @@ from ptycho_dist.config import precedence
 from ptycho_dist.config.command_settings import RanksConfig
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.precedence import RunRequest, settings_of_file
-from ptycho_dist.errors import ConfigError
+from ptycho_dist.errors import ConfigError, PtychoDistError
 from ptycho_dist.launching.environment import RankContext, detect, launcher_name, require_whole_allocation
+from ptycho_dist.launching.open_files import raise_limit
 from ptycho_dist.launching.supervisor import end_with_parent
 
 if TYPE_CHECKING:
@@ -86,9 +87,10 @@ def run_job(
 def run_alone(typed: Typed, folder: Path, work: Callable[[], object]) -> int:
     """Do a job in this process alone, and say what it wrote into a folder."""
     from ptycho_dist.commands.job_summary import reported
+    from ptycho_dist.folder_claim import claimed
 
     configure_logging(typed)
-    with reported(folder):
+    with claimed(folder, typed.argv[0]), reported(folder):
         work()
     return 0
 
@@ -125,10 +127,21 @@ def on_ranks(typed: Typed, ranks: int, work: Callable[[RankContext], int]) -> in
         What a rank does; returns its exit code.
     """
     configure_logging(typed)
+    raise_limit()
     if ranks > 1:
         return _start_ranks(typed, ranks)
     end_with_parent(os.environ)
     return work(detect(os.environ))
+
+
+def timeout_of(typed: Typed) -> float:
+    """Longest wait of ranks for each other, in seconds, as given before the settings are checked; else the default."""
+    try:
+        given = settings_of_file(typed.file.settings()) | dict(typed.overrides)
+        found = _first(given, ("execution.timeout_s", "ranks.timeout_s"))
+        return PyTorchExecutionConfig().timeout_s if found is None else float(found)
+    except (PtychoDistError, ValueError, TypeError):  # told where the settings are checked
+        return PyTorchExecutionConfig().timeout_s
 
 
 def make_request(typed: Typed) -> RunRequest:

@@ -31,10 +31,14 @@ _NAMES_OF_STAGES: Mapping[tuple[str, ...], str] = {
         checkpoint_mode early_stop_patience logger_backend recon_log_every_n_epochs recon_log_num_patches
         recon_log_fixed_indices recon_log_stitch recon_log_max_stitch_samples""",
 }
+_FITTED_ALIKE = tuple(
+    f"data.{name}"
+    for name in ["propagation", "source_distance_m", "probe_support_px", "n_modes", "probe_trainable", "background"]
+)
 USED_BY: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {f"execution.{name}": stages for stages, names in _NAMES_OF_STAGES.items() for name in names.split()}
     | dict.fromkeys(("data.N", "data.nphotons", "data.group_size", "data.gridsize"), (TRAIN,))
-    | dict.fromkeys(("data.propagation", "data.source_distance_m", "data.probe_support_px"), (TRAIN, REFINE))
+    | dict.fromkeys(_FITTED_ALIKE, (TRAIN, REFINE))
 )
 """The stages that use a setting; a command offers those of its stages, and all that are not listed."""
 
@@ -44,7 +48,7 @@ class PyTorchExecutionConfig:
     """Execution knobs of training and inference."""
 
     accelerator: str = "auto"
-    """Device type: auto, cpu, gpu, cuda, mps. auto takes a GPU where there is one."""
+    """Device type: auto, cpu, gpu, cuda. auto takes a GPU where there is one; mps is refused, it has no float64."""
 
     devices: int | str = "auto"
     """Ranks per node. auto: what the launcher started on this node, else every GPU, else 1."""

@@ -17,6 +17,7 @@ from ptycho_dist.config.ptychopinn import PTYCHOPINN, Entry
 from ptycho_dist.config.sections import (
     ALIASES,
     ALL_SECTIONS,
+    FORMER_VALUES,
     INFERENCE_SECTIONS,
     MOVED,
     REFINE_SECTIONS,
@@ -128,6 +129,7 @@ def canonicalise(given: Mapping[str, Any], sections: Sections, level: str, *, dr
             if not drop_foreign:
                 _refuse_foreign(name, key, sections, level)
             continue
+        value = FORMER_VALUES[key].get(value, value) if key in FORMER_VALUES else value
         typed = coerce(key, value, field_types(sections[section])[field])
         if key in values and not _same(values[key], typed):
             msg = (

@@ -57,13 +57,10 @@ class RefineConfig:
     """With pie: 1 scales steps by the brightest pixel (ePIE), less by each pixel's own light (rPIE)."""
 
     momentum: float | None = None
-    """Share of the object's change in a quarter of an iteration made once more; 0.5 where not set, 0 with rPIE, Adam."""
+    """Share of the object's change in each quarter iteration made once more; 0.5 where not set (rPIE, Adam: 0)."""
 
     cooling: float | None = None
     """Share of the iterations, the last ones, over which steps shrink to a tenth; 0.5 where not set (gradient: 0)."""
-
-    n_modes: int | None = None
-    """Incoherent probe modes; those of the start where not set. More are added, and all are made orthogonal."""
 
     position_start: int | None = None
     """Iteration from which positions are refined; never where not set."""
@@ -73,9 +70,6 @@ class RefineConfig:
 
     flux: bool = False
     """Refine how bright the illumination of each pattern was."""
-
-    background: bool = False
-    """Refine counts that do not come from the object, the same in every pattern."""
 
     memory_GiB: float = 4.0
     """Room on each rank for its patterns; a larger share is read from the scan in every iteration."""
@@ -93,10 +87,8 @@ class RefineConfig:
         validators.require_share("refine.alpha", self.alpha, 1.0)
         validators.require_share("refine.momentum", self.momentum or 0.0, 0.99)
         validators.require_share("refine.cooling", self.cooling or 0.0, 1.0)
-        validators.require_optional_int("refine.n_modes", self.n_modes, 1)
         validators.require_optional_int("refine.position_start", self.position_start, 0)
         validators.require_positive("refine.position_step", self.position_step)
         validators.require_bool("refine.flux", self.flux)
-        validators.require_bool("refine.background", self.background)
         validators.require_positive("refine.memory_GiB", self.memory_GiB)
         validators.require_int("refine.seed", self.seed, 0)

@@ -12,20 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptycho_dist.config import validators
+from ptycho_dist.config.measurement import MeasurementConfig
 from ptycho_dist.config.training_parts import ObjectiveConfig, OptimisationConfig, SamplingConfig
 from ptycho_dist.errors import ConfigError
 
-INTENSITY_KINDS = ("auto", "counts", "amplitude")
-BACKGROUNDS = ("none", "uniform", "pixel")
 PATCH_WEIGHTINGS = ("probe", "uniform")
-GEOMETRY = ("pixel_size_m", "energy_eV", "detector_distance_m")
-"""Numbers that a scan file may lack."""
 PROBE_SOURCES = ("auto", "bundle", "scan")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """What the scan holds, and how its patterns are grouped."""
+class DataConfig(MeasurementConfig):
+    """What the scan holds, how it is read, and how its patterns are grouped."""
 
     N: int = 64
     """Detector pixels along one side of a pattern; read from the scan file."""
@@ -33,44 +30,18 @@ class DataConfig:
     nphotons: float | None = None
     """Mean photons in one pattern; patterns are scaled to it. From the scan file (its metadata, else its counts)."""
 
-    intensity_kind: str = "auto"
-    """Whether the file holds counts or amplitudes (square roots of counts): auto, counts, amplitude."""
-
-    file_format: str = "auto"
-    """Reader to use: auto, or a reader's name such as tike_npz, ptychopinn_npz, ptycho_dist_h5."""
-
     group_size: int = 8
     """Patterns in a compact overlap group; they share one canvas in training. Unused when gridsize is set."""
 
     gridsize: int | None = None
     """If set, groups are the gridsize squared nearest neighbours of a pattern (PtychoPINN), not compact groups."""
 
-    pixel_size_m: float | None = None
-    """Size of an object pixel in metres, where the file does not say."""
-
-    energy_eV: float | None = None
-    """Photon (or electron) energy in electronvolts, where the file does not say."""
-
-    detector_distance_m: float | None = None
-    """Distance from object to detector in metres, where the file does not say."""
-
-    propagation: str = "far_field"
-    """far_field, or near_field (angular spectrum; needs pixel size, energy and detector distance)."""
-
-    source_distance_m: float | None = None
-    """Near field in a cone beam: from source to object in metres; a parallel beam where not set."""
-
-    probe_support_px: float | None = None
-    """Diameter, in object pixels, of the disc in the middle of the frame outside which the probe is kept at zero."""
-
     def __post_init__(self) -> None:
+        MeasurementConfig.__post_init__(self)
         validators.require_int("data.N", self.N, 8)
         validators.require_optional_positive("data.nphotons", self.nphotons)
-        validators.require_choice("data.intensity_kind", self.intensity_kind, INTENSITY_KINDS)
         validators.require_int("data.group_size", self.group_size, 1)
         validators.require_optional_int("data.gridsize", self.gridsize, 1)
-        for name in (*GEOMETRY, "source_distance_m", "probe_support_px"):
-            validators.require_optional_positive(f"data.{name}", getattr(self, name))
 
     @property
     def patterns_in_group(self) -> int:
@@ -118,15 +89,6 @@ class ModelConfig:
     output_px: int | None = None
     """Side of the object patch that the network predicts, centred in the N by N frame; half of N where not set."""
 
-    n_modes: int | None = None
-    """Incoherent probe modes; those of the scan file where not set. More are added, trained ones made orthogonal."""
-
-    background: str = "none"
-    """Trained counts that do not come from the object: none, uniform, or pixel (a value for each detector pixel)."""
-
-    probe_trainable: bool = True
-    """Train the probe jointly with the network, from the supplied start."""
-
     intensity_scale_trainable: bool = False
     """Train the scale between modelled and measured intensity; on a set of scans one for each scan."""
 
@@ -137,9 +99,6 @@ class ModelConfig:
         validators.require_bool("model.group_as_channels", self.group_as_channels)
         validators.require_int("model.stages", self.stages, 1)
         validators.require_optional_int("model.output_px", self.output_px, 4)
-        validators.require_optional_int("model.n_modes", self.n_modes, 1)
-        validators.require_choice("model.background", self.background, BACKGROUNDS)
-        validators.require_bool("model.probe_trainable", self.probe_trainable)
         validators.require_bool("model.intensity_scale_trainable", self.intensity_scale_trainable)
 
 

@@ -48,8 +48,16 @@ MOVED: Mapping[str, str] = {
     "refine.propagation": "data.propagation",
     "refine.source_distance_m": "data.source_distance_m",
     "model.probe_support_px": "data.probe_support_px",
+    "model.probe_trainable": "data.probe_trainable",
+    "model.n_modes": "data.n_modes",
+    "refine.n_modes": "data.n_modes",
+    "model.background": "data.background",
+    "refine.background": "data.background",
 }
-"""Dotted names of version 0.1 whose setting has another home now; files, flags and bundles may still use them."""
+"""Former dotted names of settings that have another home now; files, flags and bundles may still use them."""
+
+FORMER_VALUES: Mapping[str, Mapping[Any, str]] = {"data.background": {True: "pixel", False: "none"}}
+"""Values of settings that used to be of another type."""
 
 
 def field_names(config: type[Any]) -> tuple[str, ...]:

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from bisect import bisect_right
-from collections.abc import Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ptycho_dist.config.scan_options import AUTO
+from ptycho_dist.data.adjust import adjust, kept_rows, select
+from ptycho_dist.data.content import FileState, checksum, file_state, sample_checksum
 from ptycho_dist.data.formats.base import BoolArray, ComplexArray, RawScan, ScanOptions
 from ptycho_dist.data.formats.intensity import read_counts, read_numbers, sample_index
 from ptycho_dist.data.formats.registry import open_raw
+from ptycho_dist.data.survey.cache import keep, load, name_of
+from ptycho_dist.data.survey.collect import Survey, survey_rows, take_sample
+from ptycho_dist.data.survey.findings import Finding, Place, bad_frames, bad_pixels, find, of_rows, settled
+from ptycho_dist.data.survey.gain import Gain, gain_of
 from ptycho_dist.errors import DataFormatError
-from ptycho_dist.types import FloatArray, IntArray, ScanHeader
+from ptycho_dist.types import FloatArray, IntArray, ScanHeader, Shard
 
-__all__ = ["Scan", "ScanOptions", "checksum", "open_scan", "read_header", "require_made_from"]
-
-FileState = tuple[tuple[int, int, int, int], ...]
-_BLOCK_BYTES = 1 << 20
-_WHOLE_BELOW_BYTES = 1 << 28
-_SAMPLED_BLOCKS = 256
-_GLANCED_BLOCKS, _GLANCED_BYTES = 32, 1 << 14
+__all__ = ["Scan", "ScanOptions", "open_scan", "read_header", "require_made_from"]
 
 
 class Scan:
@@ -44,10 +41,19 @@ class Scan:
         How it was opened.
     state
         What tells without reading whether its files were changed; that of now where not given.
+    survey
+        What a look at all its patterns found; None where they were not looked at.
     """
 
-    def __init__(self, header: ScanHeader, raw: RawScan, options: ScanOptions, state: FileState | None = None) -> None:
-        self.header, self.options = header, options
+    def __init__(
+        self,
+        header: ScanHeader,
+        raw: RawScan,
+        options: ScanOptions,
+        state: FileState | None = None,
+        survey: Survey | None = None,
+    ) -> None:
+        self.header, self.options, self.survey = header, options, survey
         self._raw = raw
         self._state = file_state(header.path, raw.companions) if state is None else state
 
@@ -61,6 +67,24 @@ class Scan:
             f"<Scan {header.path} ({header.format_name}): {header.n_patterns} patterns of {header.N} x {header.N}, "
             f"{header.mean_counts:.4g} counts each, {header.n_modes} probe modes{size}>"
         )
+
+    @property
+    def raw(self) -> RawScan:
+        """What its reader found, adjusted as its options say."""
+        return self._raw
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong or odd in it, the worst first; empty where it was not looked at."""
+        if self.survey is None:
+            return ()
+        place = Place(self.positions_px, self.probe, self.mask)
+        return settled(find(self.survey, place), self.options)
+
+    def gain(self) -> Gain:
+        """Tell the counts per photon, and how they are known; read up to 64 patterns where it was not looked at."""
+        told = self.survey or take_sample(self.header.path, self._raw)
+        return gain_of(self.options, told.whole, told.step, told.noise_gain)
 
     @property
     def companions(self) -> tuple[Path, ...]:
@@ -150,13 +174,18 @@ class Scan:
         return patterns if np.ndim(chosen) else patterns[0]
 
     @property
+    def state(self) -> FileState:
+        """What tells without reading whether its files were changed."""
+        return self._state
+
+    @property
     def n_bytes(self) -> int:
         """Size of its files."""
         return sum(path.stat().st_size for path in (self.header.path, *self.companions))
 
     def sample_checksum(self) -> str:
         """SHA-256 (hex) of 32 small blocks of its files: what every rank can afford to compare."""
-        return _digest((self.header.path, *self.companions), _GLANCED_BLOCKS, _GLANCED_BYTES)
+        return sample_checksum((self.header.path, *self.companions))
 
     def require_unchanged(self) -> None:
         """Refuse files that were replaced or written to since they were opened.
@@ -211,11 +240,65 @@ def open_scan(path: Path | str, options: ScanOptions | None = None, *, known_che
     DataFormatError
         If the file is not a whole scan of a known format, or contradicts the options.
     """
+    base = open_unselected(path, options, known_checksum=known_checksum)
+    return select_rows(base, survey_of(base) if needs_survey(base.options) else None)
+
+
+def open_looked_at(path: Path | str, options: ScanOptions | None = None) -> Scan:
+    """Open a scan as :func:`open_scan` does, and look at all its patterns, in this process."""
+    base = open_unselected(path, options)
+    return select_rows(base, survey_of(base))
+
+
+def open_unselected(path: Path | str, options: ScanOptions | None = None, *, known_checksum: str | None = None) -> Scan:
+    """Open a scan with all its patterns and pixels, whatever the options leave out; see :func:`open_scan`."""
     options = options or ScanOptions()
     path = Path(path)
-    raw = open_raw(path, options)
+    raw = adjust(path, open_raw(path, options), options)
     state = file_state(path, raw.companions)
     return Scan(_header(path, raw, options, known_checksum), raw, options, state)
+
+
+def needs_survey(options: ScanOptions) -> bool:
+    """Tell whether what is left out depends on a look at all patterns."""
+    return options.mask_saturated is True or options.drop_frames == AUTO
+
+
+def survey_of(scan: Scan) -> Survey:
+    """Look at all patterns of a scan in this process, unless a look at the same content was kept."""
+    name, path, raw = name_of(scan.header.checksum, scan.raw), scan.header.path, scan.raw
+    found = load(name)
+    if found is None:
+        found = survey_rows(path, raw, Shard(0, 1, 0, len(scan)), take_sample(path, raw))
+        keep(name, found)
+    return found
+
+
+def select_rows(base: Scan, survey: Survey | None) -> Scan:
+    """Leave out the patterns and pixels that the options name; with a survey the scan counts as looked at.
+
+    Parameters
+    ----------
+    base
+        The scan, of :func:`open_unselected`.
+    survey
+        What was found in its patterns; needed where :func:`needs_survey` says so.
+
+    Raises
+    ------
+    DataFormatError
+        If nothing is left.
+    """
+    path, options, raw = base.header.path, base.options, base.raw
+    found = np.empty(0, np.int64) if survey is None else bad_frames(survey)
+    rows = kept_rows(path, len(base), options, found)
+    N = base.header.N
+    bad = bad_pixels(survey) if survey is not None and options.mask_saturated else np.zeros((N, N), np.bool_)
+    chosen = select(raw, rows, bad)
+    kept = None if survey is None else of_rows(survey, rows)
+    if chosen.patterns is raw.patterns and chosen.mask is raw.mask:
+        return Scan(base.header, raw, options, base.state, kept)
+    return Scan(_header(path, chosen, options, base.header.checksum), chosen, options, base.state, kept)
 
 
 def read_header(path: Path | str, options: ScanOptions | None = None) -> ScanHeader:
@@ -292,53 +375,3 @@ def require_made_from(header: ScanHeader, what: str, made_from: str, fix: str) -
             f"the same scan. {fix}"
         )
         raise DataFormatError(msg)
-
-
-def file_state(path: Path, companions: Sequence[Path] = ()) -> FileState:
-    """Device, inode, size and time of modification (ns) of the files of a scan."""
-    found = [file.stat() for file in (path, *companions)]
-    return tuple((one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns) for one in found)
-
-
-def checksum(path: Path, companions: Sequence[Path] = (), whole_below: int = _WHOLE_BELOW_BYTES) -> str:
-    """SHA-256 (hex) that tells scan files apart without reading large ones whole.
-
-    Scans below ``whole_below`` bytes are covered whole. Of larger ones their
-    size and 256 blocks of 1 MiB are covered: the first, the last, and others
-    spread evenly, so that every rank can afford it. Files that hold a part of
-    the patterns count as if they followed the scan file.
-    """
-    files = (path, *companions)
-    size = sum(file.stat().st_size for file in files)
-    if size >= whole_below:
-        return _digest(files, _SAMPLED_BLOCKS, _BLOCK_BYTES, f"{size} bytes")
-    ends, digest = _ends_of(files), hashlib.sha256()
-    for start in range(0, size, _BLOCK_BYTES):
-        digest.update(_read_across(files, ends, start, min(_BLOCK_BYTES, size - start)))
-    return digest.hexdigest()
-
-
-def _ends_of(files: Sequence[Path]) -> list[int]:
-    return list(accumulate(file.stat().st_size for file in files))
-
-
-def _digest(files: Sequence[Path], blocks: int, block_bytes: int, prefix: str = "") -> str:
-    """SHA-256 (hex) of blocks spread evenly over files laid end to end: the first, the last, and others between."""
-    ends, digest = _ends_of(files), hashlib.sha256(prefix.encode())
-    last = max(0, ends[-1] - block_bytes)
-    for part in range(blocks):
-        digest.update(_read_across(files, ends, round(last * part / (blocks - 1)), min(block_bytes, ends[-1])))
-    return digest.hexdigest()
-
-
-def _read_across(files: Sequence[Path], ends: Sequence[int], start: int, length: int) -> bytes:
-    """Read from files laid end to end; ``ends`` are the places where each one ends."""
-    found = b""
-    number = bisect_right(ends, start)
-    while len(found) < length and number < len(files):
-        begin = ends[number - 1] if number else 0
-        with files[number].open("rb") as stream:
-            stream.seek(max(0, start + len(found) - begin))
-            found += stream.read(length - len(found))
-        number += 1
-    return found

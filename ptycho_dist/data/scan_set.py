@@ -7,10 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from ptycho_dist.data.content import FileState, checksum, file_state
 from ptycho_dist.data.formats.base import ScanOptions
-from ptycho_dist.data.scan import FileState, Scan, checksum, file_state, open_scan, read_header
+from ptycho_dist.data.scan import Scan, open_scan, open_unselected, read_header, select_rows
 from ptycho_dist.data.set_index import INDEX_NAME, SET_FORMAT, SetEntry, checksum_of, read_index
-from ptycho_dist.distributed.collectives import from_rank_0, on_all_ranks
+from ptycho_dist.data.survey.cache import keep, load, name_of
+from ptycho_dist.data.survey.collect import join, survey_rows, take_sample
+from ptycho_dist.distributed.collectives import all_gather_object, from_rank_0, on_all_ranks, place
+from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import ScanHeader, Shard
 
@@ -197,6 +201,8 @@ def open_source(path: Path, options: ScanOptions | None = None) -> Source:
 def open_on_ranks(path: Path, options: ScanOptions | None = None) -> Source:
     """Open a scan or a set of scans on every rank; rank 0 alone reads a scan for its checksum.
 
+    All patterns of a scan are looked at once, by all ranks together; see :mod:`ptycho_dist.data.survey`.
+
     Raises
     ------
     DataFormatError
@@ -207,7 +213,7 @@ def open_on_ranks(path: Path, options: ScanOptions | None = None) -> Source:
     def open_first() -> tuple[str, int, str] | None:
         if path.is_dir():
             return None
-        opened.append(open_scan(path, options))
+        opened.append(open_unselected(path, options))
         return opened[0].header.checksum, opened[0].n_bytes, opened[0].sample_checksum()
 
     known = from_rank_0(open_first)
@@ -217,7 +223,7 @@ def open_on_ranks(path: Path, options: ScanOptions | None = None) -> Source:
             return open_set(path, options)
         if opened:
             return opened[0]
-        scan = open_scan(path, options, known_checksum=known[0])
+        scan = open_unselected(path, options, known_checksum=known[0])
         if scan.n_bytes != known[1]:
             msg = (
                 f"{path} has {scan.n_bytes} bytes on this rank and {known[1]} on rank 0; expected the same file. Give "
@@ -232,7 +238,21 @@ def open_on_ranks(path: Path, options: ScanOptions | None = None) -> Source:
             raise DataFormatError(msg)
         return scan
 
-    return on_all_ranks(open_here)
+    source = on_all_ranks(open_here)
+    return source if isinstance(source, ScanSet) else _look(source)
+
+
+def _look(base: Scan) -> Scan:
+    """Look at all patterns of a scan, each rank at its share, and leave out what the options say."""
+    name, path, raw = name_of(base.header.checksum, base.raw), base.header.path, base.raw
+    kept = from_rank_0(lambda: load(name))
+    if kept is None:
+        sample = from_rank_0(lambda: take_sample(path, raw))
+        own = shard(len(base), *place())
+        part = on_all_ranks(lambda: survey_rows(path, raw, own, sample))
+        kept = join(all_gather_object(part))
+        from_rank_0(lambda: keep(name, kept))
+    return on_all_ranks(lambda: select_rows(base, kept))
 
 
 def read_source_header(path: Path, options: ScanOptions | None = None) -> ScanHeader:

@@ -1,4 +1,4 @@
-"""What ranks do with each other; with :mod:`rendezvous` the only file that calls torch.distributed.
+"""What ranks do with each other; but for the stores of :mod:`rendezvous` and :mod:`watch` all of torch.distributed.
 
 With one rank no process group is opened, and every collective returns what
 this rank gave.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -17,24 +17,33 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import Store  # type: ignore[attr-defined]  # torch names it in another way
 
 from ptycho_dist.distributed.background import BackgroundCall
+from ptycho_dist.distributed.devices import gpu_of
 from ptycho_dist.distributed.mpi.address import bootstrap
-from ptycho_dist.distributed.rendezvous import meet, meet_through_agent
+from ptycho_dist.distributed.rendezvous import meet, meet_through_agent, require_own_gpu
+from ptycho_dist.distributed.watch import watched
 from ptycho_dist.errors import LaunchError, OtherRankError
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.launching.network_interfaces import use_named_interface
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+_CPU = torch.device("cpu")
 BEAT_S = 1.0
 """Seconds between signs of life of ranks that wait for each other's work."""
 MARGIN_S = 5.0
 """Seconds after a time limit in which torch may still say by itself what it waited for."""
 
+WATCH_LEAD_S = 15.0
+"""Seconds that NCCL waits longer than the ranks watch each other, so that they can name the lost one first."""
+_NCCL = {"TORCH_NCCL_ASYNC_ERROR_HANDLING": "3", "TORCH_NCCL_DUMP_ON_TIMEOUT": "0"}
+"""After its time limit NCCL ends the process (SIGABRT), at once; the environment has the last word."""
+
 
 @contextmanager
-def process_group(context: RankContext, backend: str, timeout_s: float) -> Iterator[None]:
+def process_group(context: RankContext, backend: str, timeout_s: float, device: torch.device = _CPU) -> Iterator[None]:
     """Open the process group of all ranks, and close it at the end.
 
     Parameters
@@ -45,31 +54,58 @@ def process_group(context: RankContext, backend: str, timeout_s: float) -> Itera
         As :func:`~ptycho_dist.distributed.devices.process_group_backend` names it.
     timeout_s
         Longest wait of a rank for the others, in seconds.
+    device
+        Of this rank; a GPU becomes the one that this process uses by default.
 
     Raises
     ------
     LaunchError
-        If the ranks do not find each other in time.
+        If the ranks do not find each other in time, or two use one GPU.
     """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     if context.world == 1:
         yield
         return
     try:
-        _open(context, backend, timedelta(seconds=timeout_s))
+        store = _open(context, backend, timedelta(seconds=timeout_s), device)
     except dist.DistError as error:
         msg = (
             f"rank {context.rank} of {context.world} did not find the other ranks within {timeout_s} s ({error}); "
             f"expected {context.world} ranks of one launch. Check that all were started."
         )
         raise LaunchError(msg) from error
-    try:
-        yield
-    finally:
+    with watched(context, store, timeout_s) if is_watched(backend) and store is not None else nullcontext():
+        try:
+            yield
+        finally:
+            _close(backend)
+
+
+def is_watched(backend: str) -> bool:
+    """Tell whether ranks must watch each other, for the backend does not tell that one is gone."""
+    return "nccl" in backend
+
+
+def _close(backend: str) -> None:
+    """Close the group; NCCL may wait there for a rank that is gone."""
+    if not is_watched(backend):
         dist.destroy_process_group()
+        return
+    closing = BackgroundCall(dist.destroy_process_group)
+    closing.wait(MARGIN_S)
+    if not closing.done:
+        logger.debug("NCCL did not end within %.0f s; this process ends without it", MARGIN_S)
 
 
-def _open(context: RankContext, backend: str, timeout: timedelta) -> None:
-    """Open the group; torchrun's agents keep the store of their ranks, the ranks of others make their own."""
+def _open(context: RankContext, backend: str, timeout: timedelta, device: torch.device) -> Store | None:
+    """Open the group; torchrun's agents keep the store of their ranks, the ranks of others make their own.
+
+    Returns
+    -------
+    Store or None
+        The store of this launch, where we hold it.
+    """
     use_named_interface(os.environ)
     where: dict[str, Any] = {}
     if context.launcher == "torchrun" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == str(True):
@@ -82,8 +118,17 @@ def _open(context: RankContext, backend: str, timeout: timedelta) -> None:
         os.environ.setdefault("MASTER_PORT", str(context.main_port))
         where["store"] = meet(context, timeout.total_seconds())
     place: dict[str, Any] = {"rank": context.rank, "world_size": context.world, "timeout": timeout}
+    if is_watched(backend):
+        place["timeout"] = timeout + timedelta(seconds=WATCH_LEAD_S)
+        for name, value in _NCCL.items():
+            os.environ.setdefault(name, value)
+    if device.type == "cuda":
+        place["device_id"] = device
+        if "store" in where:
+            require_own_gpu(context, where["store"], gpu_of(device), timeout)
     _connect(partial(dist.init_process_group, backend, **where, **place), timeout)
     logger.debug("process group of %d ranks is open (%s)", context.world, backend)
+    return where.get("store")
 
 
 def _connect(connect: Callable[[], None], timeout: timedelta) -> None:
@@ -109,6 +154,11 @@ def _connect(connect: Callable[[], None], timeout: timedelta) -> None:
 def is_open() -> bool:
     """Tell whether there is a process group (more than one rank)."""
     return dist.is_available() and dist.is_initialized()
+
+
+def place() -> tuple[int, int]:
+    """Rank of this process and number of ranks."""
+    return (dist.get_rank(), dist.get_world_size()) if is_open() else (0, 1)
 
 
 def all_gather_object(value: T) -> list[T]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 
 import torch
 
@@ -16,12 +17,26 @@ _LARGEST_KEPT_BYTES = 32 << 20
 
 
 def device_of(accelerator: str, local_rank: int) -> torch.device:
-    """Device of a rank on its node; ``accelerator`` is resolved (not ``auto``)."""
+    """Device of a rank on its node; ``accelerator`` is resolved (not ``auto``).
+
+    Where a rank sees one GPU alone (``--gpus-per-task=1``, CUDA_VISIBLE_DEVICES for each rank), that is its own.
+    """
     if accelerator == "cpu":
         return torch.device("cpu")
-    if accelerator == "mps" or (accelerator == "gpu" and not torch.cuda.is_available()):
-        return torch.device("mps")
-    return torch.device("cuda", local_rank)
+    return torch.device("cuda", 0 if torch.cuda.device_count() == 1 else local_rank)
+
+
+def gpu_of(device: torch.device) -> str:
+    """Tell which GPU a device is, whatever its index in this process: its UUID, or that of its MIG instance.
+
+    Empty for a CPU, and for a GPU that this process does not see.
+    """
+    if device.type != "cuda" or (device.index or 0) >= torch.cuda.device_count():
+        return ""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    if visible[0].startswith("MIG-"):
+        return visible[device.index or 0].strip()
+    return str(torch.cuda.get_device_properties(device).uuid)
 
 
 def dtype_of(precision: str) -> torch.dtype:

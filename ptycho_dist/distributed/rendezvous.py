@@ -26,6 +26,7 @@ _PAUSE_S = 0.2
 _LAUNCH, _PLACE = "launch", "rank-{}"
 _MEETING = "ptycho_dist/meeting"
 _AGAIN_S = 0.2
+_GPU, _SHARED = "gpu", "shared gpu"
 
 
 def meet(context: RankContext, timeout_s: float) -> Store:
@@ -81,6 +82,40 @@ def meet_through_agent(context: RankContext, timeout_s: float) -> Store:
     return PrefixStore("ptycho_dist", found)
 
 
+def require_own_gpu(context: RankContext, store: Store, gpu: str, limit: timedelta) -> None:
+    """Refuse ranks that share a GPU, on every rank, before NCCL hangs or fails over it.
+
+    Parameters
+    ----------
+    context
+        Place of this process.
+    store
+        Of this launch.
+    gpu
+        Which GPU this rank uses, such as its UUID; the same name on two ranks means the same GPU.
+    limit
+        Longest wait for the other ranks.
+
+    Raises
+    ------
+    LaunchError
+        Naming two ranks and their GPU.
+    """
+    me = f"{context.rank} on {socket.gethostname()}"
+    first = store.compare_set(f"{_GPU}/{gpu}", "", me).decode()
+    if first != me:
+        store.set(_SHARED, f"ranks {first} and {me} both use GPU {gpu}")
+    if store.add(f"{_GPU}s", 1) == context.world:
+        store.set(f"{_GPU}s known", "")
+    store.wait([f"{_GPU}s known"], limit)
+    if store.check([_SHARED]):
+        msg = (
+            f"{store.get(_SHARED).decode()}; expected one for each rank. Show each rank a GPU of its own "
+            "(CUDA_VISIBLE_DEVICES, or SLURM's --gpus-per-task=1), or all of its node, or start fewer ranks on a node."
+        )
+        raise LaunchError(msg)
+
+
 def _tell(context: RankContext, agent: TCPStore, limit: timedelta) -> TCPStore:
     """Open a store on any free port, and tell the other ranks where it is."""
     store = TCPStore("localhost", 0, None, True, limit, wait_for_workers=False)
@@ -109,10 +144,11 @@ def _ask(agent: TCPStore, timeout_s: float) -> TCPStore | str:
 
 def _own_address(context: RankContext) -> str:
     """Address by which other hosts reach this one: that of the way to the agent's store."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((context.main_address, context.main_port))
+    where = socket.getaddrinfo(context.main_address, context.main_port, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(where[0], socket.SOCK_DGRAM) as probe:
+        probe.connect(where[4])
         address = str(probe.getsockname()[0])
-    return context.main_address if address.startswith("127.") else address
+    return context.main_address if address.startswith("127.") or address == "::1" else address
 
 
 def _listen(context: RankContext, limit: timedelta) -> TCPStore | str:

@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from ptycho_dist.distributed.agreement import describe_disagreement
-from ptycho_dist.doctor.facts import Needs, RankFacts
+from ptycho_dist.doctor.device_checks import batch, devices, open_files, threads
+from ptycho_dist.doctor.facts import Needs
+from ptycho_dist.doctor.outcome import FAIL, OK, SKIP, WARN, Facts, Result, by_host, listed
 from ptycho_dist.launching.network_interfaces import INTERFACE_VARIABLES
 
-OK, WARN, FAIL, SKIP = "ok", "warn", "fail", "skip"
 WHO_NAMES = " and ".join(INTERFACE_VARIABLES)
 ESTIMATES_MAY_ERR = 1.3
 """A need is estimated from settings alone; a job is refused only where it exceeds what is there by this factor."""
 
 
-@dataclass(frozen=True)
-class Result:
-    """The outcome of a check.
-
-    Parameters
-    ----------
-    name
-        What was checked.
-    status
-        ok, warn (it will run, but badly), fail (it will not run, or not right), or skip (nothing to check).
-    found
-        What was found, with its numbers.
-    fix
-        What to do; empty where all is well.
-    """
-
-    name: str
-    status: str
-    found: str
-    fix: str = ""
-
-
-Facts = Sequence[RankFacts]
 Check = Callable[[Facts, Needs], Result]
 
 
@@ -61,52 +38,13 @@ def world(ranks: Facts, needs: Needs) -> Result:
     """Whether every rank is there once, and equally many on every host."""
     hosts = by_host(ranks)
     counts = {host: len(there) for host, there in hosts.items()}
-    found = f"{len(ranks)} ranks on {len(hosts)} hosts: {_listed(f'{host} {n}' for host, n in counts.items())}"
+    found = f"{len(ranks)} ranks on {len(hosts)} hosts: {listed(f'{host} {n}' for host, n in counts.items())}"
     if [one.rank for one in ranks] != list(range(ranks[0].world)):
         missing = sorted(set(range(ranks[0].world)) - {one.rank for one in ranks})
         return Result("ranks", FAIL, f"{found}; ranks {missing} of {ranks[0].world} are missing", "Start all ranks.")
     if len(set(counts.values())) > 1:
         return Result("ranks", FAIL, found, "Start equally many ranks on every host (--ntasks-per-node, -ppn, -N).")
     return Result("ranks", OK, found)
-
-
-def devices(ranks: Facts, needs: Needs) -> Result:
-    """Whether each node has as many ranks as devices were asked for, and each rank its GPU."""
-    local, gpus = ranks[0].local_world, min(one.gpus for one in ranks)
-    found = f"{local} ranks on each node, {gpus} GPUs visible, accelerator {needs.accelerator}"
-    if needs.devices is not None and needs.devices != local:
-        fix = f"Start {needs.devices} ranks per node, or set execution.devices = {local} (or auto)."
-        return Result("devices", FAIL, f"{found}, but execution.devices = {needs.devices}", fix)
-    if needs.accelerator in ("cuda", "gpu") and gpus < local:
-        fix = (
-            "Let every rank see all GPUs of its node (SLURM: --gpus-per-node with --gpu-bind=none; unset "
-            "CUDA_VISIBLE_DEVICES), or start fewer ranks."
-        )
-        return Result("devices", FAIL, f"{found}: local rank {gpus} would have none", fix)
-    if needs.accelerator == "cpu" and gpus > 0:
-        return Result("devices", WARN, f"{found}: the GPUs stay idle", "Set execution.accelerator = 'auto' or 'gpu'.")
-    return Result("devices", OK, found)
-
-
-def threads(ranks: Facts, needs: Needs) -> Result:
-    """Whether the threads of the ranks on a host fit its cores."""
-    for host, there in by_host(ranks).items():
-        cores = len({core for one in there for core in one.cores})
-        wanted = sum(one.threads for one in there)
-        if wanted > cores:
-            fix = (
-                f"Set OMP_NUM_THREADS={cores // len(there)}"
-                if cores >= len(there)
-                else f"Start at most {cores} of them"
-            )
-            return Result(
-                "threads",
-                WARN,
-                f"{len(there)} ranks on {host} use {wanted} threads on {cores} cores",
-                f"{fix}, or bind the ranks to more cores (--cpus-per-task).",
-            )
-    most = max(one.threads for one in ranks)
-    return Result("threads", OK, f"{most} threads a rank, {len(ranks[0].cores)} cores for rank 0")
 
 
 def backend(ranks: Facts, needs: Needs) -> Result:
@@ -122,17 +60,17 @@ def interface(ranks: Facts, needs: Needs) -> Result:
     hosts = by_host(ranks)
     for one in ranks:
         if one.interface and one.interface not in {known.name for known in one.interfaces}:
-            listed = _listed(f"{known.name} {known.address}" for known in one.interfaces)
+            offered = listed(f"{known.name} {known.address}" for known in one.interfaces)
             found = f"rank {one.rank} on {one.host} is told to use {one.interface!r}, which is not there"
-            return Result("network interface", FAIL, found, f"Name one of {listed}, or unset {WHO_NAMES}.")
+            return Result("network interface", FAIL, found, f"Name one of {offered}, or unset {WHO_NAMES}.")
     if ranks[0].interface:
         return Result("network interface", OK, f"{ranks[0].interface} (named by a variable)")
     if len(hosts) == 1:
         return Result("network interface", OK, "one host, loopback is enough")
     for host, there in hosts.items():
         address = there[0].host_address
-        if not address or address.startswith("127."):
-            offered = _listed(f"{one.name} {one.address}" for one in there[0].interfaces if not one.is_loopback)
+        if not address or address.startswith("127.") or address == "::1":
+            offered = listed(f"{one.name} {one.address}" for one in there[0].interfaces if not one.is_loopback)
             said = f"its own name resolves to {address}" if address else "its own name does not resolve"
             return Result(
                 "network interface",
@@ -140,7 +78,7 @@ def interface(ranks: Facts, needs: Needs) -> Result:
                 f"{host}: {said}; other hosts cannot reach gloo or NCCL there",
                 f"Export PTYCHO_DIST_INTERFACE (found: {offered or 'no interface'}).",
             )
-    return Result("network interface", OK, _listed(f"{host} {there[0].host_address}" for host, there in hosts.items()))
+    return Result("network interface", OK, listed(f"{host} {there[0].host_address}" for host, there in hosts.items()))
 
 
 def mpi(ranks: Facts, needs: Needs) -> Result:
@@ -160,9 +98,18 @@ def shared_files(ranks: Facts, needs: Needs) -> Result:
     if all(one.sees_file is None for one in ranks):
         return Result("shared files", SKIP, "not looked for")
     if blind:
-        found = f"a file that rank 0 wrote to {ranks[0].folder} is not seen by rank {_listed(blind)}"
+        found = f"a file that rank 0 wrote to {ranks[0].folder} is not seen by rank {listed(blind)}"
         return Result("shared files", FAIL, found, "Choose an output_dir on a file system that all hosts share.")
     return Result("shared files", OK, f"{ranks[0].folder} is seen by all {len(ranks)} ranks")
+
+
+def owner(ranks: Facts, needs: Needs) -> Result:
+    """Whether the output folder is free."""
+    first = ranks[0]
+    if first.owner:
+        fix = "Wait until that job has ended, or choose another output_dir; a job that is dead is taken over."
+        return Result("owner", WARN, f"{first.folder} is held by {first.owner}", fix)
+    return Result("owner", OK, f"nobody else holds {first.folder}")
 
 
 def disk(ranks: Facts, needs: Needs) -> Result:
@@ -239,10 +186,13 @@ CHECKS: tuple[Check, ...] = (
     world,
     devices,
     threads,
+    open_files,
+    batch,
     backend,
     interface,
     mpi,
     shared_files,
+    owner,
     disk,
     memory,
     settings,
@@ -257,20 +207,6 @@ def check_all(ranks: Facts, needs: Needs) -> tuple[Result, ...]:
     return tuple(check(ranks, needs) for check in CHECKS)
 
 
-def by_host(ranks: Facts) -> Mapping[str, list[RankFacts]]:
-    """Ranks of each host; nodes of one name (such as two SLURM daemons on one machine) are one host."""
-    hosts: dict[str, list[RankFacts]] = {}
-    for one in ranks:
-        hosts.setdefault(one.host, []).append(one)
-    return hosts
-
-
 def size(n_bytes: float) -> str:
     """Write a size for people."""
     return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.0f} MiB"
-
-
-def _listed(parts: Iterable[str], most: int = 8) -> str:
-    all_parts = list(parts)
-    more = f" and {len(all_parts) - most} more" if len(all_parts) > most else ""
-    return ", ".join(all_parts[:most]) + more

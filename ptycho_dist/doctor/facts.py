@@ -58,8 +58,12 @@ class RankFacts:
         Of this package and of torch.
     cores, threads
         CPU cores that this process may use, by number; threads that it computes with.
-    gpus
-        GPUs that this process can see.
+    gpus, gpu
+        How many GPUs this process can see, and which one it uses; empty for none.
+    unused
+        Accelerators of this host that torch cannot use; empty without any.
+    open_files
+        Files and connections that this process may hold open.
     backend
         gloo or nccl.
     interfaces, interface
@@ -74,6 +78,8 @@ class RankFacts:
         Free bytes where results go; None where that is unknown.
     folder
         Where results go.
+    owner
+        Who else holds that folder, or held it when its process ended; empty for nobody.
     sees_file
         Whether this rank sees the file that rank 0 wrote there; None where it was not looked for.
     fingerprint
@@ -106,6 +112,10 @@ class RankFacts:
     disk_free_bytes: int | None
     folder: str
     sees_file: bool | None = None
+    owner: str = ""
+    open_files: int = 1 << 20
+    gpu: str = ""
+    unused: str = ""
     fingerprint: str = ""
     problem: str = ""
     slurm: SlurmFacts | None = None
@@ -119,6 +129,8 @@ class Needs:
     ----------
     devices, accelerator
         Ranks per node, and their kind of device, as the settings ask for.
+    batch_size
+        Groups of a step of a training, patterns of an update of a refinement, over all ranks.
     memory_bytes
         Memory of one rank.
     disk_bytes
@@ -129,6 +141,7 @@ class Needs:
 
     devices: int | None = None
     accelerator: str = "cpu"
+    batch_size: int | None = None
     memory_bytes: int | None = None
     disk_bytes: int | None = None
     seconds: float | None = None

@@ -39,17 +39,25 @@ def needs_of(payload: Payload, world: int) -> Needs:
     return Needs(
         devices=int(payload.execution_config.devices),
         accelerator=payload.execution_config.accelerator,
+        batch_size=_batch_size(payload),
         memory_bytes=int(_PROCESS_BYTES + memory),
         disk_bytes=int(disk + _PICTURES_BYTES),
         seconds=seconds if payload.execution_config.accelerator == "cpu" else None,
     )
 
 
+def _batch_size(payload: Payload) -> int | None:
+    """Size of the batches that ranks share; None in a prediction, where each rank has batches of its own."""
+    if isinstance(payload, RefinePayload):
+        return payload.refine_config.batch_size
+    return payload.training_config.batch_size if isinstance(payload, TrainingPayload) else None
+
+
 def _refinement(payload: RefinePayload, canvas_px: float, world: int) -> tuple[float, float, float]:
     """Memory and disk in bytes, and rough seconds on CPU cores, of a refinement."""
     refine, pixels = payload.refine_config, payload.data_config.N**2
     share = min(4.0 * pixels * payload.n_patterns / world, refine.memory_GiB * 2**30)
-    modes = refine.n_modes or 1
+    modes = payload.data_config.n_modes or 1
     in_batch = _WAVES_BYTES * modes * pixels * -(-int(refine.batch_size or 1) // world)
     seconds = refine.iterations * payload.n_patterns * pixels * modes / (_WAVE_PIXELS_PER_S * world)
     return share + in_batch + 4 * _OBJECT_BYTES * canvas_px, 2 * _OBJECT_BYTES * canvas_px, seconds

@@ -9,15 +9,18 @@ from pathlib import Path
 
 from ptycho_dist.config.precedence import RunRequest
 from ptycho_dist.config.sections import TRAINING_SECTIONS
-from ptycho_dist.distributed.collectives import all_gather_object, process_group
-from ptycho_dist.distributed.devices import process_group_backend
-from ptycho_dist.doctor.checks import FAIL, WARN, Result, check_all
+from ptycho_dist.distributed.collectives import all_gather_object, from_rank_0, process_group
+from ptycho_dist.distributed.devices import device_of, process_group_backend
+from ptycho_dist.doctor.checks import check_all
 from ptycho_dist.doctor.collect import Subject, facts_of_all
 from ptycho_dist.doctor.facts import Needs, RankFacts
 from ptycho_dist.doctor.needs import needs_of
+from ptycho_dist.doctor.outcome import FAIL, WARN, Result
+from ptycho_dist.doctor.scan_check import scan_results
 from ptycho_dist.errors import LaunchError, PtychoDistError
 from ptycho_dist.factory.devices import count_gpus
 from ptycho_dist.factory.payload import Payload, TrainingPayload
+from ptycho_dist.factory.settings import reader_options
 from ptycho_dist.factory.training import training_payload
 from ptycho_dist.launching.environment import RankContext
 
@@ -67,11 +70,18 @@ def examine(request: RunRequest, context: RankContext) -> Diagnosis:
         fingerprint=payload.fingerprint() if payload else "",
         problem=problem,
     )
-    with process_group(context, process_group_backend(accelerator), wait_s):
+    device = device_of(accelerator, context.local_rank)
+    with process_group(context, process_group_backend(accelerator), wait_s, device):
         facts = facts_of_all(subject, os.environ, all_gather_object)
         own = needs_of(payload, context.world) if payload else _needs_without_scan(request, accelerator)
         needs = all_gather_object(own)[0]
-    return Diagnosis(check_all(facts, needs), tuple(facts))
+        of_scan = from_rank_0(lambda: _of_scan(request)) if payload else ()
+    return Diagnosis((*check_all(facts, needs), *of_scan), tuple(facts))
+
+
+def _of_scan(request: RunRequest) -> tuple[Result, ...]:
+    path = Path(str(request.scan))
+    return () if path.is_dir() else scan_results(path, reader_options(request.levels(TRAINING_SECTIONS)))
 
 
 def _payload(request: RunRequest, folder: Path) -> tuple[TrainingPayload | None, str]:

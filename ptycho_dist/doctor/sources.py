@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import torch
+
 from ptycho_dist.doctor.facts import Memory, SlurmFacts
 
 _KIB = 1024
@@ -65,6 +67,28 @@ def _number(path: Path) -> int | None:
         return None
     text = path.read_text(encoding="utf-8").strip()
     return int(text) if text.isdigit() else None
+
+
+def unused_accelerators(env: Mapping[str, str], root: Path = Path("/")) -> str:
+    """Name accelerators of this host that torch does not see, unless they were hidden on purpose.
+
+    Parameters
+    ----------
+    env
+        Environment variables; an empty CUDA_VISIBLE_DEVICES hides GPUs.
+    root
+        Where the system's folders are.
+    """
+    found = []
+    is_hidden = env.get("CUDA_VISIBLE_DEVICES") in ("", "-1") or env.get("HIP_VISIBLE_DEVICES") in ("", "-1")
+    if not torch.cuda.is_available() and not is_hidden:
+        if any((root / "dev").glob("nvidia[0-9]*")):
+            found.append(f"an NVIDIA GPU (torch {torch.__version__} or the driver cannot use it)")
+        if (root / "dev" / "kfd").exists():
+            found.append(f"an AMD GPU (torch {torch.__version__} cannot use it)")
+    if torch.xpu.is_available():
+        found.append("an Intel XPU (this program does not use it)")
+    return " and ".join(found)
 
 
 def disk_free(folder: Path) -> int | None:

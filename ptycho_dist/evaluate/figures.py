@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -26,6 +27,9 @@ __all__ = ["Figure", "Overview", "Picture", "draw_overview", "overview_figure", 
 _NAN = float("nan")
 _FULL_TURN_SHARE = 0.8
 _DPI = 130
+_VERDICT_WIDTH = 150
+_ROW = 3
+"""Panels in a row that are drawn at full width."""
 Panel = Callable[[Axes], None]
 
 
@@ -51,6 +55,10 @@ class Overview:
         Object pixel; NaN where unknown, then scale bars are in pixels.
     coverage, disagreement
         Patches in each pixel, and the deviation between them (NaN where one patch alone decides), (H, W); or None.
+    verdict
+        How well the patterns are explained, in words; empty where unknown.
+    positions_px, normalised_errors
+        Scan points (B, 2), and the normalised error of each pattern (B,); or None.
     """
 
     title: str
@@ -66,6 +74,9 @@ class Overview:
     pixel_size_m: float = _NAN
     coverage: NDArray[np.integer] | None = None
     disagreement: NDArray[np.floating] | None = None
+    verdict: str = ""
+    positions_px: FloatArray | None = None
+    normalised_errors: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +119,9 @@ class Picture:
 def overview_figure(overview: Overview) -> Figure:
     """Draw the overview: object (and reference, and errors), loss curve, FRC, probe; pyplot does not know of it."""
     rows = _rows(overview)
-    figure = Figure(figsize=(4.1 * max(len(row) for row in rows), 3.5 * len(rows) + 0.6), layout="constrained")
+    figure = Figure(
+        figsize=(4.1 * min(_ROW, max(len(row) for row in rows)), 3.5 * len(rows) + 0.6), layout="constrained"
+    )
     figure.suptitle("\n".join(_headline(overview)), fontsize=10)
     for band, panels in zip(figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
         for axes, panel in zip(band.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
@@ -151,9 +164,10 @@ def pixels_of(figure: Figure) -> NDArray[np.uint8]:
 
 
 def _headline(overview: Overview) -> list[str]:
+    told = [textwrap.shorten(overview.verdict, _VERDICT_WIDTH, placeholder=" ...")] if overview.verdict else []
     comparison = overview.comparison
     if comparison is None:
-        return [overview.title]
+        return [overview.title, *told]
     half = comparison.frc.resolution_half_bit_px
     resolution = f"{half:.2f} px" if np.isfinite(half) else "not resolved"
     if np.isfinite(half) and np.isfinite(overview.pixel_size_m):
@@ -162,6 +176,7 @@ def _headline(overview: Overview) -> list[str]:
         overview.title,
         f"against {overview.reference_name}: SSIM phase {comparison.ssim_phase:.3f}, amplitude "
         f"{comparison.ssim_amplitude:.3f}; PSNR {comparison.psnr_db:.1f} dB; FRC 1/2-bit {resolution}",
+        *told,
     ]
 
 
@@ -170,6 +185,9 @@ def _rows(overview: Overview) -> list[list[Panel]]:
     comparison = overview.comparison
     if comparison is not None:
         curves.append(lambda axes: _draw_frc(axes, comparison))
+    if overview.normalised_errors is not None and overview.positions_px is not None:
+        places, errors = overview.positions_px, overview.normalised_errors
+        curves.append(lambda axes: _draw_normalised(axes, places, errors))
     if overview.probe is not None:
         curves.append(_probe_panel(overview.probe, overview.pixel_size_m))
     pictures = [_alone(overview)] if comparison is None else _compared(comparison, overview)
@@ -261,6 +279,27 @@ def _draw_losses(axes: Axes, overview: Overview) -> None:
         axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _label(axes, overview.loss_unit, overview.loss_name)
+
+
+def _draw_normalised(axes: Axes, positions_px: FloatArray, errors: FloatArray) -> None:
+    """Normalised error of each pattern at its scan point; 1 is photon noise."""
+    known = np.isfinite(errors)
+    axes.set_title("normalised error of each pattern (1: noise)", fontsize=9)
+    axes.set_aspect("equal")
+    axes.invert_yaxis()
+    low, high = (float(np.percentile(errors[known], share)) for share in (1, 99)) if known.any() else (0.0, 2.0)
+    points = axes.scatter(
+        positions_px[known, 1],
+        positions_px[known, 0],
+        c=errors[known],
+        s=max(2.0, min(40.0, 6000.0 / max(1, len(errors)))),
+        cmap="cividis",
+        vmin=min(low, 0.9),
+        vmax=max(high, 1.1),
+        linewidths=0,
+    )
+    axes.figure.colorbar(points, ax=axes, fraction=0.046, pad=0.03).ax.tick_params(labelsize=7)
+    _label(axes, "x (px)", "y (px)")
 
 
 def _draw_frc(axes: Axes, comparison: ReferenceMetrics) -> None:

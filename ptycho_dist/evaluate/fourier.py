@@ -35,10 +35,13 @@ class FourierErrors:
         float64, shape (B,): sum over valid pixels of the squared amplitude difference.
     counts
         float64, shape (B,): photons in valid pixels.
+    expected
+        float64, shape (B,): what photon noise alone leaves of the misfit, on average.
     """
 
     misfit: NDArray[np.float64]
     counts: NDArray[np.float64]
+    expected: NDArray[np.float64]
 
     @property
     def compared(self) -> int:
@@ -52,7 +55,9 @@ class FourierErrors:
         return float(np.sqrt(self.misfit[inside].sum() / photons)) if photons > 0 else float("nan")
 
 
-def fourier_errors(product: Product, scan: Scan, context: RankContext | None = None) -> FourierErrors:
+def fourier_errors(
+    product: Product, scan: Scan, context: RankContext | None = None, counts_per_photon: float = 1.0
+) -> FourierErrors:
     """How well one global object explains all patterns of a scan.
 
     All that the product says of the measurement is used: probe modes, propagation, flux and background. Each rank
@@ -67,6 +72,8 @@ def fourier_errors(product: Product, scan: Scan, context: RankContext | None = N
         The scan it was made from.
     context
         Place of this rank; one rank alone where not given.
+    counts_per_photon
+        Of the scan's patterns, for what noise leaves.
 
     Raises
     ------
@@ -74,20 +81,20 @@ def fourier_errors(product: Product, scan: Scan, context: RankContext | None = N
         If product and scan do not belong together.
     """
     place = context or single_rank()
-    misfit, counts = all_reduce_sum(on_all_ranks(lambda: _share_of_sums(product, scan, place))).numpy().T
-    return FourierErrors(misfit, counts)
+    sums = all_reduce_sum(on_all_ranks(lambda: _share_of_sums(product, scan, place, counts_per_photon)))
+    return FourierErrors(*sums.numpy().T)
 
 
-def _share_of_sums(product: Product, scan: Scan, context: RankContext) -> torch.Tensor:
-    """Misfit and counts (B, 2) of this rank's patterns; zero for those of the others."""
+def _share_of_sums(product: Product, scan: Scan, context: RankContext, counts_per_photon: float) -> torch.Tensor:
+    """Misfit, counts and expected misfit (B, 3) of this rank's patterns; zero for those of the others."""
     _require_related(product, scan)
     count, model = len(product.positions_px), _forward_model(product)
     mine = np.arange(count)[local_slice(shard(count, context.rank, context.world))]
     mine = mine[_within(product)[mine]]
-    sums = torch.zeros(count, 2, dtype=torch.float64)
+    sums = torch.zeros(count, 3, dtype=torch.float64)
     for start in range(0, len(mine), _BATCH):
         rows = mine[start : start + _BATCH]
-        sums[rows] = _sums(product, model, scan, rows)
+        sums[rows] = _sums(product, model, scan, rows, counts_per_photon)
     return sums
 
 
@@ -97,7 +104,9 @@ def _forward_model(product: Product) -> ForwardModel:
     return ForwardModel(probe, propagator, None if background is None else torch.from_numpy(background).to(probe.real))
 
 
-def _sums(product: Product, model: ForwardModel, scan: Scan, rows: NDArray[np.int64]) -> torch.Tensor:
+def _sums(
+    product: Product, model: ForwardModel, scan: Scan, rows: NDArray[np.int64], counts_per_photon: float
+) -> torch.Tensor:
     counts = torch.from_numpy(scan.read_patterns(product.indexes[rows]))
     mask = None if scan.mask is None else torch.from_numpy(scan.mask)
     corners = torch.from_numpy(_corners(product)[rows])
@@ -107,7 +116,8 @@ def _sums(product: Product, model: ForwardModel, scan: Scan, rows: NDArray[np.in
     objects = extract(near, corners - low, product.geometry.N)
     flux = product.extras.get(FLUX)
     brightness = None if flux is None else torch.from_numpy(flux[rows]).to(counts)
-    return fourier_misfits(objects, model, Patterns.of(counts, model.propagator, mask), brightness)
+    patterns = Patterns.of(counts, model.propagator, mask)
+    return fourier_misfits(objects, model, patterns, brightness, counts_per_photon)
 
 
 def _within(product: Product) -> NDArray[np.bool_]:

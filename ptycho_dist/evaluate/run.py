@@ -12,9 +12,12 @@ import torch
 from ptycho_dist.data.formats.product_h5 import Product, read_product
 from ptycho_dist.data.sampler import rows_between
 from ptycho_dist.data.scan import Scan, require_made_from
+from ptycho_dist.data.survey.gain import Gain
 from ptycho_dist.distributed.collectives import from_rank_0, on_all_ranks
 from ptycho_dist.evaluate.fourier import FourierErrors, fourier_errors
 from ptycho_dist.evaluate.metrics_file import NotMeasured, write_metrics
+from ptycho_dist.evaluate.noise_report import noise_summary, with_verdict, write_frames
+from ptycho_dist.evaluate.normalised import normalise
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.physics.probe import mode_powers
 
@@ -30,8 +33,9 @@ def evaluate_product(
     context: RankContext | None = None,
     facts: dict[str, Any] | None = None,
     prefix: str = "",
+    is_own: bool = False,
 ) -> dict[str, Any]:
-    """Write ``metrics.json`` and ``overview.png`` of a product; all ranks get the metrics.
+    """Write ``metrics.json``, ``frames.csv`` and ``overview.png`` of a product; all ranks get the metrics.
 
     Parameters
     ----------
@@ -48,22 +52,34 @@ def evaluate_product(
     facts
         Further entries of the metrics.
     prefix
-        What the names of both files begin with.
+        What the names of these files begin with.
+    is_own
+        Whether the product is of this job, and is to hold its verdict.
     """
     product = on_all_ranks(lambda: read_product(path))
     metrics: dict[str, Any] = {"product": path.name, "n_patterns": len(product.positions_px), **_measured(facts or {})}
     metrics["mode_powers"] = mode_powers(torch.from_numpy(product.probe))
+    gain, errors = Gain(None, "no scan"), None
     if scan is not None:
         fix = "Give the scan that the product was made from, or evaluate without a scan."
         require_made_from(scan.header, str(path), product.scan_checksum, fix)
-        metrics |= _fourier_summary(product, scan, fourier_errors(product, scan, context))
+        gain = on_all_ranks(scan.gain)
+        errors = fourier_errors(product, scan, context, gain.counts_per_photon or 1.0)
+        metrics |= _fourier_summary(product, scan, errors)
 
     def report() -> dict[str, Any]:
         from ptycho_dist.evaluate.comparison import compare_and_draw
 
-        everything = metrics | compare_and_draw(product, scan, output_dir / f"{prefix}overview.png", reference)
+        judged, told = product, dict(metrics)
+        if scan is not None and errors is not None:
+            normalised = normalise(errors, product, scan) if gain.counts_per_photon is not None else None
+            told |= noise_summary(normalised, gain) | _findings(scan)
+            write_frames(output_dir / f"{prefix}frames.csv", product, errors, normalised)
+            if normalised is not None:
+                judged = with_verdict(path, product, normalised, is_own=is_own)
+        everything = told | compare_and_draw(judged, scan, output_dir / f"{prefix}overview.png", reference)
         write_metrics(output_dir / f"{prefix}metrics.json", everything)
-        _say(everything)
+        _say(everything, is_final=not prefix)
         return everything
 
     return from_rank_0(report)
@@ -89,7 +105,23 @@ def _told(error: float) -> float | NotMeasured:
     return error if math.isfinite(error) else NotMeasured("no pattern with photons lies whole on the object")
 
 
-def _say(metrics: dict[str, Any]) -> None:
-    shown = ("fourier_error", "fourier_error_unseen_rows", "ssim_phase", "frc_resolution_half_bit_px")
+def _findings(scan: Scan) -> dict[str, Any]:
+    """Give what was odd in the scan, where it was looked at."""
+    found = [{"kind": one.kind, "severity": one.severity, "text": str(one)} for one in scan.findings]
+    return {"scan_findings": found} if scan.survey is not None else {}
+
+
+def _say(metrics: dict[str, Any], *, is_final: bool) -> None:
+    """Log the metrics and the verdict, which warns where a final result is not to be believed."""
+    shown = (
+        "fourier_error",
+        "normalised_error",
+        "fourier_error_unseen_rows",
+        "ssim_phase",
+        "frc_resolution_half_bit_px",
+    )
     text = ", ".join(f"{name} {metrics[name]:.4f}" for name in shown if isinstance(metrics.get(name), float))
     logger.info("%s", text or "no scan and no reference: nothing to compare with")
+    if "verdict" in metrics:
+        level = logging.WARNING if is_final and not metrics["explains_patterns"] else logging.INFO
+        logger.log(level, "%s: %s", metrics["product"], metrics["verdict"])

@@ -73,7 +73,7 @@ def check_probe(header: ScanHeader) -> None:
         raise ConfigError(msg)
 
 
-def check_set(model: ModelConfig, training: TrainingConfig) -> None:
+def check_set(data: DataConfig, training: TrainingConfig) -> None:
     """Check settings that mean nothing where one network is trained on many scans.
 
     Raises
@@ -81,16 +81,16 @@ def check_set(model: ModelConfig, training: TrainingConfig) -> None:
     ConfigError
         If one scan's probe or background is to be trained, or some of its rows are to be chosen.
     """
-    if model.probe_trainable:
+    if data.probe_trainable:
         msg = (
-            "model.probe_trainable = True with a set of scans; expected False: the probe of each scan is used as "
-            "supplied. Remove model.probe_trainable, and train it on one scan with training.init_from."
+            "data.probe_trainable = True with a set of scans; expected False: the probe of each scan is used as "
+            "supplied. Remove data.probe_trainable, and train it on one scan with training.init_from."
         )
         raise ConfigError(msg)
-    if model.background != "none":
+    if data.background != "none":
         msg = (
-            f"model.background = {model.background!r} with a set of scans; expected 'none': the background is that of "
-            "one scan. Remove model.background, and train it on one scan with training.init_from."
+            f"data.background = {data.background!r} with a set of scans; expected 'none': the background is that of "
+            "one scan. Remove data.background, and train it on one scan with training.init_from."
         )
         raise ConfigError(msg)
     for name in ("n_subsample", "n_groups", "sequential_sampling"):
@@ -108,7 +108,7 @@ def check_set(model: ModelConfig, training: TrainingConfig) -> None:
         raise ConfigError(msg)
 
 
-def check_labels(model: ModelConfig, training: TrainingConfig, header: ScanHeader) -> None:
+def check_labels(data: DataConfig, model: ModelConfig, training: TrainingConfig, header: ScanHeader) -> None:
     """Check what is learnt from a stored object.
 
     Raises
@@ -118,17 +118,19 @@ def check_labels(model: ModelConfig, training: TrainingConfig, header: ScanHeade
     DataFormatError
         If the file of labels is missing.
     """
-    for name in ("probe_trainable", "intensity_scale_trainable"):
-        if training.mode == "supervised" and getattr(model, name):
+    fitted = {"data.probe_trainable": data.probe_trainable}
+    fitted["model.intensity_scale_trainable"] = model.intensity_scale_trainable
+    for name, is_fitted in fitted.items():
+        if training.mode == "supervised" and is_fitted:
             msg = (
-                f"model.{name} = True with training.mode = 'supervised'; expected False: labels say nothing of it. "
-                f"Remove model.{name}, or set training.mode = mixed."
+                f"{name} = True with training.mode = 'supervised'; expected False: labels say nothing of it. "
+                f"Remove {name}, or set training.mode = mixed."
             )
             raise ConfigError(msg)
-    if training.mode == "supervised" and model.background != "none":
+    if training.mode == "supervised" and data.background != "none":
         msg = (
-            f"model.background = {model.background!r} with training.mode = 'supervised'; expected 'none': labels say "
-            "nothing of it. Remove model.background, or set training.mode = mixed."
+            f"data.background = {data.background!r} with training.mode = 'supervised'; expected 'none': labels say "
+            "nothing of it. Remove data.background, or set training.mode = mixed."
         )
         raise ConfigError(msg)
     if training.label_file is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import torch
@@ -10,7 +11,10 @@ from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.errors import ConfigError, LaunchError
 from ptycho_dist.launching.environment import RankContext
 
-GPU_NAMES = ("gpu", "cuda", "mps")
+_MORE_GPUS = (
+    "Show each rank one GPU of its own (SLURM: --gpus-per-task=1), or all GPUs of its node (--gpus-per-node with "
+    "--gpu-bind=none), or start as many ranks on a node as there are GPUs."
+)
 
 
 def resolve_devices(config: PyTorchExecutionConfig, context: RankContext) -> PyTorchExecutionConfig:
@@ -64,13 +68,13 @@ def count_gpus() -> int:
 def _accelerator(wanted: str) -> str:
     if wanted == "auto":
         return "cuda" if count_gpus() else "cpu"
-    has_mps = torch.backends.mps.is_available()
-    available = {
-        "cpu": True,
-        "cuda": count_gpus() > 0,
-        "mps": has_mps,
-        "gpu": count_gpus() > 0 or has_mps,
-    }
+    if wanted == "mps" or (wanted == "gpu" and not count_gpus() and torch.backends.mps.is_available()):
+        msg = (
+            f"execution.accelerator = {wanted!r} is MPS here, which has no float64, and positions are computed in "
+            "that; expected cpu or cuda. Set execution.accelerator = 'cpu'."
+        )
+        raise ConfigError(msg)
+    available = {"cpu": True, "cuda": count_gpus() > 0, "gpu": count_gpus() > 0}
     if not available[wanted]:
         msg = (
             f"execution.accelerator = {wanted!r}, but torch finds no such device here; expected one of "
@@ -83,17 +87,24 @@ def _accelerator(wanted: str) -> str:
 
 def _devices(wanted: int | str, accelerator: str, context: RankContext) -> int:
     limit = _device_limit(accelerator)
-    offered = (limit or 1) if context.launcher == "plain" else context.local_world
+    is_launched = context.launcher != "plain"
+    offered = context.local_world if is_launched else limit or 1
     devices = offered if wanted == "auto" else int(wanted)
-    if limit is not None and devices > limit:
+    if is_launched:
+        require_launch(PyTorchExecutionConfig(devices=devices), context)
+    if limit is not None and devices > limit and not _has_own_gpu(limit, context):
         msg = (
-            f"execution.devices = {devices} on {accelerator}, but this node has {limit}; expected at most that. "
-            f"Set execution.devices = {limit}, or start fewer ranks."
+            f"execution.devices = {devices} on {accelerator}, but this process sees {limit} "
+            f"(CUDA_VISIBLE_DEVICES = {os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}); expected a GPU for each "
+            f"rank. {_MORE_GPUS if is_launched else f'Set execution.devices = {limit}.'}"
         )
         raise ConfigError(msg)
-    if context.launcher != "plain":
-        require_launch(PyTorchExecutionConfig(devices=devices), context)
     return devices
+
+
+def _has_own_gpu(visible: int, context: RankContext) -> bool:
+    """Tell whether a launcher may show each rank one GPU of its own; that they differ is checked where ranks meet."""
+    return visible == 1 and context.launcher not in ("plain", "spawn")
 
 
 def _device_limit(accelerator: str) -> int | None:
@@ -118,7 +129,6 @@ def _strategy(wanted: str, ranks: int) -> str:
 def _check_precision(precision: str, accelerator: str) -> None:
     refused = {
         ("16-mixed", "cpu"): "bf16-mixed or 32-true",
-        ("64-true", "mps"): "32-true",
     }
     instead = refused.get((precision, accelerator))
     if instead is None and precision == "bf16-mixed" and count_gpus() and accelerator in ("gpu", "cuda"):

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from ptycho_dist.bundle import BundleInfo, find_bundle, read_bundle_info
 from ptycho_dist.config import precedence
 from ptycho_dist.config.precedence import Level
+from ptycho_dist.config.scan_options import GEOMETRY, ScanOptions
 from ptycho_dist.config.sections import INFERENCE_SECTIONS
 from ptycho_dist.errors import BundleError, ConfigError
 from ptycho_dist.types import ScanHeader
 
-_ABOUT_THE_FILE = (
-    "data.file_format",
-    "data.intensity_kind",
-    "data.pixel_size_m",
-    "data.energy_eV",
-    "data.detector_distance_m",
-    "data.source_distance_m",
-)
+_ABOUT_THE_FILE = ("data.source_distance_m", *(f"data.{one.name}" for one in fields(ScanOptions)))
 """Settings that describe a scan file, not the trained network."""
+_OF_EVERY_SCAN = {"data.intensity_kind", "data.source_distance_m", *(f"data.{name}" for name in GEOMETRY)}
+"""Those of them that are taken to be the same for other scans."""
 _OF_THE_NETWORK = (
     "model.architecture",
     "model.width",
@@ -54,7 +50,7 @@ class WarmStart:
 def trained_settings(info: BundleInfo) -> Level:
     """Read the data and model settings that a bundle was trained with.
 
-    The reader's name is that of the training file only and left out.
+    What was said of the training file alone, such as its reader, mask and dropped patterns, is left out.
 
     Raises
     ------
@@ -68,7 +64,8 @@ def trained_settings(info: BundleInfo) -> Level:
             msg = f"bundle {info.path} holds no {section!r} settings; expected those of the training. Train it again."
             raise BundleError(msg)
         values |= {f"{section}.{name}": value for name, value in settings.items()}
-    values.pop("data.file_format", None)
+    for name in set(_ABOUT_THE_FILE) - _OF_EVERY_SCAN:
+        values.pop(name, None)
     try:
         return precedence.canonicalise(values, INFERENCE_SECTIONS, precedence.BUNDLE)
     except ConfigError as error:

@@ -123,7 +123,7 @@ def inference_payload(
     _require_training_scan(info, header)
     if trained.probe_from == "scan":
         crosschecks.check_probe(header)
-        levels.append(Level(precedence.SCAN, {"model.n_modes": header.n_modes}))
+        levels.append(Level(precedence.SCAN, {"data.n_modes": header.n_modes}))
     resolution = _settle_probe(_resolve(levels, trained.levels[-1]), trained.probe_from)
     require_same_n(header, resolution)
     return _assemble(resolution, header, info.weights_checksum, legacy_cfg)
@@ -153,7 +153,7 @@ def _require_training_scan(info: BundleInfo, header: ScanHeader) -> None:
 
 def _without_modes(trained: Level) -> Level:
     """Leave out the number of probe modes, which is that of the scan then."""
-    return Level(trained.name, {key: value for key, value in trained.values.items() if key != "model.n_modes"})
+    return Level(trained.name, {key: value for key, value in trained.values.items() if key != "data.n_modes"})
 
 
 def _settle_probe(resolution: Resolution, probe_from: str) -> Resolution:

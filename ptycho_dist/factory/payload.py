@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.measurement import MeasurementConfig
 from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.config.schema import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.version import package_version
 
-_DATA_NUMBERS = ("N", "nphotons", "intensity_kind")
+_MEASUREMENT = tuple(field.name for field in fields(MeasurementConfig) if field.name != "file_format")
 _DATA_GROUPS = ("group_size", "gridsize")
-_DATA_UNITS = ("pixel_size_m", "energy_eV", "detector_distance_m")
 _REFINE_PATHS = ("scan", "output_dir", "start", "memory_GiB")
 _TRAINING_PATHS = ("train_data_file", "output_dir", "init_from", "label_file")
 _TRAINING_NUMBERS = (
@@ -175,7 +175,7 @@ class TrainingPayload(Payload):
         """Return what changes the trained weights, as nested plain values."""
         everything = self.to_dict()
         return {
-            "data": _only(everything["data"], (*_DATA_NUMBERS, *_DATA_GROUPS)),
+            "data": _only(everything["data"], ("N", "nphotons", *_MEASUREMENT, *_DATA_GROUPS)),
             "model": everything["model"],
             "training": _without(everything["training"], _TRAINING_PATHS),
             "start": everything["start"],
@@ -225,7 +225,7 @@ class InferencePayload(Payload):
         everything = self.to_dict()
         groups = ("gridsize",) if self.model_config.group_as_channels else ()
         return {
-            "data": _only(everything["data"], (*_DATA_NUMBERS, *groups)),
+            "data": _only(everything["data"], ("N", "nphotons", *_MEASUREMENT, *groups)),
             "model": everything["model"],
             "inference": _only(everything["inference"], _INFERENCE_CHOICES),
             "execution": _only(everything["execution"], _INFERENCE_NUMBERS),
@@ -272,7 +272,7 @@ class RefinePayload(Payload):
         """Return what changes the refined object, as nested plain values."""
         everything = self.to_dict()
         return {
-            "data": _only(everything["data"], ("N", "intensity_kind", *_DATA_UNITS)),
+            "data": _only(everything["data"], ("N", *_MEASUREMENT)),
             "refine": _without(everything["refine"], _REFINE_PATHS),
             "execution": _only(everything["execution"], ("precision",)),
             "scan": everything["scan"],

@@ -10,9 +10,10 @@ from ptycho_dist.config import precedence
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.precedence import Level, Resolution
 from ptycho_dist.config.refine import RefineConfig, defaults_of
-from ptycho_dist.config.schema import GEOMETRY, DataConfig
+from ptycho_dist.config.scan_options import GEOMETRY
+from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.config.sections import REFINE_SECTIONS
-from ptycho_dist.data.scan import checksum
+from ptycho_dist.data.content import checksum
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory.payload import RefinePayload
 from ptycho_dist.factory.settings import (
@@ -81,6 +82,8 @@ def _resolve(levels: list[Level], header: ScanHeader) -> Resolution:
     require_same_n(header, resolution)
     method, alpha = str(resolution.values["refine.method"]), resolution.values["refine.alpha"]
     defaults: dict[str, Any] = {f"refine.{name}": value for name, value in defaults_of(method, alpha).items()}
+    if not resolution.values["data.probe_trainable"]:
+        defaults["refine.probe_step"] = 0.0
     defaults["execution.inference_batch_size"] = DEFAULT_INFERENCE_BATCH_SIZE
     return fill(resolution, defaults, precedence.DEFAULT)
 
@@ -90,6 +93,7 @@ def _assemble(resolution: Resolution, header: ScanHeader) -> RefinePayload:
     refine = build(RefineConfig, "refine", resolution)
     execution = build_execution(resolution)
     _require_start(refine, header)
+    _require_fixed(data, refine)
     propagation_of(data, header)
     _require_float(execution)
     configs = {"data": data, "refine": refine, "execution": execution}
@@ -116,6 +120,15 @@ def _require_start(refine: RefineConfig, header: ScanHeader) -> None:
         raise ConfigError(msg)
     if refine.start is not None and not refine.start.is_file():
         msg = f"refine.start = {refine.start} is no file; expected a product or an NPZ with object and probe."
+        raise ConfigError(msg)
+
+
+def _require_fixed(data: DataConfig, refine: RefineConfig) -> None:
+    if not data.probe_trainable and refine.probe_step:
+        msg = (
+            f"refine.probe_step = {refine.probe_step} with data.probe_trainable = False; expected 0, for the probe is "
+            "to stay as supplied. Remove one of them."
+        )
         raise ConfigError(msg)
 
 

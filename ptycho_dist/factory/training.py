@@ -14,7 +14,7 @@ from ptycho_dist.config.legacy import update_legacy_dict
 from ptycho_dist.config.precedence import Level, Resolution
 from ptycho_dist.config.schema import DataConfig, ModelConfig, TrainingConfig
 from ptycho_dist.config.sections import TRAINING_SECTIONS
-from ptycho_dist.data.scan import checksum
+from ptycho_dist.data.content import checksum
 from ptycho_dist.data.set_index import SET_FORMAT
 from ptycho_dist.factory import crosschecks
 from ptycho_dist.factory.devices import resolve_devices
@@ -112,9 +112,9 @@ def _assemble(
     crosschecks.check_model(data, model)
     crosschecks.check_groups(data, header, training)
     crosschecks.check_probe(header)
-    crosschecks.check_labels(model, training, header)
+    crosschecks.check_labels(data, model, training, header)
     if header.format_name == SET_FORMAT:
-        crosschecks.check_set(model, training)
+        crosschecks.check_set(data, training)
     if header.format_name != SET_FORMAT:
         propagation_of(data, header)
     crosschecks.check_loader(execution)
@@ -140,9 +140,9 @@ def _assemble(
 def _resolve(levels: list[Level], header: ScanHeader) -> Resolution:
     """Put what the scan says between the given levels and the defaults."""
     nphotons = header.mean_counts if header.nphotons is None else header.nphotons
-    measured = {"data.nphotons": nphotons, "model.n_modes": header.n_modes or None}
+    measured = {"data.nphotons": nphotons, "data.n_modes": header.n_modes or None}
     supervised = precedence.resolve(levels).values.get("training.mode") == "supervised"
-    fixed = {"model.probe_trainable": False} if header.format_name == SET_FORMAT or supervised else {}
+    fixed = {"data.probe_trainable": False} if header.format_name == SET_FORMAT or supervised else {}
     scan = Level(precedence.SCAN, {"data.N": header.N, **measured, **fixed})
     resolution = precedence.resolve([*levels, scan, precedence.defaults(TRAINING_SECTIONS)])
     require_same_n(header, resolution)

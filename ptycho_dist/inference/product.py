@@ -45,7 +45,6 @@ def stitch_to_product(shard_dir: Path, path: Path) -> Path:
             writer.write_extra(BACKGROUND, manifest.background_NN)
         writer.create_extra(COVERAGE, manifest.canvas.shape, "int32")
         writer.create_extra(DISAGREEMENT, manifest.canvas.shape, "float32")
-        writer.reserve()
         for tile in stitch(shard_dir, manifest, int(facts["stitch_tile_px"])):
             writer.write_object_tile(tile.corner, tile.object_)
             writer.write_extra_tile(COVERAGE, tile.corner, tile.count)

@@ -6,22 +6,24 @@ process group. What each launcher sets is in the tables of ``launchers``.
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ptycho_dist.errors import LaunchError
 from ptycho_dist.launching.launcher_variables import (
+    BY_HAND,
     INTERACTIVE_STEP,
     LAUNCH_ID_VARIABLE,
     LAUNCHER_VARIABLE,
     LAUNCHERS,
     SIGNS,
+    STRANGERS,
     TORCH_STYLE,
     VARIABLES,
     Names,
 )
+from ptycho_dist.launching.node_lists import expand_tasks_per_node, first_host
 
 __all__ = [
     "LAUNCHER_VARIABLE",
@@ -36,6 +38,10 @@ __all__ = [
 Env = Mapping[str, str]
 
 DEFAULT_PORT = 29500
+_BY_HAND_FIX = (
+    f"Or export to each rank {LAUNCHER_VARIABLE}=torchrun and {', '.join(BY_HAND)}: its number, that of all, both on "
+    "its node, the host of rank 0 and a free port there."
+)
 _PORT_BASE, _PORT_SPAN = 20000, 10000
 
 
@@ -137,7 +143,26 @@ def launcher_name(env: Env) -> str:
             "expected torchrun, srun, mpirun or none. Start with one of these, or unset RANK and WORLD_SIZE."
         )
         raise LaunchError(msg)
+    _refuse_strangers(env)
     return "plain"
+
+
+def _refuse_strangers(env: Env) -> None:
+    """Refuse to be one plain process beside others that work on the same, under a launcher that is not recognised.
+
+    Raises
+    ------
+    LaunchError
+        Naming the launcher, and the variables by which the ranks are recognised.
+    """
+    for launcher, sign, size in STRANGERS:
+        if sign in env and env.get(size) != "1":
+            msg = (
+                f"{launcher} has started this process ({sign}={env[sign]}, {size}={env.get(size, 'not set')}), but its "
+                "place among the ranks is told by none of the variables of a known launcher; expected torchrun, srun "
+                f"or mpirun. Use one of these. {_BY_HAND_FIX} For one process alone, export {LAUNCHER_VARIABLE}=plain."
+            )
+            raise LaunchError(msg)
 
 
 def require_whole_allocation(env: Env, ranks: int) -> None:
@@ -230,7 +255,10 @@ def _read_int(env: Env, *names: str) -> int:
             except ValueError as error:
                 msg = f"{name} = {env[name]!r}; expected an integer. Fix the launch command, or unset {name}."
                 raise LaunchError(msg) from error
-    msg = f"{' or '.join(names)} is not set, though the launcher sets it. Start the ranks with the launcher itself."
+    msg = (
+        f"{' or '.join(names)} is not set, though the launcher sets it. Start the ranks with the launcher itself. "
+        f"{_BY_HAND_FIX}"
+    )
     raise LaunchError(msg)
 
 
@@ -265,34 +293,3 @@ def _why(env: Env, launcher: str) -> str:
 def _derived_port(launch_id: str) -> int:
     """Derive a port that all ranks of one launch find alike and other launches rarely share."""
     return _PORT_BASE + zlib.crc32(launch_id.encode()) % _PORT_SPAN if launch_id else DEFAULT_PORT
-
-
-def first_host(node_list: str) -> str:
-    """First host of a node list: ``n[03-07,9],m1`` gives ``n03``."""
-    match = re.match(r"([^,\[]*)(?:\[(\w+)[^\]]*\])?([^,\[]*)", node_list)
-    return "".join(part or "" for part in match.groups()) if match else node_list
-
-
-def expand_tasks_per_node(text: str, name: str = "SLURM_TASKS_PER_NODE") -> list[int]:
-    """Expand tasks per node: ``2(x3),1`` gives ``[2, 2, 2, 1]``.
-
-    Parameters
-    ----------
-    text
-        The value.
-    name
-        The variable that it comes from, for the message.
-
-    Raises
-    ------
-    LaunchError
-        If the text has another form.
-    """
-    tasks: list[int] = []
-    for part in text.split(","):
-        match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part.strip())
-        if match is None:
-            msg = f"{name} = {text!r}; expected a form such as 2 or 2(x3),1. Fix the launch command, or unset {name}."
-            raise LaunchError(msg)
-        tasks += [int(match[1])] * int(match[2] or 1)
-    return tasks

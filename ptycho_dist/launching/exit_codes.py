@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from ptycho_dist.errors import PtychoDistError
+from ptycho_dist.launching.open_files import is_out_of_files
 from ptycho_dist.launching.signals import EXIT_RESUMABLE, StopRequested
 
 CRASH = 1
@@ -14,9 +15,25 @@ USER_ERROR = 2
 INTERRUPTED = 130
 """After Ctrl-C, as shells give it."""
 
-SILENT_RANK = ("Timed out waiting", "timeout caused pair closure", "Connection timed out", "No route to host")
-"""What torch says in a rank when another one does not answer."""
-LOST_RANK = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo/transport", *SILENT_RANK)
+SILENT_RANK = (
+    "Timed out waiting",
+    "timeout caused pair closure",
+    "Connection timed out",
+    "No route to host",
+    "Watchdog caught collective operation timeout",
+    "milliseconds before timing out",
+)
+"""What torch says in a rank when another one does not answer, by gloo or by NCCL."""
+LOST_RANK = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "gloo/transport",
+    "ncclRemoteError",
+    "remote process exited or there was a network error",
+    "NCCL communicator was aborted",
+    *SILENT_RANK,
+)
 """What torch says in a rank when another one is gone (the supervisor names that one) or does not answer."""
 STORAGE_ERRORS = (
     errno.ENOSPC,
@@ -28,6 +45,11 @@ STORAGE_ERRORS = (
     errno.ENOTDIR,
     errno.EISDIR,
     errno.EIO,
+    errno.EFBIG,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.ESTALE,
+    errno.ENOLCK,
 )
 """Errors of the system that tell of full, locked or missing storage, not of a fault of the program."""
 
@@ -55,4 +77,5 @@ def exit_code(error: BaseException) -> int:
         return INTERRUPTED
     if isinstance(error, StopRequested):
         return EXIT_RESUMABLE
-    return USER_ERROR if isinstance(error, PtychoDistError) or is_storage_error(error) else CRASH
+    told = isinstance(error, PtychoDistError) or is_storage_error(error) or is_out_of_files(error)
+    return USER_ERROR if told else CRASH

@@ -21,6 +21,21 @@ SIGNS: tuple[tuple[str, Names], ...] = (
 )
 """Launchers and the variables that prove them; the inner one of nested launchers comes first."""
 
+STRANGERS: tuple[tuple[str, str, str], ...] = (
+    ("jsrun", "JSM_NAMESPACE_RANK", "JSM_NAMESPACE_SIZE"),
+    ("flux run", "FLUX_TASK_RANK", "FLUX_JOB_SIZE"),
+    ("mpirun_rsh of MVAPICH2", "MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"),
+    ("mpiexec of PALS", "PALS_RANKID", "PALS_SIZE"),
+    ("aprun", "ALPS_APP_PE", "ALPS_APP_SIZE"),
+    ("poe", "MP_CHILD", "MP_PROCS"),
+    ("prun of PMIx", "PMIX_RANK", "PMIX_SIZE"),
+    ("a launcher that speaks PMI", "PMI_ID", "PMI_SIZE"),
+    ("Hydra", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
+)
+"""Launchers whose ranks are not recognised, the variable that proves one, and that of their number."""
+BY_HAND = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""What to set for each rank, with PTYCHO_DIST_LAUNCHER=torchrun, where a launcher is not recognised."""
+
 INTERACTIVE_STEP = "4294967290"
 """SLURM_STEP_ID of the shell that salloc opens on a compute node: no rank of a launch."""
 

@@ -10,25 +10,29 @@ import struct
 from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from ptycho_dist.errors import LaunchError
 
 INTERFACE_VARIABLES = ("PTYCHO_DIST_INTERFACE", "GLOO_SOCKET_IFNAME")
 """Variables that name the interface to use; the first that is set decides."""
 _SIOCGIFADDR, _SIOCGIFNETMASK = 0x8915, 0x891B
+_LINK_SCOPE = 0x20
 _FIRST_PORT, _PORTS, _PORT_TRIES = 10000, 10000, 100
 
 
 @dataclass(frozen=True)
 class Interface:
-    """A network interface with an IPv4 address.
+    """A network interface with an address.
 
     Parameters
     ----------
     name
         Such as ``eth0``.
-    address, netmask
-        In dotted form.
+    address
+        IPv4 in dotted form, or IPv6.
+    netmask
+        In dotted form; of IPv6 the bits of the prefix.
     """
 
     name: str
@@ -36,25 +40,25 @@ class Interface:
     netmask: str
 
     @property
-    def network(self) -> ipaddress.IPv4Network:
+    def network(self) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         """The network that this interface is part of."""
-        return ipaddress.IPv4Interface(f"{self.address}/{self.netmask}").network
+        return ipaddress.ip_interface(f"{self.address}/{self.netmask}").network
 
     @property
     def is_loopback(self) -> bool:
         """Whether it reaches this host only."""
-        return ipaddress.IPv4Address(self.address).is_loopback
+        return ipaddress.ip_address(self.address).is_loopback
 
 
 def own_interfaces() -> tuple[Interface, ...]:
-    """Interfaces of this host that have an IPv4 address."""
+    """Addresses of this host's interfaces, IPv4 before IPv6, without those that are valid on one link only."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         found = [
             Interface(name, address, _ask(probe, name, _SIOCGIFNETMASK) or "255.255.255.255")
             for _, name in socket.if_nameindex()
             if (address := _ask(probe, name, _SIOCGIFADDR)) is not None
         ]
-    return tuple(found)
+    return (*found, *_ipv6_interfaces())
 
 
 def free_port(address: str) -> int:
@@ -67,7 +71,8 @@ def free_port(address: str) -> int:
     """
     for _ in range(_PORT_TRIES):
         port = _FIRST_PORT + secrets.randbelow(_PORTS)
-        with socket.socket() as probe, suppress(OSError):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family) as probe, suppress(OSError):
             probe.bind((address, port))
             return port
     msg = f"{_PORT_TRIES} random ports of {address} are all in use; expected a free one. Set MASTER_PORT to one."
@@ -90,7 +95,7 @@ def named_interface(env: Mapping[str, str], interfaces: Sequence[Interface]) -> 
             return one
     listed = ", ".join(f"{one.name} ({one.address})" for one in interfaces) or "none"
     msg = (
-        f"{variable} = {env[variable]!r}, but {socket.gethostname()} has no such interface with an IPv4 address; "
+        f"{variable} = {env[variable]!r}, but {socket.gethostname()} has no such interface with an address; "
         f"expected one of {listed}. Change or unset {variable}."
     )
     raise LaunchError(msg)
@@ -118,14 +123,25 @@ def reaching(own: Sequence[Interface], others: Sequence[Sequence[Interface]]) ->
 def interface_in_network_of(address: str, own: Sequence[Interface]) -> Interface | None:
     """First of our interfaces whose network holds an address; None where there is none, or it is a host's name."""
     try:
-        wanted = ipaddress.IPv4Address(address)
-    except ipaddress.AddressValueError:
+        wanted = ipaddress.ip_address(address)
+    except ValueError:
         return None
     return next((one for one in own if wanted in one.network), None)
 
 
-def _is_in(network: ipaddress.IPv4Network, host: Sequence[Interface]) -> bool:
-    return any(ipaddress.IPv4Address(one.address) in network for one in host)
+def _is_in(network: ipaddress.IPv4Network | ipaddress.IPv6Network, host: Sequence[Interface]) -> bool:
+    return any(ipaddress.ip_address(one.address) in network for one in host)
+
+
+def _ipv6_interfaces(table: Path = Path("/proc/net/if_inet6")) -> list[Interface]:
+    """IPv6 addresses, from the kernel's table: address, index, bits of the prefix, scope, flags, name."""
+    lines = table.read_text(encoding="ascii").splitlines() if table.is_file() else []
+    rows = [line.split() for line in lines]
+    return [
+        Interface(row[5], str(ipaddress.IPv6Address(bytes.fromhex(row[0]))), str(int(row[2], 16)))
+        for row in rows
+        if int(row[3], 16) != _LINK_SCOPE
+    ]
 
 
 def _ask(probe: socket.socket, name: str, request: int) -> str | None:

@@ -36,6 +36,7 @@ _SAVE_S = 60.0
 _RESUME = "Start the same command again: it resumes where it was."
 _ADVICE = {
     signal.SIGKILL: f"If the system ran out of memory, use fewer ranks or a smaller batch_size. {_RESUME}",
+    signal.SIGABRT: "If NCCL says above that a collective timed out, another rank did not answer within --timeout_s.",
     signal.SIGBUS: "A file that it reads in place was cut short, or its storage is gone; check the scan file.",
 }
 """What to do about a signal that no rank is meant to die of."""
@@ -258,10 +259,12 @@ def _to_blame(ranks: Sequence[_Rank]) -> list[_Rank]:
     """Ranks that failed by themselves and for a reason of their own, as far as exit codes tell.
 
     When one rank is gone, the others fail too, for they lose their connection to it, and
-    often before we look. So a killed rank comes before a user error, and that before a crash.
+    often before we look. So a killed rank comes before a user error, and that before a crash. NCCL aborts a
+    rank that has lost another one; so does it only where no rank was killed in another way.
     """
     fallen = [one for one in ranks if one.code != 0 and not one.stopped]
     killed = [one for one in fallen if one.process.returncode < 0]
+    killed = [one for one in killed if one.process.returncode != -signal.SIGABRT] or killed
     refused = [one for one in fallen if one.code == USER_ERROR]
     return killed or refused or fallen
 

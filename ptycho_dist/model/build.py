@@ -52,8 +52,8 @@ def build_model(
     ConfigError
         If a setting is unresolved or sizes do not fit.
     """
-    if model.output_px is None or model.n_modes is None or data.nphotons is None:
-        msg = "model.output_px, model.n_modes and data.nphotons must be set; expected a payload made by the factory."
+    if model.output_px is None or data.n_modes is None or data.nphotons is None:
+        msg = "model.output_px, data.n_modes and data.nphotons must be set; expected a payload made by the factory."
         raise ConfigError(msg)
     network = find_network(model.architecture)
     sizes = PatchSizes(
@@ -63,14 +63,14 @@ def build_model(
         patterns_per_sample=patterns_together(data, model),
     )
     optics = Optics(
-        select_modes(probe_PNN, model.n_modes),
+        select_modes(probe_PNN, data.n_modes),
         data.nphotons,
         OpticsOptions(
-            probe_trainable=model.probe_trainable,
+            probe_trainable=data.probe_trainable,
             scale_trainable=model.intensity_scale_trainable,
             support_px=data.probe_support_px,
             probe_mask_NN=probe_mask_NN,
-            background=model.background,
+            background=data.background,
             propagation=propagation,
         ),
     )
@@ -113,7 +113,7 @@ def empty_model(
     data: DataConfig, model: ModelConfig, *, has_mask: bool, propagation: Propagation = FAR_FIELD
 ) -> PtychoModel:
     """Build a model whose weights, probe and mask are about to be loaded."""
-    modes = model.n_modes or 1
+    modes = data.n_modes or 1
     probe = torch.ones(modes, data.N, data.N, dtype=torch.complex64)
     mask = torch.ones(data.N, data.N, dtype=torch.bool) if has_mask else None
     return build_model(data, model, probe, mask, propagation=propagation)

@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from ptycho_dist.physics.intensity import ForwardModel
 from ptycho_dist.physics.likelihood import TERMS, Patterns, sum_valid
+from ptycho_dist.physics.photon_noise import expected_misfit
 from ptycho_dist.physics.propagators import Propagator
 
 
@@ -45,18 +46,33 @@ def fourier_misfits(
     model: ForwardModel,
     patterns: Patterns,
     flux_B: Float[Tensor, " B"] | None = None,
-) -> Float[Tensor, "B 2"]:
-    r"""Terms of the Fourier error, for each pattern: sums over valid pixels.
+    counts_per_photon: float = 1.0,
+) -> Float[Tensor, "B 3"]:
+    r"""Terms of the Fourier error, and of the normalised error, for each pattern: sums over valid pixels.
+
+    Parameters
+    ----------
+    objects_BNN : Tensor, complex, shape (B, N, N)
+        Object patches.
+    model
+        Probe, propagation and background.
+    patterns
+        The patterns, in the detector order of the model's propagator.
+    flux_B : Tensor, float, shape (B,), or None
+        Brightness of each pattern.
+    counts_per_photon
+        Of the patterns.
 
     Returns
     -------
-    Tensor, float64, shape (B, 2)
-        :math:`\sum (\sqrt{I} - \sqrt{n})^2` and :math:`\sum n`; the error of some patterns is the square root of the
-        ratio of their sums.
+    Tensor, float64, shape (B, 3)
+        :math:`\sum (\sqrt{I} - \sqrt{n})^2`, :math:`\sum n`, and what photon noise leaves of the first on average; the
+        Fourier error of some patterns is the square root of the ratio of the sums of the first two.
     """
     counts = model.counts(objects_BNN, flux_B)
     misfit, _ = TERMS["amplitude"](counts, patterns.counts_BNN, patterns.modulus_BNN)
-    sums = [sum_valid(values.double(), patterns.mask_NN) for values in (misfit, patterns.counts_BNN)]
+    terms = (misfit, patterns.counts_BNN, expected_misfit(counts, counts_per_photon))
+    sums = [sum_valid(values.double(), patterns.mask_NN) for values in terms]
     return torch.stack(sums, dim=1)
 
 

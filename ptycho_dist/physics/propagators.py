@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from ptycho_dist.config.schema import GEOMETRY, DataConfig
+from ptycho_dist.config.scan_options import GEOMETRY
+from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.errors import ConfigError, PhysicsError
 from ptycho_dist.registry import Registry
 from ptycho_dist.types import FAR_FIELD, Propagation, ScanHeader

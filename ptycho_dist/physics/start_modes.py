@@ -20,7 +20,8 @@ def separable(probe_PNN: Complex[Tensor, "P N N"]) -> Complex[Tensor, "P N N"]:
     """Modes that can separate: those that others hold already are replaced as :func:`select_modes` adds some.
 
     Equal modes explain a pattern equally well, are changed alike, and so stay equal for ever; a mode of zeros stays
-    one. Independent modes are returned as they are; else the power of all modes together stays. Nothing is drawn at random.
+    one. Independent modes are returned as they are; else the power of all modes together stays. Nothing
+    is drawn at random.
     """
     flat = probe_PNN.reshape(len(probe_PNN), -1)
     gram = (flat @ flat.conj().T).to(torch.complex128)

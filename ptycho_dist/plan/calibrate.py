@@ -24,7 +24,7 @@ from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent, write_sc
 from ptycho_dist.data.grouping import canonical_order
 from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.distributed.collectives import all_reduce_sum, barrier, from_rank_0, process_group
-from ptycho_dist.distributed.devices import process_group_backend
+from ptycho_dist.distributed.devices import device_of, process_group_backend
 from ptycho_dist.doctor.needs import needs_of
 from ptycho_dist.factory.devices import require_launch
 from ptycho_dist.factory.inference import inference_payload, read_trained
@@ -222,5 +222,6 @@ def calibrate(request: RunRequest, context: RankContext, numbers: Sequence[int])
         execution = payload.execution_config
         require_launch(execution, context)
         memory = {ranks: needs_of(payload, ranks).memory_bytes or 0 for ranks in numbers}
-        with process_group(context, process_group_backend(execution.accelerator), execution.timeout_s):
+        device = device_of(execution.accelerator, context.local_rank)
+        with process_group(context, process_group_backend(execution.accelerator), execution.timeout_s, device):
             return Calibration(job_of(payload, scan), measure(request, payload, scan, context), memory)

@@ -71,9 +71,9 @@ class Overlap:
         """Overlap of patterns at corners (..., 2) and (..., 2): 1 at one place, 0 where no light is shared."""
         reach = len(self.shared) // 2
         place = np.rint(other_px - one_px).astype(np.int64) + reach
-        is_near = np.logical_and(place >= 0, place < len(self.shared)).all(axis=-1, keepdims=True)
-        y, x = np.moveaxis(np.where(is_near, place, 0), -1, 0)
-        found: NDArray[np.float64] = np.where(is_near[..., 0], self.shared[y, x], 0.0)
+        is_near = np.all((place >= 0) & (place < len(self.shared)), axis=-1)
+        y, x = np.moveaxis(np.where(np.expand_dims(is_near, -1), place, 0), -1, 0)
+        found: NDArray[np.float64] = np.where(is_near, self.shared[y, x], 0.0)
         return found
 
 

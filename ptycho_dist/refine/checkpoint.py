@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor
 
 from ptycho_dist.atomic import atomic_path
@@ -48,8 +48,9 @@ def save(folder: Path, state: Saved) -> None:
     """Write a state; it appears whole or not at all."""
     told = {"fingerprint": state.fingerprint, "scan_checksum": state.scan_checksum, "errors": state.errors}
     facts = {_FACTS: json.dumps(told)}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors.items()}
     with atomic_path(folder / NAME) as temporary:
-        save_file({name: value.detach().cpu().contiguous() for name, value in state.tensors.items()}, temporary, facts)
+        temporary.write_bytes(serialise(tensors, facts))
 
 
 def load(folder: Path, fingerprint: str, header: ScanHeader) -> Saved | None:

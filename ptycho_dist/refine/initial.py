@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho_dist.config.refine import RefineConfig
+from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.data.formats.base import ComplexArray
 from ptycho_dist.data.formats.product_h5 import BACKGROUND, FLUX, read_product
 from ptycho_dist.data.scan import Scan, require_made_from
@@ -116,13 +117,17 @@ def _probe_of(scan: Scan, given: ComplexArray | None) -> ComplexArray:
 
 
 def make_estimate(
-    start: Start, scan: Scan, config: RefineConfig, like: Tensor, support_NN: Tensor | None = None
+    start: Start,
+    scan: Scan,
+    configs: tuple[DataConfig, RefineConfig],
+    like: Tensor,
+    support_NN: Tensor | None = None,
 ) -> tuple[Estimate, Canvas]:
     """Put a start on a canvas that holds all patches, with room to move where positions are refined.
 
     Parameters
     ----------
-    start, scan, config
+    start, scan, configs
         What to start from, the scan, and the settings.
     like
         Real tensor of the type and device of the estimate.
@@ -134,13 +139,15 @@ def make_estimate(
     RefinementError
         If the start holds values that are not finite.
     """
+    data, config = configs
     margin = _MARGIN_PX if config.position_start is None else _ROOM_TO_MOVE_PX
     canvas = Canvas.around(start.positions_px, scan.header.N, grid_px=start.origin_px % 1.0, margin=margin)
     whole = np.ones(canvas.shape, np.complex128)
     if start.object_ is not None:
         _embed(whole, start.object_, np.rint(start.origin_px - np.asarray(canvas.origin_px)).astype(int))
     probe = torch.from_numpy(start.probe.astype(np.complex128))
-    probe = separable(select_modes(probe, config.n_modes or len(probe)))
+    probe = select_modes(probe, data.n_modes or len(probe))
+    probe = separable(probe) if data.probe_trainable else probe
     probe = probe if support_NN is None else within_support(probe, support_NN.cpu())
     scaled = probe * intensity_scale(probe, scan.header.mean_counts) if start.object_ is None else probe
     if not (np.isfinite(whole).all() and bool(torch.isfinite(torch.view_as_real(scaled)).all())):
@@ -154,7 +161,7 @@ def make_estimate(
         probe_PNN=scaled.to(complex_like).contiguous(),
         positions_px=torch.from_numpy(start.positions_px - np.asarray(canvas.origin_px)),
         flux_B=torch.from_numpy(flux),
-        background_NN=_background(start, scan, config, like),
+        background_NN=_background(start, scan, data, like),
     ), canvas
 
 
@@ -167,10 +174,10 @@ def _embed(canvas: NDArray[np.complex128], object_: ComplexArray, corner: NDArra
         canvas[low[0] : high[0], low[1] : high[1]] = object_[inner[0] : outer[0], inner[1] : outer[1]]
 
 
-def _background(start: Start, scan: Scan, config: RefineConfig, like: Tensor) -> Tensor | None:
+def _background(start: Start, scan: Scan, data: DataConfig, like: Tensor) -> Tensor | None:
     if start.background is not None:
         return torch.from_numpy(np.asarray(start.background, np.float64)).to(like)
-    if not config.background:
+    if data.background == "none":
         return None
     least = max(_LEAST_BACKGROUND, _LEAST_BACKGROUND * scan.header.mean_counts / scan.header.N**2)
     return like.new_full((scan.header.N, scan.header.N), least)

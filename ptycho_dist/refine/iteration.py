@@ -51,6 +51,8 @@ class Refiner:
         Room for amplitudes on this rank; a larger share is read anew in every iteration.
     support_NN
         Where the probe may differ from zero; None where anywhere.
+    background
+        Which background is fitted: uniform or pixel; that of the start stays as it is with none.
     velocity_HW
         Decaying sum of the object's changes; see :class:`~ptycho_dist.refine.momentum.Push`.
     """
@@ -63,6 +65,7 @@ class Refiner:
     mask_NN: Tensor | None
     memory_bytes: int
     support_NN: Tensor | None = None
+    background: str = "none"
     velocity_HW: Tensor | None = None
     _kept: Share | None = field(default=None, init=False)
 
@@ -74,7 +77,7 @@ class Refiner:
         float
             Fourier error of the patterns as they were met, before their own update.
         """
-        found = _Findings.empty(self.estimate)
+        found = _Findings.empty(self.estimate, fits_background=self.background != "none")
         scale, windows = self._scale(iteration), self.estimate.windows()
         push = Push(self.estimate, self.config.momentum or 0.0, self.velocity_HW)
         order = self.batching.of(iteration)
@@ -181,8 +184,13 @@ class Refiner:
             estimate.flux_B = flux / flux.mean()
         if estimate.background_NN is not None and found.background_NN is not None:
             estimate.background_NN *= found.background_NN / count
-        if len(estimate.probe_PNN) > 1:
+            if self.background == "uniform":
+                estimate.background_NN.fill_(self._mean_over_valid(estimate.background_NN))
+        if len(estimate.probe_PNN) > 1 and self.config.probe_step:
             estimate.probe_PNN.copy_(orthogonalise(estimate.probe_PNN))
+
+    def _mean_over_valid(self, values_NN: Tensor) -> float:
+        return float((values_NN if self.mask_NN is None else values_NN[self.mask_NN]).double().mean())
 
     def _scale(self, iteration: int) -> float:
         """Factor on steps: 1, falling geometrically to a tenth over the last share of the iterations."""
@@ -208,8 +216,8 @@ class _Findings:
     met: list[tuple[IntArray, Tensor]] = field(default_factory=list)
 
     @classmethod
-    def empty(cls, estimate: Estimate) -> _Findings:
-        count, background = len(estimate.positions_px), estimate.background_NN
+    def empty(cls, estimate: Estimate, *, fits_background: bool) -> _Findings:
+        count, background = len(estimate.positions_px), estimate.background_NN if fits_background else None
         return cls(
             squared_B=torch.zeros(count, dtype=torch.float64),
             photons_B=torch.zeros(count, dtype=torch.float64),

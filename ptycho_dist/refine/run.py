@@ -151,7 +151,7 @@ def _begin(payload: RefinePayload, context: RankContext, scan: Scan) -> tuple[Re
     )
     support = _on(device, support_of(scan.header.N, payload.data_config.probe_support_px, _tensor(scan.probe_mask)))
     start = read_start(scan, config.start, payload.data_config.propagation)
-    estimate, canvas = make_estimate(start, scan, config, like, support)
+    estimate, canvas = make_estimate(start, scan, (payload.data_config, config), like, support)
     mask = _tensor(scan.mask)
     refiner = Refiner(
         config=config,
@@ -162,6 +162,7 @@ def _begin(payload: RefinePayload, context: RankContext, scan: Scan) -> tuple[Re
         mask_NN=None if mask is None else propagator.arrange(mask.to(device)),
         memory_bytes=int(config.memory_GiB * 2**30),
         support_NN=support,
+        background=payload.data_config.background,
     )
     return refiner, canvas
 
@@ -242,7 +243,6 @@ def write_product(
         writer.write_extra(FLUX, estimate.flux_B.numpy())
         if estimate.background_NN is not None:
             writer.write_extra(BACKGROUND, estimate.background_NN.cpu().numpy())
-        writer.reserve()
         writer.write_object_tile((0, 0), object_.astype(np.complex64))
     logger.info("refined object of %d x %d pixels written to %s", *canvas.shape, path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from ptycho_dist.config.simulate import SetConfig, SimulateConfig
 from ptycho_dist.data.set_index import INDEX_NAME, SetEntry, entry_of, write_index
 from ptycho_dist.distributed.rank_group import RankGroup, SingleRank
 from ptycho_dist.distributed.sharding import shard
+from ptycho_dist.folder_claim import FolderClaim, this_process
 from ptycho_dist.simulate.run import described, simulate
 
 _logger = logging.getLogger(__name__)
@@ -42,9 +44,22 @@ def simulate_set(base: SimulateConfig, recipe: SetConfig, ranks: RankGroup | Non
     ------
     ConfigError
         If a scan that is drawn would have a setting that is out of range; nothing is written then.
+    FolderInUseError
+        If another job writes into the folder.
     """
     ranks = ranks or SingleRank()
     configs = scans_of(base, recipe)
+    claim = FolderClaim(base.output_file, this_process("simulate", os.environ))
+    ranks.on_all_ranks(lambda: claim.take() if ranks.rank == 0 else None)
+    try:
+        _write_set(base, recipe, configs, ranks)
+    finally:
+        claim.release()
+    _logger.info("simulated %d scans of %d patterns into %s", len(configs), base.n_patterns, base.output_file)
+    return base.output_file
+
+
+def _write_set(base: SimulateConfig, recipe: SetConfig, configs: Sequence[SimulateConfig], ranks: RankGroup) -> None:
     folder = base.output_file
     ranks.on_all_ranks(lambda: _clear(folder) if ranks.rank == 0 else None)
     share = shard(len(configs), ranks.rank, ranks.world)
@@ -52,8 +67,6 @@ def simulate_set(base: SimulateConfig, recipe: SetConfig, ranks: RankGroup | Non
     entries = [entry for some in ranks.all_gather(own) for entry in some]
     facts = {"simulated": {**described(base), "output_file": None}, "set": asdict(recipe)}
     ranks.on_all_ranks(lambda: write_index(folder, entries, facts) if ranks.rank == 0 else None)
-    _logger.info("simulated %d scans of %d patterns into %s", len(entries), base.n_patterns, folder)
-    return folder
 
 
 def scans_of(base: SimulateConfig, recipe: SetConfig) -> list[SimulateConfig]:

@@ -20,7 +20,8 @@ PLATEAU = "ReduceLROnPlateau"
 def build_optimizer(model: PtychoModel, training: TrainingConfig, execution: PyTorchExecutionConfig) -> Optimizer:
     """Build the optimiser, with weight decay on matrices only and a rate of its own for the probe.
 
-    The fused versions would unscale gradients themselves, which mixed precision with clipping does not allow.
+    The fused versions could unscale gradients themselves. With 16-mixed, and with any mixed precision that clips,
+    that is not allowed.
     """
     learning_rate = execution.learning_rate
     groups = _parameter_groups(model, training, learning_rate)
@@ -28,7 +29,14 @@ def build_optimizer(model: PtychoModel, training: TrainingConfig, execution: PyT
         return SGD(groups, lr=learning_rate, momentum=training.momentum)
     make = AdamW if training.optimizer == "adamw" else Adam
     betas = (training.adam_beta1, training.adam_beta2)
-    return make(groups, lr=learning_rate, betas=betas, fused=execution.precision.endswith("-true"))
+    return make(groups, lr=learning_rate, betas=betas, fused=_may_be_fused(execution))
+
+
+def _may_be_fused(execution: PyTorchExecutionConfig) -> bool:
+    """Tell whether gradients reach the optimiser as they are."""
+    if execution.precision == "bf16-mixed":
+        return execution.gradient_clip_val is None
+    return execution.precision != "16-mixed"
 
 
 def _parameter_groups(model: PtychoModel, training: TrainingConfig, learning_rate: float) -> list[dict[str, Any]]:

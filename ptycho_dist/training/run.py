@@ -14,9 +14,10 @@ import lightning.pytorch as pl
 import torch
 
 from ptycho_dist.bundle import BUNDLE_FOLDER, find_bundle, load_bundle, save_bundle
+from ptycho_dist.data.content import checksum
 from ptycho_dist.data.datamodule import ScanDataModule
 from ptycho_dist.data.labels import Labels, read_labels
-from ptycho_dist.data.scan import Scan, checksum
+from ptycho_dist.data.scan import Scan
 from ptycho_dist.data.scan_set import ScanSet, Source
 from ptycho_dist.distributed.collectives import from_rank_0, on_all_ranks
 from ptycho_dist.distributed.devices import dtype_of, keep_freed_memory
@@ -184,7 +185,7 @@ def _untrained(payload: TrainingPayload, source: Source) -> PtychoModel:
         raise DataFormatError(msg)
     mask, probe_mask = (None if one is None else torch.from_numpy(one) for one in (source.mask, source.probe_mask))
     given, propagation = torch.from_numpy(source.probe), propagation_of(payload.data_config, source.header)
-    probe = separable(given) if payload.model_config.probe_trainable else given
+    probe = separable(given) if payload.data_config.probe_trainable else given
     return build_model(payload.data_config, payload.model_config, probe, mask, probe_mask, propagation)
 
 

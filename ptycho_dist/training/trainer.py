@@ -67,7 +67,7 @@ def build_trainer(
     start_step = keeping.start.step if keeping.start else 0
     trainer = pl.Trainer(
         accelerator=execution.accelerator,
-        devices=execution.devices,
+        devices=own_devices(execution, context),
         num_nodes=context.nodes,
         strategy=build_strategy(execution, context),
         plugins=[keeping.io, *([cluster_environment(context)] if execution.strategy == "single_device" else [])],
@@ -93,6 +93,12 @@ def build_trainer(
     return trainer
 
 
+def own_devices(execution: PyTorchExecutionConfig, context: RankContext) -> int | list[int]:
+    """Tell Lightning how many devices a node has; of GPUs the one of this rank, for it may see no other."""
+    device = device_of(execution.accelerator, context.local_rank)
+    return int(execution.devices) if device.index is None else [device.index]
+
+
 def _logger(payload: TrainingPayload, context: RankContext, start_step: int) -> Logger | bool:
     """Build the metric logger, and give it the settings where it keeps such."""
     backend, output_dir = payload.execution_config.logger_backend, payload.training_config.output_dir
@@ -107,6 +113,9 @@ def build_strategy(execution: PyTorchExecutionConfig, context: RankContext) -> S
     if execution.strategy == "single_device":
         return SingleDeviceStrategy(device=device_of(execution.accelerator, context.local_rank))
     buffers: dict[str, Any] = {_BUFFER_SYNC: False}
+    device = device_of(execution.accelerator, context.local_rank)
+    if device.type == "cuda":  # Lightning looks a rank's device up by its local rank
+        buffers["parallel_devices"] = [device] * context.local_world
     return DDPStrategy(
         cluster_environment=cluster_environment(context),
         process_group_backend=process_group_backend(execution.accelerator),

@@ -186,10 +186,18 @@ def test_crash_of_a_rank_keeps_its_traceback_and_its_exit_code() -> None:
 
 
 def test_rank_that_never_starts_mpi_ends_the_others_within_the_limit() -> None:
-    limit = "from ptycho_dist.distributed.mpi import library as mpi_library\nmpi_library.START_LIMIT_S = 2.0\n"
-    program = JOIN + limit + "import sys\nif context.rank == 1: sys.exit(3)\nstart(context)\n"
+    program = JOIN + "import sys\nif context.rank == 1: sys.exit(3)\nstart(context, 2.0)\n"
     started = time.monotonic()
     done = mpirun(2, [sys.executable, "-c", program], limit_s=60.0)
+    assert time.monotonic() - started < 30
+    assert done.returncode != 0
+    assert "_wait_for_every_rank_to_start_mpi" in done.stderr
+
+
+def test_start_of_mpi_waits_no_longer_than_timeout_s(tmp_path: Path) -> None:
+    words = ["train", tmp_path / "scan.h5", "--output_dir", tmp_path, "--timeout_s", "3"]
+    started = time.monotonic()
+    done = mpirun(2, ["sh", "-c", '[ "$PMI_RANK" = 1 ] && exec sleep 50; exec "$@"', "sh", *cli(*words)], limit_s=45.0)
     assert time.monotonic() - started < 30
     assert done.returncode != 0
     assert "_wait_for_every_rank_to_start_mpi" in done.stderr

@@ -18,6 +18,7 @@ def test_plan_calibrates_on_the_ranks_asked_for_and_leaves_nothing_behind(scan: 
     plan = json.loads(done.stdout)
     assert [(row["ranks"], row["is_measured"]) for row in plan["rows"]] == [(1, False), (2, True), (64, False)]
     assert plan["measurements"][0]["latency_s"] > 0
+    assert plan["idle_ranks"] == {"64": 60}
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from ptycho_dist.data.scan import open_scan
 from tests.support.kill import checkpoint_of, kill_rank, wait_until
 from tests.support.launch import finish, run_well, start
+from tests.support.runs import simulate_tiny, training_payload, untrained_bundle
 from tests.support.slurm import SlurmCluster
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -88,6 +90,31 @@ def test_job_saves_and_queues_itself_again_before_its_time_limit(
     slurm.scontrol("update", f"jobid={job}", "TimeLimit=10")
     require_resumed(slurm, job, tmp_path)
     assert len(curve(tmp_path)) == LONG_STEPS
+
+
+@pytest.mark.slurm
+def test_stopped_task_of_an_array_queues_itself_again_and_no_other(
+    slurm: SlurmCluster, scan: Path, tmp_path: Path
+) -> None:
+    larger = simulate_tiny(tmp_path / "larger.h5", n_patterns=1200)
+    with open_scan(scan) as found:
+        bundle = untrained_bundle(training_payload(scan, tmp_path / "trained"), found)
+    (tmp_path / "scans.txt").write_text(f"{scan}\n{larger}\n")
+    env = {"SCAN_LIST": str(tmp_path / "scans.txt"), "MODEL": str(bundle), "OUTPUT_DIR": str(tmp_path / "many"),
+           "PYTHON": sys.executable, "GPUS_PER_NODE": "0"}  # fmt: skip
+    flags = ["--array=1-2", "--ntasks-per-node=1", "--cpus-per-task=1", "--time=10"]
+    job = slurm.submit(*flags, REPOSITORY / "slurm" / "infer.sbatch", "--inference_batch_size", 1, env=env)
+    wait_until(lambda: list(tmp_path.glob("many/scan-2/shards/patches-*.npy")), "the prediction of the last task")
+    assert slurm.client("scancel", "--signal=USR1", f"{job}_2").returncode == 0
+    ended = {one["ArrayTaskId"]: one for one in slurm.wait_for(job, has_completed, WALL_S)}
+    assert {task: int(one["Restarts"]) for task, one in ended.items()} == {"1": 0, "2": 1}
+    assert "taking" not in slurm.log(ended["1"])
+    for task in (1, 2):
+        assert (tmp_path / "many" / f"scan-{task}" / "reconstruction.h5").is_file()
+
+
+def has_completed(facts: list[dict[str, str]]) -> bool:
+    return all(one["JobState"] == "COMPLETED" for one in facts)
 
 
 def test_torchrun_starts_killed_ranks_again_and_they_resume(scan: Path, whole: Path, tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ _FOREIGN = ("SLURM_", "OMPI_", "PMI", "MPI_", "PALS_", "HYDI_", "PBS_", "TORCHEL
 def calm_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Variables of a child: no GPU, one thread, no launcher."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN) and name != "RANK"}
-    return kept | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "COLUMNS": "500"} | dict(extra or {})
+    calm = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "COLUMNS": "500", "PTYCHO_DIST_CACHE": ""}
+    return kept | calm | dict(extra or {})
 
 
 def start(arguments: Sequence[object], extra: Mapping[str, str] | None = None) -> subprocess.Popen[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.support.launch import calm_environment, finish
 
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
+IPV6_ADDRESSES = ("fd77::1", "fd77::2")
 DEVICE = "ptd0"
 """Name of the network device on either host."""
 _IP = "ip" if shutil.which("ip") else "/usr/sbin/ip"
@@ -63,28 +64,29 @@ class TwoHosts:
 
 
 @contextmanager
-def two_hosts() -> Iterator[TwoHosts]:
+def two_hosts(addresses: tuple[str, str] = ADDRESSES) -> Iterator[TwoHosts]:
     """Make two hosts whose names no other process uses, and remove them at the end."""
     pair = TwoHosts((f"ptd{os.getpid()}a", f"ptd{os.getpid()}b"))
     with ExitStack() as stack:
         for name in pair.names:
-            stack.enter_context(_namespace(name, pair.names))
+            stack.enter_context(_namespace(name, pair.names, addresses))
         first, second = pair.names
         _ip("link", "add", DEVICE, "netns", first, "type", "veth", "peer", "name", DEVICE, "netns", second)
-        for name, address in zip(pair.names, ADDRESSES, strict=True):
-            _ip("-n", name, "addr", "add", f"{address}/24", "dev", DEVICE)
+        for name, address in zip(pair.names, addresses, strict=True):
+            prefix = [f"{address}/64", "nodad"] if ":" in address else [f"{address}/24"]
+            _ip("-n", name, "addr", "add", *prefix, "dev", DEVICE)
             for device in ("lo", DEVICE):
                 _ip("-n", name, "link", "set", device, "up")
         yield pair
 
 
 @contextmanager
-def _namespace(name: str, names: Sequence[str]) -> Iterator[None]:
+def _namespace(name: str, names: Sequence[str], addresses: Sequence[str]) -> Iterator[None]:
     """Make one namespace whose hosts file names both hosts."""
     folder = Path("/etc/netns") / name
     folder.mkdir(parents=True)
     try:
-        lines = [f"{address} {host}" for host, address in zip(names, ADDRESSES, strict=True)]
+        lines = [f"{address} {host}" for host, address in zip(names, addresses, strict=True)]
         (folder / "hosts").write_text("\n".join(["127.0.0.1 localhost", *lines, ""]))
         _ip("netns", "add", name)
         try:

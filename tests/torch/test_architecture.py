@@ -20,9 +20,9 @@ MAX_TEST_LINES = 500
 MAX_FUNCTION_LINES = 60
 
 ONLY_IN = {
-    "torch.distributed": ("distributed/collectives.py", "distributed/rendezvous.py"),
+    "torch.distributed": ("distributed/collectives.py", "distributed/rendezvous.py", "distributed/watch.py"),
     "mpi4py": ("distributed/mpi/library.py",),
-    "h5py": ("data/formats/", "assembly/shards.py"),
+    "h5py": ("hdf5_files.py", "data/formats/", "assembly/shards.py"),
     "matplotlib": ("evaluate/figures.py",),
     "lightning": ("training/", "data/datamodule.py"),
 }

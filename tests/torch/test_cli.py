@@ -71,7 +71,7 @@ def ranks_started(line: str) -> int:
         ("train s --gridsize 2 --batch_size 8 --N 64", {"data.gridsize": 2, "training.batch_size": 8, "data.N": 64}),
         ("train --enable_progress_bar s", {"execution.enable_progress_bar": True}),
         ("train --enable_progress_bar no s", {"execution.enable_progress_bar": False}),
-        ("train s --probe-trainable=false", {"model.probe_trainable": False}),
+        ("train s --probe-trainable=false", {"data.probe_trainable": False}),
         ("train s --deterministic warn", {"execution.deterministic": "warn"}),
         ("train s --deterministic", {"execution.deterministic": True}),
         ("train s --devices 2", {"execution.devices": 2}),
@@ -195,7 +195,7 @@ def test_plain_flags_of_reconstruct_mean_the_training_where_the_refinement_has_t
     names = spellings(BY_NAME["reconstruct"])
     assert names["batch_size"] == "training.batch_size"
     assert names["seed"] == "training.seed"
-    assert names["n_modes"] == "model.n_modes"
+    assert names["n_modes"] == "data.n_modes"
     assert names["iterations"] == "refine.iterations"
     assert spellings(BY_NAME["refine"])["batch_size"] == "refine.batch_size"
 

@@ -13,7 +13,8 @@ import pytest
 from ptycho_dist import job_marker, pipeline
 from ptycho_dist.cli import main
 from ptycho_dist.data import scan as scan_module
-from ptycho_dist.data.scan import checksum, open_scan
+from ptycho_dist.data.content import checksum
+from ptycho_dist.data.scan import open_scan
 from ptycho_dist.data.scan_set import open_set
 from ptycho_dist.errors import DataFormatError, TrainingError
 from ptycho_dist.factory import config_file

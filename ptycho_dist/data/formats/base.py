@@ -1,40 +1,40 @@
-"""What every reader delivers, and the options a user may give it."""
+"""What every reader delivers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho_dist.config.scan_options import ScanOptions
 from ptycho_dist.types import FloatArray, IntArray
+
+__all__ = ["NAN", "BoolArray", "ComplexArray", "ObjectSource", "PatternSource", "RawScan", "ScanOptions", "Turn"]
 
 ComplexArray = NDArray[np.complex64]
 BoolArray = NDArray[np.bool_]
 NAN = float("nan")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScanOptions:
-    """What a user may say about a scan file that the file leaves open.
+@dataclass(frozen=True)
+class Turn:
+    """How the patterns of a file are turned: first transposed, then flipped about the zero frequency."""
 
-    Parameters
-    ----------
-    file_format
-        Reader to use; ``"auto"`` looks at the content.
-    intensity_kind
-        ``"auto"``, ``"counts"`` or ``"amplitude"``; a contradiction with the file is an error.
-    pixel_size_m, energy_eV, detector_distance_m
-        Metadata for files that lack them; a contradiction with the file is an error.
-    """
+    transpose: bool = False
+    flip_rows: bool = False
+    flip_columns: bool = False
 
-    file_format: str = "auto"
-    intensity_kind: str = "auto"
-    pixel_size_m: float | None = None
-    energy_eV: float | None = None
-    detector_distance_m: float | None = None
+    def __call__(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Turn arrays (..., N, N) whose zero frequency is pixel (N // 2, N // 2), which stays where it is."""
+        if self.transpose:
+            values = np.swapaxes(values, -2, -1)
+        for axis, flips in ((-2, self.flip_rows), (-1, self.flip_columns)):
+            if flips:
+                values = np.roll(np.flip(values, axis), 1 - values.shape[axis] % 2, axis)
+        return values
 
 
 class PatternSource(Protocol):
@@ -46,6 +46,9 @@ class PatternSource(Protocol):
 
     def read(self, index: IntArray) -> NDArray[Any]:
         """Return the raw rows ``index`` as a new array (len(index), N, N)."""
+
+    def unwritten(self) -> IntArray:
+        """Return the numbers of rows that were declared but never written, as far as the file tells."""
 
     def close(self) -> None:
         """Release file handles and mappings."""
@@ -81,7 +84,13 @@ class RawScan:
     mean_counts
         Mean counts of a pattern where the file states it, else None.
     companions
-        Other files that hold patterns of this scan.
+        Other files that hold patterns or the mask of this scan.
+    turn
+        How patterns are turned once their zero frequency is at the centre; the mask is turned already.
+    counts_per_photon
+        What raw counts are divided by.
+    clips_negative
+        Whether negative counts become zero.
     """
 
     format_name: str
@@ -98,6 +107,9 @@ class RawScan:
     nphotons: float | None = None
     conversions: tuple[str, ...] = ()
     companions: tuple[Path, ...] = ()
+    turn: Turn = field(default_factory=Turn)
+    counts_per_photon: float = 1.0
+    clips_negative: bool = False
     pixel_size_m: float = NAN
     energy_eV: float = NAN
     detector_distance_m: float = NAN

@@ -39,13 +39,13 @@ def require_square_patterns(path: Path, key: str, shape: tuple[int, ...]) -> tup
     return shape[0], shape[1], shape[2]
 
 
-def checked_positions(path: Path, positions: NDArray[Any], n_patterns: int, N: int) -> FloatArray:
-    """Return positions as float64 (B, 2) after checks of length, finiteness and unit.
+def checked_positions(path: Path, positions: NDArray[Any], n_patterns: int) -> FloatArray:
+    """Return positions as float64 (B, 2) after checks of length and finiteness.
 
     Raises
     ------
     DataFormatError
-        If the shape is not (B, 2), a value is not finite, or the span says that the unit is not pixels.
+        If the shape is not (B, 2), or a value is not finite.
     """
     if positions.ndim != 2 or positions.shape[1] != 2 or positions.dtype.kind not in "fiu":
         found = f"shape {positions.shape} and dtype {positions.dtype}"
@@ -62,22 +62,22 @@ def checked_positions(path: Path, positions: NDArray[Any], n_patterns: int, N: i
         row = int(np.argmin(np.isfinite(result).all(axis=1)))
         msg = f"position {row} in {path} is {result[row].tolist()}; expected finite numbers. Remove that pattern."
         raise DataFormatError(msg)
-    _require_pixels(path, result, N)
     return result
 
 
-def _require_pixels(path: Path, positions: FloatArray, N: int) -> None:
+def require_pixels(path: Path, positions: FloatArray, N: int) -> None:
+    """Raise DataFormatError if the span of positions (B, 2) says that their unit is not pixels."""
     span = float(np.ptp(positions, axis=0).max())
     if len(positions) > 1 and span < SMALLEST_SPAN_PX:
         msg = (
             f"positions in {path} span {span:.3g} px; expected object pixels. They look like metres: "
-            "divide them by the object pixel size and re-export."
+            "say --position_unit m, and --pixel_size_m where the file lacks it."
         )
         raise DataFormatError(msg)
     if len(positions) > 1 and span > N * len(positions):
         msg = (
             f"positions in {path} span {span:.3g} px, more than {len(positions)} patches of {N} px side by side; "
-            "expected overlapping patches. Convert them to object pixels and re-export."
+            "expected overlapping patches. Say --position_unit (such as nm), and --pixel_size_m where it is not known."
         )
         raise DataFormatError(msg)
 

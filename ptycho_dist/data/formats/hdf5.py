@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.errors import DataFormatError
+from ptycho_dist.hdf5_files import describe_refusal, open_for_reading
 from ptycho_dist.types import IntArray
 
 
@@ -25,15 +26,19 @@ def open_file(path: Path) -> h5py.File:
     Raises
     ------
     DataFormatError
-        If it is not a whole HDF5 file.
+        If it is not a whole HDF5 file, or another program still writes it.
+    OSError
+        If the system refuses to open it.
     """
     if not path.is_file():
         msg = f"{path} is {'a folder' if path.is_dir() else 'missing'}; expected an HDF5 file. Check the path."
         raise DataFormatError(msg)
     try:
-        return h5py.File(path, "r", locking=False)
+        return open_for_reading(path)
     except OSError as error:
-        msg = f"{path} is not a readable HDF5 file ({error}); it is damaged or truncated. Copy or export it again."
+        if error.filename is not None:
+            raise
+        msg = f"{path} is {describe_refusal(error)}."
         raise DataFormatError(msg) from error
 
 
@@ -44,6 +49,8 @@ def reading(path: Path) -> Iterator[h5py.File]:
         try:
             yield file
         except OSError as error:
+            if error.filename is not None:
+                raise
             msg = f"{path} cannot be read ({error}); it is damaged or truncated. Copy or export it again."
             raise DataFormatError(msg) from error
 
@@ -128,13 +135,14 @@ def _require_inside(path: Path, key: str, target: str) -> None:
 
 
 class H5Patterns:
-    """Pattern rows of an HDF5 dataset; each process opens its own handle."""
+    """Pattern rows of an HDF5 dataset; each process opens its own handle, and holds the parts of a virtual one."""
 
     def __init__(self, path: Path, key: str, shape: tuple[int, int, int]) -> None:
         self._path = path
         self._key = key
         self._shape = shape
         self._file: h5py.File | None = None
+        self._parts: list[h5py.File] = []
         self._source: h5py.h5d.DatasetID | None = None
         self._pid = -1
 
@@ -151,25 +159,59 @@ class H5Patterns:
             values = np.empty((len(rows), *self._shape[1:]), source.dtype)
             _read_runs(source, rows, values)
         except (OSError, RuntimeError, KeyError) as error:
+            if isinstance(error, OSError) and error.filename is not None:
+                raise
             msg = f"{self._key!r} in {self._path} cannot be read ({error}); the file is damaged. Copy it again."
             raise DataFormatError(msg) from error
         return values if len(place) == len(rows) and (place[1:] > place[:-1]).all() else values[place]
 
+    def unwritten(self) -> IntArray:
+        """Rows of which no chunk was written; those of a virtual or contiguous dataset count as written."""
+        with reading(self._path) as file:
+            dataset = require_dataset(file, self._path, self._key)
+            if dataset.chunks is None or dataset.is_virtual:
+                return np.empty(0, np.int64)
+            written = np.zeros(self._shape[0], np.bool_)
+            depth = dataset.chunks[0]
+
+            def mark(chunk: Any) -> None:
+                written[chunk.chunk_offset[0] : chunk.chunk_offset[0] + depth] = True
+
+            dataset.id.chunk_iter(mark)
+        return np.flatnonzero(~written)
+
     def close(self) -> None:
         """Close the handle of this process."""
         if self._file is not None and self._pid == os.getpid():
-            self._file.close()
+            for one in (self._file, *self._parts):
+                one.close()
         self._file = self._source = None
+        self._parts = []
 
     def _opened(self) -> h5py.h5d.DatasetID:
         if self._source is None or self._pid != os.getpid():
             self._file = open_file(self._path)
             self._pid = os.getpid()
-            self._source = require_dataset(self._file, self._path, self._key).id
+            dataset = require_dataset(self._file, self._path, self._key)
+            self._parts = _hold_sources(self._path, dataset)
+            self._source = dataset.id
         return self._source
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None, "_source": None, "_pid": -1}
+        return {**self.__dict__, "_file": None, "_parts": [], "_source": None, "_pid": -1}
+
+
+def _hold_sources(path: Path, dataset: h5py.Dataset) -> list[h5py.File]:
+    """Open the files of a virtual dataset now, while a failure is an error; later HDF5 gives zeros for such rows.
+
+    HDF5 shares a file that is open already, but needs a descriptor for a moment until it knows.
+    """
+    held = [open_file(part) for part in source_files(path, dataset)]
+    if held:
+        open_file(path).close()
+    for source in _other_sources(dataset):
+        dataset[tuple(int(first) for first in source.vspace.get_select_bounds()[0])]
+    return held
 
 
 def _read_runs(source: h5py.h5d.DatasetID, rows: IntArray, values: NDArray[Any]) -> None:

@@ -198,6 +198,10 @@ class NpzPatterns:
             self._mapped = np.moveaxis(mapped, -1, 0) if self._last_axis else mapped.reshape(self._shape)
         return np.array(self._mapped[index])
 
+    def unwritten(self) -> IntArray:
+        """No rows: an archive is written whole."""
+        return np.empty(0, np.int64)
+
     def close(self) -> None:
         """Drop the mapping."""
         self._mapped = None

@@ -23,6 +23,8 @@ COVERAGE, DISAGREEMENT = "coverage", "disagreement"
 FLUX, BACKGROUND = "flux", "background"
 """Arrays (B,) and (N, N) there: brightness of each pattern; counts that do not come from the object, in the order of
 the detector that the propagator has."""
+NORMALISED = "normalised_error"
+"""Array (B,) there: misfit of each pattern over what photon noise alone leaves; NaN where a pattern does not count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,8 @@ class Product:
         float64 and int64, shape (n,).
     extras
         Arrays of the group ``ptycho_dist``, by name.
+    verdict
+        How well it explains its patterns, in words; empty where that was not looked at.
     """
 
     object_: ComplexArray
@@ -92,6 +96,7 @@ class Product:
     losses: FloatArray
     loss_epochs: IntArray
     extras: dict[str, NDArray[Any]] = field(default_factory=dict)
+    verdict: str = ""
 
     @property
     def scan_checksum(self) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from contextlib import ExitStack
+from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,11 +15,20 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ptycho_dist.atomic import publish, temporary_name
+from ptycho_dist.atomic import atomic_path, publish, temporary_name
 from ptycho_dist.data.formats import hdf5
-from ptycho_dist.data.formats.base import ComplexArray
-from ptycho_dist.data.formats.product import BACKGROUND, COVERAGE, DISAGREEMENT, FLUX, Product, ProductGeometry
+from ptycho_dist.data.formats.base import ComplexArray, ScanOptions
+from ptycho_dist.data.formats.product import (
+    BACKGROUND,
+    COVERAGE,
+    DISAGREEMENT,
+    FLUX,
+    NORMALISED,
+    Product,
+    ProductGeometry,
+)
 from ptycho_dist.errors import DataFormatError
+from ptycho_dist.hdf5_files import OutputFile, writing
 from ptycho_dist.types import FAR_FIELD, FloatArray, IntArray, ProductMetadata, Propagation
 
 __all__ = [
@@ -26,15 +36,16 @@ __all__ = [
     "COVERAGE",
     "DISAGREEMENT",
     "FLUX",
+    "NORMALISED",
     "Product",
     "ProductGeometry",
     "ProductWriter",
+    "note_verdict",
     "read_product",
+    "read_scan_settings",
 ]
 
-_ROOM_AT_END = 1 << 16
-"""Bytes for what HDF5 writes when it closes a file."""
-_EXTRAS = "ptycho_dist"
+_EXTRAS, _VERDICT = "ptycho_dist", "ptycho_dist_verdict"
 _TILE_PX = 256
 _UNITS_NOTE = "Pixel size unknown: attributes and positions named in metres hold object pixels."
 _METADATA = {
@@ -66,6 +77,8 @@ class ProductWriter:
     ------
     DataFormatError
         At the end of the block, if the object, the probe or the positions were not written.
+    OSError
+        While tiles are written or at the end of the block, if the disk is full.
     """
 
     def __init__(
@@ -76,12 +89,13 @@ class ProductWriter:
         self._shape = object_shape
         self._geometry = geometry
         self._temporary = temporary_name(self._path)
-        self._file: h5py.File | None = None
+        self._file: OutputFile | None = None
+        self._stack = ExitStack()
         self._tiles = 0
 
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = h5py.File(self._temporary, "w")
+        self._file = self._stack.enter_context(writing(self._temporary))
         self._write_metadata(self._file)
         self._create_object(self._file)
         self.write_losses(np.empty(0))
@@ -92,9 +106,9 @@ class ProductWriter:
     ) -> None:
         file = self._open()
         missing = [key for key in ("probe", "probe_position_x_m") if key not in file]
-        file.close()
         self._file = None
         try:
+            self._stack.close()
             if kind is None:
                 self._require_complete(missing)
                 publish(self._temporary, self._path)
@@ -107,7 +121,9 @@ class ProductWriter:
         if min(corner) < 0 or stop[0] > self._shape[0] or stop[1] > self._shape[1]:
             msg = f"tile {corner} to {stop} leaves the object {self._shape} of {self._path}; expected it inside."
             raise DataFormatError(msg)
-        self._open()["object"][0, corner[0] : stop[0], corner[1] : stop[1]] = tile
+        file = self._open()
+        file["object"][0, corner[0] : stop[0], corner[1] : stop[1]] = tile
+        file.require_written()
         self._tiles += 1
 
     def write_probe(self, probe_PNN: ComplexArray) -> None:
@@ -146,30 +162,20 @@ class ProductWriter:
 
     def create_extra(self, name: str, shape: tuple[int, ...], dtype: str) -> None:
         """Make an array of our own, zero at the start, to be filled by :meth:`write_extra_tile`."""
-        _allocated(self._open().require_group(_EXTRAS), name, shape, dtype, chunks=True)
-
-    def reserve(self) -> None:
-        """Take the room of all tiles on the disk, so that a full disk is an error now, not in mid-write.
-
-        Raises
-        ------
-        OSError
-            If the disk has no room.
-        """
-        self._open().flush()
-        with self._temporary.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, self._temporary.stat().st_size + _ROOM_AT_END)
+        self._open().require_group(_EXTRAS).create_dataset(name, shape, dtype, chunks=True)
 
     def write_extra_tile(self, name: str, corner: tuple[int, int], tile: NDArray[Any]) -> None:
         """Write a tile (h, w) of an array of our own, its first pixel at ``corner``."""
         rows, columns = (slice(start, start + size) for start, size in zip(corner, tile.shape, strict=True))
-        self._open()[f"{_EXTRAS}/{name}"][rows, columns] = tile
+        file = self._open()
+        file[f"{_EXTRAS}/{name}"][rows, columns] = tile
+        file.require_written()
 
     def write_extra(self, name: str, array: NDArray[Any]) -> None:
         """Write an array of our own into the group ``ptycho_dist``, which other programs ignore."""
         self._open().require_group(_EXTRAS).create_dataset(name, data=array)
 
-    def _open(self) -> h5py.File:
+    def _open(self) -> OutputFile:
         if self._file is None:
             msg = f"the writer of {self._path} is not open; use it in a with block"
             raise DataFormatError(msg)
@@ -196,19 +202,32 @@ class ProductWriter:
 
     def _create_object(self, file: h5py.File) -> None:
         tile = (1, min(_TILE_PX, self._shape[0]), min(_TILE_PX, self._shape[1]))
-        dataset = _allocated(file, "object", (1, *self._shape), "complex64", chunks=tile)
+        dataset = file.create_dataset("object", (1, *self._shape), "complex64", chunks=tile)
         dataset.attrs["center_y_m"], dataset.attrs["center_x_m"] = self._geometry.centre_of_object(self._shape)
         dataset.attrs["pixel_width_m"] = dataset.attrs["pixel_height_m"] = self._geometry.scale
         file.create_dataset("object_layer_spacing_m", data=np.empty(0))
 
 
-def _allocated(
-    group: h5py.Group, name: str, shape: tuple[int, ...], dtype: str, *, chunks: tuple[int, ...] | bool
-) -> h5py.Dataset:
-    """Make a dataset whose place in the file is settled at once."""
-    layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    return group.create_dataset(name, shape, dtype, chunks=chunks, dcpl=layout)
+def note_verdict(path: Path, verdict: str, normalised_errors: FloatArray) -> None:
+    """Add to a product how well it explains its patterns; the file is replaced when that is complete.
+
+    Parameters
+    ----------
+    path
+        Product file.
+    verdict
+        In words.
+    normalised_errors
+        float64, shape (B,): of each pattern.
+    """
+    with atomic_path(path) as temporary:
+        shutil.copyfile(path, temporary)
+        with writing(temporary, keep=True) as file:
+            file.attrs[_VERDICT] = verdict
+            group = file.require_group(_EXTRAS)
+            if NORMALISED in group:
+                del group[NORMALISED]
+            group.create_dataset(NORMALISED, data=normalised_errors.astype(np.float32))
 
 
 def read_product(path: Path | str) -> Product:
@@ -236,7 +255,23 @@ def read_product(path: Path | str) -> Product:
             losses=losses,
             loss_epochs=epochs,
             extras={name: hdf5.require_dataset(file, path, f"{_EXTRAS}/{name}")[()] for name in file.get(_EXTRAS, ())},
+            verdict=str(file.attrs.get(_VERDICT, "")),
         )
+
+
+def read_scan_settings(path: Path | str) -> dict[str, Any]:
+    """Read how the scan of a product was opened, by name; nothing where the file does not say.
+
+    Raises
+    ------
+    DataFormatError
+        If it is damaged.
+    """
+    path = Path(path)
+    with hdf5.reading(path) as file:
+        payload = _metadata(path, file).provenance.get("payload") or {}
+    data = payload.get("data") or {}
+    return {one.name: data[one.name] for one in fields(ScanOptions) if one.name in data}
 
 
 def _single(path: Path, key: str, dataset: h5py.Dataset, ndim: int) -> ComplexArray:

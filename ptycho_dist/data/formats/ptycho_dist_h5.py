@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ptycho_dist.data.formats import checks, hdf5
 from ptycho_dist.data.formats.base import NAN, BoolArray, ComplexArray, RawScan, ScanOptions
-from ptycho_dist.data.formats.intensity import require_counts
+from ptycho_dist.data.formats.intensity import kind_of_counts
 from ptycho_dist.data.formats.registry import register_format
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FloatArray
@@ -48,7 +48,7 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
     DataFormatError
         If the layout is newer than this reader, or a dataset is missing, damaged or of the wrong shape.
     """
-    require_counts(path, options, NAME)
+    kind = kind_of_counts(options)
     with hdf5.reading(path) as file:
         checks.require_keys(path, file, KEYS, NAME)
         _require_version(path, file)
@@ -65,15 +65,16 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
             format_name=NAME,
             patterns=hdf5.H5Patterns(path, "patterns", shape),
             fftshift=False,
-            square=False,
-            positions_px=checks.checked_positions(path, _load(path, file, "positions_px"), shape[0], shape[1]),
+            square=kind.square,
+            positions_px=checks.checked_positions(path, _load(path, file, "positions_px"), shape[0]),
             probe=_probe(path, file, shape[1]),
             mask=_mask(path, file, shape[1]),
             probe_mask=_probe_mask(path, file, shape[1]),
             object_source=H5Object(path) if "object" in list(file) else None,
             object_origin_px=_object_origin(path, file),
-            mean_counts=_number(path, file, "mean_counts"),
+            mean_counts=None if kind.square else _number(path, file, "mean_counts"),
             nphotons=_number(path, file, "nphotons"),
+            conversions=(f"patterns: {kind.reason}",) if kind.square else (),
             companions=hdf5.source_files(path, patterns),
             pixel_size_m=_number(path, file, "pixel_size_m") or NAN,
             energy_eV=_number(path, file, "energy_eV") or NAN,

@@ -33,6 +33,7 @@ from ptycho_dist.data.formats.ptycho_dist_h5_writer import (
 )
 from ptycho_dist.distributed.rank_group import RankGroup
 from ptycho_dist.errors import DataFormatError
+from ptycho_dist.hdf5_files import open_for_reading, writing
 from ptycho_dist.types import FloatArray, Shard
 
 
@@ -93,7 +94,7 @@ def _write_part(folder: Path, path: Path, content: ScanContent, rows: Shard) -> 
     if len(rows) == 0:
         return None
     part = folder / f"rows-{rows.rank:05d}-of-{rows.world:05d}.h5"
-    with atomic_path(part) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_path(part) as temporary, writing(temporary) as file:
         sums = write_rows(file, content.patterns, Rows(path, rows.start, rows.stop, content.mask))
         shape, dtype = file["patterns"].shape, file["patterns"].dtype
     sync(folder.parent)
@@ -131,7 +132,7 @@ def _write_joined(path: Path, content: ScanContent, parts: Sequence[_Part], fold
         source = h5py.VirtualSource(name, "patterns", part.shape, part.dtype)
         layout[part.start : part.start + part.shape[0]] = source
     layout.dcpl.set_obj_track_times(False)  # h5py switches the time of writing off for other datasets only
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_path(path) as temporary, writing(temporary) as file:
         write_pattern_attributes(file.create_virtual_dataset("patterns", layout))
         write_facts(file, content, _sums(parts))
 
@@ -189,7 +190,7 @@ def _copy_own_rows(patterns: h5py.Dataset, parts: Sequence[_Part], ranks: RankGr
     """Copy the rows of this rank; all ranks write equally often, as compressed chunks demand."""
     own = next((part for part in parts if f"rows-{ranks.rank:05d}-of" in part.path.name), None)
     most = max(part.shape[0] for part in parts)
-    with h5py.File(parts[0].path if own is None else own.path, "r") as file:
+    with open_for_reading(parts[0].path if own is None else own.path) as file:
         for start in range(0, most, COPY_ROWS):
             stop = 0 if own is None else min(start + COPY_ROWS, own.shape[0])
             values = file["patterns"][min(start, stop) : stop]

@@ -17,6 +17,7 @@ from ptycho_dist.data.formats.base import NAN, BoolArray, ComplexArray
 from ptycho_dist.data.formats.intensity import DEAD_PIXEL
 from ptycho_dist.data.formats.ptycho_dist_h5 import MARK, SCHEMA_VERSION
 from ptycho_dist.errors import DataFormatError
+from ptycho_dist.hdf5_files import OutputFile, writing
 from ptycho_dist.types import FloatArray
 
 _DTYPES: tuple[np.dtype[Any], ...] = tuple(np.dtype(t) for t in (np.uint8, np.uint16, np.uint32, np.float32))
@@ -75,7 +76,7 @@ def write_scan_h5(path: Path | str, content: ScanContent) -> Path:
         If counts are all zero, NaN, infinite, negative or overflow, or lengths and shapes disagree.
     """
     path = Path(path)
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_path(path) as temporary, writing(temporary) as file:
         rows = Rows(path, 0, len(content.positions_px), content.mask)
         sums = write_rows(file, content.patterns, rows)
         if not sums.any():
@@ -108,7 +109,7 @@ class Rows:
         return self.stop - self.start
 
 
-def write_rows(file: h5py.File, chunks: Iterable[NDArray[Any]], rows: Rows) -> FloatArray:
+def write_rows(file: OutputFile, chunks: Iterable[NDArray[Any]], rows: Rows) -> FloatArray:
     """Write patterns as dataset ``patterns`` of the smallest type that holds them.
 
     Returns
@@ -120,6 +121,8 @@ def write_rows(file: h5py.File, chunks: Iterable[NDArray[Any]], rows: Rows) -> F
     ------
     DataFormatError
         If counts are NaN, infinite, negative or overflow, or lengths and shapes disagree.
+    OSError
+        If the disk is full.
     """
     dataset: h5py.Dataset | None = None
     written, sums = 0, np.zeros(len(rows))
@@ -130,6 +133,7 @@ def write_rows(file: h5py.File, chunks: Iterable[NDArray[Any]], rows: Rows) -> F
         if stop > len(dataset) or chunk.shape[1:] != dataset.shape[1:]:
             _raise_disagreement(rows, stop, chunk.shape[1:])
         dataset[written:stop] = chunk
+        file.require_written()
         valid = chunk if rows.mask is None else chunk[:, rows.mask]
         sums[written:stop] = valid.reshape(len(chunk), -1).sum(axis=1, dtype=np.float64)
         written = stop
@@ -166,7 +170,7 @@ def _require_counts(rows: Rows, chunk: NDArray[Any], first: int) -> None:
         raise DataFormatError(msg)
 
 
-def _room_for(file: h5py.File, dataset: h5py.Dataset | None, chunk: NDArray[Any], n_patterns: int) -> h5py.Dataset:
+def _room_for(file: OutputFile, dataset: h5py.Dataset | None, chunk: NDArray[Any], n_patterns: int) -> h5py.Dataset:
     needed = _smallest_dtype(chunk)
     if dataset is None:
         return create_patterns(file, "patterns", (n_patterns, *chunk.shape[1:]), needed)
@@ -175,6 +179,7 @@ def _room_for(file: h5py.File, dataset: h5py.Dataset | None, chunk: NDArray[Any]
     wider = create_patterns(file, "patterns_wider", dataset.shape, needed)
     for start in range(0, len(dataset), COPY_ROWS):
         wider[start : start + COPY_ROWS] = dataset[start : start + COPY_ROWS]
+        file.require_written()
     del file["patterns"]
     file.move("patterns_wider", "patterns")
     return file["patterns"]

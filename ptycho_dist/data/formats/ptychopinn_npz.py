@@ -12,7 +12,7 @@ import numpy as np
 
 from ptycho_dist.data.formats import checks, npz
 from ptycho_dist.data.formats.base import RawScan, ScanOptions
-from ptycho_dist.data.formats.intensity import holds_amplitudes
+from ptycho_dist.data.formats.intensity import find_kind
 from ptycho_dist.data.formats.registry import register_format
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FloatArray
@@ -40,7 +40,7 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
     Raises
     ------
     DataFormatError
-        If a member is missing, damaged or of the wrong shape, or ``intensity_kind`` contradicts the values.
+        If a member is missing, damaged or of the wrong shape.
     """
     names = npz.member_names(path)
     key = "diff3d" if "diff3d" in names and "diffraction" not in names else "diffraction"
@@ -51,21 +51,17 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
         raise DataFormatError(msg)
     patterns, conversions = _patterns(path, key, len(x))
     n_patterns, N, _ = patterns.shape
-    corners = checks.checked_positions(path, np.stack([y, x], axis=1), n_patterns, N) - N / 2
+    corners = checks.checked_positions(path, np.stack([y, x], axis=1), n_patterns) - N / 2
     conversions.append("positions: patch centres (xcoords, ycoords) became corners (y, x) by -N/2")
-    square = holds_amplitudes(path, patterns, options)
-    conversions.append(
-        "patterns: fractional values, taken as amplitudes and squared to counts"
-        if square
-        else "patterns: whole numbers, taken as counts"
-    )
+    kind = find_kind(patterns, options)
+    conversions.append(f"patterns: {kind.reason}")
     guess = checks.checked_probe(path, "probeGuess", npz.load_member(path, "probeGuess"))
     has_object = "objectGuess" in names and _is_reference(path, corners, N, conversions)
     return RawScan(
         format_name=NAME,
         patterns=patterns,
         fftshift=False,
-        square=square,
+        square=kind.square,
         positions_px=corners,
         probe=checks.embed_probe(path, guess, N)[0],
         probe_mask=npz.load_probe_mask(path, names, N),

@@ -9,7 +9,7 @@ import numpy as np
 
 from ptycho_dist.data.formats import checks, npz
 from ptycho_dist.data.formats.base import ObjectSource, RawScan, ScanOptions
-from ptycho_dist.data.formats.intensity import require_counts
+from ptycho_dist.data.formats.intensity import kind_of_counts
 from ptycho_dist.data.formats.registry import register_format
 from ptycho_dist.errors import DataFormatError
 
@@ -40,13 +40,14 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
     """
     names = npz.member_names(path)
     checks.require_keys(path, names, KEYS, NAME)
-    require_counts(path, options, NAME)
+    kind = kind_of_counts(options)
     shape = checks.require_square_patterns(path, "data", _without_angle(npz.member_header(path, "data").shape, 4))
     scan = npz.load_member(path, "scan")
-    positions = checks.checked_positions(path, scan.reshape(_without_angle(scan.shape, 3)), shape[0], shape[1])
+    positions = checks.checked_positions(path, scan.reshape(_without_angle(scan.shape, 3)), shape[0])
     probe = checks.checked_probe(path, "probe", npz.load_member(path, "probe"))
     probe, offset = checks.embed_probe(path, probe, shape[1])
-    conversions = ["patterns: zero frequency moved from the corner to the centre (fftshift)"]
+    conversions = [f"patterns: {kind.reason}"] if kind.square else []
+    conversions.append("patterns: zero frequency moved from the corner to the centre (fftshift)")
     if offset:
         conversions.append(f"probe: zero-padded by {offset} px a side; positions moved by -{offset} px accordingly")
     object_source = _object_source(path, names)
@@ -54,7 +55,7 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
         format_name=NAME,
         patterns=npz.NpzPatterns(path, "data", shape),
         fftshift=True,
-        square=False,
+        square=kind.square,
         positions_px=positions - offset,
         probe=probe,
         probe_mask=npz.load_probe_mask(path, names, shape[1]),

@@ -21,8 +21,8 @@ from ptycho_dist.errors import LaunchError, OtherRankError
 from ptycho_dist.launching.environment import RankContext, detect, launcher_name
 from ptycho_dist.launching.exit_codes import exit_code, is_lost_rank
 
-START_LIMIT_S = 60.0
-"""Longest wait for the other ranks when MPI starts."""
+START_LIMIT_S = 300.0
+"""Longest wait for the other ranks when MPI starts, where a command has no timeout_s."""
 GRACE_S = 10.0
 """How long a rank that only lost another one leaves that one to name its error."""
 _LEAD_S = 1.0
@@ -55,8 +55,15 @@ def library_version() -> str:
     return "" if MPI is None else " ".join(MPI.Get_library_version().splitlines()[0].split())
 
 
-def start(context: RankContext) -> Any:
+def start(context: RankContext, limit_s: float = START_LIMIT_S) -> Any:
     """Start MPI unless it runs; return the communicator of all ranks, which carries objects of any size.
+
+    Parameters
+    ----------
+    context
+        Place of this rank.
+    limit_s
+        Longest wait for the other ranks, in seconds.
 
     Raises
     ------
@@ -68,7 +75,7 @@ def start(context: RankContext) -> Any:
         msg = "mpi4py or its MPI library is missing; expected both. Install ptycho-dist[mpi] and an MPI."
         raise LaunchError(msg)
     if not MPI.Is_initialized():
-        _wait_for_every_rank_to_start_mpi(MPI)
+        _wait_for_every_rank_to_start_mpi(MPI, limit_s)
     from mpi4py.util import pkl5
 
     comm = pkl5.Intracomm(MPI.COMM_WORLD)
@@ -83,7 +90,7 @@ def start(context: RankContext) -> Any:
 
 
 @contextmanager
-def failure_propagation(grace_s: float = GRACE_S) -> Iterator[None]:
+def failure_propagation(limit_s: float = START_LIMIT_S, grace_s: float = GRACE_S) -> Iterator[None]:
     """Run a command; under mpirun with mpi4py, MPI ends all ranks with the exit code of the first that fails.
 
     The process must end by :func:`abort` or by an uncaught exception (see ``mpi4py.run``), after it has reported
@@ -96,7 +103,7 @@ def failure_propagation(grace_s: float = GRACE_S) -> Iterator[None]:
     from mpi4py.run import set_abort_status
 
     try:
-        start(detect(os.environ))
+        start(detect(os.environ), limit_s)
         yield
     except BaseException as error:
         set_abort_status(exit_code(error))
@@ -128,12 +135,12 @@ def _leave_the_report_to_others(context: RankContext, error: BaseException, grac
         sys.stderr.write(f"ptycho-dist: rank {context.rank} of {context.world} failed; MPI ends the others.\n")
 
 
-def _wait_for_every_rank_to_start_mpi(MPI: Any) -> None:
+def _wait_for_every_rank_to_start_mpi(MPI: Any, limit_s: float) -> None:
     """Start MPI; where a rank never comes, this process ends, and a traceback names this function.
 
     MPI has no time limit of its own and holds the interpreter meanwhile, so only faulthandler can end the wait.
     """
-    faulthandler.dump_traceback_later(START_LIMIT_S, exit=True, file=sys.__stderr__ or sys.stderr)
+    faulthandler.dump_traceback_later(limit_s, exit=True, file=sys.__stderr__ or sys.stderr)
     try:
         MPI.Init_thread()
     finally:

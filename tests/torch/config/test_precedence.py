@@ -116,6 +116,12 @@ def test_request_splits_overrides_by_stage() -> None:
 
 @pytest.mark.parametrize(("old", "new"), MOVED.items())
 def test_names_of_settings_that_moved_are_still_known(old: str, new: str) -> None:
-    value = {"data.propagation": "near_field"}.get(new, 20.0)
+    values = {"propagation": "near_field", "probe_trainable": False, "n_modes": 2, "background": "pixel"}
+    value = values.get(new.partition(".")[2], 20.0)
     assert canonicalise({old: value}, ALL_SECTIONS, "override").values == {new: value}
     assert homes(new.partition(".")[2], ALL_SECTIONS) == ("data",)
+
+
+@pytest.mark.parametrize(("former", "value"), [(True, "pixel"), (False, "none")])
+def test_former_values_of_the_background_are_still_known(former: bool, value: str) -> None:
+    assert canonicalise({"refine.background": former}, ALL_SECTIONS, "file").values == {"data.background": value}

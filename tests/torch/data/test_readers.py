@@ -17,7 +17,8 @@ import h5py
 import numpy as np
 import pytest
 
-from ptycho_dist.data.scan import Scan, ScanOptions, checksum, open_scan, read_header
+from ptycho_dist.data.content import checksum
+from ptycho_dist.data.scan import Scan, ScanOptions, open_scan, read_header
 from ptycho_dist.errors import DataFormatError
 from tests.support.scans import MadeScan, make_scan, write_own, write_ptychopinn, write_tike
 
@@ -139,18 +140,22 @@ def test_ptychopinn_whole_numbers_are_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("said", "whole"), [("amplitude", True), ("counts", False)])
-def test_ptychopinn_refuses_a_contradicting_intensity_kind(tmp_path: Path, said: str, whole: bool) -> None:
+def test_ptychopinn_obeys_the_intensity_kind_that_is_said(tmp_path: Path, said: str, whole: bool) -> None:
     made = make_scan()
     patterns = made.counts if whole else np.sqrt(made.counts)
     path = write_ptychopinn(tmp_path / "s.npz", made, diffraction=patterns)
-    with pytest.raises(DataFormatError, match=f"intensity_kind = '{said}'"):
-        read_header(path, ScanOptions(intensity_kind=said))
+    scan = open_scan(path, ScanOptions(intensity_kind=said))
+    expected = np.square(patterns) if said == "amplitude" else patterns
+    np.testing.assert_allclose(scan.counts(), expected, rtol=1e-6)
+    assert any(f"{said}, as intensity_kind says" in sentence for sentence in scan.header.conversions)
 
 
 @pytest.mark.parametrize("name", ["tike_npz", "ptycho_dist_h5"])
-def test_count_formats_refuse_amplitude(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataFormatError, match="hold photon counts"):
-        read_header(_write(tmp_path, name, make_scan()), ScanOptions(intensity_kind="amplitude"))
+def test_count_formats_obey_amplitude(tmp_path: Path, name: str) -> None:
+    made = make_scan()
+    scan = open_scan(_write(tmp_path, name, made), ScanOptions(intensity_kind="amplitude"))
+    np.testing.assert_allclose(scan.counts(), np.square(made.counts), rtol=1e-6)
+    assert scan.header.mean_counts == pytest.approx(np.square(made.counts).sum(axis=(1, 2)).mean(), rel=1e-6)
 
 
 def test_ptychopinn_pattern_axis_last_is_recognised(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from ptycho_dist.data.batches import PatternBatches
+from ptycho_dist.data.content import checksum
 from ptycho_dist.data.formats.ptycho_dist_h5_ranks import write_scan_h5_on_ranks
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent
-from ptycho_dist.data.scan import checksum, open_scan
+from ptycho_dist.data.scan import open_scan
 from ptycho_dist.distributed.sharding import local_slice, shard
 from ptycho_dist.errors import DataFormatError, OtherRankError
 from tests.support.scans import make_scan, write_own

@@ -5,12 +5,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from torch.distributed import Store, TCPStore
 
 from ptycho_dist.distributed import rendezvous
-from ptycho_dist.distributed.rendezvous import meet, meet_through_agent
+from ptycho_dist.distributed.rendezvous import meet, meet_through_agent, require_own_gpu
 from ptycho_dist.errors import LaunchError
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.launching.network_interfaces import free_port
@@ -93,3 +94,15 @@ def test_ranks_of_torchrun_say_so_when_rank_0_does_not_come_back(port: int) -> N
     agent.set("ptycho_dist/meeting", f"127.0.0.1 {free_port('127.0.0.1')} word-of-before")
     with pytest.raises(LaunchError, match="rank 1 of 2 did not find the other ranks"):
         meet_through_agent(place(1, port), 1.0)
+
+
+@pytest.mark.parametrize(("gpus", "refused"), [(("GPU-a", "GPU-b"), False), (("GPU-a", "GPU-a"), True)])
+def test_two_ranks_on_one_gpu_are_refused_on_both(port: int, gpus: tuple[str, str], refused: bool) -> None:
+    stores = meet_both(port)[::-1]
+    limit = timedelta(seconds=LIMIT_S)
+    with ThreadPoolExecutor(2) as pool:
+        found = [pool.submit(require_own_gpu, place(rank, port), stores[rank], gpus[rank], limit) for rank in (0, 1)]
+        errors = [one.exception() for one in found]
+    assert [isinstance(one, LaunchError) for one in errors] == [refused] * 2
+    if refused:
+        assert all("both use GPU GPU-a" in str(one) and "--gpus-per-task=1" in str(one) for one in errors)

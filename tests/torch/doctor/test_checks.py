@@ -8,15 +8,17 @@ from typing import Any
 
 import pytest
 
-from ptycho_dist.doctor.checks import CHECKS, FAIL, OK, SKIP, WARN, Result, check_all
+from ptycho_dist.doctor.checks import CHECKS, check_all
 from ptycho_dist.doctor.facts import Memory, Needs, RankFacts, SlurmFacts
+from ptycho_dist.doctor.outcome import FAIL, OK, SKIP, WARN, Result
 from ptycho_dist.doctor.run import require_no_failure
 from ptycho_dist.errors import LaunchError
 from ptycho_dist.launching.network_interfaces import Interface
 
 GIB = 1 << 30
 LO, ETH = Interface("lo", "127.0.0.1", "255.0.0.0"), Interface("eth0", "10.0.0.1", "255.255.255.0")
-NEEDS = Needs(devices=2, accelerator="cpu", memory_bytes=GIB, disk_bytes=GIB, seconds=100.0)
+NEEDS = Needs(devices=2, accelerator="cpu", batch_size=8, memory_bytes=GIB, disk_bytes=GIB,
+              seconds=100.0)  # fmt: skip
 ONE = RankFacts(
     rank=0, world=4, local_world=2, node_rank=0, nodes=2, launcher="slurm", why="SLURM_PROCID=0", host="n0",
     version="0.1", torch_version="2.13", cores=(0, 1, 2, 3), threads=2, gpus=0, backend="gloo", interfaces=(LO, ETH),
@@ -48,6 +50,7 @@ def test_healthy_launch_passes_every_check() -> None:
 small = Memory(available_bytes=GIB, limit_bytes=4 * GIB, limit_name="control group x", used_bytes=0)
 tight = Memory(available_bytes=8 * GIB, limit_bytes=GIB // 2, limit_name="RLIMIT_AS (ulimit -v)", used_bytes=0)
 GPU = {"accelerator": "cuda"}
+OWN = {rank: {"gpu": f"GPU-{rank}"} for rank in range(4)}
 
 
 @pytest.mark.parametrize(
@@ -57,7 +60,12 @@ GPU = {"accelerator": "cuda"}
         ("ranks", ranks({3: {"host": "n0"}}), {}, "n0 3, n1 1", "--ntasks-per-node"),
         ("devices", ranks(), {"devices": 3}, "2 ranks on each node, 0 GPUs visible, accelerator cpu, but "
          "execution.devices = 3", "Start 3 ranks per node, or set execution.devices = 2"),
-        ("devices", ranks(gpus=1), GPU, "1 GPUs visible, accelerator cuda: local rank 1 would have none", "--gpus-per"),
+        ("devices", ranks({1: {"gpu": ""}, 3: {"gpu": ""}}, gpus=1, gpu="a"), GPU, "rank 1 on n0 would have none",
+         "--gpus-per-task=1"),
+        ("devices", ranks(OWN | {2: {"gpu": "GPU-0"}}, gpus=1), GPU, "ranks 0 and 2 use the same one (GPU-0)",
+         "--gpus-per-task=1"),
+        ("open files", ranks({1: {"open_files": 67}}), {}, "rank 1 on n0: 67 may be open, 68 are needed (4 ranks and "
+         "64)", "ulimit -Hn"),
         ("backend", ranks({2: {"backend": "nccl"}}), {}, "gloo and nccl", "same accelerator"),
         ("network interface", ranks({1: {"interface": "ib9"}}), {}, "rank 1 on n0 is told to use 'ib9'", "eth0 10."),
         ("network interface", ranks(host_address="127.0.1.1"), {}, "resolves to 127.0.1.1", "PTYCHO_DIST_INTERFACE"),
@@ -93,6 +101,21 @@ PLAIN = {"launcher": "plain", "world": 1, "local_world": 1, "nodes": 1}
     [
         ("launcher", [replace(ONE, **PLAIN)], {}, "inside SLURM job 7 with 4 tasks", "srun"),
         ("devices", ranks(gpus=4), {}, "4 GPUs visible, accelerator cpu: the GPUs stay idle", "accelerator"),
+        ("devices", ranks({1: {"unused": "an Intel XPU"}}), {}, "while n0 has an Intel XPU", "Install"),
+        (
+            "batch",
+            ranks(),
+            {"batch_size": 1},
+            "batch_size = 1 for 4 ranks: 3 of them idle",
+            "batch_size = 4 or more, or start 1 rank.",
+        ),
+        (
+            "owner",
+            ranks(owner="'train' on n9 (pid 7)"),
+            {},
+            "/out is held by 'train' on n9 (pid 7)",
+            "another output_dir",
+        ),
         ("threads", ranks(threads=4), {}, "2 ranks on n0 use 8 threads on 4 cores", "OMP_NUM_THREADS=2"),
         ("threads", ranks(threads=1, cores=(0,)), {}, "2 ranks on n0 use 2 threads on 1 cores", "at most 1 of them"),
         ("MPI library", ranks(launcher="mpi"), {}, "missing on 4 of 4 ranks", "ptycho-dist[mpi]"),
@@ -113,12 +136,15 @@ def test_check_warns_with_numbers_and_fix(
     ("name", "facts", "needs", "status"),
     [
         ("devices", ranks(), {"devices": None}, OK),
-        ("devices", ranks(gpus=2), GPU, OK),
+        ("devices", ranks(OWN, gpus=2), GPU, OK),
+        ("devices", ranks(OWN, gpus=1), GPU, OK),
         ("threads", ranks({1: {"cores": (4, 5)}, 3: {"cores": (4, 5)}}, cores=(0, 1)), {}, OK),
         ("network interface", ranks(interface="eth0", host_address=""), {}, OK),
         ("network interface", ranks(host="n0", host_address=""), {}, OK),
         ("MPI library", ranks(launcher="mpi", mpi="MPICH 5"), {}, OK),
         ("shared files", ranks(sees_file=None), {}, SKIP),
+        ("batch", ranks(), {"batch_size": 4}, OK),
+        ("batch", ranks(), {"batch_size": None}, SKIP),
         ("disk", ranks(disk_free_bytes=None), {}, SKIP),
         ("memory", ranks(), {"memory_bytes": None}, SKIP),
         ("settings", ranks(fingerprint=""), {}, SKIP),

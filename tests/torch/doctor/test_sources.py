@@ -108,7 +108,7 @@ def test_examination_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_examination_refuses_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     subject = Subject(context=detect({}), folder=tmp_path / "file" / "out")
-    with pytest.raises(LaunchError, match=r"rank 0 cannot write to .*file/out \(Not a directory\)"):
+    with pytest.raises(LaunchError, match=r"rank 0 cannot write HDF5 to .*file/out and read it \(Not a directory\)"):
         facts_of_all(subject, {}, lambda value: [value])
 
 

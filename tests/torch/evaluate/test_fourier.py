@@ -130,7 +130,7 @@ def test_product_of_another_scan_is_refused(truth: tuple[Product, Scan], tiny_sc
 
 
 def test_error_weighs_patterns_by_their_photons_and_takes_some() -> None:
-    errors = FourierErrors(np.array([1.0, 9.0]), np.array([100.0, 100.0]))
+    errors = FourierErrors(np.array([1.0, 9.0]), np.array([100.0, 100.0]), np.ones(2))
     assert errors.error() == pytest.approx(np.sqrt(10 / 200))
     assert errors.error(np.array([False, True])) == pytest.approx(0.3)
     assert np.isnan(errors.error(np.array([False, False])))

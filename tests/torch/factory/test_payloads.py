@@ -54,7 +54,8 @@ class TestTrainingPayload:
     def test_scan_gives_size_modes_and_photons(self, scan: Path) -> None:
         payload = train(scan)
         assert payload.data_config.N == N
-        assert payload.model_config == ModelConfig(output_px=N // 2, n_modes=1)
+        assert payload.model_config == ModelConfig(output_px=N // 2)
+        assert payload.data_config.n_modes == 1
         assert payload.data_config.nphotons == pytest.approx(100.0 * N * N, rel=0.01)
         assert (payload.n_patterns, len(payload.scan_checksum)) == (PATTERNS, 64)
         assert {payload.provenance[key] for key in ("N", "nphotons", "n_modes", "output_px")} == {"scan"}

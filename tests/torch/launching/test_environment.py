@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from ptycho_dist.errors import LaunchError
-from ptycho_dist.launching.environment import RankContext, detect, expand_tasks_per_node, first_host
+from ptycho_dist.launching.environment import RankContext, detect
+from ptycho_dist.launching.node_lists import expand_tasks_per_node, first_host
 
 TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "x", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2",
@@ -98,6 +99,35 @@ def test_detect_refuses_when_values_contradict(env: dict[str, str], words: str) 
         detect(env)
 
 
+STRANGERS = [
+    {"JSM_NAMESPACE_RANK": "1", "JSM_NAMESPACE_SIZE": "4", "JSM_NAMESPACE_LOCAL_RANK": "1"},
+    {"FLUX_TASK_RANK": "0", "FLUX_JOB_SIZE": "2", "FLUX_TASK_LOCAL_ID": "0", "FLUX_JOB_ID": "f"},
+    {"FLUX_TASK_RANK": "0", "FLUX_JOB_SIZE": "2", "PMI_RANK": "0", "PMI_SIZE": "2", "PMI_FD": "9"},
+    {"MV2_COMM_WORLD_RANK": "0", "MV2_COMM_WORLD_SIZE": "2"},
+    {"MV2_COMM_WORLD_RANK": "0"},
+    {"PMIX_RANK": "1", "PMIX_NAMESPACE": "prte-1"},
+    {"MPI_LOCALRANKID": "0", "MPI_LOCALNRANKS": "2"},
+    {"PALS_RANKID": "0"},
+    {"PMI_RANK": "0", "PMI_SIZE": "2"},
+]
+
+
+@pytest.mark.parametrize("env", STRANGERS)
+def test_rank_that_cannot_be_placed_is_refused_with_the_variables_to_set(env: dict[str, str]) -> None:
+    words = "PTYCHO_DIST_LAUNCHER=torchrun and RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT"
+    with pytest.raises(LaunchError, match=words):
+        detect(env)
+    assert detect(env | {"PTYCHO_DIST_LAUNCHER": "plain"}).world == 1
+    named = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "n0",
+             "MASTER_PORT": "2000", "PTYCHO_DIST_LAUNCHER": "torchrun"}  # fmt: skip
+    assert place(detect(env | named))[:2] == place(detect(named))[:2]
+
+
+@pytest.mark.parametrize("env", [{"JSM_NAMESPACE_RANK": "0", "JSM_NAMESPACE_SIZE": "1"}, {"FLUX_JOB_ID": "f"}])
+def test_one_process_of_an_unknown_launcher_is_a_plain_one(env: dict[str, str]) -> None:
+    assert detect(env).launcher == "plain"
+
+
 def test_rank_context_refuses_when_changed_to_nonsense() -> None:
     with pytest.raises(LaunchError, match="node rank is 5"):
         replace(detect(TORCHRUN), node_rank=5)
@@ -105,7 +135,16 @@ def test_rank_context_refuses_when_changed_to_nonsense() -> None:
 
 @pytest.mark.parametrize(
     ("text", "host"),
-    [("n0", "n0"), ("n0,n1", "n0"), ("n[3-7,9],m1", "n3"), ("gpu[007-010].site", "gpu007.site"), ("a-1,b[1-2]", "a-1")],
+    [
+        ("n0", "n0"),
+        ("n0,n1", "n0"),
+        ("n[3-7,9],m1", "n3"),
+        ("gpu[007-010].site", "gpu007.site"),
+        ("a-1,b[1-2]", "a-1"),
+        ("r[1-2]n[1-2]", "r1n1"),
+        ("x[1,3]y[04-05]z,q", "x1y04z"),
+        ("r[08,09]-n7,a", "r08-n7"),
+    ],
 )
 def test_first_host_expands_node_lists(text: str, host: str) -> None:
     assert first_host(text) == host

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from ptycho_dist.distributed.mpi.address import choose_address
 from ptycho_dist.errors import LaunchError
+from ptycho_dist.launching import network_interfaces
 from ptycho_dist.launching.environment import detect
 from ptycho_dist.launching.network_interfaces import (
     Interface,
@@ -21,6 +23,7 @@ from ptycho_dist.launching.network_interfaces import (
 LO = Interface("lo", "127.0.0.1", "255.0.0.0")
 ADMIN = Interface("eth0", "192.168.7.1", "255.255.255.0")
 FAST = Interface("ib0", "10.0.0.1", "255.255.0.0")
+SIX = Interface("eth0", "fd77::1", "64")
 HOSTS = {
     0: (LO, ADMIN, FAST),
     1: (LO, Interface("ib0", "10.0.3.2", "255.255.0.0")),
@@ -51,6 +54,27 @@ def test_address_is_the_one_that_the_user_names(env: dict[str, str], address: st
     assert choose_address(SPREAD, env, HOSTS) == address
     if "MASTER_ADDR" not in env:
         assert choose_address(ALONE, env, {0: HOSTS[0]}) == address
+
+
+def test_address_may_be_ipv6_where_there_is_no_other() -> None:
+    hosts = {0: (Interface("lo", "::1", "128"), SIX), 1: (Interface("ib1", "fd77::2", "64"),)}
+    assert choose_address(replace(SPREAD, world=4, nodes=2), {}, hosts) == "fd77::1"
+    used = interface_in_network_of("fd77::1", hosts[1])
+    assert used is not None
+    assert used.name == "ib1"
+    assert interface_in_network_of("10.0.0.1", hosts[1]) is None
+
+
+def test_ipv6_is_read_from_the_kernels_table(tmp_path: Path) -> None:
+    table = tmp_path / "if_inet6"
+    table.write_text(
+        "00000000000000000000000000000001 01 80 10 80       lo\n"
+        "fe8000000000000000fc00fffe000001 04 40 20 80     eth0\n"
+        "fd770000000000000000000000000001 04 40 00 82     eth0\n"
+    )
+    assert network_interfaces._ipv6_interfaces(table) == [Interface("lo", "::1", "128"), SIX]
+    assert network_interfaces._ipv6_interfaces(tmp_path / "none") == []
+    assert network_interfaces.free_port("::1") > 0
 
 
 def test_address_is_refused_when_no_network_holds_all_hosts() -> None:

@@ -26,8 +26,10 @@ GROUPS = (np.arange(0, 5), np.arange(5, 9))
 
 def model_of(scan: Scan, **changes: Any) -> PtychoModel:
     assert scan.probe is not None
-    model = ModelConfig(**({"width": 8, "depth": 1, "output_px": 16, "n_modes": 1} | changes))
-    data = DataConfig(N=32, nphotons=scan.header.mean_counts)
+    measured = {"n_modes": 1} | {name: value for name, value in changes.items() if hasattr(DataConfig, name)}
+    of_network = {name: value for name, value in changes.items() if name not in measured}
+    model = ModelConfig(**({"width": 8, "depth": 1, "output_px": 16} | of_network))
+    data = DataConfig(N=32, nphotons=scan.header.mean_counts, **measured)
     torch.manual_seed(0)
     return build_model(data, model, torch.from_numpy(scan.probe), None)
 
@@ -58,8 +60,8 @@ def loss_of(model: PtychoModel, batch: ScanBatch, kind: str = "amplitude") -> to
 def test_model_of_any_size_predicts_patches_and_judges_a_canvas(N: int) -> None:
     y, x = torch.meshgrid(*[torch.arange(float(N)) - N / 2] * 2, indexing="ij")
     probe = torch.exp(-(y**2 + x**2) / (N / 5) ** 2).to(torch.complex64)[None]
-    data = DataConfig(N=N, nphotons=1e4)
-    model = build_model(data, ModelConfig(width=8, depth=1, output_px=N // 2, n_modes=1), probe)
+    data = DataConfig(N=N, nphotons=1e4, n_modes=1)
+    model = build_model(data, ModelConfig(width=8, depth=1, output_px=N // 2), probe)
     counts = torch.poisson(torch.full((3, N, N), 2.0))
     patches = model.predict(counts)
     assert patches.shape == (3, N // 2, N // 2)

@@ -26,9 +26,9 @@ ARCHITECTURES = ("lean", "ptychopinn_cnn", "vit")
 def model_of(N: int, gridsize: int | None = None, **changes: Any) -> PtychoModel:
     y, x = torch.meshgrid(*[torch.arange(float(N)) - N / 2] * 2, indexing="ij")
     probe = torch.exp(-(y**2 + x**2) / (N / 5) ** 2).to(torch.complex64)[None]
-    settings = {"width": 16, "depth": 1, "output_px": N // 2, "n_modes": 1, "n_filters_scale": 1, "stages": 1} | changes
+    settings = {"width": 16, "depth": 1, "output_px": N // 2, "n_filters_scale": 1, "stages": 1} | changes
     torch.manual_seed(0)
-    return build_model(DataConfig(N=N, nphotons=1e4, gridsize=gridsize), ModelConfig(**settings), probe)
+    return build_model(DataConfig(N=N, nphotons=1e4, gridsize=gridsize, n_modes=1), ModelConfig(**settings), probe)
 
 
 def counts_of(patterns: int, N: int) -> torch.Tensor:

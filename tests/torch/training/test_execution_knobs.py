@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.module import PtychoModule
 from ptycho_dist.training.previews import Previews, build_previews
 from ptycho_dist.training.run import build_module
-from ptycho_dist.training.trainer import build_trainer, calm_lightning
+from ptycho_dist.training.trainer import build_strategy, build_trainer, calm_lightning, own_devices
 from tests.support.ranks import rank_context
 from tests.support.runs import inference_payload, training_payload, untrained_bundle
 
@@ -139,6 +139,21 @@ def check_devices(make: Make) -> None:
     trainer = make(devices=2).trainer
     assert (trainer.num_devices, trainer.num_nodes, trainer.world_size) == (2, 1, 2)
     assert isinstance(trainer.strategy, DDPStrategy)
+
+
+@pytest.mark.parametrize(("visible", "index"), [(1, 0), (2, 1)])
+def test_lightning_is_given_the_gpu_of_this_rank(monkeypatch: pytest.MonkeyPatch, visible: int, index: int) -> None:
+    """A stand-in counts the GPUs; what Lightning would use is read from its Trainer."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: visible)
+    for module in ("lightning.fabric.accelerators.cuda", "lightning.pytorch.accelerators.cuda"):
+        monkeypatch.setattr(f"{module}.num_cuda_devices", lambda: visible)
+    monkeypatch.setattr("lightning.fabric.accelerators.cuda._check_cuda_matmul_precision", lambda _: None)
+    context = replace(rank_context(1, 2), launcher="mpi")
+    execution = PyTorchExecutionConfig(accelerator="cuda", devices=2, strategy="ddp")
+    strategy = build_strategy(execution, context)
+    trainer = pl.Trainer(accelerator="cuda", devices=own_devices(execution, context), strategy=strategy, logger=False)
+    assert (trainer.world_size, trainer.num_devices, trainer.global_rank) == (2, 2, 1)
+    assert trainer.strategy.root_device == torch.device("cuda", index)
 
 
 def check_strategy(make: Make) -> None:

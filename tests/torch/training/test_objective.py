@@ -133,7 +133,7 @@ def test_supervised_training_learns_the_object_without_touching_the_probe(
     losses = column(rows, "train_loss")
     assert losses[-1] < 0.6 * losses[0]
     bundle = load_bundle(tmp_path / "labels" / "bundle")
-    assert bundle.payload_dict["model"]["probe_trainable"] is False
+    assert bundle.payload_dict["data"]["probe_trainable"] is False
     untouched = build_module(training_payload(tiny_path, tmp_path, mode="supervised"), tiny_scan, 1)
     assert torch.equal(bundle.state["optics.probe_parts"], untouched.model.state_dict()["optics.probe_parts"])
 

@@ -172,8 +172,8 @@ def test_background_of_the_counts_is_found(tmp_path: Path, kind: str) -> None:
 
 def test_background_is_refused_where_nothing_tells_it(tiny_path: Path, tmp_path: Path) -> None:
     scans = simulate_small_set(tmp_path / "set")
-    with pytest.raises(ConfigError, match=r"model\.background = 'pixel' with a set of scans"):
+    with pytest.raises(ConfigError, match=r"data\.background = 'pixel' with a set of scans"):
         training_payload(scans, tmp_path, background="pixel")
     labelled = {"mode": "supervised", "probe_trainable": False}
-    with pytest.raises(ConfigError, match=r"model\.background = 'pixel' with training\.mode = 'supervised'"):
+    with pytest.raises(ConfigError, match=r"data\.background = 'pixel' with training\.mode = 'supervised'"):
         training_payload(tiny_path, tmp_path, background="pixel", **labelled)

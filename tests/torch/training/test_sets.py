@@ -74,7 +74,7 @@ def test_training_on_a_set_lowers_the_loss(pretrained: Pretrained) -> None:
 def test_payload_of_a_set_fixes_the_probes_and_covers_all_checksums(scans: Path, tmp_path: Path) -> None:
     payload = training_payload(scans, tmp_path)
     assert (payload.n_patterns, payload.data_config.N, payload.data_config.file_format) == (56, 32, "ptycho_dist_set")
-    assert payload.model_config.probe_trainable is False
+    assert payload.data_config.probe_trainable is False
     assert payload.provenance["probe_trainable"] == "scan"
     other = simulate_small_set(tmp_path / "other", 4, seed=1)
     assert training_payload(other, tmp_path).fingerprint() != payload.fingerprint()
@@ -85,7 +85,7 @@ def test_payload_of_a_set_fixes_the_probes_and_covers_all_checksums(scans: Path,
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        ({"probe_trainable": True}, r"model\.probe_trainable = True with a set of scans"),
+        ({"probe_trainable": True}, r"data\.probe_trainable = True with a set of scans"),
         ({"train_rows": (0.0, 0.5)}, r"training\.train_rows = \(0\.0, 0\.5\) with a set of scans"),
     ],
 )
@@ -209,7 +209,7 @@ def test_unseen_scan_is_predicted_with_its_own_probe_and_scale(pretrained: Pretr
 def test_modes_of_an_unseen_scan_are_its_own(pretrained: Pretrained, tmp_path: Path) -> None:
     path = write_own(tmp_path / "two.h5", make_scan(N=32, n_modes=2))
     payload = inference_payload(pretrained.result.bundle_path, path, tmp_path)
-    assert (payload.model_config.n_modes, payload.provenance["n_modes"]) == (2, "scan")
+    assert (payload.data_config.n_modes, payload.provenance["n_modes"]) == (2, "scan")
     with open_scan(path) as scan:
         assert len(load_model(payload, scan)[0].optics.probe) == 2
 
@@ -247,7 +247,7 @@ def fine_tuning(pretrained: Pretrained, folder: Path, scan: Path | None = None, 
 def test_fine_tuning_starts_from_the_network_and_the_probe_of_the_scan(pretrained: Pretrained, tmp_path: Path) -> None:
     payload = fine_tuning(pretrained, tmp_path)
     assert (payload.model_config.width, payload.provenance["width"]) == (8, "bundle")
-    assert payload.model_config.probe_trainable
+    assert payload.data_config.probe_trainable
     learnt = load_bundle(pretrained.result.bundle_path).state
     with open_scan(pretrained.unseen) as scan:
         state = build_module(payload, scan, 1).model.state_dict()

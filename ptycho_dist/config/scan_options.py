@@ -1,0 +1,128 @@
+"""What a user may say about a scan file: what it leaves open, and what in it is to be turned, masked or left out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ptycho_dist.config import validators
+from ptycho_dist.errors import ConfigError
+
+INTENSITY_KINDS = ("auto", "counts", "amplitude")
+POLARITIES = ("auto", "valid", "invalid")
+POSITION_UNITS = {"px": None, "m": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9, "pm": 1e-12}
+"""Metres in each unit of positions; None for object pixels."""
+AUTO, NONE = "auto", "none"
+GEOMETRY = ("pixel_size_m", "energy_eV", "detector_distance_m")
+"""Numbers that a scan file may lack."""
+_SWITCHES = (
+    "flip_rows",
+    "flip_columns",
+    "transpose",
+    "swap_positions",
+    "negate_y",
+    "negate_x",
+)
+_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanOptions:
+    """How a scan file is to be read."""
+
+    file_format: str = AUTO
+    """Reader to use: auto, or a reader's name such as tike_npz, ptychopinn_npz, ptycho_dist_h5."""
+
+    intensity_kind: str = AUTO
+    """Whether the file holds counts or amplitudes (square roots of counts): auto, counts, amplitude."""
+
+    counts_per_photon: float | None = None
+    """Detector counts that one photon makes; patterns are divided by it. Counts are photons where not set."""
+
+    mask: str | None = None
+    """File with a mask (N, N) of detector pixels (NPY, NPZ, HDF5 as FILE.h5:DATASET, PNG, TIFF), besides the scan's."""
+
+    mask_polarity: str = AUTO
+    """What nonzero pixels of the mask are: valid, invalid; auto takes what most pixels are as valid."""
+
+    mask_saturated: bool | None = None
+    """Leave out pixels that reach the maximum of their type, or hold no count, in any pattern; false keeps them."""
+
+    drop_frames: str | tuple[int, ...] | None = None
+    """Patterns to leave out: numbers such as 3,11,24-30; auto (those found empty, unwritten or outlying); or none."""
+
+    transpose: bool = False
+    """Exchange rows and columns of the patterns; before flips."""
+
+    flip_rows: bool = False
+    """Reverse the order of the patterns' rows, about the zero frequency."""
+
+    flip_columns: bool = False
+    """Reverse the order of the patterns' columns, about the zero frequency."""
+
+    swap_positions: bool = False
+    """Exchange y and x of the positions; before signs."""
+
+    negate_y: bool = False
+    """Change the sign of the positions' y."""
+
+    negate_x: bool = False
+    """Change the sign of the positions' x."""
+
+    position_unit: str = "px"
+    """Unit of the positions in the file: px (object pixels), m, mm, um, nm or pm; all but px need the pixel size."""
+
+    pixel_size_m: float | None = None
+    """Size of an object pixel in metres, where the file does not say."""
+
+    energy_eV: float | None = None
+    """Photon (or electron) energy in electronvolts, where the file does not say."""
+
+    detector_distance_m: float | None = None
+    """Distance from object to detector in metres, where the file does not say."""
+
+    def __post_init__(self) -> None:
+        validators.require_choice("data.intensity_kind", self.intensity_kind, INTENSITY_KINDS)
+        if self.mask is not None and (not isinstance(self.mask, str) or not self.mask):
+            msg = f"data.mask = {self.mask!r}; expected the name of a file. Change it."
+            raise ConfigError(msg)
+        validators.require_choice("data.mask_polarity", self.mask_polarity, POLARITIES)
+        validators.require_choice("data.position_unit", self.position_unit, tuple(POSITION_UNITS))
+        for name in (*GEOMETRY, "counts_per_photon"):
+            validators.require_optional_positive(f"data.{name}", getattr(self, name))
+        validators.require_choice("data.mask_saturated", self.mask_saturated, (None, True, False))
+        for name in _SWITCHES:
+            validators.require_bool(f"data.{name}", getattr(self, name))
+        self.frames_to_drop()
+
+    def frames_to_drop(self) -> tuple[int, ...]:
+        """Return the numbers of the patterns that are named to be left out, ascending.
+
+        Raises
+        ------
+        ConfigError
+            If ``drop_frames`` is no list of numbers.
+        """
+        given = self.drop_frames
+        if given in (None, AUTO, NONE):
+            return ()
+        if isinstance(given, str):
+            parts = [part.strip() for part in given.strip("[]() ").split(",") if part.strip()]
+            return tuple(sorted({number for part in parts for number in _numbers(part, given)}))
+        if isinstance(given, tuple | list) and all(type(number) is int and number >= 0 for number in given):
+            return tuple(sorted(set(given)))
+        raise _not_frames(given)
+
+
+def _numbers(part: str, given: str) -> range:
+    found = _RANGE.fullmatch(part)
+    if found is None:
+        raise _not_frames(given)
+    first, last = int(found[1]), int(found[2] or found[1])
+    return range(first, last + 1)
+
+
+def _not_frames(given: object) -> ConfigError:
+    return ConfigError(
+        f"data.drop_frames = {given!r}; expected auto, none, or pattern numbers such as 3,11,24-30. Change it."
+    )

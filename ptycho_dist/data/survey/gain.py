@@ -1,0 +1,88 @@
+"""Counts per photon, from the noise of patterns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptycho_dist.config.scan_options import ScanOptions
+from ptycho_dist.types import FloatArray
+
+_OUTER, _INNER = 0.42, 0.32
+"""Lags, as shares of N, from which on two regions begin."""
+_SAME = 0.15
+_LEAST_COEFFICIENTS = 200
+_WHOLE_SHARE = 0.99
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Counts per photon, after all conversions.
+
+    Parameters
+    ----------
+    counts_per_photon
+        None where they cannot be told.
+    source
+        How they are known, in words.
+    """
+
+    counts_per_photon: float | None
+    source: str
+
+
+def gain_of(options: ScanOptions, whole: float, step: float | None, noise_gain: float | None) -> Gain:
+    """Settle the counts per photon of a scan.
+
+    Parameters
+    ----------
+    options
+        What the user says of it.
+    whole, step, noise_gain
+        What its patterns say; see :class:`~ptycho_dist.data.survey.collect.Survey`.
+    """
+    if options.counts_per_photon is not None:
+        return Gain(1.0, f"{options.counts_per_photon:.4g} counts per photon, as counts_per_photon says")
+    if whole >= _WHOLE_SHARE:
+        return Gain(1.0, "whole numbers, taken as photon counts")
+    if step is not None:
+        return Gain(step, f"all values are multiples of {step:.4g}")
+    if noise_gain is not None:
+        return Gain(noise_gain, f"from the noise of the patterns: {noise_gain:.4g} counts per photon")
+    if options.intensity_kind == "counts":
+        return Gain(1.0, "photon counts, as intensity_kind says")
+    return Gain(None, "the patterns are no photon counts, and their noise does not tell the counts per photon")
+
+
+def gain_of_noise(patterns: FloatArray) -> float | None:
+    """Tell the counts per photon of far-field patterns, where their noise can be told from their signal.
+
+    The Fourier transform of a pattern is the autocorrelation of the exit wave, which is zero at lags longer than the
+    probe is wide; noise that is independent from pixel to pixel is white. So the mean power at long lags, over the
+    sum of the pattern, is the variance over the mean: 1 for photon counts. Where the power still falls between two
+    regions of long lags it holds signal, and nothing is told.
+
+    Parameters
+    ----------
+    patterns
+        float64, shape (n, N, N): values without masked or missing pixels.
+
+    Returns
+    -------
+    float or None
+        Variance over mean of the values; None where it cannot be told.
+    """
+    N = patterns.shape[-1]
+    total = float(patterns.sum())
+    lag = np.abs(np.fft.fftfreq(N))
+    shortest = np.minimum(lag[:, None], lag[None, :])
+    outer = shortest >= _OUTER
+    inner = (shortest >= _INNER) & ~outer
+    if total <= 0 or outer.sum() * len(patterns) < _LEAST_COEFFICIENTS or not inner.any():
+        return None
+    power = np.zeros((N, N))
+    for pattern in patterns:
+        power += np.abs(np.fft.fft2(pattern)) ** 2
+    far, near = float(power[outer].mean()) / total, float(power[inner].mean()) / total
+    return far if far > 0 and abs(near / far - 1) < _SAME else None

@@ -1,0 +1,163 @@
+"""The normalised error: misfit over what photon noise alone would leave of it, and a verdict in words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import fftconvolve
+
+from ptycho_dist.data.formats.product_h5 import BACKGROUND, FLUX, Product
+from ptycho_dist.data.scan import Scan
+from ptycho_dist.evaluate.fourier import FourierErrors
+from ptycho_dist.physics.sampling import sampling_of
+from ptycho_dist.types import FloatArray, IntArray
+
+_AT_NOISE, _FAR_FROM_NOISE, _BELOW_NOISE = 1.2, 1.4, 0.8
+_LEAST_LEFT = 0.5
+"""Share of the data that is taken to be left over by the unknowns at least."""
+_LIT_SHARE = 1e-3
+_SIGMAS, _FACTOR = 6.0, 1.5
+_LISTED = 8
+_LITTLE_OVERLAP = 0.3
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """How far a reconstruction is from what photon noise allows.
+
+    Parameters
+    ----------
+    error
+        Of all patterns that count: 1 where noise alone is left, NaN where none counts.
+    frames
+        float64, shape (B,): the same of each pattern; NaN of those that do not count.
+    standing_out
+        Numbers (rows of the product) of patterns far above the others, the worst first.
+    unknowns, data
+        Numbers that the reconstruction determines, and that the patterns give.
+    overlap
+        Linear overlap of neighbouring probes, 0 to 1; NaN of a single pattern.
+    """
+
+    error: float
+    frames: FloatArray
+    standing_out: IntArray
+    unknowns: int
+    data: float
+    overlap: float
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the patterns are explained, by a model that they constrain."""
+        return _BELOW_NOISE <= self.error <= _FAR_FROM_NOISE
+
+    @property
+    def verdict(self) -> str:
+        """Say it in words."""
+        overlap = "" if math.isnan(self.overlap) else f"overlap {self.overlap:.0%}, "
+        loose = self.overlap < _LITTLE_OVERLAP
+        if math.isnan(self.error):
+            return "no pattern with photons lies whole on the object"
+        if self.error < _BELOW_NOISE:
+            end = "the frames do not constrain each other" if loose else "the model has more freedom than the data"
+            return f"better than noise allows ({self.error:.2f} times photon noise): {overlap}{end}"
+        if self.error <= _AT_NOISE:
+            doubt = f"; but {overlap}the frames hardly constrain each other" if loose else ""
+            return f"explains the frames to photon noise ({self.error:.2f} times){doubt}"
+        text = f"{self.error:.2g} times photon noise"
+        if len(self.standing_out):
+            shown = ", ".join(str(number) for number in self.standing_out[:_LISTED])
+            more = ", ..." if len(self.standing_out) > _LISTED else ""
+            text += f": {len(self.standing_out)} frames stand out, see {shown}{more}"
+        if self.error > _FAR_FROM_NOISE:
+            text += "; try more iterations, another defocus of the start probe, more modes, refined positions, or "
+            text += "turned axes (--swap_positions, --negate_y, --negate_x)"
+        return text
+
+
+def normalise(errors: FourierErrors, product: Product, scan: Scan) -> Normalised:
+    r"""Divide the misfit of a reconstruction by what noise alone would leave.
+
+    :math:`R = \sqrt{ \sum (\sqrt{I} - \sqrt{n})^2 \,/\, (f \sum E) }`, where E is the mean misfit of Poisson counts
+    (:func:`~ptycho_dist.physics.photon_noise.expected_misfit`), and :math:`f = 1 - p/m` allows for the p unknowns that
+    are fitted to m data, as in a reduced chi-squared; a datum counts 4 E, which is 1 at many photons. Pixels of the
+    object that one pattern alone sees are no common unknowns and are not counted: what they absorb of the noise shows
+    as a value below 1.
+
+    Parameters
+    ----------
+    errors
+        Misfits of the product's patterns.
+    product, scan
+        The reconstruction, and the scan that it was made from.
+    """
+    counted = errors.counts > 0
+    data = 4 * float(errors.expected[counted].sum())
+    unknowns = count_unknowns(product, scan, counted)
+    left = max(_LEAST_LEFT, 1 - unknowns / data) if data > 0 else 1.0
+    frames = np.full(len(counted), np.nan)
+    allowed = left * errors.expected[counted]
+    frames[counted] = np.sqrt(errors.misfit[counted] / np.maximum(allowed, 1e-30))
+    total = float(errors.misfit[counted].sum() / allowed.sum()) ** 0.5 if counted.any() else float("nan")
+    return Normalised(
+        error=total,
+        frames=frames,
+        standing_out=_standing_out(frames, 4 * errors.expected),
+        unknowns=unknowns,
+        data=data,
+        overlap=sampling_of(product.positions_px, product.probe).overlap,
+    )
+
+
+def count_unknowns(product: Product, scan: Scan, counted: NDArray[np.bool_]) -> int:
+    """Count the real numbers that were fitted to all patterns together: object, and what differs from the scan's."""
+    intensity = (np.abs(product.probe) ** 2).sum(axis=0)
+    lit = intensity > _LIT_SHARE * intensity.max()
+    unknowns = 2 * _shared_pixels(product, lit, counted)
+    if not _same_probe(product, scan):
+        unknowns += 2 * len(product.probe) * int(lit.sum())
+    flux, background = product.extras.get(FLUX), product.extras.get(BACKGROUND)
+    if flux is not None and np.ptp(flux) > 0:
+        unknowns += len(flux)
+    if background is not None:
+        unknowns += background.size if np.ptp(background) > 0 else 1
+    moved = np.abs(product.positions_px - scan.positions_px[product.indexes])
+    if moved.max(initial=0) > 1e-3:
+        unknowns += moved.size
+    return unknowns
+
+
+def _same_probe(product: Product, scan: Scan) -> bool:
+    """Tell whether the probe is the supplied one, up to its scale."""
+    if scan.probe is None or scan.probe.shape != product.probe.shape:
+        return False
+    scale = np.vdot(scan.probe, product.probe) / max(float(np.vdot(scan.probe, scan.probe).real), 1e-30)
+    difference = float(np.linalg.norm(product.probe - scale * scan.probe))
+    return difference < 1e-4 * float(np.linalg.norm(product.probe))
+
+
+def _shared_pixels(product: Product, lit: NDArray[np.bool_], counted: NDArray[np.bool_]) -> int:
+    """Count the object pixels that two patterns or more light."""
+    corners = np.rint(product.positions_px[counted] - np.asarray(product.geometry.object_origin_px)).astype(np.int64)
+    if not len(corners):
+        return 0
+    low = corners.min(axis=0)
+    visits = np.zeros(corners.max(axis=0) - low + 1)
+    np.add.at(visits, tuple((corners - low).T), 1.0)
+    return int((fftconvolve(visits, lit.astype(np.float64), mode="full") > 1.5).sum())
+
+
+def _standing_out(frames: FloatArray, data: FloatArray) -> IntArray:
+    """Patterns far above the median, beyond what their own statistics allow; the worst first."""
+    known = np.isfinite(frames) & (data > 0)
+    if known.sum() < 4:
+        return np.empty(0, np.int64)
+    middle = float(np.median(frames[known]))
+    spread = 1.4826 * float(np.median(np.abs(frames[known] - middle)))
+    chance = _SIGMAS / np.sqrt(2 * np.maximum(data, 1.0))
+    high = known & (frames > np.maximum(_FACTOR * middle, middle + _SIGMAS * spread)) & (frames > 1 + chance)
+    rows = np.flatnonzero(high)
+    return rows[np.argsort(-frames[rows], kind="stable")]
