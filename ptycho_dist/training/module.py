@@ -272,8 +272,9 @@ class PtychoModule(pl.LightningModule):
         """Say that the training cannot go on, and what to do."""
         fault = self.agreed.fault or "the weights are not finite"
         return (
-            f"step {self.steps} (epoch {self.current_epoch + 1}): {fault}, and {why}; expected finite losses that fall. "
-            f"Lower execution.learning_rate (now {self._execution.learning_rate}) or training.probe_learning_rate (now {self._training.probe_learning_rate}), or set "
+            f"step {self.steps} (epoch {self.current_epoch + 1}): {fault}, and {why}; expected finite losses that "
+            f"fall. Lower execution.learning_rate (now {self._execution.learning_rate}) or "
+            f"training.probe_learning_rate (now {self._training.probe_learning_rate}), or set "
             f"execution.gradient_clip_val lower (now {self._execution.gradient_clip_val}); start anew with --resume "
             "false."
         )
