@@ -24,6 +24,7 @@ from ptycho_dist.model.build import build_model
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.physics.propagators import FarField
 from ptycho_dist.refine.amplitudes import AmplitudeReader
+from ptycho_dist.refine.batching import make_batching
 from ptycho_dist.refine.initial import make_estimate, read_start
 from ptycho_dist.refine.iteration import Refiner
 from ptycho_dist.refine.methods import make_method
@@ -125,7 +126,8 @@ def refinement(setting: Setting, variant: str) -> Workload:
             like = torch.zeros((), device=setting.device)
             estimate, _ = make_estimate(read_start(opened, None), opened, (payload.data_config, config), like)
             measured = AmplitudeReader(opened, FarField(), like, single_rank())
-            engine = Refiner(config, estimate, make_method(config, estimate), measured, None, _ROOM_BYTES)
+            method, drawn = make_method(config, estimate), make_batching(config, estimate)
+            engine = Refiner(config, estimate, method, drawn, measured, None, _ROOM_BYTES)
             engine.iterate(0)
     return Workload("refinement, one pass", variant, setting.patterns, lambda: engine.iterate(1))
 

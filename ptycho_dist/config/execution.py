@@ -62,8 +62,8 @@ class PyTorchExecutionConfig:
     precision: str = "32-true"
     """32-true, 64-true, bf16-mixed or 16-mixed (GPU only)."""
 
-    gradient_clip_val: float | None = None
-    """Clip gradients at this norm (or value); None leaves them."""
+    gradient_clip_val: float | None = 1.0
+    """Clip gradients at this norm (or value), some ten times what a healthy training has; None leaves them."""
 
     gradient_clip_algorithm: str = "norm"
     """What gradient_clip_val bounds: norm or value."""

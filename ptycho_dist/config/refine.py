@@ -9,11 +9,20 @@ from pathlib import Path
 from ptycho_dist.config import validators
 
 METHOD_DEFAULTS: Mapping[str, Mapping[str, float]] = {
-    "pie": {"batch_size": 8, "object_step": 1.0, "probe_step": 0.5},
-    "lsqml": {"batch_size": 8, "object_step": 1.0, "probe_step": 1.0},
-    "gradient": {"batch_size": 64, "object_step": 0.01, "probe_step": 0.01},
+    "pie": {"batch_size": 8, "object_step": 1.0, "probe_step": 0.5, "momentum": 0.5, "cooling": 0.5},
+    "lsqml": {"batch_size": 8, "object_step": 1.0, "probe_step": 1.0, "momentum": 0.5, "cooling": 0.5},
+    "gradient": {"batch_size": 64, "object_step": 0.01, "probe_step": 0.01, "momentum": 0.0, "cooling": 0.0},
 }
 """Methods, and what their settings mean where they are not set."""
+
+
+def defaults_of(method: str, alpha: float) -> dict[str, float]:
+    """Give what settings mean where they are not set.
+
+    Steps of rPIE are long in the dark already; momentum there ends in noise.
+    """
+    found = dict(METHOD_DEFAULTS.get(method, {}))
+    return found if method != "pie" or alpha == 1.0 else found | {"momentum": 0.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +45,7 @@ class RefineConfig:
     """pie (ePIE and rPIE), lsqml (least-squares steps), or gradient (Adam on the Poisson likelihood)."""
 
     batch_size: int | None = None
-    """Patterns in one update, over all ranks; 8 where not set (64 with the gradient method)."""
+    """Most patterns in one update, over all ranks, fewer where they overlap; 8 where not set (gradient: always 64)."""
 
     object_step: float | None = None
     """Length of the object's steps, relative to the method's own; 1 where not set (0.01 with gradient)."""
@@ -47,11 +56,11 @@ class RefineConfig:
     alpha: float = 1.0
     """With pie: 1 scales steps by the brightest pixel (ePIE), less by each pixel's own light (rPIE)."""
 
-    momentum: float = 0.0
-    """Share of an iteration's change of the object that is made once more, and decays from there on."""
+    momentum: float | None = None
+    """Share of the object's change in each quarter iteration made once more; 0.5 where not set (rPIE, Adam: 0)."""
 
-    cooling: float = 0.0
-    """Share of the iterations, the last ones, over which steps shrink to a tenth."""
+    cooling: float | None = None
+    """Share of the iterations, the last ones, over which steps shrink to a tenth; 0.5 where not set (gradient: 0)."""
 
     position_start: int | None = None
     """Iteration from which positions are refined; never where not set."""
@@ -76,8 +85,8 @@ class RefineConfig:
         if self.probe_step is not None:
             validators.require_positive("refine.probe_step", self.probe_step, zero_allowed=True)
         validators.require_share("refine.alpha", self.alpha, 1.0)
-        validators.require_share("refine.momentum", self.momentum, 0.99)
-        validators.require_share("refine.cooling", self.cooling, 1.0)
+        validators.require_share("refine.momentum", self.momentum or 0.0, 0.99)
+        validators.require_share("refine.cooling", self.cooling or 0.0, 1.0)
         validators.require_optional_int("refine.position_start", self.position_start, 0)
         validators.require_positive("refine.position_step", self.position_step)
         validators.require_bool("refine.flux", self.flux)

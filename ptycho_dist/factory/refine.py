@@ -9,7 +9,7 @@ from typing import Any
 from ptycho_dist.config import precedence
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.precedence import Level, Resolution
-from ptycho_dist.config.refine import METHOD_DEFAULTS, RefineConfig
+from ptycho_dist.config.refine import RefineConfig, defaults_of
 from ptycho_dist.config.scan_options import GEOMETRY
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.config.sections import REFINE_SECTIONS
@@ -80,8 +80,8 @@ def _resolve(levels: list[Level], header: ScanHeader) -> Resolution:
     found = Level(precedence.SCAN, {"data.N": header.N, **units})
     resolution = precedence.resolve([*levels, found, precedence.defaults(REFINE_SECTIONS)])
     require_same_n(header, resolution)
-    method = str(resolution.values["refine.method"])
-    defaults = {f"refine.{name}": value for name, value in METHOD_DEFAULTS.get(method, {}).items()}
+    method, alpha = str(resolution.values["refine.method"]), resolution.values["refine.alpha"]
+    defaults: dict[str, Any] = {f"refine.{name}": value for name, value in defaults_of(method, alpha).items()}
     if not resolution.values["data.probe_trainable"]:
         defaults["refine.probe_step"] = 0.0
     defaults["execution.inference_batch_size"] = DEFAULT_INFERENCE_BATCH_SIZE

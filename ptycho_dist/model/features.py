@@ -16,6 +16,7 @@ from ptycho_dist.physics.epie_step import centre
 
 FEATURES = 6
 """Real input channels of a network: the correction to the object, to the wave, and the present exponent."""
+_EXACT, _BOUND = 3.0, 5.0
 
 
 def features(
@@ -28,6 +29,16 @@ def features(
     wave = centre(probe_NN / probe_NN.abs().max(), correction_Bff.shape[-1])
     channels: Tensor = _Features.apply(correction_Bff, wave, exponent_Bnn)
     return channels
+
+
+def bounded(exponent_Bnn: Complex[Tensor, "B n n"]) -> Complex[Tensor, "B n n"]:
+    """Exponents whose real part stays between -5 and 5; unchanged where it lies between -3 and 3.
+
+    So the magnitude of a patch is exact from 0.05 to 20, and never beyond 0.0067 and 148: what one stage leaves, the
+    next divides by and squares, which must not overflow. In between a hyperbolic tangent approaches the bound.
+    """
+    kept: Tensor = _Bounded.apply(exponent_Bnn)
+    return kept
 
 
 def exponential(exponent_Bnn: Complex[Tensor, "B n n"]) -> Complex[Tensor, "B n n"]:
@@ -60,6 +71,22 @@ class _Features(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             of_exponent = _pair(centre(grads[0], ctx.side), 4)
         return of_correction, None, of_exponent
+
+
+class _Bounded(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, exponent: Tensor) -> Tensor:
+        log = exponent.real
+        inside = log.clamp(-_EXACT, _EXACT)
+        share = torch.tanh((log - inside) / (_BOUND - _EXACT))
+        ctx.save_for_backward(share)
+        return torch.complex(inside + (_BOUND - _EXACT) * share, exponent.imag)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor]:
+        (share,) = ctx.saved_tensors
+        return (torch.complex(grads[0].real * (1 - share.square()), grads[0].imag),)
 
 
 class _Exponential(torch.autograd.Function):

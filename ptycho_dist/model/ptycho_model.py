@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor, nn
 
-from ptycho_dist.model.features import FEATURES, exponential, features
+from ptycho_dist.model.features import FEATURES, bounded, exponential, features
 from ptycho_dist.physics.epie_step import backproject, centre
 from ptycho_dist.physics.likelihood import Patterns
 from ptycho_dist.physics.misfit import pattern_misfits
@@ -98,7 +98,7 @@ class PtychoModel(nn.Module):
             answer = network(seen.view(-1, self.sizes.patterns_per_sample * FEATURES, *seen.shape[2:]))
             change = answer.to(counts_BNN.dtype).reshape(-1, OUTPUTS, *answer.shape[2:])
             step = self.steps[stage] * centre(correction, self.output_px)
-            exponent = exponent + step + torch.complex(change[:, 0], change[:, 1])
+            exponent = bounded(exponent + step + torch.complex(change[:, 0], change[:, 1]))
             patches = exponential(exponent)
         return torch.ones_like(exponent) if patches is None else patches
 

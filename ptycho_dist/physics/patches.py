@@ -13,8 +13,10 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Complex, Float, Num
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho_dist.errors import PhysicsError
@@ -221,6 +223,8 @@ class Windows:
         Side of a patch.
     canvas_px
         Canvas rows and columns (H, W); a pixel beyond the patches is needed, as for fractional positions.
+    is_inside
+        Whether it is known that they lie inside the canvas.
 
     Raises
     ------
@@ -231,9 +235,11 @@ class Windows:
     positions_px: Tensor
     n: int
     canvas_px: tuple[int, int]
+    is_inside: bool = False
 
     def __post_init__(self) -> None:
-        require_inside(self._corner, self.n + 1, self.canvas_px)
+        if not self.is_inside:
+            require_inside(self._corner, self.n + 1, self.canvas_px)
 
     def __len__(self) -> int:
         return len(self.positions_px)
@@ -244,8 +250,8 @@ class Windows:
             return self._geometry(canvas_HW).gather(canvas_HW)
         n, canvas = self.n, _as_real_rows(canvas_HW)
         rows = canvas.new_empty(len(self), n, 2 * n + 2)
-        for place, (start, fy) in enumerate(self._starts):
-            torch.lerp(self._strip(canvas, start), self._strip(canvas, start + canvas.shape[1]), fy, out=rows[place])
+        for row, (start, fy) in zip(rows.unbind(), self._starts, strict=True):
+            torch.lerp(self._strip(canvas, start), self._strip(canvas, start + canvas.shape[1]), fy, out=row)
         patches = torch.lerp(rows[:, :, :-2], rows[:, :, 2:], self._across(canvas))
         return torch.view_as_complex(patches.view(len(self), n, n, 2))
 
@@ -261,10 +267,28 @@ class Windows:
         torch.mul(right, 1 - across, out=rows[:, :, :-2])
         rows[:, :, -2:] = 0
         rows[:, :, 2:].addcmul_(right, across)
-        for place, (start, fy) in enumerate(self._starts):
-            self._strip(canvas, start).add_(rows[place], alpha=factor * (1 - fy))
+        for row, (start, fy) in zip(rows.unbind(), self._starts, strict=True):
+            self._strip(canvas, start).add_(row, alpha=factor * (1 - fy))
             if fy:
-                self._strip(canvas, start + canvas.shape[1]).add_(rows[place], alpha=factor * fy)
+                self._strip(canvas, start + canvas.shape[1]).add_(row, alpha=factor * fy)
+
+    def take(self, numbers: NDArray[np.int64] | slice) -> Windows:
+        """Take some of the windows, which need not be checked again."""
+        places = range(len(self))[numbers] if isinstance(numbers, slice) else numbers.tolist()
+        part = numbers if isinstance(numbers, slice) else torch.from_numpy(numbers)
+        taken = Windows(self.positions_px[part], self.n, self.canvas_px, is_inside=True)
+        starts = [self._starts[place] for place in places]
+        vars(taken).update(_corner=self._corner[part], _fraction=self._fraction[part], _starts=starts)
+        return taken
+
+    def clear(self, canvas_HW: Complex[Tensor, "H W"]) -> None:
+        """Put zeros where :meth:`add_to` adds to."""
+        if canvas_HW.device.type != "cpu":
+            canvas_HW.zero_()
+            return
+        canvas, side = _as_real_rows(canvas_HW), self.n + 1
+        for start, _ in self._starts:
+            canvas.as_strided((side, 2 * side), (canvas.shape[1], 1), start).zero_()
 
     def slopes(self, canvas_HW: Complex[Tensor, "H W"]) -> tuple[Complex[Tensor, "B n n"], Complex[Tensor, "B n n"]]:
         """Give the derivatives of the patches along y and x, per pixel; exact for the bilinear interpolation."""

@@ -17,6 +17,7 @@ from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.physics.likelihood import modulus
 from ptycho_dist.physics.propagators import Propagator
+from ptycho_dist.refine.batching import Drawn
 from ptycho_dist.types import IntArray
 
 _READ_AT_ONCE = 64
@@ -69,6 +70,8 @@ class AmplitudeReader:
 
     def own(self, numbers: IntArray) -> slice:
         """Which of some ascending pattern numbers are this rank's."""
+        if self.context.world == 1:
+            return slice(0, len(numbers))
         mine = shard(self.scan.header.n_patterns, self.context.rank, self.context.world)
         start, stop = np.searchsorted(numbers, (mine.start, mine.stop))
         return slice(int(start), int(stop))
@@ -83,13 +86,13 @@ class AmplitudeReader:
         mine = shard(self.scan.header.n_patterns, self.context.rank, self.context.world)
         return on_all_ranks(partial(self.read, np.arange(mine.start, mine.stop)))
 
-    def in_pieces(self, batches: Sequence[IntArray], limit_bytes: int) -> Iterator[tuple[Sequence[IntArray], Share]]:
+    def in_pieces(self, batches: Sequence[Drawn], limit_bytes: int) -> Iterator[tuple[Sequence[Drawn], Share]]:
         """Yield consecutive batches with the amplitudes of this rank's patterns in them.
 
         A piece takes at most ``limit_bytes`` (but holds at least one batch); the next one is read
         meanwhile. The pieces are the same on all ranks.
         """
-        widest = max(len(one) for one in batches)
+        widest = max(len(one.numbers) for one in batches)
         at_once = max(1, int(limit_bytes / 2 / (self._bytes_of_one * -(-widest // self.context.world))))
         pieces = [batches[start : start + at_once] for start in range(0, len(batches), at_once)]
         upcoming = self._begin(pieces[0])
@@ -99,8 +102,8 @@ class AmplitudeReader:
                 upcoming = self._begin(pieces[number + 1])
             yield piece, share
 
-    def _begin(self, piece: Sequence[IntArray]) -> BackgroundCall[Share]:
-        numbers = np.sort(np.concatenate([one[self.own(one)] for one in piece]))
+    def _begin(self, piece: Sequence[Drawn]) -> BackgroundCall[Share]:
+        numbers = np.sort(np.concatenate([one.numbers[self.own(one.numbers)] for one in piece]))
         return BackgroundCall(partial(self.read, numbers))
 
     @property

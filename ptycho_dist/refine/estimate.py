@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ptycho_dist.physics.intensity import ForwardModel
+from ptycho_dist.physics.patches import Windows
 from ptycho_dist.physics.propagators import Propagator
 
 
@@ -48,6 +49,10 @@ class Estimate:
     def forward_model(self, propagator: Propagator) -> ForwardModel:
         """Return the model from object patches to counts, at a flux of 1."""
         return ForwardModel(self.probe_PNN, propagator, self.background_NN)
+
+    def windows(self) -> Windows:
+        """Where all patterns are on the object."""
+        return Windows(self.positions_px, self.N, self.canvas_px)
 
     def move(self, shifts_px: Tensor) -> None:
         """Shift the positions (B, 2), as far as the patches stay on the canvas."""

@@ -30,8 +30,8 @@ class Batch:
         Windows of this rank's patterns.
     modulus_BNN
         Square roots of their counts at a flux of 1, in detector order.
-    overlap
-        How many times the brightest pixel of one pattern the patterns of the batch reach together.
+    is_crowded
+        Whether some of the patterns see the same part of the object.
     mask_NN
         Valid pixels in detector order; None where all are.
     """
@@ -40,7 +40,7 @@ class Batch:
     part: slice
     own: Windows
     modulus_BNN: Tensor
-    overlap: float = 1.0
+    is_crowded: bool = False
     mask_NN: Tensor | None = None
 
 
@@ -95,7 +95,7 @@ def residual(estimate: Estimate, batch: Batch, propagator: Propagator, ratio: Ra
     if batch.mask_NN is not None:
         difference *= batch.mask_NN
         change *= batch.mask_NN
-    waves *= change
+    torch.view_as_real(waves).mul_(change[..., None])
     exit_waves = propagator.backward(waves) if len(patches) else waves
     squared = torch.linalg.vecdot(difference.flatten(1), difference.flatten(1))
     return Residual(patches, exit_waves, squared, modelled)

@@ -39,7 +39,7 @@ class Gradient:
     def update(self, estimate: Estimate, batch: Batch, residual: Residual, scale: float) -> Update:
         """Make one step of Adam; see :class:`~ptycho_dist.refine.methods.Method`."""
         direction = PerPattern(object_direction(estimate.probe_PNN, residual))
-        rows, probe_gradient, _ = yield [direction, *probe_direction(residual)]
+        rows, probe_gradient, *_ = yield [direction, *probe_direction(residual)]
         object_gradient = torch.zeros_like(estimate.object_HW)
         batch.everyone.add_to(object_gradient, rows, -1.0)
         for unknown, gradient in zip(self._unknowns, (object_gradient, -probe_gradient), strict=True):

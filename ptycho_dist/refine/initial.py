@@ -19,6 +19,7 @@ from ptycho_dist.data.stored_object import read_stored_object
 from ptycho_dist.errors import ConfigError, DataFormatError, RefinementError
 from ptycho_dist.physics.optics import within_support
 from ptycho_dist.physics.probe import intensity_scale, select_modes
+from ptycho_dist.physics.start_modes import separable
 from ptycho_dist.refine.estimate import Estimate
 from ptycho_dist.types import FAR_FIELD, Canvas, FloatArray, ProductMetadata
 
@@ -146,6 +147,7 @@ def make_estimate(
         _embed(whole, start.object_, np.rint(start.origin_px - np.asarray(canvas.origin_px)).astype(int))
     probe = torch.from_numpy(start.probe.astype(np.complex128))
     probe = select_modes(probe, data.n_modes or len(probe))
+    probe = separable(probe) if data.probe_trainable else probe
     probe = probe if support_NN is None else within_support(probe, support_NN.cpu())
     scaled = probe * intensity_scale(probe, scan.header.mean_counts) if start.object_ is None else probe
     if not (np.isfinite(whole).all() and bool(torch.isfinite(torch.view_as_real(scaled)).all())):

@@ -6,18 +6,20 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.distributed.collectives import on_all_ranks
 from ptycho_dist.physics.patches import Windows
-from ptycho_dist.physics.probe import orthogonalise, probe_intensity
+from ptycho_dist.physics.probe import orthogonalise
 from ptycho_dist.refine.amplitudes import AmplitudeReader, Share
-from ptycho_dist.refine.batching import Overlap, batches
+from ptycho_dist.refine.batching import Batching, Drawn
 from ptycho_dist.refine.estimate import Estimate
 from ptycho_dist.refine.exit_wave import Batch, Residual, background_ratio, flux_ratio, residual
 from ptycho_dist.refine.methods import Method
+from ptycho_dist.refine.momentum import Push
 from ptycho_dist.refine.positions import lost, search, shifts
 from ptycho_dist.refine.reductions import as_real, join_sums, run_update
 from ptycho_dist.types import IntArray
@@ -39,6 +41,8 @@ class Refiner:
         Changed in place, the same on every rank.
     method
         Changes object and probe.
+    batching
+        Draws the patterns that are updated together.
     reader
         Reads the amplitudes of this rank's share.
     mask_NN
@@ -50,12 +54,13 @@ class Refiner:
     background
         Which background is fitted: uniform or pixel; that of the start stays as it is with none.
     velocity_HW
-        Decaying sum of the object's changes (heavy-ball momentum).
+        Decaying sum of the object's changes; see :class:`~ptycho_dist.refine.momentum.Push`.
     """
 
     config: RefineConfig
     estimate: Estimate
     method: Method
+    batching: Batching
     reader: AmplitudeReader
     mask_NN: Tensor | None
     memory_bytes: int
@@ -72,26 +77,24 @@ class Refiner:
         float
             Fourier error of the patterns as they were met, before their own update.
         """
-        before = self.estimate.object_HW.clone() if self.config.momentum else None
         found = _Findings.empty(self.estimate, fits_background=self.background != "none")
-        scale = self._scale(iteration)
-        overlap = Overlap.of(probe_intensity(self.estimate.probe_PNN))
-        order = batches(len(self.estimate.positions_px), self._batch_size, self.config.seed, iteration)
-        for piece, share in self._pieces(order):
-            found.photons_B[share.numbers] = share.photons_n
-            for numbers in piece:
-                batch = self._batch(numbers, share, overlap)
-                own = residual(self.estimate, batch, self.reader.propagator, self.method.ratio)
-                self._note(iteration, numbers[batch.part], batch, own, found)
-                run_update(self.method.update(self.estimate, batch, own, scale), batch)
-                if self.support_NN is not None:
-                    self.estimate.probe_PNN *= self.support_NN
-        found.join()
+        scale, windows = self._scale(iteration), self.estimate.windows()
+        push = Push(self.estimate, self.config.momentum or 0.0, self.velocity_HW)
+        order = self.batching.of(iteration)
+        for done, (drawn, share) in enumerate(self._met(order, found), start=1):
+            batch = self._batch(drawn, share, windows)
+            own = residual(self.estimate, batch, self.reader.propagator, self.method.ratio)
+            self._note(iteration, drawn.numbers[batch.part], batch, own, found)
+            run_update(self.method.update(self.estimate, batch, own, scale), batch)
+            if self.support_NN is not None:
+                self.estimate.probe_PNN *= self.support_NN
+            if _is_quarter(done, len(order)):
+                push.repeat()
+        self.velocity_HW = push.velocity_HW
+        found.join(self.estimate.flux_B)
         self._settle(iteration, found)
         if self._searches(iteration):
             self._find_lost(found)
-        if before is not None:
-            self._add_momentum(before)
         return found.error()
 
     def tensors(self) -> dict[str, Tensor]:
@@ -109,11 +112,14 @@ class Refiner:
         if "velocity" in tensors:
             self.velocity_HW = torch.view_as_complex(tensors["velocity"]).to(self.estimate.object_HW)
 
-    @property
-    def _batch_size(self) -> int:
-        return int(self.config.batch_size or 1)
+    def _met(self, order: Sequence[Drawn], found: _Findings) -> Iterator[tuple[Drawn, Share]]:
+        """Yield batches with the amplitudes of this rank's patterns in them."""
+        for piece, share in self._pieces(order):
+            found.photons_B[share.numbers] = share.photons_n
+            for drawn in piece:
+                yield drawn, share
 
-    def _pieces(self, order: Sequence[IntArray]) -> Iterator[tuple[Sequence[IntArray], Share]]:
+    def _pieces(self, order: Sequence[Drawn]) -> Iterator[tuple[Sequence[Drawn], Share]]:
         if self.reader.bytes_of_share > self.memory_bytes:
             yield from self.reader.in_pieces(order, self.memory_bytes)
             return
@@ -121,20 +127,19 @@ class Refiner:
             self._kept = self.reader.read_all()
         yield order, self._kept
 
-    def _batch(self, numbers: IntArray, share: Share, overlap: Overlap) -> Batch:
-        part = self.reader.own(numbers)
-        positions, estimate = self.estimate.positions_px, self.estimate
-        amplitude = share.of(numbers[part])
+    def _batch(self, drawn: Drawn, share: Share, windows: Windows) -> Batch:
+        part = self.reader.own(drawn.numbers)
+        own = drawn.numbers[part]
+        amplitude = share.of(own)
         if self.config.flux:
-            amplitude = amplitude / estimate.flux_B[numbers[part]].sqrt().to(amplitude)[:, None, None]
-        everyone = Windows(positions[numbers], estimate.N, estimate.canvas_px)
-        is_alone = len(numbers[part]) == len(numbers)
+            amplitude = amplitude / self.estimate.flux_B[own].sqrt().to(amplitude)[:, None, None]
+        everyone = windows.take(drawn.numbers)
         return Batch(
             everyone=everyone,
             part=part,
-            own=everyone if is_alone else Windows(positions[numbers[part]], estimate.N, estimate.canvas_px),
+            own=everyone if len(own) == len(drawn.numbers) else everyone.take(part),
             modulus_BNN=amplitude,
-            overlap=overlap.at(positions[numbers].numpy()),
+            is_crowded=drawn.is_crowded,
             mask_NN=self.mask_NN,
         )
 
@@ -142,7 +147,7 @@ class Refiner:
         """Note what a batch says of everything but object and probe."""
         if not len(numbers):
             return
-        found.squared_B[numbers] = own.squared_B.double().cpu() * self.estimate.flux_B[numbers]
+        found.met.append((numbers, own.squared_B))
         if self._moves(iteration):
             found.shifts_px[numbers] = shifts(self.estimate, batch, own)
         if self.config.flux:
@@ -187,19 +192,16 @@ class Refiner:
     def _mean_over_valid(self, values_NN: Tensor) -> float:
         return float((values_NN if self.mask_NN is None else values_NN[self.mask_NN]).double().mean())
 
-    def _add_momentum(self, before_HW: Tensor) -> None:
-        """Heavy-ball momentum: repeat a share of the iteration's change, and of those before."""
-        change = self.estimate.object_HW - before_HW
-        if self.velocity_HW is not None:
-            change += self.config.momentum * self.velocity_HW
-        self.velocity_HW = change
-        self.estimate.object_HW.add_(change, alpha=self.config.momentum)
-
     def _scale(self, iteration: int) -> float:
         """Factor on steps: 1, falling geometrically to a tenth over the last share of the iterations."""
-        cooling = self.config.cooling * self.config.iterations
+        cooling = (self.config.cooling or 0.0) * self.config.iterations
         late = iteration + 1 - (self.config.iterations - cooling)
         return float(_COOLEST ** (late / cooling)) if cooling > 0 and late > 0 else 1.0
+
+
+def _is_quarter(done: int, count: int) -> bool:
+    """Whether so many batches of an iteration complete a quarter of it."""
+    return 4 * done // count > 4 * (done - 1) // count
 
 
 @dataclass
@@ -211,6 +213,7 @@ class _Findings:
     shifts_px: Tensor
     flux_B: Tensor
     background_NN: Tensor | None
+    met: list[tuple[IntArray, Tensor]] = field(default_factory=list)
 
     @classmethod
     def empty(cls, estimate: Estimate, *, fits_background: bool) -> _Findings:
@@ -223,8 +226,11 @@ class _Findings:
             background_NN=None if background is None else torch.zeros_like(background),
         )
 
-    def join(self) -> None:
-        """Add up over the ranks."""
+    def join(self, flux_B: Tensor) -> None:
+        """Add up over the ranks what was met at a flux (B,)."""
+        if self.met:
+            numbers = np.concatenate([one for one, _ in self.met])
+            self.squared_B[numbers] = torch.cat([one for _, one in self.met]).double().cpu() * flux_B[numbers]
         found = [self.squared_B, self.photons_B, self.shifts_px, self.flux_B]
         self.squared_B, self.photons_B, self.shifts_px, self.flux_B = join_sums(found)
         if self.background_NN is not None:

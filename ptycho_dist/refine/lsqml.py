@@ -11,6 +11,7 @@ from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.physics.probe import probe_intensity
 from ptycho_dist.refine.estimate import Estimate
 from ptycho_dist.refine.exit_wave import Batch, Residual, amplitude_ratio
+from ptycho_dist.refine.lengths import Crowd, joint_length
 from ptycho_dist.refine.methods import PerPattern, Stateless, Update, refinement_method, step_lengths
 from ptycho_dist.refine.pie import object_direction, probe_direction
 
@@ -28,23 +29,26 @@ class LeastSquares(Stateless):
     ----------
     object_step, probe_step
         Factors on the fitted lengths.
+    crowd
+        Shortens steps where patterns overlap.
     """
 
     object_step: float
     probe_step: float
+    crowd: Crowd
     ratio = staticmethod(amplitude_ratio)
 
     def update(self, estimate: Estimate, batch: Batch, residual: Residual, scale: float) -> Update:
         """Change object and probe; see :class:`~ptycho_dist.refine.methods.Method`."""
         light = probe_intensity(estimate.probe_PNN)
-        direction = object_direction(estimate.probe_PNN, residual) / float(light.max())
+        direction = object_direction(estimate.probe_PNN * light.max().reciprocal(), residual)
         probe_step = torch.zeros_like(estimate.probe_PNN)
         if self.probe_step:
-            change, seen_light = yield probe_direction(residual)
-            probe_step = change / seen_light.max()
+            change, seen_light, own = yield probe_direction(residual)
+            probe_step = change * (joint_length(own, change, len(batch.everyone)) / seen_light.max())
         lengths = _step_lengths(estimate, residual, direction, probe_step)
         rows, probe_length = yield [PerPattern(direction * lengths[:, 0, None, None]), lengths[:, 1].sum()]
-        batch.everyone.add_to(estimate.object_HW, rows, scale * self.object_step / batch.overlap)
+        batch.everyone.add_to(estimate.object_HW, self.crowd.lengthen(batch, rows), scale * self.object_step)
         if self.probe_step:
             estimate.probe_PNN += probe_step * (scale * self.probe_step * probe_length / len(batch.everyone))
 
@@ -72,4 +76,4 @@ def _dot(one_PBNN: Tensor, other_PBNN: Tensor) -> Tensor:
 @refinement_method("lsqml")
 def make_lsqml(config: RefineConfig, estimate: Estimate) -> LeastSquares:
     """Make the method with the steps of resolved settings."""
-    return LeastSquares(*step_lengths(config))
+    return LeastSquares(*step_lengths(config), Crowd.on(estimate.object_HW))

@@ -27,6 +27,7 @@ from ptycho_dist.physics.probe import mode_powers
 from ptycho_dist.physics.propagators import make_propagator, propagation_of
 from ptycho_dist.refine import checkpoint
 from ptycho_dist.refine.amplitudes import AmplitudeReader
+from ptycho_dist.refine.batching import make_batching
 from ptycho_dist.refine.estimate import Estimate
 from ptycho_dist.refine.initial import make_estimate, read_start
 from ptycho_dist.refine.iteration import Refiner
@@ -156,6 +157,7 @@ def _begin(payload: RefinePayload, context: RankContext, scan: Scan) -> tuple[Re
         config=config,
         estimate=estimate,
         method=make_method(config, estimate),
+        batching=make_batching(config, estimate),
         reader=AmplitudeReader(scan, propagator, like, context),
         mask_NN=None if mask is None else propagator.arrange(mask.to(device)),
         memory_bytes=int(config.memory_GiB * 2**30),

@@ -14,7 +14,6 @@ from lightning.pytorch.callbacks import (
     Callback,
     Checkpoint,
     EarlyStopping,
-    EMAWeightAveraging,
     ModelCheckpoint,
     RichProgressBar,
 )
@@ -29,6 +28,7 @@ from ptycho_dist.launching.signals import StopSignals
 from ptycho_dist.training.checkpoints import FOLDER, ResumePoint, VerifiedCheckpointIO, forget, step_path
 from ptycho_dist.training.loggers import flush
 from ptycho_dist.training.module import PtychoModule
+from ptycho_dist.training.rewind import Averaging, Rewind
 
 _KEPT = 2
 """Checkpoints that are kept: the newest, and the one before, should that be damaged."""
@@ -203,11 +203,11 @@ def _module(module: pl.LightningModule) -> PtychoModule:
 
 def build_callbacks(execution: PyTorchExecutionConfig, training: TrainingConfig, keeping: Keeping) -> list[Callback]:
     """Build the callbacks that the settings ask for."""
-    callbacks: list[Callback] = [Throughput(), Rehearsal(), _early_stopping(execution)]
+    callbacks: list[Callback] = [Rewind(), Throughput(), Rehearsal(), _early_stopping(execution)]
     if training.max_steps is not None:
         callbacks.insert(0, StepLimit(training.max_steps))
     if training.ema_decay is not None:
-        callbacks.insert(0, EMAWeightAveraging(use_buffers=False, decay=training.ema_decay))
+        callbacks.insert(0, Averaging(training.ema_decay))
     if execution.enable_progress_bar:
         callbacks.append(RichProgressBar(theme=RichProgressBarTheme(metrics_format=".4g")))
     else:
@@ -223,6 +223,7 @@ def _early_stopping(execution: PyTorchExecutionConfig) -> EarlyStopping:
         monitor=execution.checkpoint_monitor_metric,
         mode=execution.checkpoint_mode,
         patience=execution.early_stop_patience,
+        check_finite=False,
         check_on_train_epoch_end=execution.checkpoint_monitor_metric.startswith("train"),
     )
 

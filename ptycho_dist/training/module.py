@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, NoReturn
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ptycho_dist.data.datamodule import ScanBatch, StepBatch
@@ -30,6 +31,7 @@ from ptycho_dist.training.optim import (
     learning_rates,
     plateau_state,
 )
+from ptycho_dist.training.watch import Watch
 from ptycho_dist.types import Propagation
 
 
@@ -43,11 +45,17 @@ class Agreed:
         Each term of the loss, summed over the patterns of the global step.
     stop, save
         Whether any rank wants to stop, or to save.
+    gradient_norm
+        Norm of the gradient, where it is watched; summed over the ranks.
+    fault
+        What is wrong with the step; empty where nothing is.
     """
 
     terms: dict[str, float]
     stop: bool
     save: bool
+    gradient_norm: float = 0.0
+    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,7 @@ class PtychoModule(pl.LightningModule):
         self.steps = 0
         """Batches done in all."""
         self.agreed = Agreed({}, stop=False, save=False)
+        self.watch = Watch()
         self._wish = (False, False)
         self._own: _Own | None = None
         self._place = (0, 0)
@@ -141,22 +150,19 @@ class PtychoModule(pl.LightningModule):
         return weigh(terms, weights) * share
 
     def on_after_backward(self) -> None:
-        """Agree on the step; here, because the ranks have just waited for each other's gradients.
-
-        Raises
-        ------
-        TrainingError
-            On every rank, if the loss of one is no longer a finite number.
-        """
+        """Agree on the step; here, because the ranks have just waited for each other's gradients."""
         own = self._own
         if own is None:
             msg = "no step was made before this backward pass; expected training_step to come first"
             raise TrainingError(msg)
-        self.agreed = self._agree(own.terms)
-        loss = sum(own.weights[name] * term for name, term in self.agreed.terms.items())
-        self._epoch_sums.add(loss, own.patterns, self.agreed.terms)
-        terms = self._each("{}_loss_step", self.agreed.terms, own.patterns)
-        self._record({"train_loss_step": loss / own.patterns} | terms | learning_rates(self._optimizer))
+        agreed = self._agree(own.terms)
+        loss = sum(own.weights[name] * term for name, term in agreed.terms.items())
+        fault = self.watch.look(loss / own.patterns, agreed.gradient_norm, own.weights)
+        self.agreed = replace(agreed, fault=self._where(fault, own.terms))
+        if not fault:
+            self._epoch_sums.add(loss, own.patterns, agreed.terms)
+            terms = self._each("{}_loss_step", agreed.terms, own.patterns)
+            self._record({"train_loss_step": loss / own.patterns} | terms | learning_rates(self._optimizer))
         self.steps += 1
 
     def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
@@ -165,9 +171,9 @@ class PtychoModule(pl.LightningModule):
         self._val_sums += torch.tensor([float(loss), float(batch.weight) * batch.n_patterns])
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's loss over all ranks, and keep it in ``train_losses``."""
+        """Log the epoch's loss over all ranks, and keep it in ``train_losses``; NaN where no step of it was good."""
         sums, self._epoch_sums = self._epoch_sums, EpochSums()
-        self.train_losses.append(sums.loss / sums.patterns)
+        self.train_losses.append(sums.loss / sums.patterns if sums.patterns else math.nan)
         self._log_epoch("train_loss", self.train_losses[-1])
         weights = self.objective.weights(self.current_epoch)
         if len(weights) > 1:
@@ -194,6 +200,7 @@ class PtychoModule(pl.LightningModule):
             "batch": batch,
             "step": self.steps,
             "epoch_sums": asdict(self._epoch_sums),
+            "watch": asdict(self.watch),
             "train_losses": list(self.train_losses),
             "plateau": None if self._plateau is None else plateau_state(self._plateau),
         }
@@ -203,6 +210,7 @@ class PtychoModule(pl.LightningModule):
         state = checkpoint[STATE_KEY]
         self.steps, self._epoch_sums = state["step"], EpochSums(**state["epoch_sums"])
         self.train_losses = list(state["train_losses"])
+        self.watch.restore(state["watch"])
         self._plateau_state = state["plateau"]
 
     def configure_optimizers(self) -> Any:
@@ -241,23 +249,35 @@ class PtychoModule(pl.LightningModule):
 
     def _agree(self, terms: Terms) -> Agreed:
         """Add the terms of all ranks up, and find out what any of them wishes."""
-        own = [float(term) for term in terms.values()]
+        own = torch.stack([*terms.values(), self._gradient_norm(next(iter(terms.values())))]).tolist()
         wishes = [float(wish) for wish in self._wish]
-        *totals, stop, save = all_reduce_sum(torch.tensor([*own, *wishes], dtype=torch.float64)).tolist()
-        if not math.isfinite(sum(totals)):
-            self._refuse(all_gather_object(sum(own)))
-        return Agreed(dict(zip(terms, totals, strict=True)), stop=stop > 0, save=save > 0)
+        *totals, norm, stop, save = all_reduce_sum(torch.tensor([*own, *wishes], dtype=torch.float64)).tolist()
+        return Agreed(dict(zip(terms, totals, strict=True)), stop=stop > 0, save=save > 0, gradient_norm=norm)
 
-    def _refuse(self, losses: list[float]) -> NoReturn:
+    def _gradient_norm(self, like: Tensor) -> Tensor:
+        """Norm of the gradient so far; zero with 16-mixed, whose scaler watches its own gradients."""
+        if self._execution.precision == "16-mixed":
+            return torch.zeros_like(like)
+        return get_total_norm([one.grad for one in self.parameters() if one.grad is not None]).to(like)
+
+    def _where(self, fault: str, terms: Terms) -> str:
+        """Add to a fault on which ranks the loss is not finite."""
+        if not fault:
+            return ""
+        losses = all_gather_object(sum(float(term) for term in terms.values()))
         bad = [f"{loss} on rank {rank}" for rank, loss in enumerate(losses) if not math.isfinite(loss)]
-        msg = (
-            f"the training loss is no finite number in step {self.steps + 1} (epoch {self.current_epoch + 1}): "
-            f"{', '.join(bad)}; expected a finite number. Lower execution.learning_rate (now "
-            f"{self._execution.learning_rate}) or training.probe_learning_rate (now "
-            f"{self._training.probe_learning_rate}), or set execution.gradient_clip_val = 1; start anew with --resume "
+        return f"{fault} ({', '.join(bad)})" if bad else fault
+
+    def failure(self, why: str) -> str:
+        """Say that the training cannot go on, and what to do."""
+        fault = self.agreed.fault or "the weights are not finite"
+        return (
+            f"step {self.steps} (epoch {self.current_epoch + 1}): {fault}, and {why}; expected finite losses that "
+            f"fall. Lower execution.learning_rate (now {self._execution.learning_rate}) or "
+            f"training.probe_learning_rate (now {self._training.probe_learning_rate}), or set "
+            f"execution.gradient_clip_val lower (now {self._execution.gradient_clip_val}); start anew with --resume "
             "false."
         )
-        raise TrainingError(msg)
 
     def _log_epoch(self, name: str, loss: float) -> None:
         # Equal on all ranks already. Syncing again would hang: only rank 0's progress bar asks for the synced value.

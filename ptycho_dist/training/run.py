@@ -30,6 +30,7 @@ from ptycho_dist.model.build import PROBE, build_model, empty_model, load_networ
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.physics.probe import mode_powers
 from ptycho_dist.physics.propagators import propagation_of
+from ptycho_dist.physics.start_modes import separable
 from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.checkpoints import FOLDER, ResumePoint, forget, newest_whole
 from ptycho_dist.training.freeze import freeze
@@ -85,7 +86,7 @@ def run_training(
     DataFormatError
         If the scan has no probe to start from, or a scan was changed since it was opened.
     TrainingError
-        If the loss is no longer finite, or no checkpoint is whole.
+        If the training has gone wrong too often, or no checkpoint is whole.
     StopRequested
         If a rank was told to stop.
     """
@@ -183,7 +184,8 @@ def _untrained(payload: TrainingPayload, source: Source) -> PtychoModel:
         msg = f"{source.header.path} holds no probe; expected a start of the probe to train from. Add one to the file."
         raise DataFormatError(msg)
     mask, probe_mask = (None if one is None else torch.from_numpy(one) for one in (source.mask, source.probe_mask))
-    probe, propagation = torch.from_numpy(source.probe), propagation_of(payload.data_config, source.header)
+    given, propagation = torch.from_numpy(source.probe), propagation_of(payload.data_config, source.header)
+    probe = separable(given) if payload.data_config.probe_trainable else given
     return build_model(payload.data_config, payload.model_config, probe, mask, probe_mask, propagation)
 
 

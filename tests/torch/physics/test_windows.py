@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from ptycho_dist.errors import PhysicsError
 from ptycho_dist.physics.patches import Windows, extract, place
-from ptycho_dist.refine.batching import Overlap
 
 CANVAS = (40, 37)
 N = 12
@@ -60,9 +60,18 @@ def test_windows_refuse_a_patch_off_the_canvas(corner: tuple[float, float]) -> N
         Windows(torch.tensor([corner], dtype=torch.float64), N, CANVAS)
 
 
-def test_overlap_counts_overlapping_patches() -> None:
-    y, x = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
-    overlap = Overlap.of(torch.exp(-((y - 16) ** 2 + (x - 16) ** 2) / 30))
-    far, near = [[0.0, 0.0], [0.0, 100.0]], [[0.0, 0.0], [0.3, 0.2], [0.1, 0.0]]
-    assert overlap.at(torch.tensor(far).double().numpy()) == pytest.approx(1.0, abs=0.05)
-    assert overlap.at(torch.tensor(near).double().numpy()) == pytest.approx(3.0, abs=0.05)
+@pytest.mark.parametrize("numbers", [np.array([2, 0]), slice(1, 3)], ids=["numbers", "slice"])
+def test_windows_that_are_taken_are_those(canvas: Tensor, positions: Tensor, numbers: np.ndarray | slice) -> None:
+    every = Windows(positions, N, CANVAS)
+    taken, expected = every.take(numbers), Windows(positions[numbers], N, CANVAS)
+    assert len(taken) == 2
+    assert torch.equal(taken.gather(canvas), expected.gather(canvas))
+    assert torch.equal(taken.slopes(canvas)[0], expected.slopes(canvas)[0])
+
+
+def test_clear_undoes_what_was_added_to_zeros(positions: Tensor) -> None:
+    windows, canvas = Windows(positions, N, CANVAS), torch.zeros(CANVAS, dtype=torch.complex128)
+    windows.add_to(canvas, torch.ones(len(positions), N, N, dtype=torch.complex128), 1.0)
+    assert canvas.any()
+    windows.clear(canvas)
+    assert not canvas.any()

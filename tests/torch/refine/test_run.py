@@ -92,7 +92,7 @@ def test_callbacks_are_told_of_each_iteration(truth: Truth, refine: Refine) -> N
 def test_product_is_a_start(truth: Truth, refine: Refine, tmp_path: Path) -> None:
     first = refine(truth.path, iterations=20, position_start=15, name="first")
     second = refine(truth.path, start=first.product_path, iterations=20, name="second")
-    assert second.fourier_errors[0] < 1.05 * first.fourier_errors[-1]
+    assert second.fourier_errors[0] < 1.15 * first.fourier_errors[-1]
     assert second.fourier_errors[-1] < first.fourier_errors[-1]
     assert np.allclose(product_of(second).positions_px, product_of(first).positions_px, atol=1e-9)
 
