@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ptycho_dist.errors import FolderInUseError
+from ptycho_dist.processes import place, start_of
 
 logger = logging.getLogger(__name__)
 
@@ -79,9 +80,9 @@ def this_process(command: str, env: Mapping[str, str]) -> Owner:
         command=command,
         since=datetime.now(UTC).isoformat(timespec="seconds"),
         host=socket.gethostname(),
-        place=_place(),
+        place=place(),
         pid=os.getpid(),
-        started=_start_of(os.getpid()) or 0,
+        started=start_of(os.getpid()) or 0,
         job=next((env[name] for name in _JOB_VARIABLES if env.get(name)), ""),
         restarts=int(restarts) if restarts.isdigit() else 0,
     )
@@ -183,7 +184,7 @@ class FolderClaim:
     def _lives(self, owner: Owner, path: Path, own: Path) -> bool:
         """Tell whether an owner lives: by its process on this host, else by its signs of life."""
         if owner.place and owner.place == self._owner.place:
-            return owner.started != 0 and _start_of(owner.pid) == owner.started
+            return owner.started != 0 and start_of(owner.pid) == owner.started
         if owner.job and owner.job == self._owner.job and owner.restarts < self._owner.restarts:
             return False
         return self._beats(owner, path, own)
@@ -298,21 +299,3 @@ def _touched(path: Path) -> float:
             return os.fstat(file.fileno()).st_mtime
     except FileNotFoundError:
         return 0.0
-
-
-def _place() -> str:
-    """Boot of this host and namespace of its processes; empty where the system does not tell."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""
-
-
-def _start_of(pid: int) -> int | None:
-    """When a process started, in ticks since boot; None where it has ended, or the system does not tell."""
-    try:
-        state, *others = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if state in "ZX" else int(others[18])

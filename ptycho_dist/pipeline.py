@@ -27,17 +27,17 @@ from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.data.scan_set import Source, open_on_ranks
 from ptycho_dist.data.survey.findings import ODD, require_sound
 from ptycho_dist.distributed.agreement import require_agreement
+from ptycho_dist.distributed.claim import claimed_by_rank_0
 from ptycho_dist.distributed.collectives import all_gather_object, from_rank_0, on_all_ranks, process_group
 from ptycho_dist.distributed.devices import device_of, process_group_backend
 from ptycho_dist.doctor.run import require_healthy
-from ptycho_dist.errors import ConfigError, FolderInUseError
+from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory.devices import require_launch
 from ptycho_dist.factory.inference import inference_payload, read_trained
 from ptycho_dist.factory.payload import InferencePayload, Payload, RefinePayload, TrainingPayload
 from ptycho_dist.factory.refine import refine_payload
 from ptycho_dist.factory.settings import execution_of, reader_options
 from ptycho_dist.factory.training import training_payload
-from ptycho_dist.folder_claim import FolderClaim, this_process
 from ptycho_dist.inference.product import NETWORK_PRODUCT_NAME, PRODUCT_NAME, product_name, stitch_to_product
 from ptycho_dist.inference.run import InferenceResult, run_inference
 from ptycho_dist.launching.environment import RankContext, detect
@@ -273,7 +273,7 @@ def _job(
     with (
         StopSignals() as stop,
         process_group(context, backend, execution.timeout_s, device),
-        _claimed(_output_dir(request), command),
+        claimed_by_rank_0(_output_dir(request), command),
         open_on_ranks(Path(str(request.scan)), reader_options(given)) as source,
     ):
         on_all_ranks(lambda: _require_sound(source, context))
@@ -285,34 +285,6 @@ def _job(
         progress = from_rank_0(lambda: job_marker.begin(folder, command, settings, resume=execution.resume))
         yield _Job(request, context, folder, source, stop, progress), payload
         from_rank_0(lambda: job_marker.finish(folder, payload.scan_checksum, _inputs(request, payload)))
-
-
-@contextmanager
-def _claimed(folder: Path, command: str) -> Iterator[None]:
-    """Hold the output folder on rank 0, for all ranks.
-
-    Raises
-    ------
-    FolderInUseError
-        On every rank, if another job holds it.
-    """
-    claim = FolderClaim(folder, this_process(command, os.environ))
-    refusal = from_rank_0(lambda: _refusal(claim))
-    if refusal:
-        raise FolderInUseError(refusal)
-    try:
-        yield
-    finally:
-        claim.release()
-
-
-def _refusal(claim: FolderClaim) -> str:
-    """Take a claim; say why that is refused, so that all ranks can."""
-    try:
-        claim.take()
-    except FolderInUseError as error:
-        return str(error)
-    return ""
 
 
 def _inputs(request: RunRequest, payload: Payload) -> list[Path]:

@@ -23,7 +23,7 @@ from ptycho_dist.launching.environment import RankContext
 GLANCE_S = 2.0
 """How long a rank waits for an answer before it asks again."""
 _PAUSE_S = 0.2
-_LAUNCH, _PLACE = "launch", "rank-{}"
+_LAUNCH, _PLACE, _LISTENS = "launch", "rank-{}", "listens"
 _MEETING = "ptycho_dist/meeting"
 _AGAIN_S = 0.2
 _GPU, _SHARED = "gpu", "shared gpu"
@@ -158,15 +158,15 @@ def _listen(context: RankContext, limit: timedelta) -> TCPStore | str:
     except (DistError, RuntimeError) as error:
         return f"rank 0 cannot listen there, the port is taken by another program or launch: {_first_line(error)}"
     store.set(_LAUNCH, context.launch_id)
-    store.add(_PLACE.format(0), 1)
+    store.set(_PLACE.format(0), _LISTENS)
     return store
 
 
 def _find(context: RankContext, timeout_s: float) -> TCPStore | str:
     """Find the store of this launch; say what was found instead."""
-    found, deadline = "no answer", time.monotonic() + timeout_s
+    found, deadline, word = "no answer", time.monotonic() + timeout_s, secrets.token_hex(8)
     while (left_s := deadline - time.monotonic()) > 0:
-        look = BackgroundCall(partial(_look, context, min(left_s, GLANCE_S)))
+        look = BackgroundCall(partial(_look, context, word, min(left_s, GLANCE_S)))
         look.wait(min(left_s, GLANCE_S) + GLANCE_S)
         result = look.result() if look.done else "a program listens there that is no rank of ours"
         if isinstance(result, TCPStore):
@@ -175,23 +175,26 @@ def _find(context: RankContext, timeout_s: float) -> TCPStore | str:
     return found
 
 
-def _look(context: RankContext, limit_s: float) -> TCPStore | str:
+def _look(context: RankContext, word: str, limit_s: float) -> TCPStore | str:
     """Look once: the store of this launch, or what is wrong with what is there."""
     limit = timedelta(seconds=limit_s)
     try:
         store = TCPStore(context.main_address, context.main_port, None, False, limit, wait_for_workers=False)
-        return _recognise(store, context) or store
+        return _recognise(store, context, word) or store
     except (DistError, RuntimeError) as error:
         return _first_line(error)
 
 
-def _recognise(store: TCPStore, context: RankContext) -> str:
-    """Say what is wrong with a store that answered; empty if it is that of this launch."""
+def _recognise(store: TCPStore, context: RankContext, word: str) -> str:
+    """Say what is wrong with a store that answered; empty if it is that of this launch.
+
+    The word is that of this process: a look that was given up may still take its place.
+    """
     launch_id = store.get(_LAUNCH).decode()
     if launch_id != context.launch_id:
         time.sleep(_PAUSE_S)
         return f"another launch listens there (id {launch_id!r}, expected {context.launch_id!r})"
-    if store.add(_PLACE.format(context.rank), 1) > 1:
+    if store.compare_set(_PLACE.format(context.rank), "", word).decode() != word:
         msg = (
             f"rank {context.rank} of {context.world} is there already at {_where(context)}: two launches share this "
             "port. Give each launch its own MASTER_PORT."

@@ -106,3 +106,11 @@ def test_two_ranks_on_one_gpu_are_refused_on_both(port: int, gpus: tuple[str, st
     assert [isinstance(one, LaunchError) for one in errors] == [refused] * 2
     if refused:
         assert all("both use GPU GPU-a" in str(one) and "--gpus-per-task=1" in str(one) for one in errors)
+
+
+def test_look_that_was_given_up_and_ends_later_is_no_second_launch(port: int) -> None:
+    listening = rendezvous._listen(place(0, port), timedelta(seconds=LIMIT_S))
+    looks = [rendezvous._look(place(1, port), "word", LIMIT_S) for _ in range(2)]
+    assert [type(one) for one in (listening, *looks)] == [TCPStore] * 3
+    with pytest.raises(LaunchError, match="two launches share this port"):
+        rendezvous._look(place(1, port), "another word", LIMIT_S)
