@@ -47,6 +47,8 @@ class ScanHeader:
         over samples of them.
     probe_mask_px
         Number of pixels where the probe may differ from zero; None where the file does not say.
+    canvas_px
+        Object pixels of the smallest canvas that holds all patterns; None where the positions are not read.
     conversions
         One sentence for each conversion the reader made.
     pixel_size_m, energy_eV, detector_distance_m
@@ -64,6 +66,7 @@ class ScanHeader:
     nphotons: float | None
     checksum: str
     probe_mask_px: int | None = None
+    canvas_px: int | None = None
     conversions: tuple[str, ...] = ()
     pixel_size_m: float = float("nan")
     energy_eV: float = float("nan")

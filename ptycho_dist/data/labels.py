@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ptycho_dist.data.formats.base import ComplexArray
 from ptycho_dist.data.formats.intensity import sample_index
-from ptycho_dist.data.scan import Scan
+from ptycho_dist.data.formats.product_h5 import read_product_checksum
+from ptycho_dist.data.scan import Scan, require_made_from
 from ptycho_dist.data.stored_object import read_stored_object
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.physics.epie_step import centre
@@ -83,8 +84,11 @@ def read_labels(scan: Scan, path: Path | None, output_px: int) -> Labels:
     Raises
     ------
     DataFormatError
-        If there is no object, it is not finite, or does not cover the patches.
+        If there is no object, it is not finite, does not cover the patches, or was made from another scan.
     """
+    if path is not None and path.suffix != ".npz":
+        fix = "Give a product of this scan as training.label_file, or an NPZ with an object that fits it."
+        require_made_from(scan.header, str(path), read_product_checksum(path), fix)
     object_, origin = _own(scan) if path is None else read_stored_object(path, scan.positions_px)
     source = path or scan.header.path
     if not np.isfinite(object_).all():

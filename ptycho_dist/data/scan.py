@@ -20,7 +20,7 @@ from ptycho_dist.data.survey.collect import Survey, survey_rows, take_sample
 from ptycho_dist.data.survey.findings import Finding, Place, bad_frames, bad_pixels, find, of_rows, settled
 from ptycho_dist.data.survey.gain import Gain, gain_of
 from ptycho_dist.errors import DataFormatError
-from ptycho_dist.types import FloatArray, IntArray, ScanHeader, Shard
+from ptycho_dist.types import Canvas, FloatArray, IntArray, ScanHeader, Shard
 
 __all__ = ["Scan", "ScanOptions", "open_scan", "read_header", "require_made_from"]
 
@@ -322,6 +322,7 @@ def _header(path: Path, raw: RawScan, options: ScanOptions, known_checksum: str 
         mean_counts=_mean_counts(path, raw),
         nphotons=raw.nphotons,
         probe_mask_px=None if raw.probe_mask is None else int(raw.probe_mask.sum()),
+        canvas_px=math.prod(Canvas.around(raw.positions_px, N).shape),
         checksum=known_checksum or checksum(path, raw.companions),
         conversions=raw.conversions,
         units_known=math.isfinite(units["pixel_size_m"]),

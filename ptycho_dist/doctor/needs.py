@@ -30,7 +30,7 @@ _RATE_PIXELS_PER_S = 1.5e6
 
 def needs_of(payload: Payload, world: int) -> Needs:
     """Estimate what a job of so many ranks takes."""
-    canvas_px = _canvas_px(payload.n_patterns, payload.data_config.N)
+    canvas_px = float(payload.canvas_px or _canvas_px(payload.n_patterns, payload.data_config.N))
     memory, disk, seconds = (
         _refinement(payload, canvas_px, world)
         if isinstance(payload, RefinePayload)

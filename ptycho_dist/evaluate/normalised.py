@@ -45,7 +45,7 @@ class Normalised:
     error: float
     frames: FloatArray
     standing_out: IntArray
-    unknowns: int
+    unknowns: float
     data: float
     overlap: float
 
@@ -112,13 +112,16 @@ def normalise(errors: FourierErrors, product: Product, scan: Scan) -> Normalised
     )
 
 
-def count_unknowns(product: Product, scan: Scan, counted: NDArray[np.bool_]) -> int:
-    """Count the real numbers that were fitted to all patterns together: object, and what differs from the scan's."""
-    intensity = (np.abs(product.probe) ** 2).sum(axis=0)
-    lit = intensity > _LIT_SHARE * intensity.max()
-    unknowns = 2 * _shared_pixels(product, lit, counted)
+def count_unknowns(product: Product, scan: Scan, counted: NDArray[np.bool_]) -> float:
+    """Count the real numbers that are fitted to all patterns together: object, and what differs from the scan's.
+
+    A pixel of object or probe counts as far as it is lit: as many as their participation number,
+    (sum L)^2 / sum L^2 of the light L, for what is hardly lit is hardly fitted.
+    """
+    intensity = (np.abs(product.probe) ** 2).sum(axis=0).astype(np.float64)
+    unknowns = 2 * _participation(_shared_light(product, intensity, counted))
     if not _same_probe(product, scan):
-        unknowns += 2 * len(product.probe) * int(lit.sum())
+        unknowns += 2 * len(product.probe) * _participation(intensity)
     flux, background = product.extras.get(FLUX), product.extras.get(BACKGROUND)
     if flux is not None and np.ptp(flux) > 0:
         unknowns += len(flux)
@@ -130,6 +133,12 @@ def count_unknowns(product: Product, scan: Scan, counted: NDArray[np.bool_]) -> 
     return unknowns
 
 
+def _participation(light: FloatArray) -> float:
+    """Count the pixels that share the light evenly: (sum L)^2 / sum L^2; 0 of none."""
+    squares = float((light**2).sum())
+    return float(light.sum()) ** 2 / squares if squares > 0 else 0.0
+
+
 def _same_probe(product: Product, scan: Scan) -> bool:
     """Tell whether the probe is the supplied one, up to its scale."""
     if scan.probe is None or scan.probe.shape != product.probe.shape:
@@ -139,15 +148,18 @@ def _same_probe(product: Product, scan: Scan) -> bool:
     return difference < 1e-4 * float(np.linalg.norm(product.probe))
 
 
-def _shared_pixels(product: Product, lit: NDArray[np.bool_], counted: NDArray[np.bool_]) -> int:
-    """Count the object pixels that two patterns or more light."""
+def _shared_light(product: Product, intensity: FloatArray, counted: NDArray[np.bool_]) -> FloatArray:
+    """Light on the object (H, W) of all patterns that count, at pixels that two or more of them light; else 0."""
     corners = np.rint(product.positions_px[counted] - np.asarray(product.geometry.object_origin_px)).astype(np.int64)
     if not len(corners):
-        return 0
+        return np.zeros((1, 1))
     low = corners.min(axis=0)
     visits = np.zeros(corners.max(axis=0) - low + 1)
     np.add.at(visits, tuple((corners - low).T), 1.0)
-    return int((fftconvolve(visits, lit.astype(np.float64), mode="full") > 1.5).sum())
+    lit = (intensity > _LIT_SHARE * intensity.max()).astype(np.float64)
+    is_shared = fftconvolve(visits, lit, mode="full") > 1.5
+    light = np.maximum(fftconvolve(visits, intensity, mode="full"), 0.0)
+    return np.where(is_shared, light, 0.0)
 
 
 def _standing_out(frames: FloatArray, data: FloatArray) -> IntArray:

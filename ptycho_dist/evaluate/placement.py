@@ -194,7 +194,11 @@ def find_reference(
     """
     if path is not None:
         expected = _read_reference(path, product)
-        return "reference", _placed(product, area, expected, is_sure=path.suffix != ".npz")
+        try:
+            return "reference", _placed(product, area, expected, is_sure=path.suffix != ".npz")
+        except ConfigError as error:
+            msg = f"{path}: {error}"
+            raise ConfigError(msg) from error
     own = None if scan is None else scan.object_
     if scan is None or own is None:
         return None

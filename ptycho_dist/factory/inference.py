@@ -187,6 +187,7 @@ def _assemble(
         provenance=provenance,
         scan_checksum=header.checksum,
         n_patterns=header.n_patterns,
+        canvas_px=header.canvas_px,
         mean_counts=header.mean_counts,
         weights_checksum=weights_checksum,
     )

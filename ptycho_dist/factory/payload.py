@@ -79,6 +79,7 @@ class Payload(ABC):
     scan_checksum: str
     n_patterns: int
     mean_counts: float
+    canvas_px: int | None = None
 
     @property
     def photons(self) -> float:

@@ -106,6 +106,7 @@ def _assemble(resolution: Resolution, header: ScanHeader) -> RefinePayload:
         provenance=provenance,
         scan_checksum=header.checksum,
         n_patterns=header.n_patterns,
+        canvas_px=header.canvas_px,
         mean_counts=header.mean_counts,
         start_checksum="" if refine.start is None else checksum(refine.start),
     )

@@ -131,6 +131,7 @@ def _assemble(
         provenance=provenance,
         scan_checksum=header.checksum,
         n_patterns=header.n_patterns,
+        canvas_px=header.canvas_px,
         mean_counts=header.mean_counts,
         init_checksum=start.checksum,
         label_checksum="" if training.label_file is None else checksum(training.label_file),

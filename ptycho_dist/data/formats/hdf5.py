@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -79,25 +79,52 @@ def require_dataset(file: h5py.File, path: Path, key: str) -> h5py.Dataset:
     return dataset
 
 
-def source_files(path: Path, dataset: h5py.Dataset) -> tuple[Path, ...]:
-    """Other files that hold the values of a virtual dataset, in order; empty for a plain one.
+def source_files(file: h5py.File, path: Path, keys: Iterable[str]) -> tuple[Path, ...]:
+    """Other files that hold values of some datasets: by external links, external storage or virtual sources.
+
+    Parameters
+    ----------
+    file, path
+        The open file.
+    keys
+        Datasets of it.
+
+    Returns
+    -------
+    tuple of Path
+        Each file once, in order, also those that are reached through another; empty where all values lie here.
 
     Raises
     ------
     DataFormatError
-        If one is missing, damaged, or holds fewer rows than the dataset takes from it
+        If one is missing, damaged, or holds fewer rows than a virtual dataset takes from it
         (HDF5 itself would give zeros in their place).
     """
-    files: dict[Path, None] = {}
+    found: dict[Path, None] = {}
+    for key in keys:
+        found |= dict.fromkeys(_files_behind(file, path, key))
+    return tuple(one for one in found if one != path.resolve())
+
+
+def _files_behind(file: h5py.File, path: Path, key: str) -> Iterator[Path]:
+    dataset, folder, links = require_dataset(file, path, key), path.resolve().parent, file.id.links
+    if links.get_info(key.encode()).type == h5py.h5l.TYPE_EXTERNAL:
+        name, inner = (part.decode() for part in links.get_val(key.encode()))
+        target = (folder / name).resolve()
+        yield target
+        with reading(target) as other:
+            yield from _files_behind(other, target, inner.lstrip("/"))
+        return
+    yield from ((folder / entry[0]).resolve() for entry in dataset.external or ())
     for source in _other_sources(dataset):
-        part = path.resolve().parent / _file_of(source)
-        files[part] = None
-        with reading(part) as file:
-            held = require_dataset(file, part, source.dset_name.lstrip("/")).shape
+        part, inner = folder / _file_of(source), source.dset_name.lstrip("/")
+        yield part
+        with reading(part) as other:
+            held = require_dataset(other, part, inner).shape
+            yield from _files_behind(other, part, inner)
         if not _holds(source, held):
             msg = f"{source.dset_name!r} in {part} has shape {held}; {path} takes more from it. Write {path} again."
             raise DataFormatError(msg)
-    return tuple(files)
 
 
 def _holds(source: Any, held: tuple[int, ...]) -> bool:
@@ -206,7 +233,8 @@ def _hold_sources(path: Path, dataset: h5py.Dataset) -> list[h5py.File]:
 
     HDF5 shares a file that is open already, but needs a descriptor for a moment until it knows.
     """
-    held = [open_file(part) for part in source_files(path, dataset)]
+    parts = dict.fromkeys(path.resolve().parent / _file_of(source) for source in _other_sources(dataset))
+    held = [open_file(part) for part in parts]
     if held:
         open_file(path).close()
     for source in _other_sources(dataset):

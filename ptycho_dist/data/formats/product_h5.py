@@ -42,6 +42,7 @@ __all__ = [
     "ProductWriter",
     "note_verdict",
     "read_product",
+    "read_product_checksum",
     "read_scan_settings",
 ]
 
@@ -272,6 +273,20 @@ def read_scan_settings(path: Path | str) -> dict[str, Any]:
         payload = _metadata(path, file).provenance.get("payload") or {}
     data = payload.get("data") or {}
     return {one.name: data[one.name] for one in fields(ScanOptions) if one.name in data}
+
+
+def read_product_checksum(path: Path | str) -> str:
+    """Read the checksum of the scan that a product was made from; empty where the file does not say.
+
+    Raises
+    ------
+    DataFormatError
+        If it is damaged.
+    """
+    path = Path(path)
+    with hdf5.reading(path) as file:
+        payload = _metadata(path, file).provenance.get("payload") or {}
+    return str((payload.get("scan") or {}).get("checksum", ""))
 
 
 def _single(path: Path, key: str, dataset: h5py.Dataset, ndim: int) -> ComplexArray:

@@ -29,6 +29,7 @@ from ptycho_dist.types import FloatArray
 
 NAME = "ptycho_dist_h5"
 KEYS = ("patterns", "positions_px")
+_READ = (*KEYS, "probe", "mask", "probe_mask", "object")
 MARK = "ptycho_dist_scan"
 SCHEMA_VERSION = 1
 _DEFLATE_RATIO = 1100  # deflate compresses at most 1032 to 1
@@ -75,7 +76,7 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
             mean_counts=None if kind.square else _number(path, file, "mean_counts"),
             nphotons=_number(path, file, "nphotons"),
             conversions=(f"patterns: {kind.reason}",) if kind.square else (),
-            companions=hdf5.source_files(path, patterns),
+            companions=hdf5.source_files(file, path, [key for key in _READ if key in list(file)]),
             pixel_size_m=_number(path, file, "pixel_size_m") or NAN,
             energy_eV=_number(path, file, "energy_eV") or NAN,
             detector_distance_m=_number(path, file, "detector_distance_m") or NAN,

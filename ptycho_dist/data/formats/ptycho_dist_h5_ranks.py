@@ -164,7 +164,7 @@ def _folders_of_rows(path: Path) -> set[Path]:
         return set()
     try:
         with hdf5.reading(path) as file:
-            files = hdf5.source_files(path, hdf5.require_dataset(file, path, "patterns"))
+            files = hdf5.source_files(file, path, ["patterns"])
     except DataFormatError:
         return set()
     return {one.parent for one in files if one.parent.name.startswith(f"{path.name}.parts-")}

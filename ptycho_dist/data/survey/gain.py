@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from ptycho_dist.config.scan_options import ScanOptions
 from ptycho_dist.types import FloatArray
 
-_OUTER, _INNER = 0.42, 0.32
-"""Lags, as shares of N, from which on two regions begin."""
+_LAGS = (0.25, 0.32, 0.42, 0.51)
+"""Borders of three regions of lags, as shares of N; the longest ones tell the noise."""
 _SAME = 0.15
 _LEAST_COEFFICIENTS = 200
 _WHOLE_SHARE = 0.99
@@ -60,7 +61,7 @@ def gain_of_noise(patterns: FloatArray) -> float | None:
 
     The Fourier transform of a pattern is the autocorrelation of the exit wave, which is zero at lags longer than the
     probe is wide; noise that is independent from pixel to pixel is white. So the mean power at long lags, over the
-    sum of the pattern, is the variance over the mean: 1 for photon counts. Where the power still falls between two
+    sum of the pattern, is the variance over the mean: 1 for photon counts. Where the power still changes between
     regions of long lags it holds signal, and nothing is told.
 
     Parameters
@@ -77,12 +78,11 @@ def gain_of_noise(patterns: FloatArray) -> float | None:
     total = float(patterns.sum())
     lag = np.abs(np.fft.fftfreq(N))
     shortest = np.minimum(lag[:, None], lag[None, :])
-    outer = shortest >= _OUTER
-    inner = (shortest >= _INNER) & ~outer
-    if total <= 0 or outer.sum() * len(patterns) < _LEAST_COEFFICIENTS or not inner.any():
+    regions = [(shortest >= low) & (shortest < high) for low, high in pairwise(_LAGS)]
+    if total <= 0 or min(region.sum() for region in regions) * len(patterns) < _LEAST_COEFFICIENTS:
         return None
     power = np.zeros((N, N))
     for pattern in patterns:
         power += np.abs(np.fft.fft2(pattern)) ** 2
-    far, near = float(power[outer].mean()) / total, float(power[inner].mean()) / total
-    return far if far > 0 and abs(near / far - 1) < _SAME else None
+    *others, noise = (float(power[region].mean()) / total for region in regions)
+    return noise if noise > 0 and all(abs(other / noise - 1) < _SAME for other in others) else None

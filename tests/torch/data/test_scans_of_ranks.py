@@ -197,3 +197,31 @@ def test_ranks_refuse_patterns_of_two_sizes(tmp_path: Path) -> None:
     for error in on_ranks(2, work):
         assert "expected one size" in str(error)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("key", ["patterns", "positions_px", "probe"])
+def test_files_behind_external_links_are_part_of_the_checksum(tmp_path: Path, key: str) -> None:
+    made = make_scan()
+    path, other = write_own(tmp_path / "scan.h5", made), write_own(tmp_path / "other.h5", made)
+    with h5py.File(path, "r+") as file:
+        del file[key]
+        file[key] = h5py.ExternalLink("other.h5", key)
+    before = open_scan(path).header.checksum
+    with h5py.File(other, "r+") as file:
+        file[key][0] = file[key][1] if key != "probe" else 2 * file[key][0]
+    assert open_scan(path).companions == (other,)
+    assert open_scan(path).header.checksum != before
+
+
+def test_a_link_to_a_virtual_dataset_leads_to_its_sources(tmp_path: Path) -> None:
+    path, other = write_own(tmp_path / "scan.h5", make_scan()), write_own(tmp_path / "rows.h5", make_scan())
+    with h5py.File(tmp_path / "virtual.h5", "w") as file, h5py.File(other) as rows:
+        layout = h5py.VirtualLayout(rows["patterns"].shape, rows["patterns"].dtype)
+        layout[...] = h5py.VirtualSource("rows.h5", "patterns", rows["patterns"].shape)
+        file.create_virtual_dataset("patterns", layout)
+    with h5py.File(path, "r+") as file:
+        del file["patterns"]
+        file["patterns"] = h5py.ExternalLink("virtual.h5", "patterns")
+    scan = open_scan(path)
+    assert scan.companions == (tmp_path / "virtual.h5", other)
+    assert scan.counts().shape == (12, 16, 16)
