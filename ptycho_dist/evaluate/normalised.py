@@ -78,12 +78,12 @@ class Normalised:
         return text
 
 
-def normalise(errors: FourierErrors, product: Product, scan: Scan) -> Normalised:
+def normalise(errors: FourierErrors, product: Product, scan: Scan, counts_per_photon: float = 1.0) -> Normalised:
     r"""Divide the misfit of a reconstruction by what noise alone would leave.
 
     :math:`R = \sqrt{ \sum (\sqrt{I} - \sqrt{n})^2 \,/\, (f \sum E) }`, where E is the mean misfit of Poisson counts
     (:func:`~ptycho_dist.physics.photon_noise.expected_misfit`), and :math:`f = 1 - p/m` allows for the p unknowns that
-    are fitted to m data, as in a reduced chi-squared; a datum counts 4 E, which is 1 at many photons. Pixels of the
+    are fitted to m data, as in a reduced chi-squared; a datum counts 4 E in photons, which is 1 at many. Pixels of the
     object that one pattern alone sees are no common unknowns and are not counted: what they absorb of the noise shows
     as a value below 1.
 
@@ -93,9 +93,11 @@ def normalise(errors: FourierErrors, product: Product, scan: Scan) -> Normalised
         Misfits of the product's patterns.
     product, scan
         The reconstruction, and the scan that it was made from.
+    counts_per_photon
+        That the expected misfits were made with.
     """
     counted = errors.counts > 0
-    data = 4 * float(errors.expected[counted].sum())
+    data = 4 * float(errors.expected[counted].sum()) / counts_per_photon
     unknowns = count_unknowns(product, scan, counted)
     left = max(_LEAST_LEFT, 1 - unknowns / data) if data > 0 else 1.0
     frames = np.full(len(counted), np.nan)
@@ -105,7 +107,7 @@ def normalise(errors: FourierErrors, product: Product, scan: Scan) -> Normalised
     return Normalised(
         error=total,
         frames=frames,
-        standing_out=_standing_out(frames, 4 * errors.expected),
+        standing_out=_standing_out(frames, 4 * errors.expected / counts_per_photon),
         unknowns=unknowns,
         data=data,
         overlap=sampling_of(product.positions_px, product.probe).overlap,

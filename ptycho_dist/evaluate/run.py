@@ -17,7 +17,7 @@ from ptycho_dist.distributed.collectives import from_rank_0, on_all_ranks
 from ptycho_dist.evaluate.fourier import FourierErrors, fourier_errors
 from ptycho_dist.evaluate.metrics_file import NotMeasured, write_metrics
 from ptycho_dist.evaluate.noise_report import noise_summary, with_verdict, write_frames
-from ptycho_dist.evaluate.normalised import normalise
+from ptycho_dist.evaluate.normalised import Normalised, normalise
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.physics.probe import mode_powers
 
@@ -72,7 +72,7 @@ def evaluate_product(
 
         judged, told = product, dict(metrics)
         if scan is not None and errors is not None:
-            normalised = normalise(errors, product, scan) if gain.counts_per_photon is not None else None
+            normalised = _normalised(errors, product, scan, gain)
             told |= noise_summary(normalised, gain) | _findings(scan)
             write_frames(output_dir / f"{prefix}frames.csv", product, errors, normalised)
             if normalised is not None:
@@ -103,6 +103,13 @@ def _measured(facts: dict[str, Any]) -> dict[str, Any]:
 
 def _told(error: float) -> float | NotMeasured:
     return error if math.isfinite(error) else NotMeasured("no pattern with photons lies whole on the object")
+
+
+def _normalised(errors: FourierErrors, product: Product, scan: Scan, gain: Gain) -> Normalised | None:
+    """Normalised error; None where the counts per photon are unknown."""
+    if gain.counts_per_photon is None:
+        return None
+    return normalise(errors, product, scan, gain.counts_per_photon)
 
 
 def _findings(scan: Scan) -> dict[str, Any]:

@@ -24,7 +24,8 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> Truth:
 
 def command(truth: Truth, output_dir: Path, devices: int, *more: object) -> list[object]:
     return ["refine", truth.path, "--output_dir", output_dir, "--devices", devices, "--iterations", ITERATIONS,
-            "--position_start", 3, "--flux", "--background", "--n_modes", 2, "--accelerator", "cpu", *more]  # fmt: skip
+            "--position_start", 3, "--flux", "--background", "pixel", "--n_modes", 2, "--accelerator", "cpu",
+            *more]  # fmt: skip
 
 
 def errors(folder: Path) -> list[float]:

@@ -17,6 +17,8 @@ from ptycho_dist.data.survey.gain import gain_of_noise
 from ptycho_dist.types import FloatArray, IntArray, Shard
 
 _BATCH_BYTES = 1 << 25
+_EXACT = 2.0**24
+"""Whole numbers that float32 still tells apart."""
 _FLOAT_LIMITS = (65535.0, 2.0**31, 2.0**32)
 """Maxima of integer types, as float32 holds them."""
 _OVERFLOW = 2**32 - 3
@@ -108,9 +110,15 @@ def take_sample(path: Path, raw: RawScan) -> Sample:
     return Sample(
         reference=reference / length if length > 0 else reference,
         whole=whole,
-        step=1.0 if whole == 1.0 else common_step(positive),
+        step=_whole_step(positive) if whole == 1.0 else common_step(positive),
         noise_gain=gain_of_noise(counts) if usable.all() else None,
     )
+
+
+def _whole_step(positive: FloatArray) -> float:
+    """Return the greatest common divisor of whole numbers; 1 where they are too large to tell, or none."""
+    exact = positive[positive < _EXACT]
+    return float(np.gcd.reduce(exact.astype(np.int64))) if exact.size else 1.0
 
 
 def survey_rows(path: Path, raw: RawScan, share: Shard, sample: Sample) -> Survey:

@@ -39,6 +39,7 @@ _SAME_PLACE_PX = 1e-3
 _SMALL_STEP_PX = 0.25
 _LEAST_HOT = 20
 _LITTLE_OVERLAP = 0.3
+_NOISE_FACTOR = 1.5
 _BORDER_SHARE, _FILLED_SHARE = 0.05, 0.4
 """Shares of the power in the outer eighth of a frame on each side; evenly filled it has 0.44."""
 _DARK_RATIO = 0.02
@@ -94,7 +95,8 @@ class Place:
 
 def find(survey: Survey, place: Place) -> tuple[Finding, ...]:
     """List what is wrong with a scan, or odd; the worst first."""
-    found = [*_frames(survey, place), *_pixels(survey, place), *_positions(place), *_optics(survey, place)]
+    found = [*_frames(survey, place), *_pixels(survey, place), *_noise(survey), *_positions(place)]
+    found += _optics(survey, place)
     order = (WRONG, ODD, NOTE)
     return tuple(sorted(found, key=lambda one: order.index(one.severity)))
 
@@ -211,6 +213,13 @@ def _pixels(survey: Survey, place: Place) -> Iterator[Finding]:
         yield Finding(
             "constant", ODD, f"{_count(still)} never change", "If they are stuck, give a mask with --mask FILE"
         )
+
+
+def _noise(survey: Survey) -> Iterator[Finding]:
+    gain, step = survey.noise_gain, survey.step or 1.0
+    if survey.whole == 1.0 and gain is not None and not 1 / _NOISE_FACTOR < gain / step < _NOISE_FACTOR:
+        text = f"the noise of the patterns is that of {gain:.3g} counts per photon, not of {step:.3g}"
+        yield Finding("noise", ODD, text, "If they are detector units, say --counts_per_photon")
 
 
 def _positions(place: Place) -> Iterator[Finding]:

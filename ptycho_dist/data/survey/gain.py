@@ -45,7 +45,7 @@ def gain_of(options: ScanOptions, whole: float, step: float | None, noise_gain: 
     """
     if options.counts_per_photon is not None:
         return Gain(1.0, f"{options.counts_per_photon:.4g} counts per photon, as counts_per_photon says")
-    if whole >= _WHOLE_SHARE:
+    if whole >= _WHOLE_SHARE and (step or 1.0) <= 1.0:
         return Gain(1.0, "whole numbers, taken as photon counts")
     if step is not None:
         return Gain(step, f"all values are multiples of {step:.4g}")

@@ -190,7 +190,7 @@ def check_precision(make: Make) -> None:
 
 
 def check_gradient_clip_val(make: Make) -> None:
-    free = make(max_steps=2).fit()
+    free = make(max_steps=2, gradient_clip_val=None).fit()
     assert free.trainer.gradient_clip_val is None
     clipped = make(max_steps=2, gradient_clip_val=1e-3).fit()
     assert min(free.seen.norms) > 2e-3
