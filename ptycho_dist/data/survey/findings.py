@@ -188,7 +188,11 @@ def _pixels(survey: Survey, place: Place) -> Iterator[Finding]:
             f"one of them in {most} of {frames} patterns"
         )
         yield Finding("saturated", ODD, text, settle)
-    hot = valid & ~stuck & ~sometimes & ~none & _hot(survey, valid)
+    lines = ~none & dark_lines(survey, valid)
+    if lines.any():
+        text = f"{_count(lines)} make rows or columns that hold no count amid lit ones; expected light, or a mask"
+        yield Finding("gap", ODD, text, "If they are a gap or dead, give a mask with --mask FILE")
+    hot = valid & ~stuck & ~sometimes & ~none & _hot(survey, valid & ~lines)
     if hot.any():
         share = float(survey.sums[hot].sum() / max(float(survey.sums[valid & ~stuck].sum()), 1e-30))
         yield Finding(
@@ -197,10 +201,6 @@ def _pixels(survey: Survey, place: Place) -> Iterator[Finding]:
             f"{_count(hot)} are brighter than all around them by {_HOT_RATIO:g} or more ({share:.1%} of all counts)",
             "If they are hot pixels, give a mask with --mask FILE",
         )
-    lines = ~none & dark_lines(survey, valid)
-    if lines.any():
-        text = f"{_count(lines)} make rows or columns that hold no count amid lit ones; expected light, or a mask"
-        yield Finding("gap", ODD, text, "If they are a gap or dead, give a mask with --mask FILE")
     if has_light_in_corners(survey, valid):
         text = "the light is in the corners of the detector and the middle is dark; expected its zero frequency there"
         yield Finding("corners", ODD, text, "Shift the patterns (fftshift), or say --file_format if another one fits")
@@ -337,7 +337,8 @@ def _hot(survey: Survey, valid: BoolArray) -> BoolArray:
     sums = np.where(valid, survey.sums, 0.0)
     beside = rank_filter(sums, -2, footprint=_RING, mode="nearest")
     least = _HOT_SHARE * float(sums.sum()) / max(1, int(valid.sum())) + max(_LEAST_HOT, len(survey))
-    return np.asarray(sums > np.maximum(_HOT_RATIO * beside, least))
+    known = rank_filter(valid.astype(np.int8), 2, footprint=_RING, mode="nearest") > 0  # of 8 neighbours 6 are valid
+    return np.asarray(known & (sums > np.maximum(_HOT_RATIO * beside, least)))
 
 
 def _dark(survey: Survey, valid: BoolArray) -> BoolArray:

@@ -264,3 +264,21 @@ def test_noise_tells_the_counts_per_photon_where_the_probe_is_narrow(gain: float
     assert gain_of_noise(gain * means) is None or gain_of_noise(gain * means) < 0.01 * gain
     wide = np.stack([np.abs(np.fft.fft2(rng.normal(size=(64, 64, 2)) @ [1, 1j], norm="ortho")) ** 2 for _ in range(32)])
     assert gain_of_noise(rng.poisson(10 * wide).astype(float)) != pytest.approx(1.0, rel=0.1)
+
+
+def test_sharp_edges_in_every_pattern_are_not_taken_for_noise(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    edges = np.zeros((N, N))
+    edges[4:28:3, 4:28:5] = 400.0
+    patterns = rng.poisson(edges + rng.uniform(1, 3, (COUNT, 1, 1))).astype("f8")
+    assert gain_of_noise(patterns) is None
+    assert "noise" not in kinds(written(tmp_path, patterns), "odd")
+
+
+def test_pixels_beside_a_mask_are_not_hot(tmp_path: Path) -> None:
+    mask = np.ones((N, N), bool)
+    mask[14:16] = mask[:, 17:19] = False
+    y, x = np.mgrid[:N, :N] - 15.5
+    steep = 1e5 * np.exp(-np.hypot(y, x))
+    counts = np.random.default_rng(0).poisson(np.broadcast_to(steep, (COUNT, N, N))) * mask
+    assert "hot" not in kinds(written(tmp_path, counts, "u4", mask=mask), "odd")
