@@ -282,7 +282,7 @@ def _empty_by_chance(survey: Survey, empty: BoolArray) -> bool:
     """Tell whether so many patterns without a count are what a low dose leaves: exp(-m) of them at m counts."""
     mean = float(np.median(survey.totals)) if (survey.totals > 0).mean() > 0.5 else float(survey.totals.mean())
     expected = len(survey) * float(np.exp(-mean))
-    return float(empty.sum()) <= expected + 5 * np.sqrt(expected)
+    return bool(float(empty.sum()) <= expected + 5 * np.sqrt(expected))
 
 
 def _outlying(survey: Survey) -> BoolArray:
