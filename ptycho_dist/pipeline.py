@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from ptycho_dist import job_marker
 from ptycho_dist.bundle import BUNDLE_FOLDER
 from ptycho_dist.config.precedence import Level, RunRequest, defaults, resolve
-from ptycho_dist.config.scan_options import GEOMETRY
+from ptycho_dist.config.scan_options import AUTO, GEOMETRY, ScanOptions
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.config.sections import ALL_SECTIONS, INFERENCE_SECTIONS, REFINE_SECTIONS, TRAINING_SECTIONS
 from ptycho_dist.data.formats.product_h5 import read_scan_settings
@@ -48,7 +48,6 @@ from ptycho_dist.refine.run import Callback, Control, run_refinement
 logger = logging.getLogger(__name__)
 
 AnyPayload = TypeVar("AnyPayload", bound=Payload)
-_OF_THE_FILE = ("file_format", *GEOMETRY)
 _PREDICTION_FACTS = ("ranks", "prediction_s", "stitching_s", "prediction_patterns_per_s")
 
 
@@ -122,6 +121,7 @@ def run_evaluate(request: RunRequest) -> dict[str, Any]:
         scan = None
         if request.scan is not None:
             options = reader_options([*request.levels({"data": DataConfig}), _as_opened(product)])
+            _require_same_numbers(product, options)
             scan = stack.enter_context(open_scan(request.scan, options))
         metrics = evaluate_product(product, scan, output_dir, reference=request.reference)
     if request.reference is not None and REFUSAL in metrics:
@@ -130,9 +130,32 @@ def run_evaluate(request: RunRequest) -> dict[str, Any]:
 
 
 def _as_opened(product: Path) -> Level:
-    """Read how the scan of a product was opened, but for the reader; its pixel size and energy are in the scan."""
+    """Read how the scan of a product was opened, but for the reader and numbers that were not known."""
+    stored = {name: value for name, value in read_scan_settings(product).items() if name != "file_format"}
+    unknown = [name for name in GEOMETRY if stored.get(name) is None or not math.isfinite(stored[name])]
+    return Level("product", {f"data.{name}": value for name, value in stored.items() if name not in unknown})
+
+
+def _require_same_numbers(product: Path, options: ScanOptions) -> None:
+    """Refuse to leave out other patterns than a product was made without, for its rows are numbered without them.
+
+    Raises
+    ------
+    ConfigError
+        With both.
+    """
     stored = read_scan_settings(product)
-    return Level("product", {f"data.{name}": value for name, value in stored.items() if name not in _OF_THE_FILE})
+    if "drop_frames" not in stored:
+        return
+    made = stored["drop_frames"]
+    before = ScanOptions(drop_frames=tuple(made) if isinstance(made, list) else made)
+    same = before.frames_to_drop() == options.frames_to_drop()
+    if not same or (before.drop_frames == AUTO) != (options.drop_frames == AUTO):
+        msg = (
+            f"data.drop_frames = {options.drop_frames!r}, but {product} was made with {made!r}; expected the same, for "
+            "its patterns are numbered without those. Leave --drop_frames out."
+        )
+        raise ConfigError(msg)
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def normalise(errors: FourierErrors, product: Product, scan: Scan, counts_per_ph
     counts_per_photon
         That the expected misfits were made with.
     """
-    counted = errors.counts > 0
+    counted = (errors.counts > 0) | (errors.expected > 0)  # dark patterns count where the model has light
     data = 4 * float(errors.expected[counted].sum()) / counts_per_photon
     unknowns = count_unknowns(product, scan, counted)
     left = max(_LEAST_LEFT, 1 - unknowns / data) if data > 0 else 1.0

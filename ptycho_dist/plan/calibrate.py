@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,7 +22,7 @@ from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.config.sections import INFERENCE_SECTIONS, TRAINING_SECTIONS, Sections
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent, write_scan_h5
 from ptycho_dist.data.grouping import canonical_order
-from ptycho_dist.data.scan import Scan, open_scan
+from ptycho_dist.data.scan import Scan, ScanOptions, open_scan
 from ptycho_dist.distributed.collectives import all_reduce_sum, barrier, from_rank_0, process_group
 from ptycho_dist.distributed.devices import device_of, process_group_backend
 from ptycho_dist.doctor.needs import needs_of
@@ -57,8 +57,9 @@ class _Bench:
         return self.folder / "part.h5"
 
     def given(self, sections: Sections) -> dict[str, Any]:
-        """Select the settings that were typed."""
-        return dict(self.request.levels(sections)[0].values)
+        """Select the settings that were typed, but for those of the scan, which its part was read with."""
+        told = {f"data.{field.name}" for field in fields(ScanOptions)}
+        return {name: value for name, value in self.request.levels(sections)[0].values.items() if name not in told}
 
     def train(self, batch_size: int, epochs: int) -> tuple[TrainingResult, float]:
         """Train for some epochs; the result and the duration in seconds."""

@@ -22,6 +22,12 @@ def test_plan_calibrates_on_the_ranks_asked_for_and_leaves_nothing_behind(scan: 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_plan_takes_what_is_said_of_the_scan(scan: Path, tmp_path: Path) -> None:
+    said = ["--counts_per_photon", 2, "--flip_rows", "true", "--drop_frames", "0", "--position_unit", "px"]
+    done = run(["plan", scan, "--output_dir", tmp_path, "--ranks", 1, *SETTINGS, "--devices", 1, "--json", *said])
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.exhaustive
 def test_plan_calibrates_on_one_and_two_ranks_and_predicts_to_1024(scan: Path, tmp_path: Path) -> None:
     done = run(["plan", scan, "--output_dir", tmp_path, "--max_epochs", 30, *SETTINGS, "--json"], 180.0)

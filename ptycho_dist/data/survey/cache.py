@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "PTYCHO_DIST_CACHE"
 """Environment variable with the folder of what may be made again; empty for none."""
-_FORM = "1"
+_FORM = "2"
 
 
 def cache_folder() -> Path | None:
@@ -36,8 +36,8 @@ def cache_folder() -> Path | None:
 def name_of(checksum: str, raw: RawScan) -> str:
     """Name of a survey: by the content of the scan, its mask, and how it is read."""
     mask = b"" if raw.mask is None else np.packbits(raw.mask).tobytes()
-    told = f"{_FORM} {checksum} {raw.format_name} {raw.square} {raw.turn} {raw.patterns.shape}".encode()
-    return hashlib.sha256(told + mask).hexdigest()
+    read = f"{raw.format_name} {raw.square} {raw.turn} {raw.clips_negative} {raw.patterns.shape}"
+    return hashlib.sha256(f"{_FORM} {checksum} {read}".encode() + mask).hexdigest()
 
 
 def load(name: str) -> Survey | None:

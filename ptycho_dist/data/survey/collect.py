@@ -42,7 +42,8 @@ class Survey:
     sums, lowest, highest
         float64, shape (N, N): of the values that are numbers, over all patterns that are not lost.
     saturated, unusable, negative
-        int64, shape (N, N): in how many patterns a pixel is at the maximum of its type; holds no number; is below 0.
+        int64, shape (N, N): in how many patterns a pixel is at the maximum of its type; holds no number; is below 0
+        (where negative values are to be read as 0: is an integer -1 or -2).
     whole
         Share of the nonzero values that are whole numbers.
     step
@@ -97,7 +98,7 @@ class Sample:
 def take_sample(path: Path, raw: RawScan) -> Sample:
     """Look at up to 64 evenly spaced patterns of a scan."""
     rows = sample_index(raw.patterns.shape[0])
-    values = np.concatenate([read_turned(path, raw, rows[i : i + 1]) for i in range(len(rows))])
+    values = np.concatenate([_read(path, raw, rows[i : i + 1])[0] for i in range(len(rows))])
     usable = _usable(values, raw.mask)
     counts = np.where(usable, values, 0).astype(np.float64)
     if raw.square:
@@ -142,12 +143,13 @@ def survey_rows(path: Path, raw: RawScan, share: Shard, sample: Sample) -> Surve
     dtype = ""
     batch = max(1, _BATCH_BYTES // (8 * N * N))
     for start in range(share.start, share.stop, batch):
-        values = read_turned(path, raw, np.arange(start, min(start + batch, share.stop)))
+        values, marks = _read(path, raw, np.arange(start, min(start + batch, share.stop)))
         dtype = dtype or str(values.dtype)
         usable = _usable(values, raw.mask)
         gone = _lost(usable, raw.mask)
         lost.append(gone)
         pixels.add(values[~gone])
+        pixels.negative += marks[~gone].sum(axis=0)
         of_frames.append(_frames(values, usable, sample.reference))
     totals, peaks, likeness = np.concatenate(of_frames, axis=1)
     return Survey(
@@ -162,6 +164,23 @@ def survey_rows(path: Path, raw: RawScan, share: Shard, sample: Sample) -> Surve
         step=sample.step,
         noise_gain=sample.noise_gain,
     )
+
+
+def _read(path: Path, raw: RawScan, rows: IntArray) -> tuple[NDArray[Any], BoolArray]:
+    """Read rows as the file has them, but negative values of a subtracted dark as 0 where they will be read so.
+
+    Returns
+    -------
+    ndarray, shape (n, N, N)
+        Values.
+    ndarray, bool, shape (n, N, N)
+        Where integers were -1 or -2 before, by which detectors mark gaps and dead pixels.
+    """
+    values = read_turned(path, raw, rows)
+    if not raw.clips_negative or values.dtype.kind not in "if":
+        return values, _none(values)
+    marks = (values == -1) | (values == -2) if values.dtype.kind == "i" else _none(values)
+    return np.maximum(values, 0), np.asarray(marks)
 
 
 def join(parts: Sequence[Survey]) -> Survey:

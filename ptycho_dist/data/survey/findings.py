@@ -13,6 +13,7 @@ from scipy.ndimage import rank_filter
 from ptycho_dist.config.scan_options import ScanOptions
 from ptycho_dist.data.formats.base import BoolArray, ComplexArray
 from ptycho_dist.data.survey.collect import Survey
+from ptycho_dist.data.survey.faults import copies, dark_lines, has_light_in_corners, is_sudden, often_met
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.physics.sampling import nearest_distances, sampling_of
 from ptycho_dist.types import FloatArray, IntArray
@@ -20,7 +21,7 @@ from ptycho_dist.types import FloatArray, IntArray
 WRONG, ODD, NOTE = "wrong", "odd", "note"
 """How sure a finding is: refused, warned of, or told to those who ask."""
 
-_OF_FRAMES = {"unwritten", "lost", "empty", "outlying", "unlike"}
+_OF_FRAMES = {"unwritten", "lost", "empty", "outlying", "unlike", "copied"}
 _OF_PIXELS = {"no_number", "stuck", "saturated"}
 _LISTED = 8
 _LEAST_FRAMES = 4
@@ -35,6 +36,8 @@ _HOT_RATIO, _HOT_SHARE = 10.0, 1e-3
 _CLIPPED_FRAMES, _CLIPPED_FROM = 3, 200.0
 _FAR_RATIO = 10.0
 _SAME_PLACE_PX = 1e-3
+_SMALL_STEP_PX = 0.25
+_LEAST_HOT = 20
 _LITTLE_OVERLAP = 0.3
 _NOISE_FACTOR = 1.5
 _BORDER_SHARE, _FILLED_SHARE = 0.05, 0.4
@@ -92,7 +95,8 @@ class Place:
 
 def find(survey: Survey, place: Place) -> tuple[Finding, ...]:
     """List what is wrong with a scan, or odd; the worst first."""
-    found = [*_frames(survey), *_pixels(survey, place), *_noise(survey), *_positions(place), *_optics(survey, place)]
+    found = [*_frames(survey, place), *_pixels(survey, place), *_noise(survey), *_positions(place)]
+    found += _optics(survey, place)
     order = (WRONG, ODD, NOTE)
     return tuple(sorted(found, key=lambda one: order.index(one.severity)))
 
@@ -109,18 +113,21 @@ def settled(findings: Sequence[Finding], options: ScanOptions) -> tuple[Finding,
 
 def bad_frames(survey: Survey) -> IntArray:
     """Numbers of the patterns that are empty, unwritten or outlying: what ``drop_frames = auto`` leaves out."""
-    bad = survey.unwritten | survey.lost | _empty(survey) | _outlying(survey) | _unlike(survey)
+    empty = _empty(survey)
+    if _empty_by_chance(survey, empty):
+        empty &= False
+    bad = survey.unwritten | survey.lost | empty | _outlying(survey) | _unlike(survey)
     return np.flatnonzero(bad)
 
 
 def bad_pixels(survey: Survey) -> BoolArray:
     """Pixels (N, N) that are saturated, stuck or hold no count: what ``mask_saturated`` leaves out."""
     frames = survey.n_counted
-    none = (survey.unusable > 0) | (survey.negative == frames)
+    none = (survey.unusable > 0) | ((survey.negative == frames) & (frames > 0)) | (survey.lowest < 0)
     return np.asarray(none | (survey.saturated > 0) | _stuck(survey) | _clipped(survey))
 
 
-def _frames(survey: Survey) -> Iterator[Finding]:
+def _frames(survey: Survey, place: Place) -> Iterator[Finding]:
     drop = "Say --drop_frames auto to leave them out, or --drop_frames none to keep them"
     if survey.unwritten.any():
         text = f"{_named(survey.unwritten)} were never written (the file holds fill values); expected a whole scan"
@@ -130,9 +137,9 @@ def _frames(survey: Survey) -> Iterator[Finding]:
         text = f"{_named(lost)} hold no count in more than half of their pixels (no number, negative or saturated)"
         yield Finding("lost", WRONG, text, drop, _numbers(lost))
     empty = _empty(survey) & ~survey.unwritten & ~lost
-    if empty.any():
+    if empty.any() and not _empty_by_chance(survey, empty):
         lit = float(np.median(survey.totals[survey.totals > 0]))
-        severity = WRONG if lit >= _CERTAINLY_LIT else ODD
+        severity = WRONG if is_sudden(survey, empty, place.positions_px) else ODD
         text = f"{_named(empty)} hold no count, the others {lit:.4g} (median); expected light in each"
         yield Finding("empty", severity, text, drop, _numbers(empty))
     outlying = _outlying(survey)
@@ -150,15 +157,24 @@ def _frames(survey: Survey) -> Iterator[Finding]:
             f"{survey.likeness[unlike].min():.2f}, median {np.median(survey.likeness):.2f})"
         )
         yield Finding("unlike", ODD, text, drop, _numbers(unlike))
+    copied = copies(survey, place.positions_px) & ~survey.unwritten & ~outlying & ~unlike
+    if copied.any():
+        text = f"{_named(copied)} are the same as an earlier one, pixel by pixel, at another position; expected noise"
+        fix = "Leave them out with --drop_frames and their numbers, or say --drop_frames none to keep them"
+        yield Finding("copied", ODD, text, fix, _numbers(copied))
 
 
 def _pixels(survey: Survey, place: Place) -> Iterator[Finding]:
     valid = np.ones(survey.sums.shape, np.bool_) if place.mask is None else place.mask
     frames = survey.n_counted
     settle = "Say --mask_saturated true to leave them out, or give a mask with --mask FILE"
-    none = valid & ((survey.unusable == frames) | (survey.negative == frames))
+    none = valid & ((survey.unusable == frames) | (survey.negative == frames)) & (frames > 0)
     if none.any():
         yield Finding("no_number", WRONG, f"{_count(none)} hold no count in any pattern (NaN or negative)", settle)
+    partly = valid & ~none & ((survey.unusable > 0) | (survey.lowest < 0)) & (frames > 0)
+    if partly.any():
+        text = f"{_count(partly)} hold no count in some patterns (NaN or negative)"
+        yield Finding("no_number", WRONG, text, settle)
     stuck = valid & _stuck(survey)
     if stuck.any():
         value = float(np.median(survey.highest[stuck]))
@@ -172,7 +188,11 @@ def _pixels(survey: Survey, place: Place) -> Iterator[Finding]:
             f"one of them in {most} of {frames} patterns"
         )
         yield Finding("saturated", ODD, text, settle)
-    hot = valid & ~stuck & ~sometimes & ~none & _hot(survey, valid)
+    lines = ~none & dark_lines(survey, valid)
+    if lines.any():
+        text = f"{_count(lines)} make rows or columns that hold no count amid lit ones; expected light, or a mask"
+        yield Finding("gap", ODD, text, "If they are a gap or dead, give a mask with --mask FILE")
+    hot = valid & ~stuck & ~sometimes & ~none & _hot(survey, valid & ~lines)
     if hot.any():
         share = float(survey.sums[hot].sum() / max(float(survey.sums[valid & ~stuck].sum()), 1e-30))
         yield Finding(
@@ -181,7 +201,10 @@ def _pixels(survey: Survey, place: Place) -> Iterator[Finding]:
             f"{_count(hot)} are brighter than all around them by {_HOT_RATIO:g} or more ({share:.1%} of all counts)",
             "If they are hot pixels, give a mask with --mask FILE",
         )
-    dark = valid & ~none & _dark(survey, valid)
+    if has_light_in_corners(survey, valid):
+        text = "the light is in the corners of the detector and the middle is dark; expected its zero frequency there"
+        yield Finding("corners", ODD, text, "Shift the patterns (fftshift), or say --file_format if another one fits")
+    dark = valid & ~none & ~lines & _dark(survey, valid)
     if dark.any():
         text = f"{_count(dark)} hold hardly a count amid bright ones"
         yield Finding("dark", ODD, text, "If they are dead or a gap, give a mask with --mask FILE")
@@ -206,9 +229,10 @@ def _positions(place: Place) -> Iterator[Finding]:
     same = len(positions) - len(np.unique(np.round(positions / _SAME_PLACE_PX), axis=0))
     if same:
         text = f"{same} of {len(positions)} positions were met before"
-        yield Finding(
-            "doubled", NOTE if same < len(positions) / 2 else ODD, text, "Check that each pattern has its own"
-        )
+        often = often_met(positions)
+        if often.any():
+            text += f"; {int(often.sum())} patterns share a place far more often than usual"
+        yield Finding("doubled", ODD if often.any() else NOTE, text, "Check that each pattern has its own")
     distances = nearest_distances(positions)
     if distances.size:
         far = distances > _FAR_RATIO * max(float(np.median(distances)), _SAME_PLACE_PX)
@@ -230,9 +254,15 @@ def _optics(survey: Survey, place: Place) -> Iterator[Finding]:
         )
         fix = "Check the unit (--position_unit) and the axes of the positions; without overlap a result proves nothing"
         yield Finding("overlap", ODD, text, fix)
+    if len(place.positions_px) >= _LEAST_FRAMES and found.step_px < _SMALL_STEP_PX:
+        text = (
+            f"neighbouring scan points are {found.step_px:.2g} px apart (probe {found.probe_diameter_px:.3g} px wide)"
+        )
+        yield Finding("step", ODD, f"{text}; expected pixels", "Check the unit (--position_unit)")
     if found.probe_at_border > _BORDER_SHARE:
         text = f"{found.probe_at_border:.0%} of the probe's power lie at the border of its frame of {N} px"
-        severity = ODD if found.probe_at_border > _FILLED_SHARE else NOTE
+        fills = found.probe_at_border > _FILLED_SHARE and _border_share(survey) < _FILLED_SHARE / 2
+        severity = ODD if fills else NOTE  # in the near field light fills detector and frame
         yield Finding(
             "probe_frame", severity, text, "Use more detector pixels (smaller object pixels need a larger frame)"
         )
@@ -246,6 +276,13 @@ def _optics(survey: Survey, place: Place) -> Iterator[Finding]:
 
 def _empty(survey: Survey) -> BoolArray:
     return np.asarray((survey.totals == 0) & (len(survey) >= _LEAST_FRAMES) & (survey.totals.max(initial=0) > 0))
+
+
+def _empty_by_chance(survey: Survey, empty: BoolArray) -> bool:
+    """Tell whether so many patterns without a count are what a low dose leaves: exp(-m) of them at m counts."""
+    mean = float(np.median(survey.totals)) if (survey.totals > 0).mean() > 0.5 else float(survey.totals.mean())
+    expected = len(survey) * float(np.exp(-mean))
+    return bool(float(empty.sum()) <= expected + 5 * np.sqrt(expected))
 
 
 def _outlying(survey: Survey) -> BoolArray:
@@ -276,6 +313,8 @@ def _stuck(survey: Survey) -> BoolArray:
     if len(survey) < 2 or not still.any() or still.all():
         return np.zeros(still.shape, np.bool_)
     others = float(survey.highest[~still].max())
+    if others <= 0:  # nothing changes anywhere
+        return np.zeros(still.shape, np.bool_)
     at_limit = np.isin(survey.highest, _TYPE_MAXIMA) | (survey.saturated == survey.n_counted)
     return np.asarray(still & (survey.highest >= others) & (at_limit | (survey.highest > _ABOVE_OTHERS * others)))
 
@@ -285,16 +324,21 @@ def _clipped(survey: Survey) -> BoolArray:
     peak = float(survey.peaks.max(initial=0))
     at_peak = int((survey.peaks == peak).sum())
     near = int(((survey.peaks < peak) & (survey.peaks > 0.97 * peak)).sum())
-    clips = peak >= _CLIPPED_FROM and at_peak >= _CLIPPED_FRAMES and at_peak > 2 * near and at_peak < len(survey)
-    return np.asarray(survey.highest == peak) if clips else np.zeros(survey.highest.shape, np.bool_)
+    clips = peak >= _CLIPPED_FROM and at_peak >= _CLIPPED_FRAMES and at_peak > 2 * near
+    return (
+        np.asarray((survey.highest == peak) & (survey.lowest < peak))
+        if clips
+        else np.zeros(survey.highest.shape, np.bool_)
+    )
 
 
 def _hot(survey: Survey, valid: BoolArray) -> BoolArray:
     """Pixels far above the second brightest of their neighbours; speckles of a sampled pattern are wider."""
     sums = np.where(valid, survey.sums, 0.0)
     beside = rank_filter(sums, -2, footprint=_RING, mode="nearest")
-    least = _HOT_SHARE * float(sums.sum()) / max(1, int(valid.sum())) + len(survey)
-    return np.asarray(sums > np.maximum(_HOT_RATIO * beside, least))
+    least = _HOT_SHARE * float(sums.sum()) / max(1, int(valid.sum())) + max(_LEAST_HOT, len(survey))
+    known = rank_filter(valid.astype(np.int8), 2, footprint=_RING, mode="nearest") > 0  # of 8 neighbours 6 are valid
+    return np.asarray(known & (sums > np.maximum(_HOT_RATIO * beside, least)))
 
 
 def _dark(survey: Survey, valid: BoolArray) -> BoolArray:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from scipy.stats import chi2
 
 from ptycho_dist.config.scan_options import ScanOptions
 from ptycho_dist.types import FloatArray
@@ -15,6 +16,7 @@ _LAGS = (0.25, 0.32, 0.42, 0.51)
 _SAME = 0.15
 _LEAST_COEFFICIENTS = 200
 _WHOLE_SHARE = 0.99
+_ABOVE_BOUND, _PERCENTILE, _LEAST_COUNTS, _LEAST_PIXELS = 1.5, 0.1, 20.0, 20
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def gain_of_noise(patterns: FloatArray) -> float | None:
     The Fourier transform of a pattern is the autocorrelation of the exit wave, which is zero at lags longer than the
     probe is wide; noise that is independent from pixel to pixel is white. So the mean power at long lags, over the
     sum of the pattern, is the variance over the mean: 1 for photon counts. Where the power still changes between
-    regions of long lags it holds signal, and nothing is told.
+    regions of long lags, or is more than pixels vary by from pattern to pattern, it holds signal, and nothing is told.
 
     Parameters
     ----------
@@ -85,4 +87,19 @@ def gain_of_noise(patterns: FloatArray) -> float | None:
     for pattern in patterns:
         power += np.abs(np.fft.fft2(pattern)) ** 2
     *others, noise = (float(power[region].mean()) / total for region in regions)
-    return noise if noise > 0 and all(abs(other / noise - 1) < _SAME for other in others) else None
+    is_flat = noise > 0 and all(abs(other / noise - 1) < _SAME for other in others)
+    return noise if is_flat and noise < _ABOVE_BOUND * _most_gain(patterns) else None
+
+
+def _most_gain(patterns: FloatArray) -> float:
+    """Bound the gain from above: over the patterns a pixel varies by its noise at least, so variance over mean tells.
+
+    The tenth percentile over all lit pixels, relative to that of a chi-squared of n - 1; infinite where too few tell.
+    """
+    n = len(patterns)
+    mean = patterns.mean(axis=0)
+    lit = n * mean >= _LEAST_COUNTS
+    if n < 2 or lit.sum() < _LEAST_PIXELS:
+        return float("inf")
+    ratio = patterns.var(axis=0, ddof=1)[lit] / mean[lit]
+    return float(np.percentile(ratio, 100 * _PERCENTILE) / (chi2.ppf(_PERCENTILE, n - 1) / (n - 1)))

@@ -135,6 +135,74 @@ def test_hot_and_dark_pixels_are_odd(tmp_path: Path) -> None:
     assert kinds(written(tmp_path, counts), "odd") >= {"hot", "dark"}
 
 
+def test_lit_rows_and_columns_without_a_count_are_odd_and_beam_stops_are_not(tmp_path: Path) -> None:
+    counts = made(photons=1e5).counts
+    counts[:, 14:16] = 0
+    counts[:, :, 20] = 0
+    path = written(tmp_path, counts)
+    with open_looked_at(path) as scan:
+        (gap,) = [one for one in scan.findings if one.kind == "gap"]
+    assert gap.severity == "odd"
+    assert "94 pixel(s)" in gap.text
+    counts = made(photons=1e5).counts
+    counts[:, 14:18, 14:18] = 0
+    assert "gap" not in kinds(written(tmp_path, counts), "odd")
+
+
+def test_copies_of_a_pattern_at_other_places_are_odd_and_several_exposures_of_a_place_are_not(tmp_path: Path) -> None:
+    counts = made().counts
+    counts[30:] = counts[29]
+    with open_looked_at(written(tmp_path, counts)) as scan:
+        (one,) = [one for one in scan.findings if one.kind == "copied"]
+    assert one.frames == tuple(range(30, COUNT))
+    positions = made().positions_px.copy()
+    positions[1::2] = positions[::2]
+    assert not kinds(written(tmp_path, made().counts, positions_px=positions), "odd") & {"copied", "doubled"}
+    positions[30:] = 0
+    assert "doubled" in kinds(written(tmp_path, made().counts, positions_px=positions), "odd")
+
+
+def test_a_zero_frequency_in_the_corners_and_steps_below_a_pixel_are_odd(tmp_path: Path) -> None:
+    counts = np.fft.ifftshift(made().counts, axes=(1, 2))
+    assert "corners" in kinds(written(tmp_path, counts), "odd")
+    assert "step" in kinds(written(tmp_path, made().counts, positions_px=made().positions_px / 50), "odd")
+
+
+@pytest.mark.parametrize("dtype", ["f4", "i2"])
+def test_negative_values_of_a_subtracted_dark_are_no_fault_once_they_are_said_to_be_counts(
+    tmp_path: Path, dtype: str
+) -> None:
+    noise = np.random.default_rng(0).normal(-4, 3, (COUNT, N, N))
+    path = written(tmp_path, np.rint(30 * made().counts + noise), dtype)
+    assert "lost" in kinds(path, "wrong") or "no_number" in kinds(path, "wrong")
+    assert kinds(path, "wrong", intensity_kind="counts", counts_per_photon=30.0) == set()
+    dead = np.rint(30 * made().counts)
+    dead[:, 3, 4] = -1
+    asked = {"intensity_kind": "counts"}
+    assert kinds(written(tmp_path, dead, "i4"), "wrong", **asked) == {"no_number"}
+
+
+def test_pixels_without_a_number_in_some_patterns_are_told_before_they_are_read(tmp_path: Path) -> None:
+    counts = made().counts
+    counts[5, :, 3] = np.nan
+    path = written(tmp_path, counts, "f4")
+    assert kinds(path, "wrong") == {"no_number"}
+    with open_scan(path, ScanOptions(mask_saturated=True)) as scan:
+        scan.counts()
+
+
+def test_a_counter_that_stops_in_every_pattern_is_found(tmp_path: Path) -> None:
+    counts = made(photons=1e6).counts
+    assert "saturated" in kinds(written(tmp_path, np.minimum(counts, 300)), "odd")
+
+
+def test_patterns_behind_an_opaque_object_are_not_refused(tmp_path: Path) -> None:
+    distance = made().positions_px[:, 0]
+    counts = np.random.default_rng(0).poisson(made().counts * np.exp(-np.maximum(0, distance - 8) * 1.5)[:, None, None])
+    assert (counts.sum(axis=(1, 2)) == 0).any()
+    assert kinds(written(tmp_path, counts), "wrong") == set()
+
+
 def test_positions_that_lie_far_off_or_do_not_overlap_are_odd(tmp_path: Path) -> None:
     scan = made()
     off = scan.positions_px.copy()
@@ -196,3 +264,21 @@ def test_noise_tells_the_counts_per_photon_where_the_probe_is_narrow(gain: float
     assert gain_of_noise(gain * means) is None or gain_of_noise(gain * means) < 0.01 * gain
     wide = np.stack([np.abs(np.fft.fft2(rng.normal(size=(64, 64, 2)) @ [1, 1j], norm="ortho")) ** 2 for _ in range(32)])
     assert gain_of_noise(rng.poisson(10 * wide).astype(float)) != pytest.approx(1.0, rel=0.1)
+
+
+def test_sharp_edges_in_every_pattern_are_not_taken_for_noise(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    edges = np.zeros((N, N))
+    edges[4:28:3, 4:28:5] = 400.0
+    patterns = rng.poisson(edges + rng.uniform(1, 3, (COUNT, 1, 1))).astype("f8")
+    assert gain_of_noise(patterns) is None
+    assert "noise" not in kinds(written(tmp_path, patterns), "odd")
+
+
+def test_pixels_beside_a_mask_are_not_hot(tmp_path: Path) -> None:
+    mask = np.ones((N, N), bool)
+    mask[14:16] = mask[:, 17:19] = False
+    y, x = np.mgrid[:N, :N] - 15.5
+    steep = 1e5 * np.exp(-np.hypot(y, x))
+    counts = np.random.default_rng(0).poisson(np.broadcast_to(steep, (COUNT, N, N))) * mask
+    assert "hot" not in kinds(written(tmp_path, counts, "u4", mask=mask), "odd")

@@ -14,6 +14,7 @@ import pytest
 import ptycho_dist as pd
 from ptycho_dist.config.precedence import RunRequest
 from ptycho_dist.data.formats.product_h5 import NORMALISED, read_product
+from ptycho_dist.errors import ConfigError
 from ptycho_dist.pipeline import run_evaluate
 from tests.support.truth import make_truth
 
@@ -139,3 +140,27 @@ def test_normalised_counts_are_judged_by_their_step(tmp_path: Path, step: float)
     found = refined(noisy(tmp_path, change=scale), tmp_path / "o")
     assert found["counts_per_photon"] == pytest.approx(step, rel=1e-3)
     assert 0.88 < found["normalised_error"] < 1.2
+
+
+def test_dark_patterns_count_where_the_model_has_light(tmp_path: Path) -> None:
+    path = noisy(tmp_path)
+    with h5py.File(path, "r+") as file:
+        file["patterns"][7] = file["patterns"][30] = 0
+    found = refined(path, tmp_path / "o", drop_frames="none")
+    assert set(found["frames_standing_out"]) >= {7, 30}
+    assert found["explains_patterns"] is False
+
+
+def test_an_evaluation_reads_the_scan_as_the_product_was_made_or_says_why_not(tmp_path: Path) -> None:
+    def to_nm(file: h5py.File) -> None:
+        file["positions_px"][...] *= 10
+        file.attrs["pixel_size_m"] = np.nan
+
+    path = noisy(tmp_path, change=to_nm)
+    options = {"position_unit": "nm", "pixel_size_m": 1e-8, "drop_frames": "5,17"}
+    made = refined(path, tmp_path / "o", iterations=5, **options)
+    asked = {"scan": path, "output_dir": tmp_path / "e", "product": tmp_path / "o" / "reconstruction.h5"}
+    again = run_evaluate(RunRequest(**asked, overrides={}))
+    assert again["normalised_error"] == pytest.approx(made["normalised_error"], rel=1e-6)
+    with pytest.raises(ConfigError, match=r"drop_frames = '6,17'.* was made with '5,17'.*Leave --drop_frames out"):
+        run_evaluate(RunRequest(**asked, overrides={"data.drop_frames": "6,17"}))
