@@ -35,7 +35,7 @@ class Normalised:
     frames
         float64, shape (B,): the same of each pattern; NaN of those that do not count.
     standing_out
-        Numbers (rows of the product) of patterns far above the others, the worst first.
+        Numbers of patterns far above the others, the worst first.
     unknowns, data
         Numbers that the reconstruction determines, and that the patterns give.
     overlap
@@ -66,16 +66,20 @@ class Normalised:
             return f"better than noise allows ({self.error:.2f} times photon noise): {overlap}{end}"
         if self.error <= _AT_NOISE:
             doubt = f"; but {overlap}the frames hardly constrain each other" if loose else ""
-            return f"explains the frames to photon noise ({self.error:.2f} times){doubt}"
-        text = f"{self.error:.2g} times photon noise"
-        if len(self.standing_out):
-            shown = ", ".join(str(number) for number in self.standing_out[:_LISTED])
-            more = ", ..." if len(self.standing_out) > _LISTED else ""
-            text += f": {len(self.standing_out)} frames stand out, see {shown}{more}"
+            return f"explains the frames to photon noise ({self.error:.2f} times){doubt}{self._outstanding('; but ')}"
+        text = f"{self.error:.2g} times photon noise{self._outstanding(': ')}"
         if self.error > _FAR_FROM_NOISE:
             text += "; try more iterations, another defocus of the start probe, more modes, refined positions, or "
             text += "turned axes (--swap_positions, --negate_y, --negate_x)"
         return text
+
+    def _outstanding(self, before: str) -> str:
+        """Name the frames that stand out; nothing where none do."""
+        if not len(self.standing_out):
+            return ""
+        shown = ", ".join(str(number) for number in self.standing_out[:_LISTED])
+        more = ", ..." if len(self.standing_out) > _LISTED else ""
+        return f"{before}{len(self.standing_out)} frames stand out, see {shown}{more}"
 
 
 def normalise(errors: FourierErrors, product: Product, scan: Scan, counts_per_photon: float = 1.0) -> Normalised:
@@ -107,7 +111,7 @@ def normalise(errors: FourierErrors, product: Product, scan: Scan, counts_per_ph
     return Normalised(
         error=total,
         frames=frames,
-        standing_out=_standing_out(frames, 4 * errors.expected / counts_per_photon),
+        standing_out=product.indexes[_standing_out(frames, 4 * errors.expected / counts_per_photon)],
         unknowns=unknowns,
         data=data,
         overlap=sampling_of(product.positions_px, product.probe).overlap,

@@ -130,5 +130,6 @@ def _say(metrics: dict[str, Any], *, is_final: bool) -> None:
     text = ", ".join(f"{name} {metrics[name]:.4f}" for name in shown if isinstance(metrics.get(name), float))
     logger.info("%s", text or "no scan and no reference: nothing to compare with")
     if "verdict" in metrics:
-        level = logging.WARNING if is_final and not metrics["explains_patterns"] else logging.INFO
+        is_fine = metrics["explains_patterns"] and not metrics["n_frames_standing_out"]
+        level = logging.WARNING if is_final and not is_fine else logging.INFO
         logger.log(level, "%s: %s", metrics["product"], metrics["verdict"])
