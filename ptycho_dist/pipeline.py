@@ -25,7 +25,7 @@ from ptycho_dist.config.sections import ALL_SECTIONS, INFERENCE_SECTIONS, REFINE
 from ptycho_dist.data.formats.product_h5 import read_scan_settings
 from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.data.scan_set import Source, open_on_ranks
-from ptycho_dist.data.survey.findings import ODD, require_sound
+from ptycho_dist.data.survey.sources import require_sound_source
 from ptycho_dist.distributed.agreement import require_agreement
 from ptycho_dist.distributed.claim import claimed_by_rank_0
 from ptycho_dist.distributed.collectives import all_gather_object, from_rank_0, on_all_ranks, process_group
@@ -245,15 +245,6 @@ def _evaluate(product: Path, job: _Job, facts: dict[str, Any], prefix: str = "")
     )
 
 
-def _require_sound(source: Source, context: RankContext) -> None:
-    """Refuse a scan with which something is certainly wrong; rank 0 warns of what is odd."""
-    if isinstance(source, Scan):
-        require_sound(source.header.path, source.findings)
-        for one in source.findings if context.rank == 0 else ():
-            if one.severity == ODD:
-                logger.warning("%s: %s", source.header.path, one)
-
-
 def _iterations(request: RunRequest) -> int:
     """Find how long a reconstruction refines; not at all where only a part of the object is predicted.
 
@@ -299,7 +290,7 @@ def _job(
         claimed_by_rank_0(_output_dir(request), command),
         open_on_ranks(Path(str(request.scan)), reader_options(given)) as source,
     ):
-        on_all_ranks(lambda: _require_sound(source, context))
+        require_sound_source(source, context)
         payload = on_all_ranks(lambda: make(source))
         require_healthy(payload, context)
         require_agreement(payload.to_dict(), all_gather_object)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from ptycho_dist.config.scan_options import NONE
 from ptycho_dist.data.content import FileState, checksum, file_state
 from ptycho_dist.data.formats.base import ScanOptions
 from ptycho_dist.data.scan import Scan, open_scan, open_unselected, read_header, select_rows
@@ -190,6 +191,13 @@ def open_set(folder: Path, options: ScanOptions | None = None) -> ScanSet:
             "content; expected 'auto'. Remove it."
         )
         raise DataFormatError(msg)
+    for name in ("drop_frames", "mask_saturated"):
+        if getattr(options, name) not in (None, NONE, False):
+            msg = (
+                f"data.{name} = {getattr(options, name)!r} with the set {folder}; expected it not to be set, for the "
+                f"index counts all patterns and pixels. Convert its scans with --{name}, and make a set of those."
+            )
+            raise DataFormatError(msg)
     return ScanSet(folder, read_index(folder), replace(options, file_format="auto"))
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import lightning.pytorch as pl
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ import torch
 
 from ptycho_dist import create_inference_payload, create_training_payload
 from ptycho_dist.bundle import load_bundle, read_bundle_info
+from ptycho_dist.config.precedence import RunRequest
 from ptycho_dist.data.datamodule import ScanDataModule
 from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.scan import Scan, open_scan
@@ -23,6 +27,7 @@ from ptycho_dist.errors import BundleError, ConfigError, DataFormatError
 from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.inference.run import load_model, run_inference
 from ptycho_dist.launching.environment import detect
+from ptycho_dist.pipeline import run_train
 from ptycho_dist.training.run import TrainingResult, build_module, run_training
 from tests.support.ranks import rank_context
 from tests.support.runs import forget_launchers, inference_payload, simulate_tiny, training_payload
@@ -306,3 +311,22 @@ def test_bundle_of_a_set_says_what_is_predicted_also_through_the_api(pretrained:
     payload = create_inference_payload(pretrained.result.bundle_path, pretrained.unseen, tmp_path)
     assert payload.overrides_applied["N"] == 32
     assert payload.photons == pytest.approx(payload.mean_counts * payload.count_factor)
+
+
+def test_a_set_with_a_scan_that_is_certainly_wrong_is_refused_by_name(scans: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    shutil.copytree(scans, folder)
+    entries = json.loads((folder / "set.json").read_text())["scans"]
+    bad = folder / entries[1]["file"]
+    with h5py.File(bad, "r+") as file:
+        file["patterns"][3] = 0
+    write_index(folder, [entry_of(folder / one["file"]) for one in entries])
+    request = RunRequest(scan=folder, output_dir=tmp_path / "o", overrides={"training.max_epochs": 1})
+    with pytest.raises(DataFormatError, match=rf"{bad.name}: 1 of .* patterns \(3\) hold no count"):
+        run_train(request)
+
+
+@pytest.mark.parametrize("said", [{"data.drop_frames": "auto"}, {"data.mask_saturated": True}])
+def test_what_is_left_out_of_a_scan_is_not_left_out_of_a_set(scans: Path, tmp_path: Path, said: dict[str, Any]) -> None:
+    with pytest.raises(DataFormatError, match="Convert its scans"):
+        run_train(RunRequest(scan=scans, output_dir=tmp_path / "o", overrides=said))
