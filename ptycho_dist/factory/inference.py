@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,10 @@ from ptycho_dist.factory.settings import (
     with_arguments,
 )
 from ptycho_dist.physics.propagators import propagation_of
-from ptycho_dist.types import ScanHeader
+from ptycho_dist.types import Propagation, ScanHeader
+
+_SAME_NUMBER = 0.01
+"""Largest relative difference of two distances, pixel sizes or energies that are taken as equal."""
 
 
 def create_inference_payload(
@@ -126,7 +130,10 @@ def inference_payload(
         levels.append(Level(precedence.SCAN, {"data.n_modes": header.n_modes}))
     resolution = _settle_probe(_resolve(levels, trained.levels[-1]), trained.probe_from)
     require_same_n(header, resolution)
-    return _assemble(resolution, header, info.weights_checksum, legacy_cfg)
+    payload = _assemble(resolution, header, info.weights_checksum, legacy_cfg)
+    if trained.probe_from == "bundle":
+        _require_same_propagation(info, propagation_of(payload.data_config, header), header)
+    return payload
 
 
 def _probe_from(levels: Sequence[Level], info: BundleInfo) -> str:
@@ -149,6 +156,19 @@ def _require_training_scan(info: BundleInfo, header: ScanHeader) -> None:
         checksum = str(info.payload_dict["scan"]["checksum"])
         fix = "Train again, put that scan back, or give this one another name."
         require_made_from(header, f"bundle {info.path}", checksum, fix)
+
+
+def _require_same_propagation(info: BundleInfo, found: Propagation, header: ScanHeader) -> None:
+    """Refuse a scan whose waves travel otherwise than those that the network and its probe were trained with."""
+    trained = {name: float(value) for name, value in info.payload_dict.get("propagation", {}).items() if name != "kind"}
+    for name, value in trained.items():
+        here = getattr(found, name)
+        if math.isfinite(value) and not math.isclose(value, here, rel_tol=_SAME_NUMBER):
+            msg = (
+                f"bundle {info.path} was trained in the near field with {name} = {value:g}, but {header.path} has "
+                f"{here:g}; expected the same. Train on a scan of this geometry, or give probe_from = scan."
+            )
+            raise ConfigError(msg)
 
 
 def _without_modes(trained: Level) -> Level:

@@ -23,7 +23,7 @@ from ptycho_dist.distributed.collectives import from_rank_0, on_all_ranks
 from ptycho_dist.distributed.devices import dtype_of, keep_freed_memory
 from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.errors import BundleError, DataFormatError
-from ptycho_dist.factory.payload import TrainingPayload
+from ptycho_dist.factory.payload import TrainingPayload, plain
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.launching.signals import StopSignals
 from ptycho_dist.model.build import PROBE, build_model, empty_model, load_network, network_state, settled_probe
@@ -225,6 +225,7 @@ def _save(payload: TrainingPayload, module: PtychoModule, trainer: pl.Trainer, *
         facts: dict[str, Any] = {"history": history, "holds_probe": holds_probe}
         if holds_probe:
             facts["scan_path"] = str(payload.scan_path.resolve())
+            facts["propagation"] = plain(module.model.optics.propagation)
             state[PROBE] = settled_probe(state[PROBE], is_trained=module.model.optics.probe_parts.requires_grad)
             facts["mode_powers"] = mode_powers(torch.view_as_complex(state[PROBE]))
             if len(state[PROBE]) > 1:

@@ -16,7 +16,8 @@ from ptycho_dist.config.measurement import MeasurementConfig
 from ptycho_dist.config.precedence import RunRequest
 from ptycho_dist.data.formats.product_h5 import BACKGROUND, Product, read_product
 from ptycho_dist.data.scan import open_scan
-from ptycho_dist.pipeline import run_evaluate, run_infer, run_reconstruct, run_refine
+from ptycho_dist.errors import ConfigError
+from ptycho_dist.pipeline import run_evaluate, run_infer, run_reconstruct, run_refine, run_train
 from tests.support.runs import simulate_tiny
 
 SMALL = {"training.max_epochs": 2, "model.width": 8, "refine.iterations": 3, "execution.accelerator": "cpu"}
@@ -169,3 +170,18 @@ def test_a_scan_opened_with_options_keeps_them(scan: Path, tmp_path: Path) -> No
         count = len(opened)
     run_refine(RunRequest(scan=scan, output_dir=tmp_path, overrides=_of_refinement(SMALL) | {"data.drop_frames": "0"}))
     assert len(read_product(tmp_path / "reconstruction.h5").indexes) == count - 1
+
+
+def test_a_network_of_the_near_field_does_not_predict_a_scan_of_another_geometry(scan: Path, tmp_path: Path) -> None:
+    settings = {name: value for name, value in SMALL.items() if not name.startswith("refine")} | {
+        "training.max_epochs": 1
+    }
+    run_train(RunRequest(scan=scan, output_dir=tmp_path / "o", overrides=settings | {"data.propagation": "near_field"}))
+    other = tmp_path / "other.h5"
+    other.write_bytes(scan.read_bytes())
+    with h5py.File(other, "r+") as file:
+        file.attrs["detector_distance_m"] *= 1.5
+    request = RunRequest(scan=other, output_dir=tmp_path / "i", model_path=tmp_path / "o" / "bundle")
+    with pytest.raises(ConfigError, match=r"near field with distance_m = .*, but .*other\.h5 has"):
+        run_infer(request)
+    run_infer(RunRequest(scan=scan, output_dir=tmp_path / "i", model_path=tmp_path / "o" / "bundle"))
