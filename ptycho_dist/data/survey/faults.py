@@ -89,3 +89,10 @@ def is_sudden(survey: Survey, empty: BoolArray, positions_px: FloatArray) -> boo
     nearest = cKDTree(positions_px[lit]).query(positions_px[empty])[1]
     border = survey.totals[lit][np.unique(nearest)]
     return bool(np.median(border) > _FULL_LIGHT * usual)
+
+
+def empty_by_chance(survey: Survey, empty: BoolArray) -> bool:
+    """Tell whether so many patterns without a count are what a low dose leaves: exp(-m) of them at m counts."""
+    mean = float(np.median(survey.totals)) if (survey.totals > 0).mean() > 0.5 else float(survey.totals.mean())
+    expected = len(survey) * float(np.exp(-mean))
+    return bool(float(empty.sum()) <= expected + 5 * np.sqrt(expected))

@@ -10,10 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import rank_filter
 
-from ptycho_dist.config.scan_options import ScanOptions
+from ptycho_dist.config.scan_options import AUTO, NONE, ScanOptions
 from ptycho_dist.data.formats.base import BoolArray, ComplexArray
 from ptycho_dist.data.survey.collect import Survey
-from ptycho_dist.data.survey.faults import copies, dark_lines, has_light_in_corners, is_sudden, often_met
+from ptycho_dist.data.survey.faults import (
+    copies,
+    dark_lines,
+    empty_by_chance,
+    has_light_in_corners,
+    is_sudden,
+    often_met,
+)
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.physics.sampling import nearest_distances, sampling_of
 from ptycho_dist.types import FloatArray, IntArray
@@ -102,19 +109,28 @@ def find(survey: Survey, place: Place) -> tuple[Finding, ...]:
 
 
 def settled(findings: Sequence[Finding], options: ScanOptions) -> tuple[Finding, ...]:
-    """Take as known what the user has decided about, such as to keep some patterns or pixels."""
-    decided: set[str] = set()
-    if options.drop_frames is not None:
-        decided |= _OF_FRAMES
+    """Take as known what the user has decided about, such as to keep some patterns or pixels.
+
+    Who names patterns to leave out has not decided about others that are bad: they are warned of, no longer refused.
+    """
+    given = options.drop_frames
+    decided = _OF_FRAMES if given == NONE else _OF_FRAMES - {"copied"} if given == AUTO else set()
     if options.mask_saturated is False:
-        decided |= _OF_PIXELS
-    return tuple(replace(one, severity=NOTE) if one.kind in decided else one for one in findings)
+        decided = decided | _OF_PIXELS
+    eased = _OF_FRAMES if options.frames_to_drop() else set()
+
+    def severity(one: Finding) -> str:
+        if one.kind in decided:
+            return NOTE
+        return ODD if one.kind in eased and one.severity == WRONG else one.severity
+
+    return tuple(replace(one, severity=severity(one)) for one in findings)
 
 
 def bad_frames(survey: Survey) -> IntArray:
     """Numbers of the patterns that are empty, unwritten or outlying: what ``drop_frames = auto`` leaves out."""
     empty = _empty(survey)
-    if _empty_by_chance(survey, empty):
+    if empty_by_chance(survey, empty):
         empty &= False
     bad = survey.unwritten | survey.lost | empty | _outlying(survey) | _unlike(survey)
     return np.flatnonzero(bad)
@@ -137,7 +153,7 @@ def _frames(survey: Survey, place: Place) -> Iterator[Finding]:
         text = f"{_named(lost)} hold no count in more than half of their pixels (no number, negative or saturated)"
         yield Finding("lost", WRONG, text, drop, _numbers(lost))
     empty = _empty(survey) & ~survey.unwritten & ~lost
-    if empty.any() and not _empty_by_chance(survey, empty):
+    if empty.any() and not empty_by_chance(survey, empty):
         lit = float(np.median(survey.totals[survey.totals > 0]))
         severity = WRONG if is_sudden(survey, empty, place.positions_px) else ODD
         text = f"{_named(empty)} hold no count, the others {lit:.4g} (median); expected light in each"
@@ -276,13 +292,6 @@ def _optics(survey: Survey, place: Place) -> Iterator[Finding]:
 
 def _empty(survey: Survey) -> BoolArray:
     return np.asarray((survey.totals == 0) & (len(survey) >= _LEAST_FRAMES) & (survey.totals.max(initial=0) > 0))
-
-
-def _empty_by_chance(survey: Survey, empty: BoolArray) -> bool:
-    """Tell whether so many patterns without a count are what a low dose leaves: exp(-m) of them at m counts."""
-    mean = float(np.median(survey.totals)) if (survey.totals > 0).mean() > 0.5 else float(survey.totals.mean())
-    expected = len(survey) * float(np.exp(-mean))
-    return bool(float(empty.sum()) <= expected + 5 * np.sqrt(expected))
 
 
 def _outlying(survey: Survey) -> BoolArray:
