@@ -8,16 +8,18 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import rank_filter
 
 from ptycho_dist.config.scan_options import AUTO, NONE, ScanOptions
 from ptycho_dist.data.formats.base import BoolArray, ComplexArray
 from ptycho_dist.data.survey.collect import Survey
 from ptycho_dist.data.survey.faults import (
+    HOT_RATIO,
     copies,
     dark_lines,
+    dark_pixels,
     empty_by_chance,
     has_light_in_corners,
+    hot_pixels,
     is_sudden,
     often_met,
 )
@@ -39,18 +41,14 @@ _SPREAD, _RATIO = 12.0, 4.0
 _UNLIKE_SPREAD, _UNLIKE_RATIO = 12.0, 2.0
 _TYPE_MAXIMA = (255.0, 65535.0, 2.0**31 - 1, 2.0**31, 2.0**32 - 3, 2.0**32 - 2, 2.0**32 - 1, 2.0**32)
 _ABOVE_OTHERS = 5.0
-_HOT_RATIO, _HOT_SHARE = 10.0, 1e-3
 _CLIPPED_FRAMES, _CLIPPED_FROM = 3, 200.0
 _FAR_RATIO = 10.0
 _SAME_PLACE_PX = 1e-3
 _SMALL_STEP_PX = 0.25
-_LEAST_HOT = 20
 _LITTLE_OVERLAP = 0.3
 _NOISE_FACTOR = 1.5
 _BORDER_SHARE, _FILLED_SHARE = 0.05, 0.4
 """Shares of the power in the outer eighth of a frame on each side; evenly filled it has 0.44."""
-_DARK_RATIO = 0.02
-_RING = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])
 
 
 @dataclass(frozen=True)
@@ -208,19 +206,19 @@ def _pixels(survey: Survey, place: Place) -> Iterator[Finding]:
     if lines.any():
         text = f"{_count(lines)} make rows or columns that hold no count amid lit ones; expected light, or a mask"
         yield Finding("gap", ODD, text, "If they are a gap or dead, give a mask with --mask FILE")
-    hot = valid & ~stuck & ~sometimes & ~none & _hot(survey, valid & ~lines)
+    hot = valid & ~stuck & ~sometimes & ~none & hot_pixels(survey, valid & ~lines)
     if hot.any():
         share = float(survey.sums[hot].sum() / max(float(survey.sums[valid & ~stuck].sum()), 1e-30))
         yield Finding(
             "hot",
             ODD,
-            f"{_count(hot)} are brighter than all around them by {_HOT_RATIO:g} or more ({share:.1%} of all counts)",
+            f"{_count(hot)} are brighter than all around them by {HOT_RATIO:g} or more ({share:.1%} of all counts)",
             "If they are hot pixels, give a mask with --mask FILE",
         )
     if has_light_in_corners(survey, valid):
         text = "the light is in the corners of the detector and the middle is dark; expected its zero frequency there"
         yield Finding("corners", ODD, text, "Shift the patterns (fftshift), or say --file_format if another one fits")
-    dark = valid & ~none & ~lines & _dark(survey, valid)
+    dark = valid & ~none & ~lines & dark_pixels(survey, valid)
     if dark.any():
         text = f"{_count(dark)} hold hardly a count amid bright ones"
         yield Finding("dark", ODD, text, "If they are dead or a gap, give a mask with --mask FILE")
@@ -339,22 +337,6 @@ def _clipped(survey: Survey) -> BoolArray:
         if clips
         else np.zeros(survey.highest.shape, np.bool_)
     )
-
-
-def _hot(survey: Survey, valid: BoolArray) -> BoolArray:
-    """Pixels far above the second brightest of their neighbours; speckles of a sampled pattern are wider."""
-    sums = np.where(valid, survey.sums, 0.0)
-    beside = rank_filter(sums, -2, footprint=_RING, mode="nearest")
-    least = _HOT_SHARE * float(sums.sum()) / max(1, int(valid.sum())) + max(_LEAST_HOT, len(survey))
-    known = rank_filter(valid.astype(np.int8), 2, footprint=_RING, mode="nearest") > 0  # of 8 neighbours 6 are valid
-    return np.asarray(known & (sums > np.maximum(_HOT_RATIO * beside, least)))
-
-
-def _dark(survey: Survey, valid: BoolArray) -> BoolArray:
-    """Pixels far below the darkest but one of their neighbours, which are well lit."""
-    beside = rank_filter(np.where(valid, survey.sums, 0.0), 1, footprint=_RING, mode="nearest")
-    lit = beside > 20.0 * len(survey)
-    return np.asarray(lit & (survey.sums < _DARK_RATIO * beside))
 
 
 def _border_share(survey: Survey) -> float:
