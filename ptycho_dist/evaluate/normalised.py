@@ -35,7 +35,7 @@ class Normalised:
     frames
         float64, shape (B,): the same of each pattern; NaN of those that do not count.
     standing_out
-        Numbers (rows of the product) of patterns far above the others, the worst first.
+        Numbers in the scan file of patterns far above the others, the worst first.
     unknowns, data
         Numbers that the reconstruction determines, and that the patterns give.
     overlap
@@ -107,7 +107,7 @@ def normalise(errors: FourierErrors, product: Product, scan: Scan, counts_per_ph
     return Normalised(
         error=total,
         frames=frames,
-        standing_out=_standing_out(frames, 4 * errors.expected / counts_per_photon),
+        standing_out=scan.file_numbers[product.indexes[_standing_out(frames, 4 * errors.expected / counts_per_photon)]],
         unknowns=unknowns,
         data=data,
         overlap=sampling_of(product.positions_px, product.probe).overlap,

@@ -74,7 +74,8 @@ def evaluate_product(
         if scan is not None and errors is not None:
             normalised = _normalised(errors, product, scan, gain)
             told |= noise_summary(normalised, gain) | _findings(scan)
-            write_frames(output_dir / f"{prefix}frames.csv", product, errors, normalised)
+            numbers = scan.file_numbers[product.indexes]
+            write_frames(output_dir / f"{prefix}frames.csv", product, numbers, errors, normalised)
             if normalised is not None:
                 judged = with_verdict(path, product, normalised, is_own=is_own)
         everything = told | compare_and_draw(judged, scan, output_dir / f"{prefix}overview.png", reference)

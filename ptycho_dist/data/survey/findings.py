@@ -66,7 +66,7 @@ class Finding:
     fix
         The option that settles it, or what to do.
     frames
-        Patterns that are concerned.
+        Patterns that are concerned, by their numbers in the file.
     """
 
     kind: str
@@ -91,11 +91,14 @@ class Place:
         Complex, shape (P, N, N); None where the scan has none.
     mask
         bool, shape (N, N), True = valid; None where all are.
+    numbers
+        int64, shape (B,): number of each pattern in the file, for messages.
     """
 
     positions_px: FloatArray
     probe: ComplexArray | None
     mask: BoolArray | None
+    numbers: IntArray
 
 
 def find(survey: Survey, place: Place) -> tuple[Finding, ...]:
@@ -144,38 +147,44 @@ def bad_pixels(survey: Survey) -> BoolArray:
 def _frames(survey: Survey, place: Place) -> Iterator[Finding]:
     drop = "Say --drop_frames auto to leave them out, or --drop_frames none to keep them"
     if survey.unwritten.any():
-        text = f"{_named(survey.unwritten)} were never written (the file holds fill values); expected a whole scan"
-        yield Finding("unwritten", WRONG, text, drop, _numbers(survey.unwritten))
+        text = (
+            f"{_named(survey.unwritten, place)} were never written (the file holds fill values); expected a whole scan"
+        )
+        yield Finding("unwritten", WRONG, text, drop, _numbers(survey.unwritten, place))
     lost = survey.lost & ~survey.unwritten
     if lost.any():
-        text = f"{_named(lost)} hold no count in more than half of their pixels (no number, negative or saturated)"
-        yield Finding("lost", WRONG, text, drop, _numbers(lost))
+        text = (
+            f"{_named(lost, place)} hold no count in more than half of their pixels (no number, negative or saturated)"
+        )
+        yield Finding("lost", WRONG, text, drop, _numbers(lost, place))
     empty = _empty(survey) & ~survey.unwritten & ~lost
     if empty.any() and not empty_by_chance(survey, empty):
         lit = float(np.median(survey.totals[survey.totals > 0]))
         severity = WRONG if is_sudden(survey, empty, place.positions_px) else ODD
-        text = f"{_named(empty)} hold no count, the others {lit:.4g} (median); expected light in each"
-        yield Finding("empty", severity, text, drop, _numbers(empty))
+        text = f"{_named(empty, place)} hold no count, the others {lit:.4g} (median); expected light in each"
+        yield Finding("empty", severity, text, drop, _numbers(empty, place))
     outlying = _outlying(survey)
     if outlying.any():
         worst = survey.totals[outlying]
         text = (
-            f"{_named(outlying)} have sums from {worst.min():.4g} to {worst.max():.4g}, the median is "
+            f"{_named(outlying, place)} have sums from {worst.min():.4g} to {worst.max():.4g}, the median is "
             f"{np.median(survey.totals):.4g}; expected alike exposures"
         )
-        yield Finding("outlying", ODD, text, drop, _numbers(outlying))
+        yield Finding("outlying", ODD, text, drop, _numbers(outlying, place))
     unlike = _unlike(survey) & ~outlying & ~empty & ~survey.unwritten
     if unlike.any():
         text = (
-            f"{_named(unlike)} look unlike the others (likeness to the mean pattern "
+            f"{_named(unlike, place)} look unlike the others (likeness to the mean pattern "
             f"{survey.likeness[unlike].min():.2f}, median {np.median(survey.likeness):.2f})"
         )
-        yield Finding("unlike", ODD, text, drop, _numbers(unlike))
+        yield Finding("unlike", ODD, text, drop, _numbers(unlike, place))
     copied = copies(survey, place.positions_px) & ~survey.unwritten & ~outlying & ~unlike
     if copied.any():
-        text = f"{_named(copied)} are the same as an earlier one, pixel by pixel, at another position; expected noise"
+        text = (
+            f"{_named(copied, place)} are the same as an earlier one, pixel by pixel, at another place; expected noise"
+        )
         fix = "Leave them out with --drop_frames and their numbers, or say --drop_frames none to keep them"
-        yield Finding("copied", ODD, text, fix, _numbers(copied))
+        yield Finding("copied", ODD, text, fix, _numbers(copied, place))
 
 
 def _pixels(survey: Survey, place: Place) -> Iterator[Finding]:
@@ -350,12 +359,12 @@ def _reaches_border(survey: Survey) -> bool:
     return _border_share(survey) > _BORDER_SHARE / 5
 
 
-def _numbers(which: BoolArray) -> tuple[int, ...]:
-    return tuple(int(number) for number in np.flatnonzero(which))
+def _numbers(which: BoolArray, place: Place) -> tuple[int, ...]:
+    return tuple(int(number) for number in place.numbers[which])
 
 
-def _named(which: BoolArray) -> str:
-    numbers = _numbers(which)
+def _named(which: BoolArray, place: Place) -> str:
+    numbers = _numbers(which, place)
     shown = ", ".join(str(number) for number in numbers[:_LISTED])
     return f"{len(numbers)} of {len(which)} patterns ({shown}{', ...' if len(numbers) > _LISTED else ''})"
 
