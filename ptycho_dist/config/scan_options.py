@@ -108,6 +108,8 @@ class ScanOptions:
             return ()
         if isinstance(given, str):
             parts = [part.strip() for part in given.strip("[]() ").split(",") if part.strip()]
+            if not parts:
+                raise _not_frames(given)
             return tuple(sorted({number for part in parts for number in _numbers(part, given)}))
         if isinstance(given, tuple | list) and all(type(number) is int and number >= 0 for number in given):
             return tuple(sorted(set(given)))
@@ -119,6 +121,8 @@ def _numbers(part: str, given: str) -> range:
     if found is None:
         raise _not_frames(given)
     first, last = int(found[1]), int(found[2] or found[1])
+    if last < first:
+        raise _not_frames(given)
     return range(first, last + 1)
 
 

@@ -36,6 +36,11 @@ class SelectedRows:
         """(n, N, N)."""
         return (len(self._rows), *self._source.shape[1:])
 
+    @property
+    def rows(self) -> IntArray:
+        """Numbers of the kept rows in the source, int64, shape (n,)."""
+        return self._rows
+
     def read(self, index: IntArray) -> NDArray[Any]:
         """Return the raw rows ``index`` of those kept, shape (len(index), N, N)."""
         return self._source.read(self._rows[index])

@@ -52,7 +52,11 @@ def read_mask(mask: Path, polarity: str, N: int) -> tuple[BoolArray, str]:
     if values.shape != (N, N) or values.dtype.kind not in "biuf":
         msg = f"mask {mask} has shape {values.shape} and dtype {values.dtype}; expected numbers ({N}, {N}). Crop it."
         raise DataFormatError(msg)
-    nonzero = np.asarray((values != 0) & np.isfinite(values))
+    if not np.isfinite(values).all():
+        msg = f"mask {mask} holds {int((~np.isfinite(values)).sum())} values that are no numbers; expected 0 or not 0. "
+        msg += "Export it again."
+        raise DataFormatError(msg)
+    nonzero = np.asarray(values != 0)
     share = float(nonzero.mean())
     if polarity == "auto" and 1 - _CLEAR_MAJORITY < share < _CLEAR_MAJORITY:
         msg = (
@@ -110,7 +114,9 @@ def _from_picture(path: Path) -> NDArray[Any]:
 def _choose(mask: Path, names: tuple[str, ...], name: str | None) -> str:
     """Return the array to read: the one named, the only one, or the one called mask."""
     wanted = name or ("mask" if "mask" in names else names[0] if len(names) == 1 else None)
-    if wanted is None or (name is None and wanted not in names):
-        msg = f"mask {mask} holds {', '.join(names) or 'nothing'}; expected one array. Name it: --mask FILE:NAME."
+    is_there = wanted in names or (wanted is not None and "/" in wanted)
+    if wanted is None or not is_there:
+        expected = "one array" if name is None else f"an array {name!r}"
+        msg = f"mask {mask} holds {', '.join(names) or 'nothing'}; expected {expected}. Name it: --mask FILE:NAME."
         raise DataFormatError(msg)
     return wanted

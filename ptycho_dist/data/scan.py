@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ptycho_dist.config.scan_options import AUTO
-from ptycho_dist.data.adjust import adjust, kept_rows, select
+from ptycho_dist.data.adjust import SelectedRows, adjust, kept_rows, select
 from ptycho_dist.data.content import FileState, checksum, file_state, sample_checksum
 from ptycho_dist.data.formats.base import BoolArray, ComplexArray, RawScan, ScanOptions
 from ptycho_dist.data.formats.intensity import read_counts, read_numbers, sample_index
@@ -78,13 +78,19 @@ class Scan:
         """What is wrong or odd in it, the worst first; empty where it was not looked at."""
         if self.survey is None:
             return ()
-        place = Place(self.positions_px, self.probe, self.mask)
+        place = Place(self.positions_px, self.probe, self.mask, self.file_numbers)
         return settled(find(self.survey, place), self.options)
 
     def gain(self) -> Gain:
         """Tell the counts per photon, and how they are known; read up to 64 patterns where it was not looked at."""
         told = self.survey or take_sample(self.header.path, self._raw)
         return gain_of(self.options, told.whole, told.step, told.noise_gain)
+
+    @property
+    def file_numbers(self) -> IntArray:
+        """Number in the file of each pattern, int64, shape (B,): what ``drop_frames`` takes."""
+        patterns = self._raw.patterns
+        return patterns.rows if isinstance(patterns, SelectedRows) else np.arange(len(self))
 
     @property
     def companions(self) -> tuple[Path, ...]:

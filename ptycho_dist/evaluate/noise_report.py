@@ -15,6 +15,7 @@ from ptycho_dist.data.survey.gain import Gain
 from ptycho_dist.evaluate.fourier import FourierErrors
 from ptycho_dist.evaluate.metrics_file import NotMeasured
 from ptycho_dist.evaluate.normalised import Normalised
+from ptycho_dist.types import IntArray
 
 _NAMES = ("normalised_error", "normalised_error_median", "normalised_error_p95")
 _MOST_NAMED = 100
@@ -40,7 +41,7 @@ def noise_summary(normalised: Normalised | None, gain: Gain) -> dict[str, Any]:
     return {
         **dict(zip(_NAMES, values, strict=True)),
         "verdict": normalised.verdict,
-        "explains_patterns": normalised.is_good,
+        "explains_patterns": normalised.is_good if normalised.is_told else NotMeasured(normalised.verdict),
         "frames_standing_out": normalised.standing_out[:_MOST_NAMED].tolist(),
         "n_frames_standing_out": len(normalised.standing_out),
         "unknowns_per_datum": normalised.unknowns / normalised.data if normalised.data > 0 else NotMeasured("no data"),
@@ -50,8 +51,13 @@ def noise_summary(normalised: Normalised | None, gain: Gain) -> dict[str, Any]:
     }
 
 
-def write_frames(path: Path, product: Product, errors: FourierErrors, normalised: Normalised | None) -> None:
-    """Write a table with a row for each pattern: place, counts and errors; empty where a pattern does not count."""
+def write_frames(
+    path: Path, product: Product, numbers: IntArray, errors: FourierErrors, normalised: Normalised | None
+) -> None:
+    """Write a table with a row for each pattern: place, counts and errors; empty where a pattern does not count.
+
+    Its first column is the number in the scan file, of ``numbers`` (int64, shape (B,)).
+    """
     counted = errors.counts > 0
     fourier = np.sqrt(errors.misfit / np.where(counted, errors.counts, np.nan))
     noise = np.full(len(counted), np.nan) if normalised is None else normalised.frames
@@ -60,7 +66,7 @@ def write_frames(path: Path, product: Product, errors: FourierErrors, normalised
         table.writerow(_COLUMNS)
         for row, (y, x) in enumerate(product.positions_px):
             told = [f"{value:.6g}" if np.isfinite(value) else "" for value in (fourier[row], noise[row])]
-            table.writerow([int(product.indexes[row]), f"{y:.3f}", f"{x:.3f}", f"{errors.counts[row]:.6g}", *told])
+            table.writerow([int(numbers[row]), f"{y:.3f}", f"{x:.3f}", f"{errors.counts[row]:.6g}", *told])
 
 
 def with_verdict(path: Path, product: Product, normalised: Normalised, *, is_own: bool) -> Product:

@@ -15,10 +15,17 @@ from ptycho_dist.evaluate.fourier import FourierErrors
 from ptycho_dist.physics.sampling import sampling_of
 from ptycho_dist.types import FloatArray, IntArray
 
-_AT_NOISE, _FAR_FROM_NOISE, _BELOW_NOISE = 1.2, 1.4, 0.8
+_AT_NOISE, _BELOW_NOISE = 1.2, 0.8
+_TOO_FEW_DATA, _UNTOLD = 0.4, (0.6, 1.6)
+"""Unknowns for each datum from which on errors between these say nothing."""
 _LEAST_LEFT = 0.5
 """Share of the data that is taken to be left over by the unknowns at least."""
 _LIT_SHARE = 1e-3
+_WAYS = (
+    "try more iterations, another defocus of the start probe, more modes, refined positions, or turned axes "
+    "(--swap_positions, --negate_y, --negate_x)"
+)
+_REFINE = "refine it (ptycho-dist refine SCAN --start PRODUCT)"
 _SIGMAS, _FACTOR = 6.0, 1.5
 _LISTED = 8
 _LITTLE_OVERLAP = 0.3
@@ -35,11 +42,13 @@ class Normalised:
     frames
         float64, shape (B,): the same of each pattern; NaN of those that do not count.
     standing_out
-        Numbers of patterns far above the others, the worst first.
+        Numbers in the scan file of patterns far above the others, the worst first.
     unknowns, data
         Numbers that the reconstruction determines, and that the patterns give.
     overlap
         Linear overlap of neighbouring probes, 0 to 1; NaN of a single pattern.
+    is_refined
+        Whether it comes from a refinement, not from a network alone.
     """
 
     error: float
@@ -48,11 +57,18 @@ class Normalised:
     unknowns: float
     data: float
     overlap: float
+    is_refined: bool = True
+
+    @property
+    def is_told(self) -> bool:
+        """Whether there are data enough to tell a right model from a wrong one."""
+        is_between = _UNTOLD[0] < self.error < _UNTOLD[1]
+        return not (is_between and self.unknowns > _TOO_FEW_DATA * self.data)
 
     @property
     def is_good(self) -> bool:
         """Whether the patterns are explained, by a model that they constrain."""
-        return _BELOW_NOISE <= self.error <= _FAR_FROM_NOISE
+        return _BELOW_NOISE <= self.error <= _AT_NOISE
 
     @property
     def verdict(self) -> str:
@@ -61,6 +77,9 @@ class Normalised:
         loose = self.overlap < _LITTLE_OVERLAP
         if math.isnan(self.error):
             return "no pattern with photons lies whole on the object"
+        if not self.is_told:
+            share = f"{self.unknowns / self.data:.2f} unknowns for each datum"
+            return f"too few photons to tell right from wrong ({self.error:.2f} times photon noise, {share})"
         if self.error < _BELOW_NOISE:
             end = "the frames do not constrain each other" if loose else "the model has more freedom than the data"
             return f"better than noise allows ({self.error:.2f} times photon noise): {overlap}{end}"
@@ -68,10 +87,7 @@ class Normalised:
             doubt = f"; but {overlap}the frames hardly constrain each other" if loose else ""
             return f"explains the frames to photon noise ({self.error:.2f} times){doubt}{self._outstanding('; but ')}"
         text = f"{self.error:.2g} times photon noise{self._outstanding(': ')}"
-        if self.error > _FAR_FROM_NOISE:
-            text += "; try more iterations, another defocus of the start probe, more modes, refined positions, or "
-            text += "turned axes (--swap_positions, --negate_y, --negate_x)"
-        return text
+        return f"{text}; {_WAYS if self.is_refined else _REFINE}"
 
     def _outstanding(self, before: str) -> str:
         """Name the frames that stand out; nothing where none do."""
@@ -111,10 +127,11 @@ def normalise(errors: FourierErrors, product: Product, scan: Scan, counts_per_ph
     return Normalised(
         error=total,
         frames=frames,
-        standing_out=product.indexes[_standing_out(frames, 4 * errors.expected / counts_per_photon)],
+        standing_out=scan.file_numbers[product.indexes[_standing_out(frames, 4 * errors.expected / counts_per_photon)]],
         unknowns=unknowns,
         data=data,
         overlap=sampling_of(product.positions_px, product.probe).overlap,
+        is_refined="refine" in product.metadata.provenance.get("payload", {}),
     )
 
 

@@ -74,7 +74,8 @@ def evaluate_product(
         if scan is not None and errors is not None:
             normalised = _normalised(errors, product, scan, gain)
             told |= noise_summary(normalised, gain) | _findings(scan)
-            write_frames(output_dir / f"{prefix}frames.csv", product, errors, normalised)
+            numbers = scan.file_numbers[product.indexes]
+            write_frames(output_dir / f"{prefix}frames.csv", product, numbers, errors, normalised)
             if normalised is not None:
                 judged = with_verdict(path, product, normalised, is_own=is_own)
         everything = told | compare_and_draw(judged, scan, output_dir / f"{prefix}overview.png", reference)
@@ -130,6 +131,6 @@ def _say(metrics: dict[str, Any], *, is_final: bool) -> None:
     text = ", ".join(f"{name} {metrics[name]:.4f}" for name in shown if isinstance(metrics.get(name), float))
     logger.info("%s", text or "no scan and no reference: nothing to compare with")
     if "verdict" in metrics:
-        is_fine = metrics["explains_patterns"] and not metrics["n_frames_standing_out"]
+        is_fine = metrics["explains_patterns"] is not False and not metrics["n_frames_standing_out"]
         level = logging.WARNING if is_final and not is_fine else logging.INFO
         logger.log(level, "%s: %s", metrics["product"], metrics["verdict"])

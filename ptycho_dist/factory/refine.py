@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
+
 from ptycho_dist.config import precedence
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.precedence import Level, Resolution
@@ -14,6 +16,7 @@ from ptycho_dist.config.scan_options import GEOMETRY
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.config.sections import REFINE_SECTIONS
 from ptycho_dist.data.content import checksum
+from ptycho_dist.data.formats.product_h5 import read_fixed_parts
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory.payload import RefinePayload
 from ptycho_dist.factory.settings import (
@@ -72,7 +75,15 @@ def refine_payload(
         arguments["refine.start"] = Path(start)
     levels = with_arguments(arguments, given, source)
     header = header_of(source, levels)
-    return _assemble(_resolve(levels, header), header)
+    return _assemble(_resolve([*levels, _of_start(levels)], header), header)
+
+
+def _of_start(levels: Sequence[Level]) -> Level:
+    """Read the settings of the product that is started from, which hold where nothing else is said."""
+    start = precedence.resolve(levels).values.get("refine.start")
+    if start is None or not h5py.is_hdf5(start):
+        return Level("start", {})
+    return Level("start", {f"data.{name}": value for name, value in read_fixed_parts(start).items()})
 
 
 def _resolve(levels: list[Level], header: ScanHeader) -> Resolution:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.data.formats.base import ComplexArray
-from ptycho_dist.data.formats.product_h5 import BACKGROUND, FLUX, read_product
+from ptycho_dist.data.formats.product_h5 import BACKGROUND, FLUX, read_product, read_scan_settings
 from ptycho_dist.data.scan import Scan, require_made_from
 from ptycho_dist.data.stored_object import read_stored_object
 from ptycho_dist.errors import ConfigError, DataFormatError, RefinementError
@@ -25,6 +25,16 @@ from ptycho_dist.types import FAR_FIELD, Canvas, FloatArray, ProductMetadata
 
 _MARGIN_PX, _ROOM_TO_MOVE_PX = 1, 24
 _LEAST_BACKGROUND = 1e-3
+_READ_ALIKE = (
+    "drop_frames",
+    "transpose",
+    "flip_rows",
+    "flip_columns",
+    "swap_positions",
+    "negate_y",
+    "negate_x",
+    "position_unit",
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,7 @@ def read_start(scan: Scan, path: Path | None, propagation: str = FAR_FIELD.kind)
     fix = "Start from a product of this scan, or from an NPZ with object and probe."
     require_made_from(scan.header, str(path), product.scan_checksum, fix)
     _require_propagation(path, product.metadata, propagation)
+    _require_same_reading(path, scan)
     order = np.argsort(product.indexes)
     return Start(
         product.object_,
@@ -85,6 +96,20 @@ def read_start(scan: Scan, path: Path | None, propagation: str = FAR_FIELD.kind)
         flux=product.extras.get(FLUX),
         background=product.extras.get(BACKGROUND),
     )
+
+
+def _require_same_reading(path: Path, scan: Scan) -> None:
+    """Refuse a product whose scan was read otherwise: other patterns, or turned, or with other axes or units."""
+    stored = read_scan_settings(path)
+    for name in _READ_ALIKE:
+        made, said = stored.get(name), getattr(scan.options, name)
+        made = tuple(made) if isinstance(made, list) else made
+        if name in stored and made != said:
+            msg = (
+                f"data.{name} = {said!r}, but {path} was made with {made!r}; expected the same, for its object and "
+                f"positions are those of that reading. Give --{name} as there, or start from ones."
+            )
+            raise ConfigError(msg)
 
 
 def _require_propagation(path: Path, metadata: ProductMetadata, propagation: str) -> None:

@@ -16,7 +16,7 @@ from ptycho_dist.config.measurement import MeasurementConfig
 from ptycho_dist.config.precedence import RunRequest
 from ptycho_dist.data.formats.product_h5 import BACKGROUND, Product, read_product
 from ptycho_dist.data.scan import open_scan
-from ptycho_dist.errors import ConfigError
+from ptycho_dist.errors import ConfigError, DataFormatError
 from ptycho_dist.pipeline import run_evaluate, run_infer, run_reconstruct, run_refine, run_train
 from tests.support.runs import simulate_tiny
 
@@ -185,3 +185,19 @@ def test_a_network_of_the_near_field_does_not_predict_a_scan_of_another_geometry
     with pytest.raises(ConfigError, match=r"near field with distance_m = .*, but .*other\.h5 has"):
         run_infer(request)
     run_infer(RunRequest(scan=scan, output_dir=tmp_path / "i", model_path=tmp_path / "o" / "bundle"))
+
+
+def test_a_start_is_read_as_it_was_and_keeps_what_was_fixed(scan: Path, tmp_path: Path) -> None:
+    small = _of_refinement(SMALL)
+    first = {"data.probe_trainable": False, "data.probe_support_px": 24.0, "data.drop_frames": "3"}
+    run_refine(RunRequest(scan=scan, output_dir=tmp_path / "a", overrides=small | first))
+    start = tmp_path / "a" / "reconstruction.h5"
+    for said in ({}, {"data.drop_frames": "4"}, {"data.drop_frames": "3", "data.negate_x": True}):
+        with pytest.raises((ConfigError, DataFormatError)):
+            run_refine(RunRequest(scan=scan, output_dir=tmp_path / "b", overrides=small | said, start=start))
+    again = small | {"data.drop_frames": "3"}
+    run_refine(RunRequest(scan=scan, output_dir=tmp_path / "b", overrides=again, start=start))
+    before, after = (read_product(tmp_path / name / "reconstruction.h5") for name in "ab")
+    assert np.array_equal(before.probe, after.probe)
+    stored = after.metadata.provenance["payload"]
+    assert (stored["data"]["probe_trainable"], stored["data"]["probe_support_px"]) == (False, 24.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ptycho_dist.atomic import atomic_path, publish, temporary_name
+from ptycho_dist.config.measurement import MeasurementConfig
 from ptycho_dist.data.formats import hdf5
 from ptycho_dist.data.formats.base import ComplexArray, ScanOptions
 from ptycho_dist.data.formats.product import (
@@ -41,6 +42,7 @@ __all__ = [
     "ProductGeometry",
     "ProductWriter",
     "note_verdict",
+    "read_fixed_parts",
     "read_product",
     "read_product_checksum",
     "read_scan_settings",
@@ -268,11 +270,28 @@ def read_scan_settings(path: Path | str) -> dict[str, Any]:
     DataFormatError
         If it is damaged.
     """
-    path = Path(path)
+    return _stored_settings(Path(path), [one.name for one in fields(ScanOptions)])
+
+
+def read_fixed_parts(path: Path | str) -> dict[str, Any]:
+    """Read what a product was made with: probe fixed or fitted, its support, modes, background, propagation.
+
+    Nothing where the file does not say.
+
+    Raises
+    ------
+    DataFormatError
+        If it is damaged.
+    """
+    reading = {one.name for one in fields(ScanOptions)}
+    return _stored_settings(Path(path), [one.name for one in fields(MeasurementConfig) if one.name not in reading])
+
+
+def _stored_settings(path: Path, names: Sequence[str]) -> dict[str, Any]:
     with hdf5.reading(path) as file:
         payload = _metadata(path, file).provenance.get("payload") or {}
     data = payload.get("data") or {}
-    return {one.name: data[one.name] for one in fields(ScanOptions) if one.name in data}
+    return {name: data[name] for name in names if name in data}
 
 
 def read_product_checksum(path: Path | str) -> str:

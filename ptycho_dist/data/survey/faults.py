@@ -1,11 +1,11 @@
-"""Faults of whole scans: copied patterns, gaps without a count, a zero frequency in the corners, lost positions."""
+"""Faults that a survey shows: copied and dark patterns, gaps, hot pixels, light in the corners, lost positions."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, rank_filter
 from scipy.spatial import cKDTree
 
 from ptycho_dist.data.formats.base import BoolArray
@@ -19,6 +19,11 @@ _LIT_BESIDE = 20.0
 _WIDEST_LINE = 0.25
 _CORNER_RATIO, _CORNER_SHARE = 20.0, 3.0
 _SAME_PLACE_PX = 1e-3
+HOT_RATIO = 10.0
+"""A pixel so much brighter than all around it is called hot."""
+_HOT_SHARE, _LEAST_HOT = 1e-3, 20
+_DARK_RATIO = 0.02
+_RING = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])
 _LEAST_MET, _MET_RATIO = 4, 3
 _CERTAINLY_LIT, _FULL_LIGHT = 50.0, 0.25
 
@@ -89,3 +94,26 @@ def is_sudden(survey: Survey, empty: BoolArray, positions_px: FloatArray) -> boo
     nearest = cKDTree(positions_px[lit]).query(positions_px[empty])[1]
     border = survey.totals[lit][np.unique(nearest)]
     return bool(np.median(border) > _FULL_LIGHT * usual)
+
+
+def empty_by_chance(survey: Survey, empty: BoolArray) -> bool:
+    """Tell whether so many patterns without a count are what a low dose leaves: exp(-m) of them at m counts."""
+    mean = float(np.median(survey.totals)) if (survey.totals > 0).mean() > 0.5 else float(survey.totals.mean())
+    expected = len(survey) * float(np.exp(-mean))
+    return bool(float(empty.sum()) <= expected + 5 * np.sqrt(expected))
+
+
+def hot_pixels(survey: Survey, valid: BoolArray) -> BoolArray:
+    """Pixels far above the second brightest of their neighbours; speckles of a sampled pattern are wider."""
+    sums = np.where(valid, survey.sums, 0.0)
+    beside = rank_filter(sums, -2, footprint=_RING, mode="nearest")
+    least = _HOT_SHARE * float(sums.sum()) / max(1, int(valid.sum())) + max(_LEAST_HOT, len(survey))
+    known = rank_filter(valid.astype(np.int8), 2, footprint=_RING, mode="nearest") > 0  # of 8 neighbours 6 are valid
+    return np.asarray(known & (sums > np.maximum(HOT_RATIO * beside, least)))
+
+
+def dark_pixels(survey: Survey, valid: BoolArray) -> BoolArray:
+    """Pixels far below the darkest but one of their neighbours, which are well lit."""
+    beside = rank_filter(np.where(valid, survey.sums, 0.0), 1, footprint=_RING, mode="nearest")
+    lit = beside > 20.0 * len(survey)
+    return np.asarray(lit & (survey.sums < _DARK_RATIO * beside))

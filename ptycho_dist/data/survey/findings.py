@@ -8,12 +8,21 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import rank_filter
 
-from ptycho_dist.config.scan_options import ScanOptions
+from ptycho_dist.config.scan_options import AUTO, NONE, ScanOptions
 from ptycho_dist.data.formats.base import BoolArray, ComplexArray
 from ptycho_dist.data.survey.collect import Survey
-from ptycho_dist.data.survey.faults import copies, dark_lines, has_light_in_corners, is_sudden, often_met
+from ptycho_dist.data.survey.faults import (
+    HOT_RATIO,
+    copies,
+    dark_lines,
+    dark_pixels,
+    empty_by_chance,
+    has_light_in_corners,
+    hot_pixels,
+    is_sudden,
+    often_met,
+)
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.physics.sampling import nearest_distances, sampling_of
 from ptycho_dist.types import FloatArray, IntArray
@@ -32,18 +41,14 @@ _SPREAD, _RATIO = 12.0, 4.0
 _UNLIKE_SPREAD, _UNLIKE_RATIO = 12.0, 2.0
 _TYPE_MAXIMA = (255.0, 65535.0, 2.0**31 - 1, 2.0**31, 2.0**32 - 3, 2.0**32 - 2, 2.0**32 - 1, 2.0**32)
 _ABOVE_OTHERS = 5.0
-_HOT_RATIO, _HOT_SHARE = 10.0, 1e-3
 _CLIPPED_FRAMES, _CLIPPED_FROM = 3, 200.0
 _FAR_RATIO = 10.0
 _SAME_PLACE_PX = 1e-3
 _SMALL_STEP_PX = 0.25
-_LEAST_HOT = 20
 _LITTLE_OVERLAP = 0.3
 _NOISE_FACTOR = 1.5
 _BORDER_SHARE, _FILLED_SHARE = 0.05, 0.4
 """Shares of the power in the outer eighth of a frame on each side; evenly filled it has 0.44."""
-_DARK_RATIO = 0.02
-_RING = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Finding:
     fix
         The option that settles it, or what to do.
     frames
-        Patterns that are concerned.
+        Patterns that are concerned, by their numbers in the file.
     """
 
     kind: str
@@ -86,11 +91,14 @@ class Place:
         Complex, shape (P, N, N); None where the scan has none.
     mask
         bool, shape (N, N), True = valid; None where all are.
+    numbers
+        int64, shape (B,): number of each pattern in the file, for messages.
     """
 
     positions_px: FloatArray
     probe: ComplexArray | None
     mask: BoolArray | None
+    numbers: IntArray
 
 
 def find(survey: Survey, place: Place) -> tuple[Finding, ...]:
@@ -102,19 +110,28 @@ def find(survey: Survey, place: Place) -> tuple[Finding, ...]:
 
 
 def settled(findings: Sequence[Finding], options: ScanOptions) -> tuple[Finding, ...]:
-    """Take as known what the user has decided about, such as to keep some patterns or pixels."""
-    decided: set[str] = set()
-    if options.drop_frames is not None:
-        decided |= _OF_FRAMES
+    """Take as known what the user has decided about, such as to keep some patterns or pixels.
+
+    Who names patterns to leave out has not decided about others that are bad: they are warned of, no longer refused.
+    """
+    given = options.drop_frames
+    decided = _OF_FRAMES if given == NONE else _OF_FRAMES - {"copied"} if given == AUTO else set()
     if options.mask_saturated is False:
-        decided |= _OF_PIXELS
-    return tuple(replace(one, severity=NOTE) if one.kind in decided else one for one in findings)
+        decided = decided | _OF_PIXELS
+    eased = _OF_FRAMES if options.frames_to_drop() else set()
+
+    def severity(one: Finding) -> str:
+        if one.kind in decided:
+            return NOTE
+        return ODD if one.kind in eased and one.severity == WRONG else one.severity
+
+    return tuple(replace(one, severity=severity(one)) for one in findings)
 
 
 def bad_frames(survey: Survey) -> IntArray:
     """Numbers of the patterns that are empty, unwritten or outlying: what ``drop_frames = auto`` leaves out."""
     empty = _empty(survey)
-    if _empty_by_chance(survey, empty):
+    if empty_by_chance(survey, empty):
         empty &= False
     bad = survey.unwritten | survey.lost | empty | _outlying(survey) | _unlike(survey)
     return np.flatnonzero(bad)
@@ -130,38 +147,44 @@ def bad_pixels(survey: Survey) -> BoolArray:
 def _frames(survey: Survey, place: Place) -> Iterator[Finding]:
     drop = "Say --drop_frames auto to leave them out, or --drop_frames none to keep them"
     if survey.unwritten.any():
-        text = f"{_named(survey.unwritten)} were never written (the file holds fill values); expected a whole scan"
-        yield Finding("unwritten", WRONG, text, drop, _numbers(survey.unwritten))
+        text = (
+            f"{_named(survey.unwritten, place)} were never written (the file holds fill values); expected a whole scan"
+        )
+        yield Finding("unwritten", WRONG, text, drop, _numbers(survey.unwritten, place))
     lost = survey.lost & ~survey.unwritten
     if lost.any():
-        text = f"{_named(lost)} hold no count in more than half of their pixels (no number, negative or saturated)"
-        yield Finding("lost", WRONG, text, drop, _numbers(lost))
+        text = (
+            f"{_named(lost, place)} hold no count in more than half of their pixels (no number, negative or saturated)"
+        )
+        yield Finding("lost", WRONG, text, drop, _numbers(lost, place))
     empty = _empty(survey) & ~survey.unwritten & ~lost
-    if empty.any() and not _empty_by_chance(survey, empty):
+    if empty.any() and not empty_by_chance(survey, empty):
         lit = float(np.median(survey.totals[survey.totals > 0]))
         severity = WRONG if is_sudden(survey, empty, place.positions_px) else ODD
-        text = f"{_named(empty)} hold no count, the others {lit:.4g} (median); expected light in each"
-        yield Finding("empty", severity, text, drop, _numbers(empty))
+        text = f"{_named(empty, place)} hold no count, the others {lit:.4g} (median); expected light in each"
+        yield Finding("empty", severity, text, drop, _numbers(empty, place))
     outlying = _outlying(survey)
     if outlying.any():
         worst = survey.totals[outlying]
         text = (
-            f"{_named(outlying)} have sums from {worst.min():.4g} to {worst.max():.4g}, the median is "
+            f"{_named(outlying, place)} have sums from {worst.min():.4g} to {worst.max():.4g}, the median is "
             f"{np.median(survey.totals):.4g}; expected alike exposures"
         )
-        yield Finding("outlying", ODD, text, drop, _numbers(outlying))
+        yield Finding("outlying", ODD, text, drop, _numbers(outlying, place))
     unlike = _unlike(survey) & ~outlying & ~empty & ~survey.unwritten
     if unlike.any():
         text = (
-            f"{_named(unlike)} look unlike the others (likeness to the mean pattern "
+            f"{_named(unlike, place)} look unlike the others (likeness to the mean pattern "
             f"{survey.likeness[unlike].min():.2f}, median {np.median(survey.likeness):.2f})"
         )
-        yield Finding("unlike", ODD, text, drop, _numbers(unlike))
+        yield Finding("unlike", ODD, text, drop, _numbers(unlike, place))
     copied = copies(survey, place.positions_px) & ~survey.unwritten & ~outlying & ~unlike
     if copied.any():
-        text = f"{_named(copied)} are the same as an earlier one, pixel by pixel, at another position; expected noise"
+        text = (
+            f"{_named(copied, place)} are the same as an earlier one, pixel by pixel, at another place; expected noise"
+        )
         fix = "Leave them out with --drop_frames and their numbers, or say --drop_frames none to keep them"
-        yield Finding("copied", ODD, text, fix, _numbers(copied))
+        yield Finding("copied", ODD, text, fix, _numbers(copied, place))
 
 
 def _pixels(survey: Survey, place: Place) -> Iterator[Finding]:
@@ -192,19 +215,19 @@ def _pixels(survey: Survey, place: Place) -> Iterator[Finding]:
     if lines.any():
         text = f"{_count(lines)} make rows or columns that hold no count amid lit ones; expected light, or a mask"
         yield Finding("gap", ODD, text, "If they are a gap or dead, give a mask with --mask FILE")
-    hot = valid & ~stuck & ~sometimes & ~none & _hot(survey, valid & ~lines)
+    hot = valid & ~stuck & ~sometimes & ~none & hot_pixels(survey, valid & ~lines)
     if hot.any():
         share = float(survey.sums[hot].sum() / max(float(survey.sums[valid & ~stuck].sum()), 1e-30))
         yield Finding(
             "hot",
             ODD,
-            f"{_count(hot)} are brighter than all around them by {_HOT_RATIO:g} or more ({share:.1%} of all counts)",
+            f"{_count(hot)} are brighter than all around them by {HOT_RATIO:g} or more ({share:.1%} of all counts)",
             "If they are hot pixels, give a mask with --mask FILE",
         )
     if has_light_in_corners(survey, valid):
         text = "the light is in the corners of the detector and the middle is dark; expected its zero frequency there"
         yield Finding("corners", ODD, text, "Shift the patterns (fftshift), or say --file_format if another one fits")
-    dark = valid & ~none & ~lines & _dark(survey, valid)
+    dark = valid & ~none & ~lines & dark_pixels(survey, valid)
     if dark.any():
         text = f"{_count(dark)} hold hardly a count amid bright ones"
         yield Finding("dark", ODD, text, "If they are dead or a gap, give a mask with --mask FILE")
@@ -278,13 +301,6 @@ def _empty(survey: Survey) -> BoolArray:
     return np.asarray((survey.totals == 0) & (len(survey) >= _LEAST_FRAMES) & (survey.totals.max(initial=0) > 0))
 
 
-def _empty_by_chance(survey: Survey, empty: BoolArray) -> bool:
-    """Tell whether so many patterns without a count are what a low dose leaves: exp(-m) of them at m counts."""
-    mean = float(np.median(survey.totals)) if (survey.totals > 0).mean() > 0.5 else float(survey.totals.mean())
-    expected = len(survey) * float(np.exp(-mean))
-    return bool(float(empty.sum()) <= expected + 5 * np.sqrt(expected))
-
-
 def _outlying(survey: Survey) -> BoolArray:
     """Patterns whose sum lies far outside those of the others, by median and median deviation of the logarithms."""
     lit = survey.totals > 0
@@ -332,22 +348,6 @@ def _clipped(survey: Survey) -> BoolArray:
     )
 
 
-def _hot(survey: Survey, valid: BoolArray) -> BoolArray:
-    """Pixels far above the second brightest of their neighbours; speckles of a sampled pattern are wider."""
-    sums = np.where(valid, survey.sums, 0.0)
-    beside = rank_filter(sums, -2, footprint=_RING, mode="nearest")
-    least = _HOT_SHARE * float(sums.sum()) / max(1, int(valid.sum())) + max(_LEAST_HOT, len(survey))
-    known = rank_filter(valid.astype(np.int8), 2, footprint=_RING, mode="nearest") > 0  # of 8 neighbours 6 are valid
-    return np.asarray(known & (sums > np.maximum(_HOT_RATIO * beside, least)))
-
-
-def _dark(survey: Survey, valid: BoolArray) -> BoolArray:
-    """Pixels far below the darkest but one of their neighbours, which are well lit."""
-    beside = rank_filter(np.where(valid, survey.sums, 0.0), 1, footprint=_RING, mode="nearest")
-    lit = beside > 20.0 * len(survey)
-    return np.asarray(lit & (survey.sums < _DARK_RATIO * beside))
-
-
 def _border_share(survey: Survey) -> float:
     """Share of the counts at the border of the detector, in the outer eighth on each side."""
     edge = max(1, survey.sums.shape[0] // 8)
@@ -359,12 +359,12 @@ def _reaches_border(survey: Survey) -> bool:
     return _border_share(survey) > _BORDER_SHARE / 5
 
 
-def _numbers(which: BoolArray) -> tuple[int, ...]:
-    return tuple(int(number) for number in np.flatnonzero(which))
+def _numbers(which: BoolArray, place: Place) -> tuple[int, ...]:
+    return tuple(int(number) for number in place.numbers[which])
 
 
-def _named(which: BoolArray) -> str:
-    numbers = _numbers(which)
+def _named(which: BoolArray, place: Place) -> str:
+    numbers = _numbers(which, place)
     shown = ", ".join(str(number) for number in numbers[:_LISTED])
     return f"{len(numbers)} of {len(which)} patterns ({shown}{', ...' if len(numbers) > _LISTED else ''})"
 

@@ -108,6 +108,7 @@ def test_the_content_of_a_mask_is_part_of_the_checksum(tmp_path: Path) -> None:
         (np.ones((8, 8)), r"shape \(8, 8\)"),
         (np.zeros((16, 16)), "leaves no pixel valid"),
         (np.eye(16)[::-1].cumsum(axis=0) > 0.5, "not zero; expected a clear majority"),
+        (np.full((16, 16), np.nan), "256 values that are no numbers"),
         (None, "missing"),
     ],
 )
@@ -117,6 +118,18 @@ def test_masks_that_cannot_be_meant_are_refused(tmp_path: Path, mask: Any, expec
     polarity = "valid" if "leaves" in expected else "auto"
     with pytest.raises(DataFormatError, match=expected):
         open_scan(write(tmp_path, "own"), ScanOptions(mask=str(tmp_path / "m.npy"), mask_polarity=polarity))
+
+
+def test_an_array_that_a_mask_file_lacks_is_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "two.npz", a=np.ones((16, 16)), b=np.ones((16, 16)))
+    with pytest.raises(DataFormatError, match="holds a, b; expected an array 'c'"):
+        open_scan(write(tmp_path, "own"), ScanOptions(mask=f"{tmp_path}/two.npz:c"))
+
+
+@pytest.mark.parametrize("given", ["7-5", "", "[]"])
+def test_patterns_that_name_none_are_refused(given: str) -> None:
+    with pytest.raises(ConfigError, match="expected auto, none, or pattern numbers"):
+        ScanOptions(drop_frames=given)
 
 
 @pytest.mark.parametrize("given", ["3,5-7", "[3, 5, 6, 7]", (3, 5, 6, 7)])

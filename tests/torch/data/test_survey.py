@@ -106,6 +106,8 @@ def test_empty_and_never_written_patterns_are_refused_and_dropped_on_request(tmp
         np.testing.assert_array_equal(scan.positions_px, made().positions_px[kept])
         assert not [one for one in scan.findings if one.severity == "wrong"]
     assert kinds(path, "wrong", drop_frames="none") == set()
+    assert kinds(path, "odd", drop_frames="3") >= {"empty", "unwritten"}, "who names one has not decided about others"
+    assert not kinds(path, "odd", drop_frames="3,11,35-39") & {"empty", "unwritten"}
 
 
 @pytest.mark.parametrize("fault", ["bright", "flat", "lost"])

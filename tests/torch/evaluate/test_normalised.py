@@ -164,3 +164,15 @@ def test_an_evaluation_reads_the_scan_as_the_product_was_made_or_says_why_not(tm
     assert again["normalised_error"] == pytest.approx(made["normalised_error"], rel=1e-6)
     with pytest.raises(ConfigError, match=r"drop_frames = '6,17'.* was made with '5,17'.*Leave --drop_frames out"):
         run_evaluate(RunRequest(**asked, overrides={"data.drop_frames": "6,17"}))
+
+
+def test_patterns_are_named_by_their_numbers_in_the_file(tmp_path: Path) -> None:
+    path = noisy(tmp_path)
+    with h5py.File(path, "r+") as file:
+        file["patterns"][7] = file["patterns"][30] = 0
+    found = refined(path, tmp_path / "o", drop_frames="3,7")
+    assert 30 in found["frames_standing_out"]
+    assert "1 of 47 patterns (30) hold no count" in found["scan_findings"][0]["text"]
+    with (tmp_path / "o" / "frames.csv").open() as stream:
+        numbers = [int(row["pattern"]) for row in csv.DictReader(stream)]
+    assert numbers == [number for number in range(49) if number not in (3, 7)]
