@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 from ptycho_dist.config import precedence
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.precedence import Level, Resolution
@@ -81,7 +79,7 @@ def refine_payload(
 def _of_start(levels: Sequence[Level]) -> Level:
     """Read the settings of the product that is started from, which hold where nothing else is said."""
     start = precedence.resolve(levels).values.get("refine.start")
-    if start is None or not h5py.is_hdf5(start):
+    if start is None or start.suffix == ".npz" or not start.is_file():
         return Level("start", {})
     return Level("start", {f"data.{name}": value for name, value in read_fixed_parts(start).items()})
 

@@ -67,7 +67,9 @@ def test_start_of_another_propagation_is_refused(near: Truth, tmp_path: Path) ->
     made = {"devices": 1, "accelerator": "cpu", "iterations": 1}
     product = pd.refine_object(near.path, output_dir=tmp_path / "one", propagation="near_field", **made)
     with pytest.raises(ConfigError, match=r"propagation near_field, but data\.propagation = far_field"):
-        pd.refine_object(near.path, start=product, output_dir=tmp_path / "two", **made)
+        pd.refine_object(near.path, start=product, output_dir=tmp_path / "two", propagation="far_field", **made)
+    again = pd.refine_object(near.path, start=product, output_dir=tmp_path / "two", **made)
+    assert read_product(again.path).metadata.propagation.kind == "near_field"
 
 
 def test_bundle_of_the_far_field_does_not_predict_the_near_field(near: Truth, tmp_path: Path) -> None:
