@@ -131,18 +131,18 @@ def select(raw: RawScan, rows: IntArray, bad_pixels: BoolArray) -> RawScan:
     if mask is not None and not mask.any():
         msg = "every detector pixel is saturated in some pattern, or masked; expected valid ones. Drop such patterns."
         raise DataFormatError(msg)
-    if count == total:
-        return replace(
-            raw, mask=mask, conversions=tuple(conversions), mean_counts=None if bad_pixels.any() else raw.mean_counts
-        )
-    conversions.append(f"patterns: {total - count} of {total} dropped; {count} are numbered anew from 0")
+    patterns, positions = raw.patterns, raw.positions_px
+    if count < total:
+        patterns, positions = SelectedRows(patterns, rows), positions[rows]
+        conversions.append(f"patterns: {total - count} of {total} dropped; {count} are numbered anew from 0")
+    is_same = count == total and not bad_pixels.any()
     return replace(
         raw,
-        patterns=SelectedRows(raw.patterns, rows),
-        positions_px=raw.positions_px[rows],
+        patterns=patterns,
+        positions_px=positions,
         mask=mask,
         conversions=tuple(conversions),
-        mean_counts=None,
+        mean_counts=raw.mean_counts if is_same else None,
     )
 
 

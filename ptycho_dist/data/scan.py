@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ class Scan:
         """What its reader found, adjusted as its options say."""
         return self._raw
 
-    @property
+    @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """What is wrong or odd in it, the worst first; empty where it was not looked at."""
         if self.survey is None:

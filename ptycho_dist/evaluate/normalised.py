@@ -11,6 +11,7 @@ from scipy.signal import fftconvolve
 
 from ptycho_dist.data.formats.product_h5 import BACKGROUND, FLUX, Product
 from ptycho_dist.data.scan import Scan
+from ptycho_dist.data.survey.statistics import middle_and_spread
 from ptycho_dist.evaluate.fourier import FourierErrors
 from ptycho_dist.physics.sampling import sampling_of
 from ptycho_dist.types import FloatArray, IntArray
@@ -190,8 +191,7 @@ def _standing_out(frames: FloatArray, data: FloatArray) -> IntArray:
     known = np.isfinite(frames) & (data > 0)
     if known.sum() < 4:
         return np.empty(0, np.int64)
-    middle = float(np.median(frames[known]))
-    spread = 1.4826 * float(np.median(np.abs(frames[known] - middle)))
+    middle, spread = middle_and_spread(frames[known])
     chance = _SIGMAS / np.sqrt(2 * np.maximum(data, 1.0))
     high = known & (frames > np.maximum(_FACTOR * middle, middle + _SIGMAS * spread)) & (frames > 1 + chance)
     rows = np.flatnonzero(high)

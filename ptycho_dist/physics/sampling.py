@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from ptycho_dist.types import FloatArray
 
-_BORDER, _HELD = 0.125, 0.9
+_HELD = 0.9
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def probe_diameter(probe_PNN: NDArray[np.complexfloating]) -> float:
 
     Of a Gaussian beam 4.3 standard deviations of its intensity; of a uniform disc 95 % of its diameter.
     """
-    intensity = (np.abs(probe_PNN).astype(np.float64) ** 2).sum(axis=0).ravel()
+    intensity = _power(probe_PNN).ravel()
     power = np.cumsum(np.sort(intensity)[::-1])
     area = int(np.searchsorted(power, _HELD * power[-1])) + 1
     return 2 * math.sqrt(area / math.pi)
@@ -73,14 +73,18 @@ def sampling_of(positions_px: FloatArray, probe_PNN: NDArray[np.complexfloating]
         probe_diameter_px=diameter,
         step_px=step,
         overlap=min(1.0, max(0.0, 1 - step / diameter)) if distances.size else float("nan"),
-        probe_at_border=_at_border(probe_PNN),
-        probe_bandwidth=_at_border(far),
+        probe_at_border=border_share(_power(probe_PNN)),
+        probe_bandwidth=border_share(_power(far)),
     )
 
 
-def _at_border(waves_PNN: NDArray[np.complexfloating]) -> float:
-    """Share of the power in the outer eighth of the frame on each side."""
-    power = (np.abs(waves_PNN).astype(np.float64) ** 2).sum(axis=0)
-    edge = max(1, round(_BORDER * power.shape[-1]))
-    total = float(power.sum())
-    return 1 - float(power[edge:-edge, edge:-edge].sum()) / total if total > 0 else float("nan")
+def border_share(power_NN: FloatArray) -> float:
+    """Share of a power (N, N) that lies in the outer eighth of its frame on each side; 0 where there is none."""
+    edge = max(1, len(power_NN) // 8)
+    total = float(power_NN.sum())
+    return 1 - float(power_NN[edge:-edge, edge:-edge].sum()) / total if total > 0 else 0.0
+
+
+def _power(waves_PNN: NDArray[np.complexfloating]) -> FloatArray:
+    """Sum the power of waves over their modes, float64, shape (N, N)."""
+    return np.asarray((np.abs(waves_PNN).astype(np.float64) ** 2).sum(axis=0))

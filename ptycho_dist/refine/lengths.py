@@ -46,7 +46,7 @@ class Crowd:
         batch.everyone.add_to(self.scratch_HW, steps_BNN, 1.0)
         summed = batch.everyone.gather(self.scratch_HW)
         batch.everyone.clear(self.scratch_HW)
-        own, along = _dot(steps_BNN, steps_BNN), _dot(steps_BNN, summed)
+        own, along = inner(steps_BNN, steps_BNN), inner(steps_BNN, summed)
         share = (own / torch.maximum(along, own).clamp_min(_TINY)).clamp_min(1 / len(batch.everyone))
         return steps_BNN * share[:, None, None]
 
@@ -70,7 +70,7 @@ def joint_length(own: Tensor, change_PNN: Tensor, count: int) -> Tensor:
     return (count * own / torch.dot(flat, flat).clamp_min(_TINY)).clamp(1.0, float(count)).sqrt()
 
 
-def _dot(one_BNN: Tensor, other_BNN: Tensor) -> Tensor:
-    """Real part of the inner product (B,) of the steps of each pattern."""
-    product: Tensor = torch.linalg.vecdot(*(torch.view_as_real(steps).flatten(1) for steps in (one_BNN, other_BNN)))
+def inner(one: Tensor, other: Tensor) -> Tensor:
+    """Real part of the inner product (...) of complex frames (..., N, N), the first conjugated."""
+    product: Tensor = torch.linalg.vecdot(*(torch.view_as_real(frames).flatten(-3) for frames in (one, other)))
     return product

@@ -11,7 +11,7 @@ from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.physics.probe import probe_intensity
 from ptycho_dist.refine.estimate import Estimate
 from ptycho_dist.refine.exit_wave import Batch, Residual, amplitude_ratio
-from ptycho_dist.refine.lengths import Crowd, joint_length
+from ptycho_dist.refine.lengths import Crowd, inner, joint_length
 from ptycho_dist.refine.methods import PerPattern, Stateless, Update, refinement_method, step_lengths
 from ptycho_dist.refine.pie import object_direction, probe_direction
 
@@ -68,9 +68,7 @@ def _step_lengths(estimate: Estimate, residual: Residual, direction_BNN: Tensor,
 
 def _dot(one_PBNN: Tensor, other_PBNN: Tensor) -> Tensor:
     """Real part of the inner product (B,) of the waves of each pattern, the first conjugated."""
-    one, other = (torch.view_as_real(waves).flatten(2) for waves in (one_PBNN, other_PBNN))
-    product: Tensor = torch.linalg.vecdot(one, other).sum(dim=0)
-    return product
+    return inner(one_PBNN, other_PBNN).sum(dim=0)
 
 
 @refinement_method("lsqml")

@@ -16,7 +16,7 @@ from ptycho_dist.types import IntArray
 SAMPLE_PATTERNS = 64
 DEAD_PIXEL = 2**32 - 1
 _NARROW_BYTES = 2
-_WHOLE_SHARE = 0.99
+WHOLE_SHARE = 0.99
 """Share of the nonzero values that must be whole for counts: a few fractional pixels do not turn a scan."""
 _NEAR_WHOLE = 0.02
 _LARGEST_STEP = 500
@@ -70,7 +70,7 @@ def find_kind(patterns: PatternSource, options: ScanOptions) -> Kind:
         return Kind(square=False, reason="whole numbers, taken as counts")
     positive = np.concatenate([_positive(one) for one in values])
     whole = float(np.mean(positive == np.rint(positive))) if positive.size else 1.0
-    if whole >= _WHOLE_SHARE:
+    if whole >= WHOLE_SHARE:
         return Kind(square=False, reason=f"whole numbers ({whole:.2%} of the values), taken as counts")
     return _kind_of_fractions(positive, whole)
 
@@ -84,7 +84,7 @@ def _kind_of_fractions(positive: NDArray[np.float64], whole: float) -> Kind:
         reason = f"values whose squares are multiples of {step:.4g}, taken as amplitudes and squared to counts"
         return Kind(square=True, reason=reason)
     fraction, same = _common_fraction(positive)
-    if same >= _WHOLE_SHARE:
+    if same >= WHOLE_SHARE:
         reason = f"whole numbers less {(-fraction) % 1:.3g} ({same:.2%} of the values), taken as counts"
         return Kind(square=False, reason=reason)
     reason = (
@@ -111,7 +111,7 @@ def common_step(values: NDArray[np.floating]) -> float | None:
         return None
     for divisor in (1, 2, 3, 4, 5):
         steps = small * (divisor / smallest)
-        if np.mean(np.abs(steps - np.rint(steps)) < _NEAR_WHOLE) >= _WHOLE_SHARE and steps.max() >= 2:
+        if np.mean(np.abs(steps - np.rint(steps)) < _NEAR_WHOLE) >= WHOLE_SHARE and steps.max() >= 2:
             units = np.rint(steps)
             return float((small * units).sum() / (units * units).sum())
     return None

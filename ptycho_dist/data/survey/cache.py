@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "PTYCHO_DIST_CACHE"
 """Environment variable with the folder of what may be made again; empty for none."""
-_FORM = "2"
+_FORM = "3"
 
 
 def cache_folder() -> Path | None:
@@ -54,7 +54,7 @@ def load(name: str) -> Survey | None:
     numbers = {key: float(values[key]) for key in ("whole", "step", "noise_gain")}
     return Survey(
         **values
-        | {"dtype": str(values["dtype"]), "whole": numbers["whole"]}
+        | {"whole": numbers["whole"]}
         | {key: None if np.isnan(numbers[key]) else numbers[key] for key in ("step", "noise_gain")}
     )
 

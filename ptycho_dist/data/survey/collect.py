@@ -31,8 +31,6 @@ class Survey:
 
     Parameters
     ----------
-    dtype
-        Type of the values.
     totals, peaks, likeness
         float64, shape (B,): sum and maximum of the usable values of each pattern; likeness to the mean pattern, from
         0 to 1 (cosine of their square roots).
@@ -52,7 +50,6 @@ class Survey:
         Counts per photon that the noise of the patterns tells; None where it does not.
     """
 
-    dtype: str
     totals: FloatArray
     peaks: FloatArray
     likeness: FloatArray
@@ -99,7 +96,7 @@ def take_sample(path: Path, raw: RawScan) -> Sample:
     """Look at up to 64 evenly spaced patterns of a scan."""
     rows = sample_index(raw.patterns.shape[0])
     values = np.concatenate([_read(path, raw, rows[i : i + 1])[0] for i in range(len(rows))])
-    usable = _usable(values, raw.mask)
+    usable = _usable(values, _at_limit(values), raw.mask)
     counts = np.where(usable, values, 0).astype(np.float64)
     if raw.square:
         counts = np.square(counts)
@@ -140,20 +137,19 @@ def survey_rows(path: Path, raw: RawScan, share: Shard, sample: Sample) -> Surve
     pixels = _Pixels.empty(N)
     of_frames: list[NDArray[np.float64]] = [np.empty((3, 0))]
     lost = [np.zeros(0, np.bool_)]
-    dtype = ""
     batch = max(1, _BATCH_BYTES // (8 * N * N))
     for start in range(share.start, share.stop, batch):
         values, marks = _read(path, raw, np.arange(start, min(start + batch, share.stop)))
-        dtype = dtype or str(values.dtype)
-        usable = _usable(values, raw.mask)
+        at_limit = _at_limit(values)
+        usable = _usable(values, at_limit, raw.mask)
+        of_frames.append(_frames(values, usable, sample.reference))
         gone = _lost(usable, raw.mask)
         lost.append(gone)
-        pixels.add(values[~gone])
-        pixels.negative += marks[~gone].sum(axis=0)
-        of_frames.append(_frames(values, usable, sample.reference))
+        if gone.any():
+            values, at_limit, marks = values[~gone], at_limit[~gone], marks[~gone]
+        pixels.add(values, at_limit, marks)
     totals, peaks, likeness = np.concatenate(of_frames, axis=1)
     return Survey(
-        dtype=dtype,
         totals=totals,
         peaks=peaks,
         likeness=likeness,
@@ -195,7 +191,6 @@ def join(parts: Sequence[Survey]) -> Survey:
         return np.asarray(reduce.reduce([getattr(part, name) for part in filled]))
 
     return Survey(
-        dtype=first.dtype,
         **{name: along(name) for name in ("totals", "peaks", "likeness", "unwritten", "lost")},
         **{name: over(name, np.add) for name in ("sums", "saturated", "unusable", "negative")},
         lowest=over("lowest", np.minimum),
@@ -223,17 +218,16 @@ class _Pixels:
         counts = [np.zeros((N, N), np.int64) for _ in range(3)]
         return cls(np.zeros((N, N)), np.full((N, N), np.inf), np.full((N, N), -np.inf), *counts)
 
-    def add(self, values: NDArray[Any]) -> None:
-        """Take in patterns (n, N, N)."""
+    def add(self, values: NDArray[Any], at_limit: BoolArray, marks: BoolArray) -> None:
+        """Take in patterns (n, N, N): where they are at the maximum of their type, and where they were marked."""
         if not len(values):
             return
-        self.saturated += _at_limit(values).sum(axis=0)
+        self.saturated += at_limit.sum(axis=0)
+        self.negative += marks.sum(axis=0)
         if values.dtype.kind != "f":
             self.sums += values.sum(axis=0, dtype=np.float64)
-            self.lowest, self.highest = (
-                np.minimum(self.lowest, values.min(axis=0)),
-                np.maximum(self.highest, values.max(axis=0)),
-            )
+            self.lowest = np.minimum(self.lowest, values.min(axis=0))
+            self.highest = np.maximum(self.highest, values.max(axis=0))
             if values.dtype.kind == "i":
                 self.negative += (values < 0).sum(axis=0)
             return
@@ -250,18 +244,18 @@ def _at_limit(values: NDArray[Any]) -> BoolArray:
     if values.dtype.kind in "iu":
         most = np.iinfo(values.dtype).max
         return np.asarray(values >= (_OVERFLOW if most >= _OVERFLOW else most))
-    if values.dtype.kind != "f":
-        return np.zeros(values.shape, np.bool_)
-    return np.asarray(np.isin(values, _FLOAT_LIMITS)) if values.max(initial=0) >= _FLOAT_LIMITS[0] else _none(values)
+    if values.dtype.kind != "f" or values.max(initial=0) < _FLOAT_LIMITS[0]:
+        return _none(values)
+    return np.asarray(np.isin(values, _FLOAT_LIMITS))
 
 
 def _none(values: NDArray[Any]) -> BoolArray:
     return np.zeros(values.shape, np.bool_)
 
 
-def _usable(values: NDArray[Any], mask: BoolArray | None) -> BoolArray:
+def _usable(values: NDArray[Any], at_limit: BoolArray, mask: BoolArray | None) -> BoolArray:
     """Tell which values (n, N, N) are counts: numbers of at least 0, below the maximum of their type, not masked."""
-    usable = ~_at_limit(values)
+    usable = ~at_limit
     if values.dtype.kind == "f":
         usable &= np.isfinite(values)
     if values.dtype.kind in "if":
@@ -277,9 +271,10 @@ def _lost(usable: BoolArray, mask: BoolArray | None) -> BoolArray:
 
 def _frames(values: NDArray[Any], usable: BoolArray, reference: FloatArray) -> NDArray[np.float64]:
     """Sum, maximum and likeness (3, n) of patterns."""
-    counts = np.where(usable, values, 0).astype(np.float32)
+    known = np.where(usable, values, 0)
+    counts = known.astype(np.float32)
     totals = counts.sum(axis=(1, 2), dtype=np.float64)
-    peaks = np.where(usable, values, 0).max(axis=(1, 2)).astype(np.float64)
+    peaks = known.max(axis=(1, 2)).astype(np.float64)
     roots = np.sqrt(counts).reshape(len(counts), -1)
     # einsum adds each row in one order, whatever other rows there are; a matrix product does not.
     overlap = np.einsum("bp,p->b", roots, reference.astype(np.float32).ravel()).astype(np.float64)

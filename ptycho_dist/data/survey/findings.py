@@ -23,8 +23,9 @@ from ptycho_dist.data.survey.faults import (
     is_sudden,
     often_met,
 )
+from ptycho_dist.data.survey.statistics import middle_and_spread
 from ptycho_dist.errors import DataFormatError
-from ptycho_dist.physics.sampling import nearest_distances, sampling_of
+from ptycho_dist.physics.sampling import border_share, nearest_distances, sampling_of
 from ptycho_dist.types import FloatArray, IntArray
 
 WRONG, ODD, NOTE = "wrong", "odd", "note"
@@ -35,8 +36,6 @@ _OF_PIXELS = {"no_number", "stuck", "saturated"}
 _LISTED = 8
 _LEAST_FRAMES = 4
 """Fewer patterns have no statistics."""
-_CERTAINLY_LIT = 50.0
-"""Photons from which on a pattern without any is no matter of chance (e to the -50)."""
 _SPREAD, _RATIO = 12.0, 4.0
 _UNLIKE_SPREAD, _UNLIKE_RATIO = 12.0, 2.0
 _TYPE_MAXIMA = (255.0, 65535.0, 2.0**31 - 1, 2.0**31, 2.0**32 - 3, 2.0**32 - 2, 2.0**32 - 1, 2.0**32)
@@ -269,6 +268,7 @@ def _optics(survey: Survey, place: Place) -> Iterator[Finding]:
     if place.probe is None:
         return
     found, N = sampling_of(place.positions_px, place.probe), place.probe.shape[-1]
+    counts_at_border = border_share(survey.sums)
     if len(place.positions_px) >= _LEAST_FRAMES and found.overlap < _LITTLE_OVERLAP:
         frames = "; not even the frames overlap" if found.step_px >= N else ""
         text = (
@@ -284,15 +284,15 @@ def _optics(survey: Survey, place: Place) -> Iterator[Finding]:
         yield Finding("step", ODD, f"{text}; expected pixels", "Check the unit (--position_unit)")
     if found.probe_at_border > _BORDER_SHARE:
         text = f"{found.probe_at_border:.0%} of the probe's power lie at the border of its frame of {N} px"
-        fills = found.probe_at_border > _FILLED_SHARE and _border_share(survey) < _FILLED_SHARE / 2
+        fills = found.probe_at_border > _FILLED_SHARE and counts_at_border < _FILLED_SHARE / 2
         severity = ODD if fills else NOTE  # in the near field light fills detector and frame
         yield Finding(
             "probe_frame", severity, text, "Use more detector pixels (smaller object pixels need a larger frame)"
         )
-    if found.probe_bandwidth > _BORDER_SHARE and not _reaches_border(survey):
+    if found.probe_bandwidth > _BORDER_SHARE and counts_at_border <= _BORDER_SHARE / 5:
         text = (
             f"{found.probe_bandwidth:.0%} of the probe's far field lie at the border of the detector, but "
-            f"{_border_share(survey):.1%} of the counts"
+            f"{counts_at_border:.1%} of the counts"
         )
         yield Finding("bandwidth", ODD, text, "Check the probe, and the size of its pixels")
 
@@ -307,10 +307,8 @@ def _outlying(survey: Survey) -> BoolArray:
     if lit.sum() < 2 * _LEAST_FRAMES:
         return np.zeros(len(survey), np.bool_)
     logs = np.log(np.where(lit, survey.totals, 1.0))
-    middle = float(np.median(logs[lit]))
-    deviation = np.abs(logs - middle)
-    spread = 1.4826 * float(np.median(deviation[lit]))
-    return np.asarray(lit & (deviation > max(np.log(_RATIO), _SPREAD * spread)))
+    middle, spread = middle_and_spread(logs[lit])
+    return np.asarray(lit & (np.abs(logs - middle) > max(np.log(_RATIO), _SPREAD * spread)))
 
 
 def _unlike(survey: Survey) -> BoolArray:
@@ -318,8 +316,7 @@ def _unlike(survey: Survey) -> BoolArray:
     if lit.sum() < 2 * _LEAST_FRAMES:
         return np.zeros(len(survey), np.bool_)
     distance = np.arccos(np.clip(survey.likeness, 0.0, 1.0))
-    middle = float(np.median(distance[lit]))
-    spread = 1.4826 * float(np.median(np.abs(distance[lit] - middle)))
+    middle, spread = middle_and_spread(distance[lit])
     return np.asarray(lit & (distance > max(_UNLIKE_RATIO * middle, middle + _UNLIKE_SPREAD * spread)))
 
 
@@ -346,17 +343,6 @@ def _clipped(survey: Survey) -> BoolArray:
         if clips
         else np.zeros(survey.highest.shape, np.bool_)
     )
-
-
-def _border_share(survey: Survey) -> float:
-    """Share of the counts at the border of the detector, in the outer eighth on each side."""
-    edge = max(1, survey.sums.shape[0] // 8)
-    total = float(survey.sums.sum())
-    return 1 - float(survey.sums[edge:-edge, edge:-edge].sum()) / total if total > 0 else 0.0
-
-
-def _reaches_border(survey: Survey) -> bool:
-    return _border_share(survey) > _BORDER_SHARE / 5
 
 
 def _numbers(which: BoolArray, place: Place) -> tuple[int, ...]:

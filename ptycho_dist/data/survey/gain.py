@@ -9,13 +9,13 @@ import numpy as np
 from scipy.stats import chi2
 
 from ptycho_dist.config.scan_options import ScanOptions
+from ptycho_dist.data.formats.intensity import WHOLE_SHARE
 from ptycho_dist.types import FloatArray
 
 _LAGS = (0.25, 0.32, 0.42, 0.51)
 """Borders of three regions of lags, as shares of N; the longest ones tell the noise."""
 _SAME = 0.15
 _LEAST_COEFFICIENTS = 200
-_WHOLE_SHARE = 0.99
 _ABOVE_BOUND, _PERCENTILE, _LEAST_COUNTS, _LEAST_PIXELS = 1.5, 0.1, 20.0, 20
 
 
@@ -47,7 +47,7 @@ def gain_of(options: ScanOptions, whole: float, step: float | None, noise_gain: 
     """
     if options.counts_per_photon is not None:
         return Gain(1.0, f"{options.counts_per_photon:.4g} counts per photon, as counts_per_photon says")
-    if whole >= _WHOLE_SHARE and (step or 1.0) <= 1.0:
+    if whole >= WHOLE_SHARE and (step or 1.0) <= 1.0:
         return Gain(1.0, "whole numbers, taken as photon counts")
     if step is not None:
         return Gain(step, f"all values are multiples of {step:.4g}")

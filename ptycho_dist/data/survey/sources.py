@@ -31,7 +31,7 @@ def require_sound_source(source: Source, context: RankContext) -> None:
         Naming the scan, what was found and the option that settles it.
     """
     told = all_gather_object(on_all_ranks(lambda: _odd_things(source, context)))
-    lines = told[0] if isinstance(source, Scan) else [line for part in told for line in part]
+    lines = [line for part in told for line in part]
     if context.rank == 0:
         for line in lines[:_MOST_TOLD]:
             logger.warning("%s", line)
@@ -40,8 +40,10 @@ def require_sound_source(source: Source, context: RankContext) -> None:
 
 
 def _odd_things(source: Source, context: RankContext) -> list[str]:
+    """List what is odd in this rank's share of a set; in a scan, which all ranks judge, rank 0 alone tells it."""
     if isinstance(source, Scan):
-        return _odd(source)
+        odd = _odd(source)
+        return odd if context.rank == 0 else []
     share = shard(len(source), context.rank, context.world)
     return [line for number in range(share.start, share.stop) for line in _odd(_looked_at(source, number))]
 
