@@ -10,7 +10,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,11 @@ from typing import Any, TypeVar
 from ptycho_dist import job_marker
 from ptycho_dist.bundle import BUNDLE_FOLDER
 from ptycho_dist.config.precedence import Level, RunRequest, defaults, resolve
-from ptycho_dist.config.scan_options import AUTO, GEOMETRY, ScanOptions
+from ptycho_dist.config.scan_options import GEOMETRY, ScanOptions
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.config.sections import ALL_SECTIONS, INFERENCE_SECTIONS, REFINE_SECTIONS, TRAINING_SECTIONS
-from ptycho_dist.data.formats.product_h5 import read_scan_settings
+from ptycho_dist.data.formats.product import scan_settings
+from ptycho_dist.data.formats.product_h5 import read_product_metadata
 from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.data.scan_set import Source, open_on_ranks
 from ptycho_dist.data.survey.sources import require_sound_source
@@ -120,8 +121,9 @@ def run_evaluate(request: RunRequest) -> dict[str, Any]:
     with ExitStack() as stack:
         scan = None
         if request.scan is not None:
-            options = reader_options([*request.levels({"data": DataConfig}), _as_opened(product)])
-            _require_same_numbers(product, options)
+            stored = scan_settings(read_product_metadata(product))
+            options = reader_options([*request.levels({"data": DataConfig}), _as_opened(stored)])
+            _require_same_numbers(product, stored, options)
             scan = stack.enter_context(open_scan(request.scan, options))
         metrics = evaluate_product(product, scan, output_dir, reference=request.reference)
     if request.reference is not None and REFUSAL in metrics:
@@ -129,14 +131,14 @@ def run_evaluate(request: RunRequest) -> dict[str, Any]:
     return metrics
 
 
-def _as_opened(product: Path) -> Level:
-    """Read how the scan of a product was opened, but for the reader and numbers that were not known."""
-    stored = {name: value for name, value in read_scan_settings(product).items() if name != "file_format"}
+def _as_opened(stored: Mapping[str, Any]) -> Level:
+    """Make a level of what a product stored of its scan, but for the reader and numbers that were not known."""
     unknown = [name for name in GEOMETRY if stored.get(name) is None or not math.isfinite(stored[name])]
-    return Level("product", {f"data.{name}": value for name, value in stored.items() if name not in unknown})
+    unsaid = ("file_format", *unknown)
+    return Level("product", {f"data.{name}": value for name, value in stored.items() if name not in unsaid})
 
 
-def _require_same_numbers(product: Path, options: ScanOptions) -> None:
+def _require_same_numbers(product: Path, stored: Mapping[str, Any], options: ScanOptions) -> None:
     """Refuse to leave out other patterns than a product was made without, for its rows are numbered without them.
 
     Raises
@@ -144,13 +146,8 @@ def _require_same_numbers(product: Path, options: ScanOptions) -> None:
     ConfigError
         With both.
     """
-    stored = read_scan_settings(product)
-    if "drop_frames" not in stored:
-        return
-    made = stored["drop_frames"]
-    before = ScanOptions(drop_frames=tuple(made) if isinstance(made, list) else made)
-    same = before.frames_to_drop() == options.frames_to_drop()
-    if not same or (before.drop_frames == AUTO) != (options.drop_frames == AUTO):
+    made = stored.get("drop_frames")
+    if "drop_frames" in stored and not options.drops_alike(made):
         msg = (
             f"data.drop_frames = {options.drop_frames!r}, but {product} was made with {made!r}; expected the same, for "
             "its patterns are numbered without those. Leave --drop_frames out."

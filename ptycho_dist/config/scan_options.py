@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ptycho_dist.config import validators
@@ -114,6 +115,13 @@ class ScanOptions:
         if isinstance(given, tuple | list) and all(type(number) is int and number >= 0 for number in given):
             return tuple(sorted(set(given)))
         raise _not_frames(given)
+
+    def drops_alike(self, drop_frames: str | Sequence[int] | None) -> bool:
+        """Tell whether another value of ``drop_frames``, which JSON may have made a list, leaves out the same."""
+        given = drop_frames if drop_frames is None or isinstance(drop_frames, str) else tuple(drop_frames)
+        other = ScanOptions(drop_frames=given)
+        same_way = (self.drop_frames == AUTO) == (other.drop_frames == AUTO)
+        return same_way and self.frames_to_drop() == other.frames_to_drop()
 
 
 def _numbers(part: str, given: str) -> range:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ptycho_dist.data.formats.base import ComplexArray
 from ptycho_dist.data.formats.intensity import sample_index
-from ptycho_dist.data.formats.product_h5 import read_product_checksum
+from ptycho_dist.data.formats.product import scan_checksum
+from ptycho_dist.data.formats.product_h5 import read_product_metadata
 from ptycho_dist.data.scan import Scan, require_made_from
 from ptycho_dist.data.stored_object import read_stored_object
 from ptycho_dist.errors import DataFormatError
@@ -88,7 +89,7 @@ def read_labels(scan: Scan, path: Path | None, output_px: int) -> Labels:
     """
     if path is not None and path.suffix != ".npz":
         fix = "Give a product of this scan as training.label_file, or an NPZ with an object that fits it."
-        require_made_from(scan.header, str(path), read_product_checksum(path), fix)
+        require_made_from(scan.header, str(path), scan_checksum(read_product_metadata(path)), fix)
     object_, origin = _own(scan) if path is None else read_stored_object(path, scan.positions_px)
     source = path or scan.header.path
     if not np.isfinite(object_).all():

@@ -14,7 +14,8 @@ from ptycho_dist.config.scan_options import GEOMETRY
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.config.sections import REFINE_SECTIONS
 from ptycho_dist.data.content import checksum
-from ptycho_dist.data.formats.product_h5 import read_fixed_parts
+from ptycho_dist.data.formats.product import model_settings
+from ptycho_dist.data.formats.product_h5 import read_product_metadata
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory.payload import RefinePayload
 from ptycho_dist.factory.settings import (
@@ -81,7 +82,9 @@ def _of_start(levels: Sequence[Level]) -> Level:
     start = precedence.resolve(levels).values.get("refine.start")
     if start is None or start.suffix == ".npz" or not start.is_file():
         return Level("start", {})
-    return Level("start", {f"data.{name}": value for name, value in read_fixed_parts(start).items()})
+    return Level(
+        "start", {f"data.{name}": value for name, value in model_settings(read_product_metadata(start)).items()}
+    )
 
 
 def _resolve(levels: list[Level], header: ScanHeader) -> Resolution:

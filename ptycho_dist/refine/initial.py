@@ -13,7 +13,8 @@ from torch import Tensor
 from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.data.formats.base import ComplexArray
-from ptycho_dist.data.formats.product_h5 import BACKGROUND, FLUX, read_product, read_scan_settings
+from ptycho_dist.data.formats.product import scan_settings
+from ptycho_dist.data.formats.product_h5 import BACKGROUND, FLUX, read_product
 from ptycho_dist.data.scan import Scan, require_made_from
 from ptycho_dist.data.stored_object import read_stored_object
 from ptycho_dist.errors import ConfigError, DataFormatError, RefinementError
@@ -86,7 +87,7 @@ def read_start(scan: Scan, path: Path | None, propagation: str = FAR_FIELD.kind)
     fix = "Start from a product of this scan, or from an NPZ with object and probe."
     require_made_from(scan.header, str(path), product.scan_checksum, fix)
     _require_propagation(path, product.metadata, propagation)
-    _require_same_reading(path, scan)
+    _require_same_reading(path, product.metadata, scan)
     order = np.argsort(product.indexes)
     return Start(
         product.object_,
@@ -98,13 +99,12 @@ def read_start(scan: Scan, path: Path | None, propagation: str = FAR_FIELD.kind)
     )
 
 
-def _require_same_reading(path: Path, scan: Scan) -> None:
+def _require_same_reading(path: Path, metadata: ProductMetadata, scan: Scan) -> None:
     """Refuse a product whose scan was read otherwise: other patterns, or turned, or with other axes or units."""
-    stored = read_scan_settings(path)
-    for name in _READ_ALIKE:
-        made, said = stored.get(name), getattr(scan.options, name)
-        made = tuple(made) if isinstance(made, list) else made
-        if name in stored and made != said:
+    stored = scan_settings(metadata)
+    for name in [name for name in _READ_ALIKE if name in stored]:
+        made, said = stored[name], getattr(scan.options, name)
+        if not (scan.options.drops_alike(made) if name == "drop_frames" else made == said):
             msg = (
                 f"data.{name} = {said!r}, but {path} was made with {made!r}; expected the same, for its object and "
                 f"positions are those of that reading. Give --{name} as there, or start from ones."

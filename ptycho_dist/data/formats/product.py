@@ -9,12 +9,14 @@ position is the corner of a patch in pixels; both frames have the same origin.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho_dist.config.measurement import MeasurementConfig
+from ptycho_dist.config.scan_options import ScanOptions
 from ptycho_dist.data.formats.base import NAN, ComplexArray
 from ptycho_dist.types import FloatArray, IntArray, ProductMetadata
 
@@ -23,6 +25,8 @@ COVERAGE, DISAGREEMENT = "coverage", "disagreement"
 FLUX, BACKGROUND = "flux", "background"
 """Arrays (B,) and (N, N) there: brightness of each pattern; counts that do not come from the object, in the order of
 the detector that the propagator has."""
+_READING = tuple(one.name for one in fields(ScanOptions))
+_MODEL = tuple(one.name for one in fields(MeasurementConfig) if one.name not in _READING)
 NORMALISED = "normalised_error"
 """Array (B,) there: misfit of each pattern over what photon noise alone leaves; NaN where a pattern does not count."""
 
@@ -101,5 +105,28 @@ class Product:
     @property
     def scan_checksum(self) -> str:
         """Checksum of the scan that it was made from; empty where the file does not say."""
-        payload = self.metadata.provenance.get("payload") or {}
-        return str((payload.get("scan") or {}).get("checksum", ""))
+        return scan_checksum(self.metadata)
+
+
+def scan_checksum(metadata: ProductMetadata) -> str:
+    """Checksum of the scan that a product was made from; empty where the file does not say."""
+    return str(_payload(metadata, "scan").get("checksum", ""))
+
+
+def scan_settings(metadata: ProductMetadata) -> dict[str, Any]:
+    """Select how the scan of a product was opened, by name; nothing where the file does not say."""
+    return _named(_payload(metadata, "data"), _READING)
+
+
+def model_settings(metadata: ProductMetadata) -> dict[str, Any]:
+    """Select what a product was made with: probe fixed or fitted, its support, modes, background, propagation."""
+    return _named(_payload(metadata, "data"), _MODEL)
+
+
+def _payload(metadata: ProductMetadata, section: str) -> dict[str, Any]:
+    payload = metadata.provenance.get("payload") or {}
+    return payload.get(section) or {}
+
+
+def _named(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: values[name] for name in names if name in values}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ptycho_dist.atomic import atomic_path, publish, temporary_name
-from ptycho_dist.config.measurement import MeasurementConfig
 from ptycho_dist.data.formats import hdf5
-from ptycho_dist.data.formats.base import ComplexArray, ScanOptions
+from ptycho_dist.data.formats.base import ComplexArray
 from ptycho_dist.data.formats.product import (
     BACKGROUND,
     COVERAGE,
@@ -42,10 +41,8 @@ __all__ = [
     "ProductGeometry",
     "ProductWriter",
     "note_verdict",
-    "read_fixed_parts",
     "read_product",
-    "read_product_checksum",
-    "read_scan_settings",
+    "read_product_metadata",
 ]
 
 _EXTRAS, _VERDICT = "ptycho_dist", "ptycho_dist_verdict"
@@ -262,40 +259,8 @@ def read_product(path: Path | str) -> Product:
         )
 
 
-def read_scan_settings(path: Path | str) -> dict[str, Any]:
-    """Read how the scan of a product was opened, by name; nothing where the file does not say.
-
-    Raises
-    ------
-    DataFormatError
-        If it is damaged.
-    """
-    return _stored_settings(Path(path), [one.name for one in fields(ScanOptions)])
-
-
-def read_fixed_parts(path: Path | str) -> dict[str, Any]:
-    """Read what a product was made with: probe fixed or fitted, its support, modes, background, propagation.
-
-    Nothing where the file does not say.
-
-    Raises
-    ------
-    DataFormatError
-        If it is damaged.
-    """
-    reading = {one.name for one in fields(ScanOptions)}
-    return _stored_settings(Path(path), [one.name for one in fields(MeasurementConfig) if one.name not in reading])
-
-
-def _stored_settings(path: Path, names: Sequence[str]) -> dict[str, Any]:
-    with hdf5.reading(path) as file:
-        payload = _metadata(path, file).provenance.get("payload") or {}
-    data = payload.get("data") or {}
-    return {name: data[name] for name in names if name in data}
-
-
-def read_product_checksum(path: Path | str) -> str:
-    """Read the checksum of the scan that a product was made from; empty where the file does not say.
+def read_product_metadata(path: Path | str) -> ProductMetadata:
+    """Read what a product says of itself, without its arrays.
 
     Raises
     ------
@@ -304,8 +269,7 @@ def read_product_checksum(path: Path | str) -> str:
     """
     path = Path(path)
     with hdf5.reading(path) as file:
-        payload = _metadata(path, file).provenance.get("payload") or {}
-    return str((payload.get("scan") or {}).get("checksum", ""))
+        return _metadata(path, file)
 
 
 def _single(path: Path, key: str, dataset: h5py.Dataset, ndim: int) -> ComplexArray:

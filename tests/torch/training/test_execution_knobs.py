@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from pathlib import Path
@@ -39,6 +39,8 @@ from ptycho_dist.training.run import build_module
 from ptycho_dist.training.trainer import build_strategy, build_trainer, calm_lightning, own_devices
 from tests.support.ranks import rank_context
 from tests.support.runs import inference_payload, training_payload, untrained_bundle
+
+pytestmark = pytest.mark.usefixtures("same_process_afterwards")
 
 
 class Recorder(Callback):
@@ -94,15 +96,6 @@ class Run:
     def files(self) -> list[str]:
         folder = self.payload.training_config.output_dir
         return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-
-
-@pytest.fixture(autouse=True)
-def _same_process_afterwards() -> Iterator[None]:
-    """Undo what a Trainer leaves beside variables: deterministic mode, a process group."""
-    yield
-    if dist.is_initialized():
-        dist.destroy_process_group()
-    torch.use_deterministic_algorithms(mode=False)
 
 
 Make = Callable[..., Run]

@@ -5,18 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import torch.distributed as dist
 
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.launching.environment import detect
 from ptycho_dist.training.run import run_training
 from tests.support.runs import training_payload
+
+pytestmark = pytest.mark.usefixtures("same_process_afterwards")
 
 VALUES: dict[str, tuple[Any, ...]] = {
     "scheduler": ("Default", "WarmupCosine", "Exponential", "ReduceLROnPlateau"),
@@ -59,15 +58,6 @@ def covering() -> list[Settings]:
 
 
 ROWS = covering()
-
-
-@pytest.fixture(autouse=True)
-def _same_process_afterwards() -> Iterator[None]:
-    """Undo what a Trainer leaves: deterministic mode, a process group."""
-    yield
-    if dist.is_initialized():
-        dist.destroy_process_group()
-    torch.use_deterministic_algorithms(mode=False)
 
 
 def test_combinations_hold_every_pair() -> None:
