@@ -96,7 +96,7 @@ def test_job_saves_and_queues_itself_again_before_its_time_limit(
 def test_stopped_task_of_an_array_queues_itself_again_and_no_other(
     slurm: SlurmCluster, scan: Path, tmp_path: Path
 ) -> None:
-    larger = simulate_tiny(tmp_path / "larger.h5", n_patterns=1200)
+    larger = simulate_tiny(tmp_path / "larger.h5", n_patterns=6000)
     with open_scan(scan) as found:
         bundle = untrained_bundle(training_payload(scan, tmp_path / "trained"), found)
     (tmp_path / "scans.txt").write_text(f"{scan}\n{larger}\n")
