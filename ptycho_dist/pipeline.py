@@ -222,7 +222,7 @@ def _refine_and_evaluate(payload: RefinePayload, job: _Job, facts: dict[str, Any
         "refine_s": result.seconds,
         "refine_iterations": payload.refine_config.iterations,
     }
-    return _evaluate(result.product_path, job, facts | told)
+    return _evaluate(result.product_path, job, facts | told | result.facts)
 
 
 def _evaluate(product: Path, job: _Job, facts: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptycho_dist.config import validators
+from ptycho_dist.config.scan_options import AUTO, NONE
+from ptycho_dist.errors import ConfigError
 
 METHOD_DEFAULTS: Mapping[str, Mapping[str, float]] = {
     "pie": {"batch_size": 8, "object_step": 1.0, "probe_step": 0.5, "momentum": 0.5, "cooling": 0.5},
@@ -71,6 +73,12 @@ class RefineConfig:
     flux: bool = False
     """Refine how bright the illumination of each pattern was."""
 
+    regularisation: str | float = "auto"
+    """Weight of the object's wavelet detail in last passes: auto (by cross-validation), none, or a number from 0."""
+
+    regularised_passes: int = 50
+    """Passes of the regularised Poisson likelihood after the iterations, where there is a weight for them."""
+
     memory_GiB: float = 4.0
     """Room on each rank for its patterns; a larger share is read from the scan in every iteration."""
 
@@ -90,5 +98,11 @@ class RefineConfig:
         validators.require_optional_int("refine.position_start", self.position_start, 0)
         validators.require_positive("refine.position_step", self.position_step)
         validators.require_bool("refine.flux", self.flux)
+        if not isinstance(self.regularisation, str):
+            validators.require_positive("refine.regularisation", self.regularisation, zero_allowed=True)
+        elif self.regularisation not in (AUTO, NONE):
+            msg = f"refine.regularisation = {self.regularisation!r}; expected auto, none, or a number. Change it."
+            raise ConfigError(msg)
+        validators.require_int("refine.regularised_passes", self.regularised_passes, 1)
         validators.require_positive("refine.memory_GiB", self.memory_GiB)
         validators.require_int("refine.seed", self.seed, 0)

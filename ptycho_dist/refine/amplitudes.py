@@ -17,6 +17,7 @@ from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.physics.likelihood import modulus
 from ptycho_dist.physics.propagators import Propagator
+from ptycho_dist.physics.thinning import Half
 from ptycho_dist.refine.batching import Drawn
 from ptycho_dist.types import IntArray
 
@@ -61,12 +62,15 @@ class AmplitudeReader:
         Tensor of the type and device that amplitudes get.
     context
         Place of this rank.
+    half
+        Which half of the photons is read; None for all.
     """
 
     scan: Scan
     propagator: Propagator
     like: Tensor
     context: RankContext
+    half: Half | None = None
 
     def own(self, numbers: IntArray) -> slice:
         """Which of some ascending pattern numbers are this rank's."""
@@ -81,10 +85,10 @@ class AmplitudeReader:
         """Memory that all amplitudes of the largest share take."""
         return shard(self.scan.header.n_patterns, 0, self.context.world).__len__() * self._bytes_of_one
 
-    def read_all(self) -> Share:
-        """Read the whole share of this rank."""
-        mine = shard(self.scan.header.n_patterns, self.context.rank, self.context.world)
-        return on_all_ranks(partial(self.read, np.arange(mine.start, mine.stop)))
+    def read_all(self, numbers: IntArray | None = None) -> Share:
+        """Read the whole share of this rank, or what of some ascending numbers is in it."""
+        asked = np.arange(self.scan.header.n_patterns) if numbers is None else numbers
+        return on_all_ranks(partial(self.read, asked[self.own(asked)]))
 
     def in_pieces(self, batches: Sequence[Drawn], limit_bytes: int) -> Iterator[tuple[Sequence[Drawn], Share]]:
         """Yield consecutive batches with the amplitudes of this rank's patterns in them.
@@ -116,7 +120,9 @@ class AmplitudeReader:
         amplitudes = self.like.new_empty(len(numbers), N, N)
         photons = torch.zeros(len(numbers), dtype=torch.float64)
         for start in range(0, len(numbers), _READ_AT_ONCE):
-            counts = torch.from_numpy(self.scan.read_patterns(numbers[start : start + _READ_AT_ONCE]))
+            part = numbers[start : start + _READ_AT_ONCE]
+            whole = self.scan.read_patterns(part)
+            counts = torch.from_numpy(whole if self.half is None else self.half.of(whole, part))
             photons[start : start + _READ_AT_ONCE] = counts.sum(dim=(1, 2), dtype=torch.float64)
             amplitudes[start : start + _READ_AT_ONCE] = self.propagator.arrange(modulus(counts.to(self.like)))
         return Share(numbers, amplitudes, photons)

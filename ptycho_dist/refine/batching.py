@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -67,6 +67,11 @@ class Overlap:
         shared = np.fft.fftshift(np.fft.irfft2(power, s=(side, side)))
         return cls(np.clip(np.round(shared / shared.max(), 6), 0.0, 1.0))
 
+    @classmethod
+    def nowhere(cls) -> Overlap:
+        """Prepare for batches whose patterns may overlap as they will."""
+        return cls(np.zeros((1, 1)))
+
     def between(self, one_px: NDArray[np.float64], other_px: NDArray[np.float64]) -> NDArray[np.float64]:
         """Overlap of patterns at corners (..., 2) and (..., 2): 1 at one place, 0 where no light is shared."""
         reach = len(self.shared) // 2
@@ -91,12 +96,15 @@ class Batching:
         Patterns in a batch.
     seed
         What the random order depends on, with the iteration.
+    chosen
+        Numbers of these patterns in the scan, int64, shape (B,), ascending; None where they are all of it.
     """
 
     positions_px: NDArray[np.float64]
     overlap: Overlap
     size: int
     seed: int
+    chosen: IntArray | None = None
 
     @classmethod
     def at_most(cls, most: int, seed: int, positions_px: NDArray[np.float64], overlap: Overlap) -> Batching:
@@ -126,14 +134,20 @@ class Batching:
         Returns
         -------
         list of Drawn
-            Every pattern is in exactly one.
+            Every (chosen) pattern is in exactly one.
         """
         random = np.random.default_rng((_STREAM, self.seed, iteration))
         table = _random_table(len(self.positions_px), self.size, random)
         for part, (one, other) in self._pairs(table, random):
             self._exchange(table, part, one, other)
         crowding = self._crowding(table)
-        return [Drawn(np.sort(row[row != _NOWHERE]), float(found)) for row, found in zip(table, crowding, strict=True)]
+        rows = [np.sort(row[row != _NOWHERE]) for row in table]
+        numbers = rows if self.chosen is None else [self.chosen[row] for row in rows]
+        return [Drawn(row, float(found)) for row, found in zip(numbers, crowding, strict=True)]
+
+    def some(self, chosen: IntArray) -> Batching:
+        """Batches of some patterns of the scan only; ``chosen`` as above."""
+        return replace(self, positions_px=self.positions_px[chosen], chosen=chosen)
 
     def _pairs(self, table: IntArray, random: Generator) -> Iterator[tuple[int, tuple[IntArray, IntArray]]]:
         """Yield a part and disjoint pairs of batches that both have a pattern of it."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ptycho_dist.physics.intensity import ForwardModel
 from ptycho_dist.physics.patches import Windows
+from ptycho_dist.physics.probe import probe_intensity
 from ptycho_dist.physics.propagators import Propagator
+from ptycho_dist.types import IntArray
 
 
 @dataclass
@@ -53,6 +56,30 @@ class Estimate:
     def windows(self) -> Windows:
         """Where all patterns are on the object."""
         return Windows(self.positions_px, self.N, self.canvas_px)
+
+    def light(self, numbers: IntArray) -> Tensor:
+        """Sum the light of some patterns on the object, in counts, (H, W), at positions rounded to whole pixels."""
+        rows, columns = self.canvas_px
+        visits = torch.zeros(rows * columns, dtype=torch.float64)
+        corner = self.positions_px[numbers].round().to(torch.int64)
+        visits.index_add_(0, corner[:, 0] * columns + corner[:, 1], self.flux_B[numbers])
+        intensity = probe_intensity(self.probe_PNN)
+        spectrum = torch.fft.rfft2(visits.view(rows, columns))
+        spectrum *= torch.fft.rfft2(intensity.double().cpu(), s=(rows, columns))
+        spread = torch.fft.irfft2(spectrum, s=(rows, columns)).clamp_min_(0)
+        found: Tensor = spread.to(intensity)
+        return found
+
+    def copy(self) -> Estimate:
+        """Copy it, so that a change of the copy leaves this one alone."""
+        background = None if self.background_NN is None else self.background_NN.clone()
+        own = (one.clone() for one in (self.object_HW, self.probe_PNN, self.positions_px, self.flux_B))
+        return Estimate(*own, background_NN=background)
+
+    def dimmed(self, share: float) -> Estimate:
+        """Copy it for patterns that have a share of its photons."""
+        background = None if self.background_NN is None else self.background_NN * share
+        return replace(self.copy(), probe_PNN=self.probe_PNN * math.sqrt(share), background_NN=background)
 
     def move(self, shifts_px: Tensor) -> None:
         """Shift the positions (B, 2), as far as the patches stay on the canvas."""

@@ -53,6 +53,8 @@ class Refiner:
         Where the probe may differ from zero; None where anywhere.
     background
         Which background is fitted: uniform or pixel; that of the start stays as it is with none.
+    fixes_flux
+        Whether the brightness of patterns stays as it is, where it is refined otherwise.
     velocity_HW
         Decaying sum of the object's changes; see :class:`~ptycho_dist.refine.momentum.Push`.
     """
@@ -66,6 +68,7 @@ class Refiner:
     memory_bytes: int
     support_NN: Tensor | None = None
     background: str = "none"
+    fixes_flux: bool = False
     velocity_HW: Tensor | None = None
     _kept: Share | None = field(default=None, init=False)
 
@@ -97,6 +100,10 @@ class Refiner:
             self._find_lost(found)
         return found.error()
 
+    def keep(self, share: Share) -> None:
+        """Take the amplitudes of this rank's patterns from here, not from the scan."""
+        self._kept = share
+
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes, by name."""
         named = {f"estimate.{name}": as_real(value) for name, value in self.estimate.tensors().items()}
@@ -120,11 +127,11 @@ class Refiner:
                 yield drawn, share
 
     def _pieces(self, order: Sequence[Drawn]) -> Iterator[tuple[Sequence[Drawn], Share]]:
-        if self.reader.bytes_of_share > self.memory_bytes:
+        if self._kept is None and self.reader.bytes_of_share > self.memory_bytes:
             yield from self.reader.in_pieces(order, self.memory_bytes)
             return
         if self._kept is None:
-            self._kept = self.reader.read_all()
+            self._kept = self.reader.read_all(self.batching.chosen)
         yield order, self._kept
 
     def _batch(self, drawn: Drawn, share: Share, windows: Windows) -> Batch:
@@ -179,7 +186,7 @@ class Refiner:
         if self._moves(iteration):
             step = found.shifts_px - found.shifts_px.mean(dim=0)
             estimate.move(self.config.position_step * step)
-        if self.config.flux:
+        if self.config.flux and not self.fixes_flux:
             flux = estimate.flux_B * found.flux_B
             estimate.flux_B = flux / flux.mean()
         if estimate.background_NN is not None and found.background_NN is not None:

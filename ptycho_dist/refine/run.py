@@ -6,32 +6,28 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from ptycho_dist.data.formats.base import BoolArray
 from ptycho_dist.data.formats.product_h5 import BACKGROUND, FLUX, ProductGeometry, ProductWriter
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.collectives import all_reduce_sum, from_rank_0, on_all_ranks
-from ptycho_dist.distributed.devices import device_of, dtype_of, keep_freed_memory
+from ptycho_dist.distributed.devices import keep_freed_memory
 from ptycho_dist.errors import RefinementError
 from ptycho_dist.factory.payload import RefinePayload
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.launching.signals import StopSignals
-from ptycho_dist.physics.optics import support_of
 from ptycho_dist.physics.probe import mode_powers
-from ptycho_dist.physics.propagators import make_propagator, propagation_of
+from ptycho_dist.physics.propagators import propagation_of
 from ptycho_dist.refine import checkpoint
-from ptycho_dist.refine.amplitudes import AmplitudeReader
-from ptycho_dist.refine.batching import make_batching
+from ptycho_dist.refine.conclusion import Conclusion, conclude, concluded
 from ptycho_dist.refine.estimate import Estimate
-from ptycho_dist.refine.initial import make_estimate, read_start
 from ptycho_dist.refine.iteration import Refiner
-from ptycho_dist.refine.methods import make_method
+from ptycho_dist.refine.parts import Parts
 from ptycho_dist.types import Canvas, ProductMetadata
 
 logger = logging.getLogger(__name__)
@@ -81,12 +77,15 @@ class RefinementResult:
         Duration of the iterations of this run.
     mode_powers
         Power fraction of each probe mode.
+    facts
+        What metrics say of the refinement, by name.
     """
 
     product_path: Path
     fourier_errors: tuple[float, ...]
     seconds: float
     mode_powers: tuple[float, ...]
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -132,47 +131,24 @@ def run_refinement(
         If a rank was told to stop.
     """
     keep_freed_memory()
-    refiner, canvas = on_all_ranks(lambda: _begin(payload, context, scan))
+    job = _Job(on_all_ranks(lambda: Parts.of(payload, context, scan)), control)
+    refiner, canvas = on_all_ranks(lambda: _begin(job.parts))
     errors = _resume(payload, refiner, scan) if control.resume else []
     with control.stop.deferred():
-        seconds = _iterate(payload, refiner, errors, control)
-    result = RefinementResult(product_path, tuple(errors), seconds, tuple(mode_powers(refiner.estimate.probe_PNN)))
-    from_rank_0(lambda: write_product(product_path, payload, scan, (refiner.estimate, canvas), errors))
+        job.iterate(refiner, errors)
+        start, _ = on_all_ranks(job.parts.estimate)
+        conclusion = conclude(job.parts, start, refiner.estimate, lambda: job.save_if_asked(refiner, errors))
+        final = job.conclude((start, refiner), conclusion, errors)
+    told = conclusion.facts()
+    result = RefinementResult(product_path, tuple(errors), job.seconds, tuple(mode_powers(final.probe_PNN)), told)
+    from_rank_0(lambda: write_product(product_path, payload, scan, (final, canvas), errors))
     from_rank_0(lambda: checkpoint.forget(payload.output_dir))
     return result
 
 
-def _begin(payload: RefinePayload, context: RankContext, scan: Scan) -> tuple[Refiner, Canvas]:
-    config, execution = payload.refine_config, payload.execution_config
-    device = device_of(execution.accelerator, context.local_rank)
-    like = torch.zeros((), dtype=dtype_of(execution.precision), device=device)
-    propagator = make_propagator(
-        propagation_of(payload.data_config, scan.header), scan.header.N, torch.complex(like, like)
-    )
-    support = _on(device, support_of(scan.header.N, payload.data_config.probe_support_px, _tensor(scan.probe_mask)))
-    start = read_start(scan, config.start, payload.data_config.propagation)
-    estimate, canvas = make_estimate(start, scan, (payload.data_config, config), like, support)
-    mask = _tensor(scan.mask)
-    refiner = Refiner(
-        config=config,
-        estimate=estimate,
-        method=make_method(config, estimate),
-        batching=make_batching(config, estimate),
-        reader=AmplitudeReader(scan, propagator, like, context),
-        mask_NN=None if mask is None else propagator.arrange(mask.to(device)),
-        memory_bytes=int(config.memory_GiB * 2**30),
-        support_NN=support,
-        background=payload.data_config.background,
-    )
-    return refiner, canvas
-
-
-def _tensor(array: BoolArray | None) -> Tensor | None:
-    return None if array is None else torch.from_numpy(array)
-
-
-def _on(device: torch.device, values: Tensor | None) -> Tensor | None:
-    return None if values is None else values.to(device)
+def _begin(parts: Parts) -> tuple[Refiner, Canvas]:
+    estimate, canvas = parts.estimate()
+    return parts.refiner(estimate), canvas
 
 
 def _resume(payload: RefinePayload, refiner: Refiner, scan: Scan) -> list[float]:
@@ -185,40 +161,61 @@ def _resume(payload: RefinePayload, refiner: Refiner, scan: Scan) -> list[float]
     return list(saved.errors)
 
 
-def _iterate(payload: RefinePayload, refiner: Refiner, errors: list[float], control: Control) -> float:
-    """Do what is left of the iterations; errors are added to the list. Returns the seconds that it took."""
-    total, execution = payload.refine_config.iterations, payload.execution_config
-    started = saved = before = time.monotonic()
-    for iteration in range(len(errors), total):
-        errors.append(refiner.iterate(iteration))
-        now = time.monotonic()
+class _Job:
+    """Iterations and passes of a job, watched by its callbacks; a state is saved between iterations only."""
+
+    def __init__(self, parts: Parts, control: Control) -> None:
+        self.parts, self._control, self._payload = parts, control, parts.payload
+        self._started = self._saved = self._before = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Duration so far."""
+        return time.monotonic() - self._started
+
+    def iterate(self, refiner: Refiner, errors: list[float]) -> None:
+        """Do what is left of the iterations; errors are added to the list."""
+        total = self._payload.refine_config.iterations
+        for iteration in range(len(errors), total):
+            errors.append(refiner.iterate(iteration))
+            self._report(refiner.estimate, errors, total)
+            self.save_if_asked(refiner, errors)
+
+    def conclude(self, before: tuple[Estimate, Refiner], conclusion: Conclusion, errors: list[float]) -> Estimate:
+        """Make the regularised passes; the state of before them is what is saved."""
+        start, refiner = before
+        config, reached = self._payload.refine_config, list(errors)
+
+        def after(error: float) -> None:
+            errors.append(error)
+            self._report(refiner.estimate, errors, config.iterations + config.regularised_passes)
+            self.save_if_asked(refiner, reached)
+
+        return concluded(self.parts, start, refiner.estimate, conclusion, after)
+
+    def save_if_asked(self, refiner: Refiner, errors: Sequence[float]) -> None:
+        """Save where rank 0's clock or a signal to any rank asks for it; a signal then stops all ranks."""
+        execution, stop = self._payload.execution_config, self._control.stop
+        is_due = execution.enable_checkpointing and time.monotonic() - self._saved >= execution.checkpoint_interval_s
+        wishes = torch.tensor([stop.received is not None, is_due], dtype=torch.int64)
+        stops, due = (count > 0 for count in all_reduce_sum(wishes).tolist())
+        if stops or due:
+            state = checkpoint.Saved(
+                self._payload.result_fingerprint(), self._payload.scan_checksum, tuple(errors), refiner.tensors()
+            )
+            from_rank_0(lambda: checkpoint.save(self._payload.output_dir, state))
+            self._saved = time.monotonic()
+        if stops:
+            stop.stop()
+
+    def _report(self, estimate: Estimate, errors: Sequence[float], total: int) -> None:
         _require_finite(errors)
-        count = payload.n_patterns
-        report = Iteration(
-            iteration + 1, total, errors[-1], now - started, count / max(now - before, 1e-9), refiner.estimate
-        )
-        for callback in control.callbacks:
+        now, count = time.monotonic(), self._payload.n_patterns
+        speed = count / max(now - self._before, 1e-9)
+        report = Iteration(len(errors), total, errors[-1], now - self._started, speed, estimate)
+        for callback in self._control.callbacks:
             callback(report)
-        before = time.monotonic()
-        is_due = execution.enable_checkpointing and now - saved >= execution.checkpoint_interval_s
-        if _save_if_asked(payload, refiner, errors, control, is_due=is_due):
-            saved = now
-    return time.monotonic() - started
-
-
-def _save_if_asked(
-    payload: RefinePayload, refiner: Refiner, errors: list[float], control: Control, *, is_due: bool
-) -> bool:
-    """Save where rank 0's clock or a signal to any rank asks for it; a signal then stops all ranks."""
-    wishes = torch.tensor([control.stop.received is not None, is_due], dtype=torch.int64)
-    stop, due = (count > 0 for count in all_reduce_sum(wishes).tolist())
-    if stop or due:
-        tensors = refiner.tensors()
-        state = checkpoint.Saved(payload.result_fingerprint(), payload.scan_checksum, tuple(errors), tensors)
-        from_rank_0(lambda: checkpoint.save(payload.output_dir, state))
-    if stop:
-        control.stop.stop()
-    return bool(stop or due)
+        self._before = now
 
 
 def _require_finite(errors: Sequence[float]) -> None:

@@ -14,7 +14,7 @@ from ptycho_dist.types import FloatArray
 
 _LAGS = (0.25, 0.32, 0.42, 0.51)
 """Borders of three regions of lags, as shares of N; the longest ones tell the noise."""
-_SAME = 0.15
+_SAME, _NEARLY = 0.15, 1e-3
 _LEAST_COEFFICIENTS = 200
 _ABOVE_BOUND, _PERCENTILE, _LEAST_COUNTS, _LEAST_PIXELS = 1.5, 0.1, 20.0, 20
 
@@ -29,10 +29,13 @@ class Gain:
         None where they cannot be told.
     source
         How they are known, in words.
+    is_counted
+        Whether photons were counted: all values are whole multiples of the counts per photon.
     """
 
     counts_per_photon: float | None
     source: str
+    is_counted: bool = False
 
 
 def gain_of(options: ScanOptions, whole: float, step: float | None, noise_gain: float | None) -> Gain:
@@ -46,16 +49,21 @@ def gain_of(options: ScanOptions, whole: float, step: float | None, noise_gain: 
         What its patterns say; see :class:`~ptycho_dist.data.survey.collect.Survey`.
     """
     if options.counts_per_photon is not None:
-        return Gain(1.0, f"{options.counts_per_photon:.4g} counts per photon, as counts_per_photon says")
+        source = f"{options.counts_per_photon:.4g} counts per photon, as counts_per_photon says"
+        return Gain(1.0, source, is_counted=step is not None and _is_whole(step / options.counts_per_photon))
     if whole >= WHOLE_SHARE and (step or 1.0) <= 1.0:
-        return Gain(1.0, "whole numbers, taken as photon counts")
+        return Gain(1.0, "whole numbers, taken as photon counts", is_counted=True)
     if step is not None:
-        return Gain(step, f"all values are multiples of {step:.4g}")
+        return Gain(step, f"all values are multiples of {step:.4g}", is_counted=True)
     if noise_gain is not None:
         return Gain(noise_gain, f"from the noise of the patterns: {noise_gain:.4g} counts per photon")
     if options.intensity_kind == "counts":
         return Gain(1.0, "photon counts, as intensity_kind says")
     return Gain(None, "the patterns are no photon counts, and their noise does not tell the counts per photon")
+
+
+def _is_whole(ratio: float) -> bool:
+    return round(ratio) >= 1 and abs(ratio - round(ratio)) < _NEARLY * ratio
 
 
 def gain_of_noise(patterns: FloatArray) -> float | None:
