@@ -79,6 +79,9 @@ class RefineConfig:
     regularised_passes: int = 50
     """Passes of the regularised Poisson likelihood after the iterations, where there is a weight for them."""
 
+    uncertainty: bool = False
+    """Refine both halves of the photons, too, and tell from them how uncertain the object is, pixel by pixel."""
+
     memory_GiB: float = 4.0
     """Room on each rank for its patterns; a larger share is read from the scan in every iteration."""
 
@@ -104,5 +107,6 @@ class RefineConfig:
             msg = f"refine.regularisation = {self.regularisation!r}; expected auto, none, or a number. Change it."
             raise ConfigError(msg)
         validators.require_int("refine.regularised_passes", self.regularised_passes, 1)
+        validators.require_bool("refine.uncertainty", self.uncertainty)
         validators.require_positive("refine.memory_GiB", self.memory_GiB)
         validators.require_int("refine.seed", self.seed, 0)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.signal import fftconvolve
 
-from ptycho_dist.data.formats.product_h5 import COVERAGE, DISAGREEMENT, NORMALISED, Product
+from ptycho_dist.data.formats.product_h5 import COVERAGE, DISAGREEMENT, NORMALISED, UNCERTAINTY, Product
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.evaluate.figures import Overview, draw_overview
@@ -83,6 +83,7 @@ def _overview_and_refusal(product: Product, scan: Scan | None, reference: Path |
         pixel_size_m=geometry.pixel_size_m,
         coverage=product.extras.get(COVERAGE),
         disagreement=product.extras.get(DISAGREEMENT),
+        uncertainty=product.extras.get(UNCERTAINTY),
         verdict=product.verdict,
         positions_px=product.positions_px,
         normalised_errors=product.extras.get(NORMALISED),

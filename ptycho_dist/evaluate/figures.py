@@ -55,6 +55,8 @@ class Overview:
         Object pixel; NaN where unknown, then scale bars are in pixels.
     coverage, disagreement
         Patches in each pixel, and the deviation between them (NaN where one patch alone decides), (H, W); or None.
+    uncertainty
+        Root mean square error of the transmission that two halves of the photons tell, (H, W); or None.
     verdict
         How well the patterns are explained, in words; empty where unknown.
     positions_px, normalised_errors
@@ -74,6 +76,7 @@ class Overview:
     pixel_size_m: float = _NAN
     coverage: NDArray[np.integer] | None = None
     disagreement: NDArray[np.floating] | None = None
+    uncertainty: NDArray[np.floating] | None = None
     verdict: str = ""
     positions_px: FloatArray | None = None
     normalised_errors: FloatArray | None = None
@@ -196,10 +199,15 @@ def _rows(overview: Overview) -> list[list[Panel]]:
 
 
 def _maps(overview: Overview) -> list[Panel]:
-    """Panels of what the patches say of each other."""
+    """Panels of what the patches, and the halves of the photons, say of each other."""
+    box, size = Canvas.bounding(overview.area).slices, overview.pixel_size_m
+    if overview.uncertainty is not None:
+        deviation, inside = overview.uncertainty[box].astype(np.float64), overview.area[box]
+        top = figure_data.limits(deviation, inside)[1]
+        name = f"uncertainty (median {float(np.median(deviation[inside])):.2g})"
+        return [Picture(name, deviation, "magma", (0.0, top), "rms error of transmission", inside, size)]
     if overview.coverage is None or overview.disagreement is None:
         return []
-    box, size = Canvas.bounding(overview.area).slices, overview.pixel_size_m
     area, coverage = overview.area[box], overview.coverage[box].astype(np.float64)
     between = overview.disagreement[box].astype(np.float64)
     top = figure_data.limits(between, area)[1]

@@ -73,8 +73,9 @@ class Estimate:
     def copy(self) -> Estimate:
         """Copy it, so that a change of the copy leaves this one alone."""
         background = None if self.background_NN is None else self.background_NN.clone()
-        own = (one.clone() for one in (self.object_HW, self.probe_PNN, self.positions_px, self.flux_B))
-        return Estimate(*own, background_NN=background)
+        return Estimate(
+            self.object_HW.clone(), self.probe_PNN.clone(), self.positions_px.clone(), self.flux_B.clone(), background
+        )
 
     def dimmed(self, share: float) -> Estimate:
         """Copy it for patterns that have a share of its photons."""

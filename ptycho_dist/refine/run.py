@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from ptycho_dist.data.formats.product_h5 import BACKGROUND, FLUX, ProductGeometry, ProductWriter
+from ptycho_dist.data.formats.product_h5 import BACKGROUND, FLUX, UNCERTAINTY, ProductGeometry, ProductWriter
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.collectives import all_reduce_sum, from_rank_0, on_all_ranks
 from ptycho_dist.distributed.devices import keep_freed_memory
 from ptycho_dist.errors import RefinementError
+from ptycho_dist.evaluate.metrics_file import NotMeasured
 from ptycho_dist.factory.payload import RefinePayload
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.launching.signals import StopSignals
@@ -26,6 +28,7 @@ from ptycho_dist.physics.propagators import propagation_of
 from ptycho_dist.refine import checkpoint
 from ptycho_dist.refine.conclusion import Conclusion, conclude, concluded
 from ptycho_dist.refine.estimate import Estimate
+from ptycho_dist.refine.halves import refine_halves
 from ptycho_dist.refine.iteration import Refiner
 from ptycho_dist.refine.parts import Parts
 from ptycho_dist.types import Canvas, ProductMetadata
@@ -138,12 +141,42 @@ def run_refinement(
         job.iterate(refiner, errors)
         start, _ = on_all_ranks(job.parts.estimate)
         conclusion = conclude(job.parts, start, refiner.estimate, lambda: job.save_if_asked(refiner, errors))
+        reached = list(errors)
         final = job.conclude((start, refiner), conclusion, errors)
-    told = conclusion.facts()
-    result = RefinementResult(product_path, tuple(errors), job.seconds, tuple(mode_powers(final.probe_PNN)), told)
-    from_rank_0(lambda: write_product(product_path, payload, scan, (final, canvas), errors))
-    from_rank_0(lambda: checkpoint.forget(payload.output_dir))
-    return result
+        halves = job.halves((start, refiner), conclusion, reached)
+
+    def finish() -> dict[str, Any]:
+        told, extras = _uncertainty(payload, scan, (final, canvas), halves)
+        write_product(product_path, payload, scan, (final, canvas), errors, extras)
+        checkpoint.forget(payload.output_dir)
+        return told
+
+    told = conclusion.facts() | from_rank_0(finish)
+    return RefinementResult(product_path, tuple(errors), job.seconds, tuple(mode_powers(final.probe_PNN)), told)
+
+
+Halves = tuple[Estimate, Estimate, bool]
+"""Estimates of both halves of the photons, and whether their probes were refined."""
+
+
+def _uncertainty(
+    payload: RefinePayload, scan: Scan, found: tuple[Estimate, Canvas], halves: Halves | NotMeasured | None
+) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
+    """Give what metrics and the product say of the halves; nothing where they were not asked for."""
+    if halves is None:
+        return {}, {}
+    if isinstance(halves, NotMeasured):
+        return {"uncertainty_median": halves}, {}
+    from ptycho_dist.evaluate.comparison import illumination, scanned_area
+    from ptycho_dist.evaluate.uncertainty import compare_halves
+
+    whole, canvas = found
+    probe = whole.probe_PNN.cpu().numpy()
+    area = scanned_area(illumination(whole.positions_px.numpy(), probe, canvas.shape, np.zeros(2)))
+    object_, *others = (one.object_HW.cpu().numpy().astype(np.complex128) for one in (whole, *halves[:2]))
+    compared = compare_halves(object_, (others[0], others[1]), area, find_shift=halves[2])
+    logger.info("uncertainty from halves of the photons: median %.3g", np.median(compared.deviation_HW[area]))
+    return compared.facts(scan.header.pixel_size_m), {UNCERTAINTY: compared.deviation_HW.astype(np.float32)}
 
 
 def _begin(parts: Parts) -> tuple[Refiner, Canvas]:
@@ -193,6 +226,22 @@ class _Job:
 
         return concluded(self.parts, start, refiner.estimate, conclusion, after)
 
+    def halves(
+        self, before: tuple[Estimate, Refiner], conclusion: Conclusion, errors: list[float]
+    ) -> Halves | NotMeasured | None:
+        """Refine the halves of the photons, where that was asked for and can be."""
+        config, (start, refiner) = self._payload.refine_config, before
+        if not config.uncertainty:
+            return None
+        gain = on_all_ranks(self.parts.scan.gain)
+        if not gain.is_counted:
+            reason = NotMeasured(f"photons were not counted, so they cannot be split into halves ({gain.source})")
+            logger.warning("no uncertainty: %s", reason)
+            return reason
+        estimates = (start, refiner.estimate)
+        found = refine_halves(self.parts, estimates, conclusion, gain, lambda: self.save_if_asked(refiner, errors))
+        return (*found, conclusion.way.refined_probe and bool(config.probe_step))
+
     def save_if_asked(self, refiner: Refiner, errors: Sequence[float]) -> None:
         """Save where rank 0's clock or a signal to any rank asks for it; a signal then stops all ranks."""
         execution, stop = self._payload.execution_config, self._control.stop
@@ -228,9 +277,14 @@ def _require_finite(errors: Sequence[float]) -> None:
 
 
 def write_product(
-    path: Path, payload: RefinePayload, scan: Scan, found: tuple[Estimate, Canvas], errors: Sequence[float]
+    path: Path,
+    payload: RefinePayload,
+    scan: Scan,
+    found: tuple[Estimate, Canvas],
+    errors: Sequence[float],
+    extras: Mapping[str, NDArray[np.float32]],
 ) -> None:
-    """Write object, probe, positions and what else was refined; its losses are the Fourier errors."""
+    """Write object, probe, positions and what else was refined or told; its losses are the Fourier errors."""
     estimate, canvas = found
     object_ = estimate.object_HW.cpu().numpy()
     with ProductWriter(path, _metadata(payload, scan), canvas.shape, _geometry(scan, canvas)) as writer:
@@ -238,6 +292,8 @@ def write_product(
         writer.write_positions(estimate.positions_px.numpy() + np.asarray(canvas.origin_px))
         writer.write_losses(errors)
         writer.write_extra(FLUX, estimate.flux_B.numpy())
+        for name, array in extras.items():
+            writer.write_extra(name, array)
         if estimate.background_NN is not None:
             writer.write_extra(BACKGROUND, estimate.background_NN.cpu().numpy())
         writer.write_object_tile((0, 0), object_.astype(np.complex64))

@@ -27,6 +27,8 @@ FLUX, BACKGROUND = "flux", "background"
 the detector that the propagator has."""
 _READING = tuple(one.name for one in fields(ScanOptions))
 _MODEL = tuple(one.name for one in fields(MeasurementConfig) if one.name not in _READING)
+UNCERTAINTY = "uncertainty"
+"""Array (H, W) there: root mean square error of the transmission, as far as two halves of the photons tell it."""
 NORMALISED = "normalised_error"
 """Array (B,) there: misfit of each pattern over what photon noise alone leaves; NaN where a pattern does not count."""
 

@@ -24,6 +24,7 @@ from ptycho_dist.data.formats.product import (
     DISAGREEMENT,
     FLUX,
     NORMALISED,
+    UNCERTAINTY,
     Product,
     ProductGeometry,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "DISAGREEMENT",
     "FLUX",
     "NORMALISED",
+    "UNCERTAINTY",
     "Product",
     "ProductGeometry",
     "ProductWriter",

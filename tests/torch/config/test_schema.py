@@ -149,6 +149,9 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "region": ((0, 0, 0, 5), (0, 9, 5, 5)),
     },
     RefineConfig: {
+        "regularisation": ("much", -0.1, math.nan),
+        "regularised_passes": (0, 1.5),
+        "uncertainty": (1, None),
         "iterations": (-1, None),
         "method": ("newton", None),
         "batch_size": (0, 1.5),
