@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from ptycho_dist.evaluate.frc import RingCorrelation, ring_correlation
+from ptycho_dist.evaluate.halves import ComplexArray, Halves
 from ptycho_dist.evaluate.metrics import largest_inner_box, soft_weight
 from ptycho_dist.evaluate.metrics_file import NotMeasured
 from ptycho_dist.evaluate.registration import register
 from ptycho_dist.types import FloatArray
 
-ComplexArray = NDArray[np.complex128]
-_SMOOTH_PX = 3.0
+_SMOOTH_PX, _SMOOTH_DETAIL_PX, _LEAST_SHARE = 3.0, 8.0, 1e-3
 
 
 @dataclass(frozen=True)
@@ -50,37 +50,46 @@ class HalvesCompared:
         return named | {"halves_resolution_one_seventh_m": in_m if np.isfinite(in_m) else unknown}
 
 
-def compare_halves(
-    whole: ComplexArray, halves: tuple[ComplexArray, ComplexArray], area: NDArray[np.bool_], *, find_shift: bool
-) -> HalvesCompared:
+def compare_halves(whole: ComplexArray, halves: Halves, area: NDArray[np.bool_]) -> HalvesCompared:
     r"""Tell the error of an object from those of the two halves of its photons.
 
-    With half the photons the variance of noise is twice as large, so half the difference d of the halves has the noise of
-    the whole. What regularisation takes away is about twice as much with half the photons, so the mean m of the halves
-    is off the whole w by about what w is off the truth. Together, smoothed over 3 pixels:
-    :math:`\sqrt{\langle |d|^2 + |m - w|^2 \rangle}`. What the halves and the whole have in common does not show: a
-    wrong model, and detail that none of them sees.
+    The square of the error is the sum of three, each smoothed over a few pixels. Noise: with half the photons its
+    variance is twice as large, so half the difference of the halves has that of the whole. Change with the dose: what
+    regularisation takes away is about twice as much with half the photons, so the mean of the halves is off the whole
+    by about what the whole is off the truth. Detail that is taken away at both doses: what regularisation took from
+    one half, times what it took from the other; noise of the two is independent and averages out.
+    What none of them shows is a wrong model, such as a wrong probe.
 
     Parameters
     ----------
-    whole, halves
-        Objects, complex, shape (H, W); shift, phase ramp, phase and scale of the halves are removed.
+    whole
+        Object, complex, shape (H, W).
+    halves
+        Objects of its halves; shift, phase ramp, phase and scale against the whole are removed.
     area
         bool, shape (H, W): where the scan has light.
-    find_shift
-        Whether a shift is to be removed, as where the probe was refined.
 
     Raises
     ------
     ConfigError
         If the area is too small.
     """
-    weight = soft_weight(area)
-    first, second = (register(one, whole, weight, find_shift=find_shift).object_ for one in halves)
-    noise, bias = (first - second) / 2, (first + second) / 2 - whole
-    square = np.abs(noise) ** 2 + np.abs(bias) ** 2
-    inside = gaussian_filter(area.astype(np.float64), _SMOOTH_PX)
-    smooth = gaussian_filter(np.where(area, square, 0.0), _SMOOTH_PX) / np.maximum(inside, 1e-3)
+    first, second = (_onto(whole, one, area, halves) for one in halves.found)
+    noise, change = (first - second) / 2, (first + second) / 2 - whole
+    square = _smooth(np.abs(noise) ** 2 + np.abs(change) ** 2, area, _SMOOTH_PX)
+    if halves.plain is not None:
+        plain = [_onto(whole, one, area, halves) for one in halves.plain]
+        common = ((plain[0] - first) * np.conj(plain[1] - second)).real
+        square += np.maximum(_smooth(common, area, _SMOOTH_DETAIL_PX), 0.0)
     box = largest_inner_box(area).slices
-    deviation = np.sqrt(np.where(area, smooth, np.maximum(smooth, square)))
-    return HalvesCompared(np.asarray(deviation), ring_correlation(first[box], second[box]), area)
+    return HalvesCompared(np.sqrt(square), ring_correlation(first[box], second[box]), area)
+
+
+def _onto(whole: ComplexArray, half: ComplexArray, area: NDArray[np.bool_], halves: Halves) -> ComplexArray:
+    return register(half, whole, soft_weight(area), find_shift=halves.find_shift).object_
+
+
+def _smooth(values: FloatArray, area: NDArray[np.bool_], width_px: float) -> FloatArray:
+    """Gaussian mean of what lies in an area."""
+    share = np.maximum(gaussian_filter(area.astype(np.float64), width_px), _LEAST_SHARE)
+    return np.asarray(gaussian_filter(np.where(area, values, 0.0), width_px) / share)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ptycho_dist.data.survey.gain import Gain
+from ptycho_dist.evaluate.halves import ComplexArray, Halves
 from ptycho_dist.physics.thinning import Half
 from ptycho_dist.refine.conclusion import Conclusion
 from ptycho_dist.refine.cross_validation import Way, regularise, regularised_refiner
@@ -18,7 +19,7 @@ from ptycho_dist.types import IntArray
 
 def refine_halves(
     parts: Parts, estimates: tuple[Estimate, Estimate], done: Conclusion, gain: Gain, poll: Callable[[], None]
-) -> tuple[Estimate, Estimate]:
+) -> Halves:
     """Refine both halves as the whole was, from the same start, but in other orders of the patterns.
 
     Positions, flux and background stay as they were found.
@@ -39,8 +40,19 @@ def refine_halves(
     numbers = np.arange(len(parts.scan))
     counts_per_photon, seed = gain.counts_per_photon or 1.0, parts.payload.refine_config.seed
     halves = [Half(counts_per_photon, seed, is_second) for is_second in (False, True)]
-    first, second = (_refine(parts, estimates, done, (half, numbers), poll) for half in halves)
-    return first, second
+
+    def objects(way: Conclusion) -> tuple[ComplexArray, ComplexArray]:
+        first, second = (as_array(_refine(parts, estimates, way, (half, numbers), poll)) for half in halves)
+        return first, second
+
+    plain = objects(replace(done, weight=0.0)) if done.weight else None
+    find_shift = done.way.refined_probe and bool(parts.payload.refine_config.probe_step)
+    return Halves(objects(done), plain, find_shift)
+
+
+def as_array(estimate: Estimate) -> ComplexArray:
+    """Object of an estimate, complex128, shape (H, W)."""
+    return np.asarray(estimate.object_HW.cpu().numpy(), np.complex128)
 
 
 def _refine(

@@ -19,6 +19,7 @@ from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.collectives import all_reduce_sum, from_rank_0, on_all_ranks
 from ptycho_dist.distributed.devices import keep_freed_memory
 from ptycho_dist.errors import RefinementError
+from ptycho_dist.evaluate.halves import Halves
 from ptycho_dist.evaluate.metrics_file import NotMeasured
 from ptycho_dist.factory.payload import RefinePayload
 from ptycho_dist.launching.environment import RankContext
@@ -28,7 +29,7 @@ from ptycho_dist.physics.propagators import propagation_of
 from ptycho_dist.refine import checkpoint
 from ptycho_dist.refine.conclusion import Conclusion, conclude, concluded
 from ptycho_dist.refine.estimate import Estimate
-from ptycho_dist.refine.halves import refine_halves
+from ptycho_dist.refine.halves import as_array, refine_halves
 from ptycho_dist.refine.iteration import Refiner
 from ptycho_dist.refine.parts import Parts
 from ptycho_dist.types import Canvas, ProductMetadata
@@ -155,10 +156,6 @@ def run_refinement(
     return RefinementResult(product_path, tuple(errors), job.seconds, tuple(mode_powers(final.probe_PNN)), told)
 
 
-Halves = tuple[Estimate, Estimate, bool]
-"""Estimates of both halves of the photons, and whether their probes were refined."""
-
-
 def _uncertainty(
     payload: RefinePayload, scan: Scan, found: tuple[Estimate, Canvas], halves: Halves | NotMeasured | None
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
@@ -173,8 +170,7 @@ def _uncertainty(
     whole, canvas = found
     probe = whole.probe_PNN.cpu().numpy()
     area = scanned_area(illumination(whole.positions_px.numpy(), probe, canvas.shape, np.zeros(2)))
-    object_, *others = (one.object_HW.cpu().numpy().astype(np.complex128) for one in (whole, *halves[:2]))
-    compared = compare_halves(object_, (others[0], others[1]), area, find_shift=halves[2])
+    compared = compare_halves(as_array(whole), halves, area)
     logger.info("uncertainty from halves of the photons: median %.3g", np.median(compared.deviation_HW[area]))
     return compared.facts(scan.header.pixel_size_m), {UNCERTAINTY: compared.deviation_HW.astype(np.float32)}
 
@@ -239,8 +235,7 @@ class _Job:
             logger.warning("no uncertainty: %s", reason)
             return reason
         estimates = (start, refiner.estimate)
-        found = refine_halves(self.parts, estimates, conclusion, gain, lambda: self.save_if_asked(refiner, errors))
-        return (*found, conclusion.way.refined_probe and bool(config.probe_step))
+        return refine_halves(self.parts, estimates, conclusion, gain, lambda: self.save_if_asked(refiner, errors))
 
     def save_if_asked(self, refiner: Refiner, errors: Sequence[float]) -> None:
         """Save where rank 0's clock or a signal to any rank asks for it; a signal then stops all ranks."""
