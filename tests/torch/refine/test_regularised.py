@@ -42,6 +42,7 @@ def ssim_phase(result: RefinementResult, path: Path) -> float:
     return compare_to_reference(found, Placed(truth, (float(origin[0]), float(origin[1]))), area).ssim_phase
 
 
+@pytest.mark.slow
 def test_refinement_of_few_photons_is_regularised_and_better(few: Path, refine: Refine) -> None:
     plain = refine(few, regularisation="none", name="plain")
     found = refine(few, regularised_passes=20)
@@ -90,6 +91,7 @@ def test_share_that_does_not_fit_memory_gives_the_same_regularised_bits(few: Pat
     require_equal(refine(few, **settings, memory_GiB=1e-6, name="pieces"), refine(few, **settings, name="whole"))
 
 
+@pytest.mark.slow
 def test_uncertainty_has_the_size_of_the_error(few: Path, refine: Refine) -> None:
     found = refine(few, iterations=10, regularised_passes=20, uncertainty=True)
     product = product_of(found)
