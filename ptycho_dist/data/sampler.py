@@ -66,6 +66,14 @@ class Chosen:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """Positions of the patterns of a scan, float64, shape (B, 2), and how large the probe is there; in pixels."""
+
+    positions_px: FloatArray
+    probe_diameter_px: float
+
+
+@dataclass(frozen=True)
 class Split:
     """Numbers of patterns, or of scans, to train on and to validate on (disjoint, sorted)."""
 
@@ -164,8 +172,8 @@ class StepSampler(Sampler[StepShare]):
 
     Parameters
     ----------
-    positions_of
-        Gives the positions of a scan by its number, float64, shape (B, 2).
+    layout_of
+        Gives the layout of a scan by its number.
     chosen
         Patterns to draw from.
     configs
@@ -182,7 +190,7 @@ class StepSampler(Sampler[StepShare]):
 
     def __init__(
         self,
-        positions_of: Callable[[int], FloatArray],
+        layout_of: Callable[[int], Layout],
         chosen: Chosen,
         configs: tuple[DataConfig, TrainingConfig],
         context: RankContext,
@@ -191,7 +199,7 @@ class StepSampler(Sampler[StepShare]):
         start: tuple[int, int] = (0, 0),
         accum_steps: int = 1,
     ) -> None:
-        self._positions_of, self._chosen = positions_of, chosen
+        self._layout_of, self._chosen = layout_of, chosen
         self._data, self._training = configs
         self._context, self._shuffle, self._accum_steps = context, shuffle, accum_steps
         self._start, self._epoch = start, start[0]
@@ -236,11 +244,13 @@ class StepSampler(Sampler[StepShare]):
         """Draw the groups of one scan in this epoch."""
         if number in self._kept:
             return self._kept.use(number)
-        positions_px, rows = self._positions_of(number), self._chosen.rows
+        layout, rows = self._layout_of(number), self._chosen.rows
+        positions_px = layout.positions_px
         seed: tuple[int, ...] = (self._training.seed, _GROUPS_STREAM, self._epoch if self._shuffle else 0)
         if rows is None:
             rows, seed = np.arange(len(positions_px)), (*seed, number)
         drawing = training_drawing(self._data, self._training, shuffle=self._shuffle)
+        drawing = drawing.thinned(positions_px[rows], self._data.group_step * layout.probe_diameter_px)
         groups = make_groups(positions_px, rows, drawing, seed)
         self._kept.keep(number, groups)
         return groups

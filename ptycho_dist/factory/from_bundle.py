@@ -25,6 +25,7 @@ _OF_THE_NETWORK = (
     "model.depth",
     "model.n_filters_scale",
     "model.stages",
+    "model.exchange",
     "model.output_px",
     "model.group_as_channels",
 )
@@ -64,6 +65,7 @@ def trained_settings(info: BundleInfo) -> Level:
             msg = f"bundle {info.path} holds no {section!r} settings; expected those of the training. Train it again."
             raise BundleError(msg)
         values |= {f"{section}.{name}": value for name, value in settings.items()}
+    values.setdefault("model.exchange", False)
     for name in set(_ABOUT_THE_FILE) - _OF_EVERY_SCAN:
         values.pop(name, None)
     try:

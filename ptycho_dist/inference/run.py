@@ -29,6 +29,7 @@ from ptycho_dist.distributed.devices import keep_freed_memory
 from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.errors import BundleError, DataFormatError
 from ptycho_dist.factory.payload import InferencePayload
+from ptycho_dist.inference.exchange import Agreed, agree
 from ptycho_dist.inference.patch_store import place_model
 from ptycho_dist.inference.product import PRODUCT_NAME, stitch_to_product
 from ptycho_dist.inference.rank_work import ShardWork
@@ -184,6 +185,10 @@ def _model_of_scan(payload: InferencePayload, bundle: Bundle, scan: Scan) -> Pty
 def _predict(payload: InferencePayload, context: RankContext, scan: Scan, model: PtychoModel, is_missing: bool) -> None:
     """Make this rank's shard if it is missing; patches and phases that an unfinished run left are used."""
     folder = payload.inference_config.output_dir / SHARD_FOLDER
+    if model.sizes.exchange:
+        agreed = agree(model, scan, payload, context)
+        on_all_ranks(lambda: _make_agreed(payload, context, scan, (model, agreed)) if is_missing else None)
+        return
     phases = from_rank_0(lambda: read_phases(folder, payload.result_fingerprint()))
 
     def begin() -> ShardWork:
@@ -200,6 +205,16 @@ def _predict(payload: InferencePayload, context: RankContext, scan: Scan, model:
     with on_all_ranks(begin) as work:
         found = _find_phases(work)
         on_all_ranks(lambda: work.write(found) if is_missing else None)
+
+
+def _make_agreed(
+    payload: InferencePayload, context: RankContext, scan: Scan, predictor: tuple[PtychoModel, Agreed]
+) -> None:
+    """Make this rank's shard of an object on which all patterns have agreed; so their phases have, too."""
+    model, agreed = predictor
+    folder = payload.inference_config.output_dir / SHARD_FOLDER
+    with ShardWork(model, scan, payload, context, folder, agreed) as work:
+        work.write(np.zeros(len(scan)))
 
 
 def _find_phases(work: ShardWork) -> FloatArray:

@@ -31,11 +31,13 @@ from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.physics.probe import mode_powers
 from ptycho_dist.physics.propagators import propagation_of
 from ptycho_dist.physics.start_modes import separable
+from ptycho_dist.training.budget import Budget
 from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.checkpoints import FOLDER, ResumePoint, forget, newest_whole
 from ptycho_dist.training.freeze import freeze
 from ptycho_dist.training.module import PtychoModule
 from ptycho_dist.training.previews import build_previews
+from ptycho_dist.training.regions import Regions
 from ptycho_dist.training.trainer import build_trainer, calm_lightning
 
 logger = logging.getLogger(__name__)
@@ -98,8 +100,9 @@ def run_training(
     keeping = Keeping(payload.training_config.output_dir, start, stop or StopSignals())
     data = on_all_ranks(lambda: _loaders(payload, scan, context, (start.epoch, start.batch) if start else (0, 0)))
     previews = on_all_ranks(lambda: build_previews(payload, scan, context))
+    budget = on_all_ranks(lambda: Budget(payload.training_config, Regions(data.regions())))
     with calm_lightning():
-        trainer = build_trainer(payload, context, keeping, previews)
+        trainer = build_trainer(payload, context, keeping, [budget, *previews])
         logger.info("training on %s with %d ranks", data.subject, context.world)
         _fit(trainer, module, data, keeping)
     on_all_ranks(scan.require_unchanged)
