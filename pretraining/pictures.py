@@ -92,7 +92,7 @@ def cells(side: int, rng: Generator) -> Picture:
     """Cells around random points, with walls, bent a little."""
     points = rng.uniform(-10, side + 10, (int(rng.integers(20, 300)), 2))
     bend = gaussian_filter(rng.standard_normal((side, side, 2)), (6, 6, 0)) * rng.uniform(0, 60)
-    distance, nearest = cKDTree(points).query((np.stack(np.mgrid[:side, :side], axis=-1) + bend).reshape(-1, 2), 2)
+    distance, nearest = cKDTree(points).query((np.moveaxis(np.mgrid[:side, :side], 0, -1) + bend).reshape(-1, 2), 2)
     values = rng.random(len(points))[nearest[:, 0]].reshape(side, side)
     walls = np.clip((distance[:, 1] - distance[:, 0]).reshape(side, side) / rng.uniform(1.5, 8.0), 0, 1)
     kinds = (values, walls, values * walls)

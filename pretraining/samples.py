@@ -104,7 +104,7 @@ class Samples:
 
     def _part(self, shape: tuple[int, ...]) -> Picture:
         rng = self._rng
-        whole = np.rot90(self._pictures[rng.integers(len(self._pictures))], rng.integers(4))
+        whole = np.rot90(self._pictures[rng.integers(len(self._pictures))], int(rng.integers(4)))
         repeats = [-(-wanted // have) for wanted, have in zip(shape, whole.shape, strict=True)]
         whole = np.tile(whole if rng.random() < 0.5 else 1 - whole, repeats)
         top, left = (int(rng.integers(have - wanted + 1)) for have, wanted in zip(whole.shape, shape, strict=True))

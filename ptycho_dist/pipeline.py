@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ptycho_dist import job_marker
-from ptycho_dist.bundle import BUNDLE_FOLDER
+from ptycho_dist.bundle import BUNDLE_FOLDER, PRETRAINED
 from ptycho_dist.config.precedence import Level, RunRequest, defaults, resolve
 from ptycho_dist.config.scan_options import GEOMETRY, ScanOptions
 from ptycho_dist.config.schema import DataConfig
@@ -61,7 +61,7 @@ def run_train(request: RunRequest) -> None:
 
 def run_infer(request: RunRequest) -> dict[str, Any]:
     """Predict on all ranks, stitch on rank 0, evaluate; returns the metrics."""
-    trained = read_trained(str(request.model_path), request.levels(INFERENCE_SECTIONS))
+    trained = read_trained(request.model_path or PRETRAINED, request.levels(INFERENCE_SECTIONS))
     folder = _output_dir(request)
     with _job("infer", request, trained.levels, lambda source: inference_payload(trained, source, folder)) as found:
         job, payload = found

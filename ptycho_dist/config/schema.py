@@ -123,6 +123,9 @@ class TrainingConfig(ObjectiveConfig, OptimisationConfig, SamplingConfig):
     init_from: Path | None = None
     """Bundle whose network the training starts from; probe and scale are those of the scan."""
 
+    pretrained: bool | None = None
+    """Start from the network that ships with the package; where not set, if nothing is said of the network."""
+
     freeze: tuple[str, ...] = ()
     """Parts that are not trained: names of parameters or modules, or patterns, such as [networks.0.stem,probe]."""
 
@@ -156,6 +159,8 @@ class TrainingConfig(ObjectiveConfig, OptimisationConfig, SamplingConfig):
         SamplingConfig.__post_init__(self)
         validators.require_optional_int("training.max_epochs", self.max_epochs, 1)
         validators.require_fraction("training.min_gain", self.min_gain)
+        if self.pretrained is not None:
+            validators.require_bool("training.pretrained", self.pretrained)
         if self.max_time is not None:
             validators.require_duration("training.max_time", self.max_time)
         validators.require_optional_int("training.max_steps", self.max_steps, 1)
