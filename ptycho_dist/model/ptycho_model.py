@@ -191,6 +191,19 @@ class PtychoModel(nn.Module):
             canvas = near.average(patches, weight)
             yield patches, canvas
 
+    def object_of(
+        self,
+        counts_BNN: Float[Tensor, "B N N"],
+        corners_px: Float[Tensor, "B 2"],
+        canvas_px: tuple[int, int],
+        photons_per_count: float = 1.0,
+    ) -> Complex[Tensor, "H W"]:
+        """Object that all stages make of some patterns; parameters as of :meth:`canvases`."""
+        if self.sizes.exchange:
+            *_, (_, canvas) = self.canvases(counts_BNN, corners_px, canvas_px, photons_per_count)
+            return canvas
+        return self.assemble(self.predict(counts_BNN), corners_px, canvas_px)
+
     def _light(self, near: Neighbours, photons_per_count: float) -> Float[Tensor, "B 2 f f"]:
         """Photons that fell on each pixel: in the pattern itself, and in all patterns."""
         intensity = probe_intensity(self.optics.scaled_probe.detach())

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ptycho_dist.data.datamodule import ScanBatch
 from ptycho_dist.model.ptycho_model import PtychoModel
+from ptycho_dist.physics.likelihood import sum_valid
 
 
 class Regions:
@@ -33,13 +34,9 @@ class Regions:
         """Squared residual and photons of a region, float64, shape (2,)."""
         photons = batch.photons
         rows, columns = (int(side) for side in batch.canvas_px)
-        if model.sizes.exchange:
-            *_, (_, canvas) = model.canvases(photons, batch.corners_px, (rows, columns), 1 / float(batch.count_factor))
-        else:
-            canvas = model.assemble(model.predict(photons), batch.corners_px, (rows, columns))
+        canvas = model.object_of(photons, batch.corners_px, (rows, columns), 1 / float(batch.count_factor))
         misfit = model.misfit("amplitude", canvas, batch.corners_px, photons).double().sum()
-        valid = photons if model.mask is None else photons * model.mask
-        return torch.stack([misfit, valid.double().sum()])
+        return torch.stack([misfit, sum_valid(photons.double(), model.mask).sum()])
 
 
 def _moved(batch: ScanBatch, device: torch.device, dtype: torch.dtype) -> ScanBatch:
