@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -81,8 +81,9 @@ class AmplitudeReader:
         """Memory that all amplitudes of the largest share take."""
         return shard(self.scan.header.n_patterns, 0, self.context.world).__len__() * self._bytes_of_one
 
-    def read_all(self) -> Share:
-        """Read the whole share of this rank."""
+    @cached_property
+    def whole(self) -> Share:
+        """The whole share of this rank, read when it is first asked for and kept in memory."""
         mine = shard(self.scan.header.n_patterns, self.context.rank, self.context.world)
         return on_all_ranks(partial(self.read, np.arange(mine.start, mine.stop)))
 

@@ -67,7 +67,6 @@ class Refiner:
     support_NN: Tensor | None = None
     background: str = "none"
     velocity_HW: Tensor | None = None
-    _kept: Share | None = field(default=None, init=False)
 
     def iterate(self, iteration: int) -> float:
         """Pass over all patterns once.
@@ -123,9 +122,7 @@ class Refiner:
         if self.reader.bytes_of_share > self.memory_bytes:
             yield from self.reader.in_pieces(order, self.memory_bytes)
             return
-        if self._kept is None:
-            self._kept = self.reader.read_all()
-        yield order, self._kept
+        yield order, self.reader.whole
 
     def _batch(self, drawn: Drawn, share: Share, windows: Windows) -> Batch:
         part = self.reader.own(drawn.numbers)

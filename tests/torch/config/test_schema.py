@@ -149,6 +149,7 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "region": ((0, 0, 0, 5), (0, 9, 5, 5)),
     },
     RefineConfig: {
+        "start_from": ["product"],
         "iterations": (-1, None),
         "method": ("newton", None),
         "batch_size": (0, 1.5),
