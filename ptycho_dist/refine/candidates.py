@@ -63,12 +63,15 @@ class Candidates:
         Candidates that are refined.
     total
         Iterations to be done.
+    cooling
+        Share of them, the last ones, over which steps shrink.
     errors
         Fourier error of each iteration, by name; a candidate that was given up keeps those it had.
     """
 
     going: list[Candidate]
     total: int
+    cooling: float
     errors: dict[str, list[float]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -133,7 +136,7 @@ class Candidates:
 
     def _is_beaten(self, one: Candidate) -> bool:
         leader = self.best
-        if not is_beaten(self.errors[one.name], self.errors[leader.name], self.total):
+        if not is_beaten(self.errors[one.name], self.errors[leader.name], self.total, self.cooling):
             return False
         _tell(self.errors, leader.name, one.name)
         return True
@@ -177,7 +180,7 @@ def make_candidates(payload: RefinePayload, context: RankContext, scan: Scan) ->
     reader = AmplitudeReader(scan, propagator, like, context)
     paths = {NETWORK: config.start, ONES: None}
     made = [_make(name, paths[name], payload, reader) for name in _STARTS[config.start_from]]
-    return Candidates(made, config.iterations)
+    return Candidates(made, config.iterations, config.cooling or 0.0)
 
 
 def _make(name: str, start: Path | None, payload: RefinePayload, reader: AmplitudeReader) -> Candidate:

@@ -66,13 +66,13 @@ def falling(first: float, last: float, speed: float, count: int) -> list[float]:
     return [last + (first - last) * speed**number for number in range(count)]
 
 
-def decided_after(network: list[float], ones: list[float]) -> tuple[str, int]:
+def decided_after(network: list[float], ones: list[float], cooling: float = 0.5) -> tuple[str, int]:
     """Which of two is gone on with, and after how many iterations the other was given up."""
     total = len(network)
     for done in range(1, total + 1):
         found = {"network": network[:done], "ones": ones[:done]}
         ahead, behind = sorted(found, key=lambda name: found[name][-1])
-        if is_beaten(found[behind], found[ahead], total):
+        if is_beaten(found[behind], found[ahead], total, cooling):
             return ahead, done
     return min(("network", network[-1]), ("ones", ones[-1]), key=lambda one: one[1])[0], total
 
@@ -99,7 +99,8 @@ def test_start_that_is_far_behind_is_given_up_early() -> None:
 
 def test_starts_that_have_become_equal_are_not_both_refined_to_the_end() -> None:
     network, ones = falling(0.07, 0.06, 0.5, 60), falling(0.4, 0.06, 0.5, 60)
-    assert decided_after(network, ones)[1] < 30
+    assert decided_after(network, ones)[1] == 45
+    assert decided_after(network, ones, cooling=0.0)[1] < 30
 
 
 @pytest.mark.parametrize("iteration", [3, 9])
