@@ -44,6 +44,7 @@ from ptycho_dist.inference.product import NETWORK_PRODUCT_NAME, PRODUCT_NAME, pr
 from ptycho_dist.inference.run import InferenceResult, run_inference
 from ptycho_dist.launching.environment import RankContext, detect
 from ptycho_dist.launching.signals import StopSignals
+from ptycho_dist.probe_stage import find_probe
 from ptycho_dist.refine.progress import CsvLog, Lines, progress_bar
 from ptycho_dist.refine.run import Callback, Control, run_refinement
 
@@ -203,7 +204,11 @@ def _predict_and_evaluate(
     payload: InferencePayload, job: _Job, facts: dict[str, Any], name: str = PRODUCT_NAME
 ) -> dict[str, Any]:
     """Predict, stitch and evaluate; ``facts`` come from the training."""
-    result: InferenceResult = run_inference(payload, job.context, job.scan, name, resume=job.resumes)
+    started = time.monotonic()
+    found = find_probe(payload, job.context, job.scan, resume=job.resumes)
+    if found is not None:
+        facts = facts | found.facts() | {"probe_search_s": time.monotonic() - started}
+    result: InferenceResult = run_inference(payload, job.context, job.scan, name, found=found, resume=job.resumes)
     seconds = result.seconds
     rate = result.n_patterns / seconds["prediction"]
     told = (job.context.world, seconds["prediction"], seconds["stitching"], rate)

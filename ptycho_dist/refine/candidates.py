@@ -6,25 +6,17 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from ptycho_dist.data.formats.base import BoolArray
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.distributed.devices import device_of, dtype_of
 from ptycho_dist.errors import RefinementError
 from ptycho_dist.factory.payload import RefinePayload
 from ptycho_dist.launching.environment import RankContext
-from ptycho_dist.physics.optics import support_of
-from ptycho_dist.physics.propagators import Propagator, make_propagator, propagation_of
-from ptycho_dist.refine.amplitudes import AmplitudeReader
-from ptycho_dist.refine.batching import make_batching
 from ptycho_dist.refine.choice import is_beaten
-from ptycho_dist.refine.initial import make_estimate, read_start
+from ptycho_dist.refine.initial import read_start
 from ptycho_dist.refine.iteration import Refiner
-from ptycho_dist.refine.methods import make_method
+from ptycho_dist.refine.prepare import make_reader, make_refiner
 from ptycho_dist.types import Canvas
 
 logger = logging.getLogger(__name__)
@@ -171,44 +163,11 @@ def make_candidates(payload: RefinePayload, context: RankContext, scan: Scan) ->
     DataFormatError
         If the start does not belong to the scan.
     """
-    config, execution = payload.refine_config, payload.execution_config
-    device = device_of(execution.accelerator, context.local_rank)
-    like = torch.zeros((), dtype=dtype_of(execution.precision), device=device)
-    propagator = make_propagator(
-        propagation_of(payload.data_config, scan.header), scan.header.N, torch.complex(like, like)
-    )
-    reader = AmplitudeReader(scan, propagator, like, context)
+    config, data = payload.refine_config, payload.data_config
+    reader = make_reader(scan, data, payload.execution_config, context)
     paths = {NETWORK: config.start, ONES: None}
-    made = [_make(name, paths[name], payload, reader) for name in _STARTS[config.start_from]]
+    made = []
+    for name in _STARTS[config.start_from]:
+        start = read_start(scan, paths[name], data.propagation)
+        made.append(Candidate(name, *make_refiner(start, reader, (data, config))))
     return Candidates(made, config.iterations, config.cooling or 0.0)
-
-
-def _make(name: str, start: Path | None, payload: RefinePayload, reader: AmplitudeReader) -> Candidate:
-    config, data, scan, like = payload.refine_config, payload.data_config, reader.scan, reader.like
-    support = _on(like.device, support_of(scan.header.N, data.probe_support_px, _tensor(scan.probe_mask)))
-    found = read_start(scan, start, data.propagation)
-    estimate, canvas = make_estimate(found, scan, (data, config), like, support)
-    refiner = Refiner(
-        config=config,
-        estimate=estimate,
-        method=make_method(config, estimate),
-        batching=make_batching(config, estimate),
-        reader=reader,
-        mask_NN=_arranged(scan.mask, reader.propagator, like.device),
-        memory_bytes=int(config.memory_GiB * 2**30),
-        support_NN=support,
-        background=data.background,
-    )
-    return Candidate(name, refiner, canvas)
-
-
-def _arranged(mask: BoolArray | None, propagator: Propagator, device: torch.device) -> Tensor | None:
-    return None if mask is None else propagator.arrange(torch.from_numpy(mask).to(device))
-
-
-def _tensor(array: BoolArray | None) -> Tensor | None:
-    return None if array is None else torch.from_numpy(array)
-
-
-def _on(device: torch.device, values: Tensor | None) -> Tensor | None:
-    return None if values is None else values.to(device)

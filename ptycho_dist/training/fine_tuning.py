@@ -7,22 +7,17 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-import torch
-
-from ptycho_dist.data.datamodule import read_groups
 from ptycho_dist.data.grouping import Drawing, draw_groups, members
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.data.scan_set import Source
 from ptycho_dist.distributed.collectives import from_rank_0, on_all_ranks
+from ptycho_dist.evaluate.group_error import group_error, spread
 from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.model.ptycho_model import PtychoModel
-from ptycho_dist.physics.likelihood import sum_valid
-from ptycho_dist.types import IntArray
 
 logger = logging.getLogger(__name__)
 
-_MOST_PATTERNS, _AT_ONCE = 512, 4
+_MOST_PATTERNS = 512
 _SEED = (0,)
 
 
@@ -96,31 +91,9 @@ def _error_for_all(payload: TrainingPayload, scan: Scan, model: PtychoModel) -> 
 def sample_error(payload: TrainingPayload, scan: Scan, model: PtychoModel) -> float:
     """Fourier error of what a model predicts for groups spread over a scan, at most about 512 patterns.
 
-    The same groups whenever it is called for a scan; the number that the training loss is the square of.
+    The same groups whenever it is called for a scan.
     """
-    groups = _sample(payload, scan)
-    sums = torch.zeros(2, dtype=torch.float64)
-    for start in range(0, len(groups), _AT_ONCE):
-        sums += _sums(payload, scan, model, groups[start : start + _AT_ONCE])
-    misfit, photons = sums.tolist()
-    return math.sqrt(misfit / photons)
-
-
-def _sample(payload: TrainingPayload, scan: Scan) -> list[IntArray]:
-    """Pattern indices of groups spread evenly over the scan."""
     data = payload.data_config
     groups = draw_groups(scan.positions_px, Drawing.plain(data), _SEED)
-    count = min(len(groups), max(1, _MOST_PATTERNS // data.patterns_in_group))
-    return [members(groups, int(row)) for row in np.linspace(0, len(groups) - 1, count).round()]
-
-
-def _sums(payload: TrainingPayload, scan: Scan, model: PtychoModel, groups: list[IntArray]) -> torch.Tensor:
-    """Misfit and photons of some groups, float64, shape (2,)."""
-    batch = read_groups(scan, groups, payload.count_factor)
-    device, dtype = model.steps.device, model.steps.dtype
-    photons = batch.photons.to(device, dtype)
-    corners, (rows, columns) = batch.corners_px.to(device), batch.canvas_px.tolist()
-    with torch.no_grad():
-        canvas = model.assemble(model.predict(photons), corners, (rows, columns))
-        misfit = model.misfit("amplitude", canvas, corners, photons)
-    return torch.stack([misfit.double().sum(), sum_valid(photons.double(), model.mask).sum()]).cpu()
+    chosen = spread(len(groups), _MOST_PATTERNS // data.patterns_in_group)
+    return group_error(model, scan, [members(groups, int(row)) for row in chosen], payload.count_factor)
