@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 _IN_ONE_PLACE = 64
 """Patterns that are refined in one place; they have to overlap."""
 _HELD_BACK, _SEED = 128, (0,)
+_CLEARLY = 0.95
+"""Factor on the error from which on a found probe is used: a little of the noise is fitted by any refinement."""
 _LEAST = 16
 """Patterns of a scan from which on a part can be held back."""
 
@@ -73,7 +75,7 @@ def _search(payload: InferencePayload, context: RankContext, scan: Scan) -> Foun
     probe = refine_probe(scan, sample, supplied, inference.probe_iterations, settings)
     FoundProbe(probe, True, supplied_error, supplied_error, len(sample)).give_to(model)
     found_error = group_error(model, scan, held_back, payload.count_factor)
-    is_better = found_error < supplied_error
+    is_better = found_error < _CLEARLY * supplied_error
     return FoundProbe(probe if is_better else supplied, is_better, supplied_error, found_error, len(sample))
 
 
