@@ -43,12 +43,12 @@ def test_ranks_find_the_probe_of_one_and_predict_the_same_bits(wrong: Path, tmp_
 
 
 @pytest.mark.parametrize("devices", [2, pytest.param(3, marks=pytest.mark.exhaustive)])
-def test_ranks_refine_from_the_start_that_one_chooses(wrong: Path, tmp_path: Path, devices: int) -> None:
+def test_ranks_refine_from_the_start_that_one_chooses(scan: Path, tmp_path: Path, devices: int) -> None:
     start = tmp_path / "start.npz"
     random = np.random.default_rng(0)
     np.savez(start, object=np.exp(1j * random.uniform(-3, 3, (80, 80))))
     for number in (1, devices):
-        run_well(["refine", wrong, "--start", start, "--start_from", "both", "--iterations", 8,
+        run_well(["refine", scan, "--start", start, "--start_from", "both", "--iterations", 7,
                   "--output_dir", tmp_path / str(number), "--devices", number, *SHARED])  # fmt: skip
     one, several = (metrics(tmp_path / str(number)) for number in (1, devices))
     for name in ("refined_from", "starts_compared_iterations"):
