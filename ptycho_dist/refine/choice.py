@@ -9,6 +9,7 @@ _LEAST, _WINDOW = 6, 3
 """Iterations before anything is decided, and those that the speed of catching up is measured over."""
 _CLOSE, _SAME = 0.02, -0.005
 """Lead, as a logarithm, that decides before the steps have cooled, and after: half a percent is no difference."""
+_TINY = 1e-30
 _COOLED = 0.5
 """Share of the cooling after which steps are short enough for the order of two refinements to last."""
 
@@ -36,10 +37,14 @@ def is_beaten(behind: Sequence[float], ahead: Sequence[float], total: int, cooli
     if done < _LEAST:
         return False
     before, now = done - 1 - _WINDOW, done - 1
-    gap = math.log(behind[now] / ahead[now])
-    speed = math.log(behind[before] / ahead[before]) - gap
+    gap = _log(behind[now]) - _log(ahead[now])
+    speed = _log(behind[before]) - _log(ahead[before]) - gap
     shrunk = done - (total - shrinking)
     if not shrinking or shrunk <= _WINDOW:
-        speed = max(speed, math.log(behind[before] / behind[now]))
+        speed = max(speed, _log(behind[before]) - _log(behind[now]))
     lead = gap - max(0.0, speed) / _WINDOW * (total - done)
     return lead > (_SAME if not shrinking or shrunk >= _COOLED * shrinking else _CLOSE)
+
+
+def _log(error: float) -> float:
+    return math.log(max(error, _TINY))

@@ -90,6 +90,10 @@ def test_start_that_would_have_ended_better_by_a_percent_is_never_given_up(
     assert ends[kept] < 1.01 * min(ends.values())
 
 
+def test_errors_of_zero_are_no_fault() -> None:
+    assert not is_beaten([0.0] * 8, [0.0] * 8, 20, 0.5)
+
+
 def test_start_that_is_far_behind_is_given_up_early() -> None:
     network, ones = falling(0.07, 0.06, 0.5, 60), falling(0.4, 0.2, 0.5, 60)
     kept, done = decided_after(network, ones)
