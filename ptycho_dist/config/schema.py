@@ -18,6 +18,7 @@ from ptycho_dist.errors import ConfigError
 
 PATCH_WEIGHTINGS = ("probe", "uniform")
 PROBE_SOURCES = ("auto", "bundle", "scan")
+PROBE_SEARCHES = ("auto", "always", "never")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +218,15 @@ class InferenceConfig:
     probe_from: str = "auto"
     """Probe to predict with: bundle (as trained) or scan (as supplied); auto takes the bundle's where it holds one."""
 
+    probe_search: str = "auto"
+    """Refine the probe with some patterns first, and use it if that helps on others; auto: for a scan's probe."""
+
+    probe_patterns: int = 192
+    """Patterns that it is refined with, in compact places spread over the scan; at most half of all."""
+
+    probe_iterations: int = 20
+    """Passes over them."""
+
     region: tuple[int, int, int, int] | None = None
     """Window (top, left, bottom, right) of the object to predict, in pixels of the frame of the positions; else all."""
 
@@ -226,6 +236,9 @@ class InferenceConfig:
     def __post_init__(self) -> None:
         validators.require_choice("inference.patch_weighting", self.patch_weighting, PATCH_WEIGHTINGS)
         validators.require_choice("inference.probe_from", self.probe_from, PROBE_SOURCES)
+        validators.require_choice("inference.probe_search", self.probe_search, PROBE_SEARCHES)
+        validators.require_int("inference.probe_patterns", self.probe_patterns, 8)
+        validators.require_int("inference.probe_iterations", self.probe_iterations, 1)
         validators.require_bool("inference.synchronise_phases", self.synchronise_phases)
         validators.require_int("inference.stitch_tile_px", self.stitch_tile_px, 16)
         if self.region is not None:

@@ -16,13 +16,21 @@ from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
 from ptycho_dist.data.batches import loader_options
 from ptycho_dist.data.labels import Labels
-from ptycho_dist.data.sampler import Chosen, Layout, Split, StepSampler, StepShare, split_patterns, split_scans
+from ptycho_dist.data.sampler import (
+    Chosen,
+    Layout,
+    Split,
+    StepSampler,
+    StepShare,
+    diameter_of,
+    split_patterns,
+    split_scans,
+)
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.data.scan_set import Recent, ScanSet, Source
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.physics.propagators import propagation_of
-from ptycho_dist.physics.sampling import probe_diameter
 from ptycho_dist.types import FAR_FIELD, FloatArray, IntArray
 
 _REGIONS, _REGION_PATTERNS, _REGION_STREAM = 2, 96, 5
@@ -275,7 +283,7 @@ class ScanDataModule(pl.LightningDataModule):
     ) -> StepSampler:
         def layout_of(number: int) -> Layout:
             scan = self._scans.scan(number)
-            return Layout(scan.positions_px, 0.0 if scan.probe is None else probe_diameter(scan.probe))
+            return Layout(scan.positions_px, diameter_of(scan))
 
         configs, chosen = (self._data, self._training), self._chosen(numbers)
         return StepSampler(

@@ -190,6 +190,11 @@ class Drawing:
         """Take every group there is."""
         return cls(data.group_size, data.gridsize)
 
+    @classmethod
+    def of_scan(cls, data: DataConfig, positions_px: FloatArray, probe_diameter_px: float) -> Drawing:
+        """Take every group there is, spread over enough of the probe."""
+        return cls.plain(data).thinned(positions_px, data.group_step * probe_diameter_px)
+
     def thinned(self, positions_px: FloatArray, least_step_px: float) -> Drawing:
         """Spread compact groups so that the patterns of one are no denser than one in the square of this step."""
         if self.gridsize is not None or len(positions_px) < 2 or least_step_px <= 0:

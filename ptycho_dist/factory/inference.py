@@ -186,7 +186,10 @@ def _without_modes(trained: Level) -> Level:
 
 
 def _settle_probe(resolution: Resolution, probe_from: str) -> Resolution:
-    return Resolution({**resolution.values, "inference.probe_from": probe_from}, resolution.provenance)
+    settled: dict[str, Any] = {"inference.probe_from": probe_from}
+    if resolution.values["inference.probe_search"] == "auto":
+        settled["inference.probe_search"] = "always" if probe_from == "scan" else "never"
+    return Resolution({**resolution.values, **settled}, resolution.provenance)
 
 
 def _assemble(

@@ -30,7 +30,15 @@ _TRAINING_NUMBERS = (
     "learning_rate",
     "scheduler",
 )
-_INFERENCE_CHOICES = ("patch_weighting", "synchronise_phases", "probe_from", "region")
+_INFERENCE_CHOICES = (
+    "patch_weighting",
+    "synchronise_phases",
+    "probe_from",
+    "probe_search",
+    "probe_patterns",
+    "probe_iterations",
+    "region",
+)
 _INFERENCE_NUMBERS = ("precision", "inference_batch_size", "middle_trim")
 
 
