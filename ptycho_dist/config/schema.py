@@ -145,6 +145,9 @@ class TrainingConfig(ObjectiveConfig, OptimisationConfig, SamplingConfig):
     batch_size: int = 2
     """Groups in one global step, over all ranks together."""
 
+    batch_size_per_rank: int | None = None
+    """Groups of each rank in a step, in place of batch_size: more ranks, larger steps, and another result."""
+
     seed: int = 0
     """Seed of weights, batch order and validation split."""
 
@@ -166,6 +169,7 @@ class TrainingConfig(ObjectiveConfig, OptimisationConfig, SamplingConfig):
             validators.require_duration("training.max_time", self.max_time)
         validators.require_optional_int("training.max_steps", self.max_steps, 1)
         validators.require_int("training.batch_size", self.batch_size, 1)
+        validators.require_optional_int("training.batch_size_per_rank", self.batch_size_per_rank, 1)
         validators.require_int("training.seed", self.seed, 0)
         validators.require_fraction("training.val_fraction", self.val_fraction)
         if not isinstance(self.freeze, tuple) or not all(isinstance(one, str) and one for one in self.freeze):
