@@ -62,7 +62,8 @@ def agree(model: PtychoModel, scan: Scan, payload: InferencePayload, context: Ra
     """Run all stages but the last on all ranks, each on its share of the patterns.
 
     After each stage the weighted patches of all ranks are added up as integers, so that the object has the same bits
-    on any number of ranks.
+    on any number of ranks. Of a region as many neighbours take part as have a say in it: each stage carries what a
+    pattern knows one frame further.
 
     Parameters
     ----------
@@ -76,17 +77,18 @@ def agree(model: PtychoModel, scan: Scan, payload: InferencePayload, context: Ra
     ShardError
         If the network has diverged.
     """
-    rows = region_of(payload, scan.positions_px).rows
-    canvas = Canvas.around(scan.positions_px[rows], payload.data_config.N)
+    stages, N = len(model.networks), payload.data_config.N
+    rows = region_of(payload, scan.positions_px, margin_px=(stages - 1) * (N + 1)).rows
+    canvas = Canvas.around(scan.positions_px[rows], N)
     corners = scan.positions_px - np.asarray(canvas.origin_px)
     order = rows[canonical_order(scan.positions_px[rows])]
     own = order[local_slice(shard(len(order), context.rank, context.world))]
-    work = _Share(model, scan, payload, own, fraction_bits(len(rows)))
+    work = _Share(model, scan, payload, own, fraction_bits(payload.n_patterns))
     weight = model.patch_weight()
     (total,) = _joined(lambda: work.weights(corners, canvas.shape), work.bits, weight)
     object_ = model.optics.probe.new_ones(canvas.shape)
     agreed = Agreed(object_, total, corners, 0, 1 / payload.count_factor)
-    for stage in range(len(model.networks) - 1):
+    for stage in range(stages - 1):
         real, imaginary = _joined(partial(work.sums, agreed), work.bits, weight)
         mean = normalised(torch.complex(real, imaginary), total)
         agreed = replace(agreed, object_HW=mean, stage=stage + 1)

@@ -1,8 +1,7 @@
-"""Ends a training when more of it no longer pays, or its time is up; the rate falls to its least first."""
+"""Slows a training down when more of it no longer pays, or its time is nearly up."""
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from typing import Any
@@ -17,8 +16,6 @@ from ptycho_dist.training import loggers
 from ptycho_dist.training.module import PtychoModule
 from ptycho_dist.training.pace import DECAY
 from ptycho_dist.training.regions import Regions
-
-logger = logging.getLogger(__name__)
 
 LOOK_EVERY = 50
 """Steps between two looks at the regions."""
@@ -45,7 +42,6 @@ class Budget(Callback):
         module = _module(pl_module)
         self._regions = self._regions.to(module.device, module.model.patch_weight().dtype)
         self._since = time.monotonic()
-        self._end_if_done(trainer, module)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -58,7 +54,7 @@ class Budget(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look, if it is time, and end after the last step of the decay."""
+        """Look, if it is time."""
         module, step = _module(pl_module), trainer.global_step
         if module.agreed.is_late and not module.pace.is_decaying(step):
             module.pace.slow_down(step, f"training.max_time = {self._training.max_time} is nearly up")
@@ -67,7 +63,6 @@ class Budget(Callback):
             error = self.error(module)
             loggers.record(trainer.loggers, {METRIC: error, "epoch": trainer.current_epoch}, module.steps - 1)
             module.pace.look(step, error)
-        self._end_if_done(trainer, module)
 
     def error(self, module: PtychoModule) -> float:
         """Fourier error over all regions; the same on every rank, for each computes it."""
@@ -89,11 +84,6 @@ class Budget(Callback):
 
     def _elapsed(self) -> float:
         return self._seconds + time.monotonic() - self._since
-
-    def _end_if_done(self, trainer: pl.Trainer, module: PtychoModule) -> None:
-        if trainer.global_step >= module.pace.end:
-            trainer.should_stop = True
-            logger.info("training ends after %d steps: %s", trainer.global_step, module.pace.reason)
 
 
 def _module(module: pl.LightningModule) -> PtychoModule:

@@ -227,11 +227,11 @@ class PtychoModule(pl.LightningModule):
         self._optimizer = optimizer = build_optimizer(self.model, self._training, self._execution)
         every = int(self.trainer.estimated_stepping_batches)
         total, in_epoch = min(every, self._training.max_steps or every), every // self._training.epochs
+        if self.pace.total != total:
+            self.pace = Pace(total, self._training.min_gain)
         if self._execution.scheduler == PLATEAU:
             self._plateau = build_plateau(optimizer, self._training, self._execution, self._plateau_state)
             return optimizer
-        if self.pace.total != total:
-            self.pace = Pace(total, self._training.min_gain)
         scheduler = build_scheduler(optimizer, self._training, self._execution, self.pace, in_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
