@@ -7,6 +7,7 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 DEMO ?= runs/demo
+MINUTES ?= 45
 PTYCHOPINN ?= ../PtychoPINN
 DEMO_FLAGS ?= --devices 2 --stages 3 --max_epochs 12 --probe_learning_rate 0.01
 
@@ -20,7 +21,7 @@ CALM := CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help install format lint type imports test-fast test-lowest coverage test test-all demo docs bench bench-ptychopinn \
-	bench-gpu test-gpu clean
+	bench-gpu test-gpu pretrain clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -101,6 +102,9 @@ docs: $(VENV)/.docs ## Documentation: its examples run, then HTML in docs/_build
 	$(CALM) $(BIN)/python -m pytest -q tests/torch/test_documentation.py
 	$(CALM) $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "Open docs/_build/html/index.html."
+
+pretrain: $(VENV)/.installed ## Train the network that ships with the package (MINUTES of one processor)
+	$(CALM) $(BIN)/python -m pretraining.run --minutes $(MINUTES)
 
 bench: $(VENV)/.installed $(VENV)-ptychi/.installed ## Speeds, the refinement against pty-chi, positions; fails where a claim is broken
 	-$(BIN)/python -m benchmarks.training_speed

@@ -27,6 +27,8 @@ from ptycho_dist.version import package_version
 SCHEMA_VERSION = 1
 WEIGHTS_NAME = "weights.safetensors"
 INFO_NAME = "bundle.json"
+PRETRAINED = Path(__file__).parent / "pretrained"
+"""The bundle that ships with the package."""
 BUNDLE_FOLDER = "bundle"
 _REQUIRED = {
     "schema_version": int,
@@ -67,6 +69,11 @@ class BundleInfo:
     def holds_probe(self) -> bool:
         """Whether the weights hold the probe of a scan; not after a training on many scans."""
         return bool(self.payload_dict.get("holds_probe", True))
+
+    @property
+    def fits_any_size(self) -> bool:
+        """Whether the network was trained for frames of several sizes, doses and numbers of modes."""
+        return bool(self.payload_dict.get("fits_any_size", False))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ptycho_dist import job_marker
-from ptycho_dist.bundle import BUNDLE_FOLDER
+from ptycho_dist.bundle import BUNDLE_FOLDER, PRETRAINED
 from ptycho_dist.config.precedence import Level, RunRequest, defaults, resolve
 from ptycho_dist.config.scan_options import GEOMETRY, ScanOptions
 from ptycho_dist.config.schema import DataConfig
@@ -33,6 +33,7 @@ from ptycho_dist.distributed.collectives import all_gather_object, from_rank_0, 
 from ptycho_dist.distributed.devices import device_of, process_group_backend
 from ptycho_dist.doctor.run import require_healthy
 from ptycho_dist.errors import ConfigError
+from ptycho_dist.evaluate.group_report import GROUPS
 from ptycho_dist.factory.devices import require_launch
 from ptycho_dist.factory.inference import inference_payload, read_trained
 from ptycho_dist.factory.payload import InferencePayload, Payload, RefinePayload, TrainingPayload
@@ -43,6 +44,7 @@ from ptycho_dist.inference.product import NETWORK_PRODUCT_NAME, PRODUCT_NAME, pr
 from ptycho_dist.inference.run import InferenceResult, run_inference
 from ptycho_dist.launching.environment import RankContext, detect
 from ptycho_dist.launching.signals import StopSignals
+from ptycho_dist.probe_stage import find_probe
 from ptycho_dist.refine.progress import CsvLog, Lines, progress_bar
 from ptycho_dist.refine.run import Callback, Control, run_refinement
 
@@ -61,7 +63,7 @@ def run_train(request: RunRequest) -> None:
 
 def run_infer(request: RunRequest) -> dict[str, Any]:
     """Predict on all ranks, stitch on rank 0, evaluate; returns the metrics."""
-    trained = read_trained(str(request.model_path), request.levels(INFERENCE_SECTIONS))
+    trained = read_trained(request.model_path or PRETRAINED, request.levels(INFERENCE_SECTIONS))
     folder = _output_dir(request)
     with _job("infer", request, trained.levels, lambda source: inference_payload(trained, source, folder)) as found:
         job, payload = found
@@ -75,7 +77,7 @@ def run_reconstruct(request: RunRequest) -> dict[str, Any]:
     iterations = _iterations(request)
 
     def make(source: Source) -> TrainingPayload:
-        refine_payload(source, folder, refining)  # a wrong setting is refused before the training
+        refine_payload(source, folder, refining, of_network=True)  # a wrong setting is refused before the training
         return training_payload(source, folder, given)
 
     with _job("reconstruct", request, given, make) as (job, payload):
@@ -85,8 +87,9 @@ def run_reconstruct(request: RunRequest) -> dict[str, Any]:
         if not iterations:
             return _predict_and_evaluate(inference, job, facts)
         network = _predict_and_evaluate(inference, job, facts, NETWORK_PRODUCT_NAME)
-        refinement = _agreed(lambda: refine_payload(job.scan, folder, refining, folder / NETWORK_PRODUCT_NAME))
-        told = {name: network[name] for name in (*facts, *_PREDICTION_FACTS)}
+        start = folder / NETWORK_PRODUCT_NAME
+        refinement = _agreed(lambda: refine_payload(job.scan, folder, refining, start, of_network=True))
+        told = {name: network[name] for name in (*facts, *_PREDICTION_FACTS) if name != GROUPS}
         told |= {f"network_{name}": network[name] for name in ("fourier_error", "normalised_error")}
         return _refine_and_evaluate(refinement, job, told)
 
@@ -187,10 +190,11 @@ def _train(payload: TrainingPayload, job: _Job) -> dict[str, Any]:
     from ptycho_dist.training.run import run_training
 
     started = time.monotonic()
-    speed = run_training(payload, job.context, job.source, stop=job.stop, resume=job.resumes).patterns_per_s
+    result = run_training(payload, job.context, job.source, stop=job.stop, resume=job.resumes)
     facts = {
         "training_s": time.monotonic() - started,
-        "training_patterns_per_s": speed if math.isfinite(speed) else None,
+        "training_patterns_per_s": result.patterns_per_s if math.isfinite(result.patterns_per_s) else None,
+        GROUPS: result.fourier_error,
     }
     from_rank_0(lambda: job_marker.note(job.output_dir, training=facts))
     return facts
@@ -200,7 +204,11 @@ def _predict_and_evaluate(
     payload: InferencePayload, job: _Job, facts: dict[str, Any], name: str = PRODUCT_NAME
 ) -> dict[str, Any]:
     """Predict, stitch and evaluate; ``facts`` come from the training."""
-    result: InferenceResult = run_inference(payload, job.context, job.scan, name, resume=job.resumes)
+    started = time.monotonic()
+    found = find_probe(payload, job.context, job.scan, resume=job.resumes)
+    if found is not None:
+        facts = facts | found.facts() | {"probe_search_s": time.monotonic() - started}
+    result: InferenceResult = run_inference(payload, job.context, job.scan, name, found=found, resume=job.resumes)
     seconds = result.seconds
     rate = result.n_patterns / seconds["prediction"]
     told = (job.context.world, seconds["prediction"], seconds["stitching"], rate)
@@ -222,7 +230,7 @@ def _refine_and_evaluate(payload: RefinePayload, job: _Job, facts: dict[str, Any
         "refine_s": result.seconds,
         "refine_iterations": payload.refine_config.iterations,
     }
-    return _evaluate(result.product_path, job, facts | told | result.facts)
+    return _evaluate(result.product_path, job, facts | told | result.facts())
 
 
 def _evaluate(product: Path, job: _Job, facts: dict[str, Any], prefix: str = "") -> dict[str, Any]:

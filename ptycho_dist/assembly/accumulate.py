@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -97,6 +98,21 @@ class FixedPointSum:
         return {**sums, "count": self._count.view(shape).numpy()}
 
 
+def add_fixed(sums: Tensor, values_RBnn: Float[Tensor, "R B n n"], geometry: PatchGeometry, bits: int) -> None:
+    """Add patches of real numbers, float64, to integer sums (R, H, W) on a canvas; the order does not matter.
+
+    Raises
+    ------
+    ShardError
+        If a patch is not finite, or larger than the sum can hold.
+    """
+    for row, values in zip(sums.view(len(sums), -1), values_RBnn, strict=True):
+        largest = float(values.abs().max()) if values.numel() else 0.0
+        if not largest < 2.0**_LARGEST_PATCH_BITS:
+            raise ShardError(_too_large(largest))
+        row.index_add_(0, geometry.index, _fixed(geometry.windows(values.contiguous()), bits))
+
+
 def _fixed(values: Tensor, bits: int) -> Tensor:
     return torch.round(values * float(2**bits)).to(torch.int64).reshape(-1)
 
@@ -141,8 +157,11 @@ def disagreement(sums: Mapping[str, NDArray[np.int64]], bits: int) -> NDArray[np
 def _require_small(patches: Tensor) -> None:
     largest = float(torch.view_as_real(patches).abs().max()) if patches.numel() else 0.0
     if not largest < 2.0**_LARGEST_PATCH_BITS:
-        msg = (
-            f"a predicted patch reaches {largest}; expected object transmissions below {2**_LARGEST_PATCH_BITS}. "
-            "The network has diverged: train again with a smaller learning_rate, or set gradient_clip_val."
-        )
-        raise ShardError(msg)
+        raise ShardError(_too_large(largest))
+
+
+def _too_large(largest: float) -> str:
+    return (
+        f"a predicted patch reaches {largest}; expected object transmissions below {2**_LARGEST_PATCH_BITS}. "
+        "The network has diverged: train again with a smaller learning_rate, or set gradient_clip_val."
+    )

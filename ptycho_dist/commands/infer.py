@@ -11,8 +11,9 @@ from ptycho_dist.config.sections import INFERENCE_SECTIONS
 COMMAND = Command(
     name="infer",
     summary="predict a scan with a trained bundle, and stitch",
-    description="Predict a scan with a trained bundle on all ranks, then stitch one object on rank 0.",
-    example="ptycho-dist infer scan.npz --model_path runs/one/bundle --output_dir runs/two",
+    description="Predict a scan with a trained bundle, or the network that ships with the package, on all ranks, then "
+    "stitch one object on rank 0.",
+    example="ptycho-dist infer scan.npz --output_dir runs/two",
     order=4,
     operand="scan",
     operand_help=SCAN_HELP,
@@ -32,4 +33,4 @@ def infer(typed: Typed) -> int:
 
         run_infer(request)
 
-    return run_job(typed, work, ("scan", "output_dir", "model_path"))
+    return run_job(typed, work, ("scan", "output_dir"))

@@ -21,7 +21,9 @@ from ptycho_dist.registry import Registry
 OUTPUT = {"output_dir": "Folder for all results; made if it is not there."}
 START = {"init_from": "Bundle whose network the training starts from; its settings are those of that network."}
 LABELS = {"label_file": "Product or NPZ with the object to learn from, in supervised and mixed training."}
-MODEL = {"model_path": "Model bundle: the folder that training wrote (or its parent)."}
+MODEL = {
+    "model_path": "Bundle: the folder that training wrote, or its parent; where not given, the one of the package."
+}
 REFERENCE = {"reference": "Product or NPZ with a reference object, for the metrics."}
 SCAN_HELP = "Scan file: PtychoPINN NPZ, tike NPZ, or HDF5 written by 'ptycho-dist simulate'."
 

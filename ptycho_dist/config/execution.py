@@ -15,7 +15,7 @@ from ptycho_dist.config import validators
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 STRATEGIES = ("auto", "ddp", "single_device")
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
-SCHEDULERS = ("Default", "WarmupCosine", "Exponential", "ReduceLROnPlateau")
+SCHEDULERS = ("WarmupStableDecay", "Default", "WarmupCosine", "Exponential", "ReduceLROnPlateau")
 LOGGER_BACKENDS = ("csv", "tensorboard", "mlflow", "none", None)
 CLIP_ALGORITHMS = ("norm", "value")
 MONITOR_METRICS = ("auto", "train_loss", "val_loss")
@@ -37,7 +37,7 @@ _FITTED_ALIKE = tuple(
 )
 USED_BY: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {f"execution.{name}": stages for stages, names in _NAMES_OF_STAGES.items() for name in names.split()}
-    | dict.fromkeys(("data.N", "data.nphotons", "data.group_size", "data.gridsize"), (TRAIN,))
+    | dict.fromkeys(("data.N", "data.nphotons", "data.group_size", "data.group_step", "data.gridsize"), (TRAIN,))
     | dict.fromkeys(_FITTED_ALIKE, (TRAIN, REFINE))
 )
 """The stages that use a setting; a command offers those of its stages, and all that are not listed."""
@@ -86,8 +86,8 @@ class PyTorchExecutionConfig:
     learning_rate: float = 2e-3
     """Peak learning rate of the network."""
 
-    scheduler: str = "WarmupCosine"
-    """Default (constant rate), WarmupCosine, Exponential or ReduceLROnPlateau."""
+    scheduler: str = "WarmupStableDecay"
+    """WarmupStableDecay, WarmupCosine, Exponential, ReduceLROnPlateau, or Default (constant rate)."""
 
     enable_progress_bar: bool = False
     """Show progress on rank 0: patterns per second and time left."""

@@ -10,6 +10,9 @@ from ptycho_dist.config import validators
 from ptycho_dist.config.scan_options import AUTO, NONE
 from ptycho_dist.errors import ConfigError
 
+STARTS = ("auto", "both", "network", "ones")
+"""What to refine from; both compares the network's product (or the file of --start) with an object of ones."""
+
 METHOD_DEFAULTS: Mapping[str, Mapping[str, float]] = {
     "pie": {"batch_size": 8, "object_step": 1.0, "probe_step": 0.5, "momentum": 0.5, "cooling": 0.5},
     "lsqml": {"batch_size": 8, "object_step": 1.0, "probe_step": 1.0, "momentum": 0.5, "cooling": 0.5},
@@ -39,6 +42,9 @@ class RefineConfig:
 
     start: Path | None = None
     """Product, or NPZ with object and probe, to start from; an object of ones and the scan's probe where not set."""
+
+    start_from: str = "auto"
+    """network (its product, or start), ones, or both until one is clearly better; auto: both in reconstruct."""
 
     iterations: int = 20
     """Passes over all patterns; 0 leaves a reconstruction as it is."""
@@ -89,6 +95,7 @@ class RefineConfig:
     """Seed of the order of the patterns."""
 
     def __post_init__(self) -> None:
+        validators.require_choice("refine.start_from", self.start_from, STARTS)
         validators.require_int("refine.iterations", self.iterations, 0)
         validators.require_choice("refine.method", self.method, tuple(METHOD_DEFAULTS))
         validators.require_optional_int("refine.batch_size", self.batch_size, 1)

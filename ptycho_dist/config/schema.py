@@ -18,6 +18,7 @@ from ptycho_dist.errors import ConfigError
 
 PATCH_WEIGHTINGS = ("probe", "uniform")
 PROBE_SOURCES = ("auto", "bundle", "scan")
+PROBE_SEARCHES = ("auto", "always", "never")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +31,11 @@ class DataConfig(MeasurementConfig):
     nphotons: float | None = None
     """Mean photons in one pattern; patterns are scaled to it. From the scan file (its metadata, else its counts)."""
 
-    group_size: int = 8
+    group_size: int = 16
     """Patterns in a compact overlap group; they share one canvas in training. Unused when gridsize is set."""
+
+    group_step: float = 0.2
+    """Least step between the patterns of a group, in diameters of the probe; of a denser scan each group takes some."""
 
     gridsize: int | None = None
     """If set, groups are the gridsize squared nearest neighbours of a pattern (PtychoPINN), not compact groups."""
@@ -41,6 +45,7 @@ class DataConfig(MeasurementConfig):
         validators.require_int("data.N", self.N, 8)
         validators.require_optional_positive("data.nphotons", self.nphotons)
         validators.require_int("data.group_size", self.group_size, 1)
+        validators.require_positive("data.group_step", self.group_step, zero_allowed=True)
         validators.require_optional_int("data.gridsize", self.gridsize, 1)
 
     @property
@@ -86,6 +91,9 @@ class ModelConfig:
     stages: int = 2
     """Times that the network improves a patch after holding it against its pattern."""
 
+    exchange: bool = True
+    """Let overlapping patches agree on one object after each stage; else each pattern is on its own to the end."""
+
     output_px: int | None = None
     """Side of the object patch that the network predicts, centred in the N by N frame; half of N where not set."""
 
@@ -97,6 +105,7 @@ class ModelConfig:
         validators.require_int("model.depth", self.depth, 0)
         validators.require_int("model.n_filters_scale", self.n_filters_scale, 1)
         validators.require_bool("model.group_as_channels", self.group_as_channels)
+        validators.require_bool("model.exchange", self.exchange)
         validators.require_int("model.stages", self.stages, 1)
         validators.require_optional_int("model.output_px", self.output_px, 4)
         validators.require_bool("model.intensity_scale_trainable", self.intensity_scale_trainable)
@@ -115,17 +124,29 @@ class TrainingConfig(ObjectiveConfig, OptimisationConfig, SamplingConfig):
     init_from: Path | None = None
     """Bundle whose network the training starts from; probe and scale are those of the scan."""
 
+    pretrained: bool | None = None
+    """Start from the network that ships with the package; where not set, if nothing is said of the network."""
+
     freeze: tuple[str, ...] = ()
     """Parts that are not trained: names of parameters or modules, or patterns, such as [networks.0.stem,probe]."""
 
-    max_epochs: int = 60
-    """Passes over the training patterns."""
+    max_epochs: int | None = None
+    """Most passes over the training patterns; where not set, as many as max_steps are."""
 
     max_steps: int | None = None
-    """Stop after this many optimiser steps, whatever max_epochs says."""
+    """Most optimiser steps; 2,000 where neither it nor max_epochs is set, 600 from a trained network."""
+
+    max_time: float | str | None = None
+    """Longest duration of the training, in seconds, or as DD:HH:MM:SS; without end where not set."""
+
+    min_gain: float = 0.02
+    """Relative gain of the stitched error over a third of the steps below which a training ends; 0 never ends it."""
 
     batch_size: int = 2
     """Groups in one global step, over all ranks together."""
+
+    batch_size_per_rank: int | None = None
+    """Groups of each rank in a step, in place of batch_size: more ranks, larger steps, and another result."""
 
     seed: int = 0
     """Seed of weights, batch order and validation split."""
@@ -140,9 +161,15 @@ class TrainingConfig(ObjectiveConfig, OptimisationConfig, SamplingConfig):
         ObjectiveConfig.__post_init__(self)
         OptimisationConfig.__post_init__(self)
         SamplingConfig.__post_init__(self)
-        validators.require_int("training.max_epochs", self.max_epochs, 1)
+        validators.require_optional_int("training.max_epochs", self.max_epochs, 1)
+        validators.require_fraction("training.min_gain", self.min_gain)
+        if self.pretrained is not None:
+            validators.require_bool("training.pretrained", self.pretrained)
+        if self.max_time is not None:
+            validators.require_duration("training.max_time", self.max_time)
         validators.require_optional_int("training.max_steps", self.max_steps, 1)
         validators.require_int("training.batch_size", self.batch_size, 1)
+        validators.require_optional_int("training.batch_size_per_rank", self.batch_size_per_rank, 1)
         validators.require_int("training.seed", self.seed, 0)
         validators.require_fraction("training.val_fraction", self.val_fraction)
         if not isinstance(self.freeze, tuple) or not all(isinstance(one, str) and one for one in self.freeze):
@@ -152,6 +179,25 @@ class TrainingConfig(ObjectiveConfig, OptimisationConfig, SamplingConfig):
         if not 0.0 <= low < high <= 1.0:
             msg = f"training.train_rows = {self.train_rows!r}; expected 0 <= low < high <= 1. Change it."
             raise ConfigError(msg)
+
+    @property
+    def epochs(self) -> int:
+        """Most passes, once they are settled.
+
+        Raises
+        ------
+        ConfigError
+            If they are not.
+        """
+        if self.max_epochs is None:
+            msg = "training.max_epochs must be set; expected a payload made by the factory."
+            raise ConfigError(msg)
+        return self.max_epochs
+
+    @property
+    def max_time_s(self) -> float | None:
+        """Longest duration in seconds; None for no end."""
+        return None if self.max_time is None else validators.seconds(self.max_time)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +222,15 @@ class InferenceConfig:
     probe_from: str = "auto"
     """Probe to predict with: bundle (as trained) or scan (as supplied); auto takes the bundle's where it holds one."""
 
+    probe_search: str = "auto"
+    """Refine the probe with some patterns first, and use it if that helps on others; auto: for a scan's probe."""
+
+    probe_patterns: int = 192
+    """Patterns that it is refined with, in compact places spread over the scan; at most half of all."""
+
+    probe_iterations: int = 20
+    """Passes over them."""
+
     region: tuple[int, int, int, int] | None = None
     """Window (top, left, bottom, right) of the object to predict, in pixels of the frame of the positions; else all."""
 
@@ -185,6 +240,9 @@ class InferenceConfig:
     def __post_init__(self) -> None:
         validators.require_choice("inference.patch_weighting", self.patch_weighting, PATCH_WEIGHTINGS)
         validators.require_choice("inference.probe_from", self.probe_from, PROBE_SOURCES)
+        validators.require_choice("inference.probe_search", self.probe_search, PROBE_SEARCHES)
+        validators.require_int("inference.probe_patterns", self.probe_patterns, 8)
+        validators.require_int("inference.probe_iterations", self.probe_iterations, 1)
         validators.require_bool("inference.synchronise_phases", self.synchronise_phases)
         validators.require_int("inference.stitch_tile_px", self.stitch_tile_px, 16)
         if self.region is not None:

@@ -64,3 +64,24 @@ def require_fraction(name: str, value: Any) -> None:
     if value >= 1.0:
         msg = f"{name} = {value!r}; expected a share below 1. Change {name}."
         raise ConfigError(msg)
+
+
+def seconds(duration: float | str) -> float:
+    """Read a duration in seconds, or as text: DD:HH:MM:SS, from which the left may be missing; NaN if it is neither."""
+    if not isinstance(duration, str):
+        return float(duration)
+    parts = duration.split(":")
+    if not 1 <= len(parts) <= len(_UNITS_S) or not all(part.isdigit() for part in parts):
+        return math.nan
+    return float(sum(int(part) * unit for part, unit in zip(reversed(parts), _UNITS_S, strict=False)))
+
+
+_UNITS_S = (1, 60, 3600, 86400)
+
+
+def require_duration(name: str, value: Any) -> None:
+    """Raise ConfigError unless ``value`` is a positive duration, as :func:`seconds` reads them."""
+    is_known = isinstance(value, int | float | str) and not isinstance(value, bool)
+    if not is_known or not (math.isfinite(seconds(value)) and seconds(value) > 0):
+        msg = f"{name} = {value!r}; expected seconds, or DD:HH:MM:SS such as 00:01:30:00. Change {name}."
+        raise ConfigError(msg)

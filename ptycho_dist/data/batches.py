@@ -76,6 +76,11 @@ class PatternBatches(Dataset[tuple[Tensor, Tensor]]):
             counts = np.concatenate([counts, np.zeros((missing, *counts.shape[1:]), counts.dtype)])
         return torch.from_numpy(counts), torch.from_numpy(rows)
 
+    def members(self, rows: IntArray) -> IntArray:
+        """Pattern numbers (size * G,) of a batch that starts with these rows; the first stands for those missing."""
+        padded = np.concatenate([rows, np.full(self._size - len(rows), rows[0])])
+        return padded if self._groups is None else self._groups[padded].reshape(-1)
+
     def _read(self, rows: IntArray) -> NDArray[Any]:
         """Patterns of these rows, or of their groups, each read once."""
         if self._groups is None:

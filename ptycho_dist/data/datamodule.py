@@ -16,13 +16,25 @@ from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
 from ptycho_dist.data.batches import loader_options
 from ptycho_dist.data.labels import Labels
-from ptycho_dist.data.sampler import Chosen, Split, StepSampler, StepShare, split_patterns, split_scans
+from ptycho_dist.data.sampler import (
+    Chosen,
+    Layout,
+    Split,
+    StepSampler,
+    StepShare,
+    diameter_of,
+    split_patterns,
+    split_scans,
+)
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.data.scan_set import Recent, ScanSet, Source
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.physics.propagators import propagation_of
 from ptycho_dist.types import FAR_FIELD, FloatArray, IntArray
+
+_REGIONS, _REGION_PATTERNS, _REGION_STREAM = 2, 96, 5
+"""Places that are looked at, and patterns of each."""
 
 
 class ScanBatch(NamedTuple):
@@ -106,13 +118,14 @@ class StepDataset(Dataset[StepBatch]):
 
     def __getitem__(self, share: StepShare) -> StepBatch:
         return StepBatch(
-            tuple(self._part(number, groups) for number, groups in share.parts),
+            tuple(self.part(number, groups) for number, groups in share.parts),
             torch.tensor(share.weight),
             torch.tensor(float(share.n_patterns_global)),
             torch.tensor(float(share.n_patterns_accumulated)),
         )
 
-    def _part(self, number: int, groups: Sequence[IntArray]) -> ScanBatch:
+    def part(self, number: int, groups: Sequence[IntArray]) -> ScanBatch:
+        """Read groups of one scan."""
         scan = self._scans.scan(number)
         part = read_groups(scan, groups, self._photons / scan.header.mean_counts, self._labels_of(number))
         if self._scans.is_single:
@@ -238,6 +251,22 @@ class ScanDataModule(pl.LightningDataModule):
         """Return this rank's share of the very first step, wherever the training starts."""
         return self._dataset[next(iter(self._sampler(self.split.train, shuffle=True)))]
 
+    def regions(self) -> list[ScanBatch]:
+        """Patterns of a few places, always the same: of a set, of the scans that validate, or else of the first."""
+        if self._scans.is_single:
+            rows = self.split.train
+            return [self._dataset.part(0, [one]) for one in self._places(0, rows, _REGIONS)]
+        numbers = self.split.validation if len(self.split.validation) else self.split.train
+        chosen = [int(one) for one in numbers[:_REGIONS]]
+        return [self._dataset.part(one, self._places(one, None, 1)) for one in chosen]
+
+    def _places(self, number: int, rows: IntArray | None, count: int) -> list[IntArray]:
+        positions_px = self._scans.scan(number).positions_px
+        rows = np.arange(len(positions_px)) if rows is None else rows
+        centres = np.random.default_rng((self._training.seed, _REGION_STREAM)).choice(len(rows), min(count, len(rows)))
+        distance = np.linalg.norm(positions_px[rows][:, None] - positions_px[rows[centres]], axis=2)
+        return [np.sort(rows[np.argsort(one, kind="stable")[:_REGION_PATTERNS]]) for one in distance.T]
+
     def _split(self) -> Split:
         if self._scans.is_single:
             return split_patterns(self._scans.scan(0).positions_px, self._data, self._training)
@@ -252,12 +281,13 @@ class ScanDataModule(pl.LightningDataModule):
     def _sampler(
         self, numbers: IntArray, *, shuffle: bool, start: tuple[int, int] = (0, 0), accum_steps: int = 1
     ) -> StepSampler:
-        def positions_of(number: int) -> FloatArray:
-            return self._scans.scan(number).positions_px
+        def layout_of(number: int) -> Layout:
+            scan = self._scans.scan(number)
+            return Layout(scan.positions_px, diameter_of(scan))
 
         configs, chosen = (self._data, self._training), self._chosen(numbers)
         return StepSampler(
-            positions_of, chosen, configs, self._context, shuffle=shuffle, start=start, accum_steps=accum_steps
+            layout_of, chosen, configs, self._context, shuffle=shuffle, start=start, accum_steps=accum_steps
         )
 
     def _loader(self, sampler: StepSampler) -> DataLoader[StepBatch]:

@@ -7,7 +7,7 @@ the same groups on every rank and machine.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -104,14 +104,58 @@ def members(groups: Groups, row: int) -> IntArray:
     return np.asarray(groups.index[row][groups.valid[row]])
 
 
-def _halve(part: IntArray, positions: FloatArray, group_size: int, rng: np.random.Generator) -> list[IntArray]:
+def thinned_groups(positions_px: FloatArray, group_size: int, thinning: int, seed: tuple[int, ...] = (0,)) -> Groups:
+    """Cut a scan into groups that spread over ``thinning`` times their share of it; every pattern is in exactly one.
+
+    Blocks of ``thinning`` times ``group_size`` neighbours are shuffled and cut into groups, so that a group of a dense
+    scan reaches beyond one illumination, and its patterns constrain each other. The number of groups is that of
+    :func:`compact_groups`.
+
+    Parameters
+    ----------
+    positions_px
+        float64, shape (B, 2), (y, x).
+    group_size
+        Most patterns in a group.
+    thinning
+        Groups that share a neighbourhood; 1 gives compact groups.
+    seed
+        Non-negative integers, such as (seed, epoch): another seed gives other groups.
+    """
+    most = max(1, min(thinning, len(positions_px) // group_size))
+    if most == 1:
+        return compact_groups(positions_px, group_size, seed)
+    rng = np.random.default_rng(seed)
+    blocks = _blocks(positions_px, group_size * most, rng)
+    order = np.concatenate([rng.permutation(block) for block in blocks])
+    return pad_groups([np.sort(order[start : start + group_size]) for start in range(0, len(order), group_size)])
+
+
+def _blocks(positions_px: FloatArray, size: int, rng: np.random.Generator) -> list[IntArray]:
+    """Cut a scan into neighbourhoods of exactly ``size`` patterns, the last one with what is left."""
+    pending, whole, rest = [np.arange(len(positions_px), dtype=np.int64)], [], np.empty(0, np.int64)
+    while pending:
+        part = pending.pop()
+        if len(part) == size:
+            whole.append(part)
+        elif len(part) < size:
+            rest = part
+        else:
+            pending.extend(reversed(_halve(part, positions_px[part], size, rng, whole=True)))
+    return [*whole, rest] if len(rest) else whole
+
+
+def _halve(
+    part: IntArray, positions: FloatArray, group_size: int, rng: np.random.Generator, *, whole: bool = False
+) -> list[IntArray]:
+    """Cut along the longer side; with ``whole`` the first half holds whole groups alone."""
     extent = np.ptp(positions, axis=0)
     axis = int(extent[1] > extent[0])
     if extent.min() > _NEARLY_SQUARE * extent.max() and rng.random() < _AXIS_FLIP_CHANCE:
         axis = 1 - axis
     n_parts = math.ceil(len(part) / group_size)
     left = n_parts // 2 + (int(rng.integers(2)) if n_parts % 2 and n_parts > 1 else 0)
-    cut = round(len(part) * left / n_parts)
+    cut = left * group_size if whole else round(len(part) * left / n_parts)
     order = np.argsort(positions[:, axis], kind="stable")
     return [part[order[:cut]], part[order[cut:]]]
 
@@ -130,6 +174,8 @@ class Drawing:
         Groups to draw; None for one set of groups that holds all patterns.
     sequential
         Whether the first patterns or groups are taken, not random ones.
+    thinning
+        Groups that share a neighbourhood of the scan; see :func:`thinned_groups`.
     """
 
     group_size: int
@@ -137,11 +183,24 @@ class Drawing:
     neighbor_count: int | None = None
     n_groups: int | None = None
     sequential: bool = False
+    thinning: int = 1
 
     @classmethod
     def plain(cls, data: DataConfig) -> Drawing:
         """Take every group there is."""
         return cls(data.group_size, data.gridsize)
+
+    @classmethod
+    def of_scan(cls, data: DataConfig, positions_px: FloatArray, probe_diameter_px: float) -> Drawing:
+        """Take every group there is, spread over enough of the probe."""
+        return cls.plain(data).thinned(positions_px, data.group_step * probe_diameter_px)
+
+    def thinned(self, positions_px: FloatArray, least_step_px: float) -> Drawing:
+        """Spread compact groups so that the patterns of one are no denser than one in the square of this step."""
+        if self.gridsize is not None or len(positions_px) < 2 or least_step_px <= 0:
+            return self
+        area_px = float(np.prod(np.ptp(positions_px, axis=0)))
+        return replace(self, thinning=max(1, round(least_step_px**2 * len(positions_px) / max(area_px, 1.0))))
 
     @property
     def drawn(self) -> int:
@@ -213,7 +272,7 @@ def draw_groups(positions_px: FloatArray, drawing: Drawing, seed: tuple[int, ...
     drawing.check(len(positions_px))
     rng = np.random.default_rng((*seed, 1))
     if drawing.gridsize is None:
-        groups = compact_groups(positions_px, drawing.group_size, seed)
+        groups = thinned_groups(positions_px, drawing.group_size, drawing.thinning, seed)
         kept = _first_or_random(len(groups), drawing.n_groups or len(groups), rng, drawing)
         return Groups(groups.index[kept], groups.valid[kept])
     if drawing.neighbor_count is None and drawing.n_groups is None:

@@ -12,10 +12,12 @@ from torch.utils.data import Sampler
 
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
 from ptycho_dist.data.grouping import Drawing, compact_groups, draw_groups, members, training_drawing
+from ptycho_dist.data.scan import Scan
 from ptycho_dist.data.scan_set import Recent
 from ptycho_dist.distributed.sharding import local_slice, shard
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.launching.environment import RankContext
+from ptycho_dist.physics.sampling import probe_diameter
 from ptycho_dist.types import FloatArray, Groups, IntArray
 
 _VALIDATION_STREAM, _ORDER_STREAM, _GROUPS_STREAM, _SUBSAMPLE_STREAM = 1, 2, 3, 4
@@ -63,6 +65,19 @@ class Chosen:
     def of_one(cls, rows: IntArray) -> Chosen:
         """Choose some patterns of a single scan."""
         return cls(np.zeros(1, np.int64), np.array([len(rows)]), rows)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Positions of the patterns of a scan, float64, shape (B, 2), and how large the probe is there; in pixels."""
+
+    positions_px: FloatArray
+    probe_diameter_px: float
+
+
+def diameter_of(scan: Scan) -> float:
+    """Diameter of a scan's probe in pixels; 0 where it holds none."""
+    return 0.0 if scan.probe is None else probe_diameter(scan.probe)
 
 
 @dataclass(frozen=True)
@@ -164,8 +179,8 @@ class StepSampler(Sampler[StepShare]):
 
     Parameters
     ----------
-    positions_of
-        Gives the positions of a scan by its number, float64, shape (B, 2).
+    layout_of
+        Gives the layout of a scan by its number.
     chosen
         Patterns to draw from.
     configs
@@ -182,7 +197,7 @@ class StepSampler(Sampler[StepShare]):
 
     def __init__(
         self,
-        positions_of: Callable[[int], FloatArray],
+        layout_of: Callable[[int], Layout],
         chosen: Chosen,
         configs: tuple[DataConfig, TrainingConfig],
         context: RankContext,
@@ -191,7 +206,7 @@ class StepSampler(Sampler[StepShare]):
         start: tuple[int, int] = (0, 0),
         accum_steps: int = 1,
     ) -> None:
-        self._positions_of, self._chosen = positions_of, chosen
+        self._layout_of, self._chosen = layout_of, chosen
         self._data, self._training = configs
         self._context, self._shuffle, self._accum_steps = context, shuffle, accum_steps
         self._start, self._epoch = start, start[0]
@@ -236,11 +251,13 @@ class StepSampler(Sampler[StepShare]):
         """Draw the groups of one scan in this epoch."""
         if number in self._kept:
             return self._kept.use(number)
-        positions_px, rows = self._positions_of(number), self._chosen.rows
+        layout, rows = self._layout_of(number), self._chosen.rows
+        positions_px = layout.positions_px
         seed: tuple[int, ...] = (self._training.seed, _GROUPS_STREAM, self._epoch if self._shuffle else 0)
         if rows is None:
             rows, seed = np.arange(len(positions_px)), (*seed, number)
         drawing = training_drawing(self._data, self._training, shuffle=self._shuffle)
+        drawing = drawing.thinned(positions_px[rows], self._data.group_step * layout.probe_diameter_px)
         groups = make_groups(positions_px, rows, drawing, seed)
         self._kept.keep(number, groups)
         return groups

@@ -101,7 +101,7 @@ def _seconds(payload: TrainingPayload | InferencePayload, training: TrainingConf
     """Rough duration on CPU cores."""
     data, seen = payload.data_config, float(payload.n_patterns)
     if training is not None:
-        epochs, step = training.max_epochs * _seen(payload, training), training.batch_size
+        epochs, step = training.epochs * _seen(payload, training), training.batch_size
         most = epochs if training.max_steps is None else training.max_steps * step * data.patterns_in_group
         seen += min(epochs, most)
     work = payload.model_config.stages * payload.model_config.width / 128

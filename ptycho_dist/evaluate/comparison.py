@@ -56,6 +56,14 @@ def overview_of(product: Product, scan: Scan | None, reference: Path | None) -> 
     return _overview_and_refusal(product, scan, reference)[0]
 
 
+def _title(product: Product) -> str:
+    """Name of the product, and what it was refined from or predicted with where that was chosen."""
+    provenance = product.metadata.provenance
+    told = [f"refined from {provenance['refined_from']}"] if "refined_from" in provenance else []
+    told += [f"{provenance['probe_used']} probe"] if "probe_used" in provenance else []
+    return ", ".join([product.metadata.name, *told])
+
+
 def _overview_and_refusal(product: Product, scan: Scan | None, reference: Path | None) -> tuple[Overview, str | None]:
     geometry = product.geometry
     area = _area(product, Placed(product.object_, geometry.object_origin_px))
@@ -70,7 +78,7 @@ def _overview_and_refusal(product: Product, scan: Scan | None, reference: Path |
         logger.warning("metrics against the %s are left out: %s", name, error)
     refined = "refine" in product.metadata.provenance.get("payload", {})
     return Overview(
-        title=product.metadata.name,
+        title=_title(product),
         object_=product.object_,
         area=area,
         comparison=comparison,

@@ -15,11 +15,13 @@ from ptycho_dist.data.scan import Scan, require_made_from
 from ptycho_dist.data.survey.gain import Gain
 from ptycho_dist.distributed.collectives import from_rank_0, on_all_ranks
 from ptycho_dist.evaluate.fourier import FourierErrors, fourier_errors
+from ptycho_dist.evaluate.group_report import GROUPS, loose_groups
 from ptycho_dist.evaluate.metrics_file import NotMeasured, write_metrics
 from ptycho_dist.evaluate.noise_report import noise_summary, with_verdict, write_frames
 from ptycho_dist.evaluate.normalised import Normalised, normalise
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.physics.probe import mode_powers
+from ptycho_dist.physics.sampling import sampling_of
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +59,7 @@ def evaluate_product(
         Whether the product is of this job, and is to hold its verdict.
     """
     product = on_all_ranks(lambda: read_product(path))
-    metrics: dict[str, Any] = {"product": path.name, "n_patterns": len(product.positions_px), **_measured(facts or {})}
-    metrics["mode_powers"] = mode_powers(torch.from_numpy(product.probe))
+    metrics = _described(product, path, facts or {})
     gain, errors = Gain(None, "no scan"), None
     if scan is not None:
         fix = "Give the scan that the product was made from, or evaluate without a scan."
@@ -81,9 +82,15 @@ def evaluate_product(
         everything = told | compare_and_draw(judged, scan, output_dir / f"{prefix}overview.png", reference)
         write_metrics(output_dir / f"{prefix}metrics.json", everything)
         _say(everything, is_final=not prefix)
+        _warn_of_groups(everything, errors, product)
         return everything
 
     return from_rank_0(report)
+
+
+def _described(product: Product, path: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    powers = mode_powers(torch.from_numpy(product.probe))
+    return {"product": path.name, "n_patterns": len(product.positions_px), **_measured(facts), "mode_powers": powers}
 
 
 def _fourier_summary(product: Product, scan: Scan, errors: FourierErrors) -> dict[str, Any]:
@@ -117,6 +124,16 @@ def _findings(scan: Scan) -> dict[str, Any]:
     """Give what was odd in the scan, where it was looked at."""
     found = [{"kind": one.kind, "severity": one.severity, "text": str(one)} for one in scan.findings]
     return {"scan_findings": found} if scan.survey is not None else {}
+
+
+def _warn_of_groups(metrics: dict[str, Any], errors: FourierErrors | None, product: Product) -> None:
+    """Warn where a network's object is far worse than the groups that it was trained on."""
+    of_groups = metrics.get(GROUPS)
+    if errors is None or not isinstance(of_groups, float):
+        return
+    warning = loose_groups(of_groups, errors, sampling_of(product.positions_px, product.probe).overlap)
+    if warning:
+        logger.warning("%s: %s", product.metadata.name, warning)
 
 
 def _say(metrics: dict[str, Any], *, is_final: bool) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ptycho_dist.bundle import BundleInfo, find_bundle, read_bundle_info
+from ptycho_dist.bundle import PRETRAINED, BundleInfo, find_bundle, read_bundle_info
 from ptycho_dist.config import precedence
 from ptycho_dist.config.precedence import Level
 from ptycho_dist.config.scan_options import GEOMETRY, ScanOptions
@@ -19,12 +19,15 @@ _ABOUT_THE_FILE = ("data.source_distance_m", *(f"data.{one.name}" for one in fie
 """Settings that describe a scan file, not the trained network."""
 _OF_EVERY_SCAN = {"data.intensity_kind", "data.source_distance_m", *(f"data.{name}" for name in GEOMETRY)}
 """Those of them that are taken to be the same for other scans."""
+_OF_ONE_SCAN = ("data.N", "data.nphotons", "data.n_modes", "data.group_size", "data.group_step", "model.output_px")
+"""Those that a network for any size of frames does not fix."""
 _OF_THE_NETWORK = (
     "model.architecture",
     "model.width",
     "model.depth",
     "model.n_filters_scale",
     "model.stages",
+    "model.exchange",
     "model.output_px",
     "model.group_as_channels",
 )
@@ -64,7 +67,10 @@ def trained_settings(info: BundleInfo) -> Level:
             msg = f"bundle {info.path} holds no {section!r} settings; expected those of the training. Train it again."
             raise BundleError(msg)
         values |= {f"{section}.{name}": value for name, value in settings.items()}
+    values.setdefault("model.exchange", False)
     for name in set(_ABOUT_THE_FILE) - _OF_EVERY_SCAN:
+        values.pop(name, None)
+    for name in _OF_ONE_SCAN if info.fits_any_size else ():
         values.pop(name, None)
     try:
         return precedence.canonicalise(values, INFERENCE_SECTIONS, precedence.BUNDLE)
@@ -109,13 +115,14 @@ def warm_start(levels: Sequence[Level], header: ScanHeader) -> WarmStart:
     ConfigError
         If the scan has patterns of another size, or a setting contradicts the network.
     """
-    path = precedence.resolve(levels).values.get("training.init_from")
+    given = precedence.resolve(levels).values
+    path = given.get("training.init_from") or _pretrained(given)
     if path is None:
         return WarmStart()
     info = read_bundle_info(find_bundle(Path(path)))
     trained = trained_settings(info)
     N = trained.values.get("data.N")
-    if header.N != N:
+    if N not in (None, header.N):
         msg = (
             f"training.init_from = {path} was trained on patterns of {N} pixels, but those in {header.path} have "
             f"{header.N}; expected the same. Use a bundle trained on {header.N} pixels, or remove training.init_from."
@@ -123,7 +130,17 @@ def warm_start(levels: Sequence[Level], header: ScanHeader) -> WarmStart:
         raise ConfigError(msg)
     settings = Level(precedence.BUNDLE, _of_the_network(trained))
     refuse_contradictions(levels, settings)
-    return WarmStart(settings, info.weights_checksum)
+    start = {"training.init_from": info.path} if given.get("training.init_from") is None else {}
+    return WarmStart(Level(precedence.BUNDLE, {**settings.values, **start}), info.weights_checksum)
+
+
+def _pretrained(given: Mapping[str, Any]) -> Path | None:
+    """Name the bundle that ships with the package where it is asked for, or no setting of the network is given."""
+    asked = given.get("training.pretrained")
+    own = [key for key in (*_OF_THE_NETWORK, "data.gridsize") if given.get(key) is not None]
+    if asked is None:
+        return PRETRAINED if not own else None
+    return PRETRAINED if asked else None
 
 
 def _of_the_network(trained: Level) -> dict[str, Any]:

@@ -128,12 +128,21 @@ def inference_payload(
     if trained.probe_from == "scan":
         crosschecks.check_probe(header)
         levels.append(Level(precedence.SCAN, {"data.n_modes": header.n_modes}))
+    if info.fits_any_size:
+        levels.append(_of_the_scan(header))
     resolution = _settle_probe(_resolve(levels, trained.levels[-1]), trained.probe_from)
     require_same_n(header, resolution)
     payload = _assemble(resolution, header, info.weights_checksum, legacy_cfg)
     if trained.probe_from == "bundle":
         _require_same_propagation(info, propagation_of(payload.data_config, header), header)
     return payload
+
+
+def _of_the_scan(header: ScanHeader) -> Level:
+    """Take from the scan what a network for any size of frames leaves open."""
+    nphotons = header.mean_counts if header.nphotons is None else header.nphotons
+    values = {"data.N": header.N, "data.nphotons": nphotons, "model.output_px": header.N // 2}
+    return Level(precedence.SCAN, values)
 
 
 def _probe_from(levels: Sequence[Level], info: BundleInfo) -> str:
@@ -177,7 +186,10 @@ def _without_modes(trained: Level) -> Level:
 
 
 def _settle_probe(resolution: Resolution, probe_from: str) -> Resolution:
-    return Resolution({**resolution.values, "inference.probe_from": probe_from}, resolution.provenance)
+    settled: dict[str, Any] = {"inference.probe_from": probe_from}
+    if resolution.values["inference.probe_search"] == "auto":
+        settled["inference.probe_search"] = "always" if probe_from == "scan" else "never"
+    return Resolution({**resolution.values, **settled}, resolution.provenance)
 
 
 def _assemble(

@@ -19,7 +19,7 @@ from ptycho_dist.errors import ConfigError
 from ptycho_dist.version import package_version
 
 _MEASUREMENT = tuple(field.name for field in fields(MeasurementConfig) if field.name != "file_format")
-_DATA_GROUPS = ("group_size", "gridsize")
+_DATA_GROUPS = ("group_size", "group_step", "gridsize")
 _REFINE_PATHS = ("scan", "output_dir", "start", "memory_GiB")
 _TRAINING_PATHS = ("train_data_file", "output_dir", "init_from", "label_file")
 _TRAINING_NUMBERS = (
@@ -30,7 +30,15 @@ _TRAINING_NUMBERS = (
     "learning_rate",
     "scheduler",
 )
-_INFERENCE_CHOICES = ("patch_weighting", "synchronise_phases", "probe_from", "region")
+_INFERENCE_CHOICES = (
+    "patch_weighting",
+    "synchronise_phases",
+    "probe_from",
+    "probe_search",
+    "probe_patterns",
+    "probe_iterations",
+    "region",
+)
 _INFERENCE_NUMBERS = ("precision", "inference_batch_size", "middle_trim")
 
 

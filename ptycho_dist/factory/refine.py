@@ -66,15 +66,29 @@ def create_refine_payload(
 
 
 def refine_payload(
-    source: ScanSource, output_dir: Path | str, given: Sequence[Level], start: Path | str | None = None
+    source: ScanSource,
+    output_dir: Path | str,
+    given: Sequence[Level],
+    start: Path | str | None = None,
+    *,
+    of_network: bool = False,
 ) -> RefinePayload:
-    """Decide as :func:`create_refine_payload` does, from canonical levels."""
+    """Decide as :func:`create_refine_payload` does, from canonical levels.
+
+    Parameters
+    ----------
+    source, output_dir, given, start
+        As there.
+    of_network
+        Whether the start is the product of a reconstruction's network, made or still to be made.
+    """
     arguments = {"refine.scan": path_of(source), "refine.output_dir": Path(output_dir)}
     if start is not None:
         arguments["refine.start"] = Path(start)
     levels = with_arguments(arguments, given, source)
     header = header_of(source, levels)
-    return _assemble(_resolve([*levels, _of_start(levels)], header), header)
+    resolution = _settle_start(_resolve([*levels, _of_start(levels)], header), of_network=of_network)
+    return _assemble(resolution, header)
 
 
 def _of_start(levels: Sequence[Level]) -> Level:
@@ -85,6 +99,28 @@ def _of_start(levels: Sequence[Level]) -> Level:
     return Level(
         "start", {f"data.{name}": value for name, value in model_settings(read_product_metadata(start)).items()}
     )
+
+
+def _settle_start(resolution: Resolution, *, of_network: bool) -> Resolution:
+    """Decide what is refined from.
+
+    Raises
+    ------
+    ConfigError
+        If that contradicts whether there is a start.
+    """
+    values = resolution.values
+    start, wanted = values["refine.start"], values["refine.start_from"]
+    if wanted == "auto":
+        wanted = "both" if of_network else "network" if start is not None else "ones"
+    if not of_network and (start is None) != (wanted == "ones"):
+        msg = (
+            f"refine.start_from = {wanted!r} with refine.start = {start}; expected a start for network and both, and "
+            "none for ones. Change one of them."
+        )
+        raise ConfigError(msg)
+    settled = {"refine.start_from": wanted, "refine.start": None if wanted == "ones" else start}
+    return Resolution({**values, **settled}, resolution.provenance)
 
 
 def _resolve(levels: list[Level], header: ScanHeader) -> Resolution:
@@ -125,10 +161,10 @@ def _assemble(resolution: Resolution, header: ScanHeader) -> RefinePayload:
 
 
 def _require_start(refine: RefineConfig, header: ScanHeader) -> None:
-    if refine.start is None and header.n_modes == 0:
+    if refine.start_from != "network" and header.n_modes == 0:
         msg = (
-            f"{header.path} has no probe, and no --start is given; expected one of them. Put a probe into the scan, or "
-            "start from a product."
+            f"{header.path} has no probe, and an object of ones is to be refined with it; expected one. Put a probe "
+            "into the scan, or give a --start and no start_from."
         )
         raise ConfigError(msg)
     if refine.start is not None and not refine.start.is_file():

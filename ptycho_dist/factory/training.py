@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from ptycho_dist.config.schema import DataConfig, ModelConfig, TrainingConfig
 from ptycho_dist.config.sections import TRAINING_SECTIONS
 from ptycho_dist.data.content import checksum
 from ptycho_dist.data.set_index import SET_FORMAT
+from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory import crosschecks
 from ptycho_dist.factory.devices import resolve_devices
 from ptycho_dist.factory.from_bundle import WarmStart, warm_start
@@ -36,6 +38,9 @@ from ptycho_dist.factory.settings import (
 from ptycho_dist.launching.environment import detect
 from ptycho_dist.physics.propagators import propagation_of
 from ptycho_dist.types import ScanHeader
+
+_STEPS, _STEPS_FROM_TRAINED = 2000, 600
+"""Most optimiser steps where neither steps nor passes are bounded."""
 
 
 def create_training_payload(
@@ -147,9 +152,55 @@ def _resolve(levels: list[Level], header: ScanHeader) -> Resolution:
     scan = Level(precedence.SCAN, {"data.N": header.N, **measured, **fixed})
     resolution = precedence.resolve([*levels, scan, precedence.defaults(TRAINING_SECTIONS)])
     require_same_n(header, resolution)
+    resolution = _with_batch(resolution)
     derived = {**measured, "model.output_px": header.N // 2}
-    resolution = fill(resolution, derived, precedence.SCAN)
+    resolution = _with_length(fill(resolution, derived, precedence.SCAN), header)
     return fill(resolution, {"execution.inference_batch_size": DEFAULT_INFERENCE_BATCH_SIZE}, precedence.DEFAULT)
+
+
+def _with_batch(resolution: Resolution) -> Resolution:
+    """Settle the global batch where it grows with the ranks, and the learning rate with it.
+
+    The rate of adaptive optimisers grows with the square root of the batch (Malladi et al., NeurIPS (2022),
+    arXiv:2205.10287), unless it is given.
+
+    Raises
+    ------
+    ConfigError
+        If both sizes are given.
+    """
+    per_rank = resolution.values["training.batch_size_per_rank"]
+    if per_rank is None:
+        return resolution
+    values, provenance = dict(resolution.values), dict(resolution.provenance)
+    if provenance["training.batch_size"] != precedence.DEFAULT:
+        msg = (
+            f"training.batch_size = {values['training.batch_size']} and training.batch_size_per_rank = {per_rank}; "
+            "expected one of them. Remove the other."
+        )
+        raise ConfigError(msg)
+    usual, size = values["training.batch_size"], per_rank * detect(os.environ).world
+    values["training.batch_size"] = size
+    provenance["training.batch_size"] = provenance["training.batch_size_per_rank"]
+    if provenance["execution.learning_rate"] == precedence.DEFAULT:
+        values["execution.learning_rate"] *= math.sqrt(size / usual)
+    return Resolution(values, provenance)
+
+
+def _with_length(resolution: Resolution, header: ScanHeader) -> Resolution:
+    """Settle how long a training may last, by the steps and not by the passes: a larger scan needs hardly more."""
+    values = resolution.values
+    if values["training.max_epochs"] is None:
+        steps = _STEPS if values["training.init_from"] is None else _STEPS_FROM_TRAINED
+        resolution = fill(resolution, {"training.max_steps": steps}, precedence.DEFAULT)
+    data, training = build(DataConfig, "data", resolution), build(TrainingConfig, "training", resolution)
+    if training.max_steps is None:
+        return resolution
+    low, high = training.train_rows
+    share = (high - low) * (1 - training.val_fraction)
+    groups = data.n_groups(max(1, int(training.n_chosen(header.n_patterns) * share)), training.n_groups)
+    in_epoch = max(1, groups // training.batch_size) / values["execution.accum_steps"]
+    return fill(resolution, {"training.max_epochs": math.ceil(training.max_steps / in_epoch)}, precedence.DEFAULT)
 
 
 def _build_execution(resolution: Resolution, training: TrainingConfig) -> PyTorchExecutionConfig:

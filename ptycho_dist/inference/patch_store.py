@@ -7,7 +7,6 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,20 +15,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from ptycho_dist.assembly.accumulate import FixedPointSum, fraction_bits
 from ptycho_dist.assembly.synchronise import pair_product
 from ptycho_dist.atomic import atomic_path, sync
 from ptycho_dist.config.execution import PyTorchExecutionConfig
-from ptycho_dist.data.batches import PatternBatches, loader_options
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.devices import device_of, dtype_of
 from ptycho_dist.factory.payload import InferencePayload
+from ptycho_dist.inference.exchange import Agreed, batches_of
+from ptycho_dist.inference.precision import precision_context
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.types import Canvas, FloatArray, IntArray
 
-_AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 logger = logging.getLogger(__name__)
 _BATCH = 64
 
@@ -69,31 +67,30 @@ def recipe(model: PtychoModel, payload: InferencePayload) -> PatchRecipe:
 
 
 def predict_patches(
-    model: PtychoModel, scan: Scan, order: IntArray, payload: InferencePayload
+    model: PtychoModel, scan: Scan, order: IntArray, payload: InferencePayload, agreed: Agreed | None = None
 ) -> Iterator[tuple[Tensor, IntArray]]:
-    """Yield predicted patches (n, side, side) on the CPU, and their pattern indices (n,)."""
-    execution = payload.execution_config
-    size = execution.inference_batch_size or len(order)
-    batches = PatternBatches.of_groups(scan, order, size, payload.data_config, model.sizes.patterns_per_sample)
-    loader = DataLoader(batches, batch_size=None, shuffle=False, **loader_options(execution))
-    device, dtype = next(model.parameters()).device, model.patch_weight().dtype
-    with torch.inference_mode(), precision_context(execution, device):
-        for counts, rows in loader:
-            photons = counts.to(device, non_blocking=execution.pin_memory).to(dtype) * payload.count_factor
-            yield model.predict_own(photons, len(rows)).cpu(), np.asarray(rows)
+    """Yield predicted patches (n, side, side) on the CPU, and their pattern indices (n,).
+
+    Parameters
+    ----------
+    model, scan, order, payload
+        Trained model on this rank's device, the open scan, pattern indices to predict, and settings.
+    agreed
+        What the stages before the last have agreed on; None where each pattern is predicted on its own.
+    """
+    device, together = next(model.parameters()).device, model.sizes.patterns_per_sample
+    with torch.inference_mode(), precision_context(payload.execution_config, device):
+        for photons, numbers, rows in batches_of(model, scan, order, payload):
+            if agreed is None:
+                yield model.predict_own(photons, len(rows)).cpu(), rows
+            else:
+                yield agreed.patches(model, photons, numbers)[::together][: len(rows)].cpu(), rows
 
 
 def place_model(model: PtychoModel, execution: PyTorchExecutionConfig, local_rank: int) -> PtychoModel:
     """Put a model on this rank's device in the precision asked for, ready to predict."""
     device, dtype = device_of(execution.accelerator, local_rank), dtype_of(execution.precision)
     return model.to(device, dtype).eval().requires_grad_(requires_grad=False)
-
-
-def precision_context(execution: PyTorchExecutionConfig, device: torch.device) -> AbstractContextManager[object]:
-    """Autocast for mixed precisions."""
-    if execution.precision not in _AUTOCAST:
-        return nullcontext()
-    return torch.autocast(device.type, dtype=_AUTOCAST[execution.precision])
 
 
 class ShardPatches:
@@ -114,9 +111,20 @@ class ShardPatches:
         Settings.
     path
         The file, named ``*.npy``.
+    agreed
+        As in :func:`predict_patches`.
     """
 
-    def __init__(self, model: PtychoModel, scan: Scan, rows: IntArray, payload: InferencePayload, path: Path) -> None:
+    def __init__(
+        self,
+        model: PtychoModel,
+        scan: Scan,
+        rows: IntArray,
+        payload: InferencePayload,
+        path: Path,
+        agreed: Agreed | None = None,
+    ) -> None:
+        self._agreed = agreed
         self._recipe = recipe(model, payload)
         self._corners_px: FloatArray = scan.positions_px + self._recipe.offset_px
         self._place = {int(row): place for place, row in enumerate(rows)}
@@ -175,7 +183,7 @@ class ShardPatches:
         side, trim = self._recipe.side, self._recipe.trim_px
         patches = _mapped(self._path, (len(rows), side, side))
         done = 0
-        for predicted, some in predict_patches(model, scan, rows, payload):
+        for predicted, some in predict_patches(model, scan, rows, payload, self._agreed):
             inside = slice(trim, predicted.shape[-1] - trim)
             patches[done : done + len(some)] = predicted[:, inside, inside].numpy()
             done += len(some)

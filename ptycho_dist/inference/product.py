@@ -60,7 +60,8 @@ def _metadata(facts: dict[str, Any]) -> ProductMetadata:
         detector_object_distance_m=facts["detector_distance_m"],
         probe_energy_eV=facts["energy_eV"],
         propagation=Propagation(**facts.get("propagation", {})),
-        provenance={name: facts[name] for name in ("payload", "training", "result_fingerprint", "conversions")},
+        provenance={name: facts[name] for name in ("payload", "training", "result_fingerprint", "conversions")}
+        | facts.get("probe", {}),
     )
 
 

@@ -16,6 +16,7 @@ from ptycho_dist.data.grouping import canonical_order
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.sharding import local_slice, shard
 from ptycho_dist.factory.payload import InferencePayload
+from ptycho_dist.inference.exchange import Agreed
 from ptycho_dist.inference.patch_store import ShardPatches
 from ptycho_dist.inference.region import patch_side, region_of
 from ptycho_dist.launching.environment import RankContext
@@ -38,10 +39,18 @@ class ShardWork:
         Place of this rank.
     folder
         Folder of the shard files.
+    agreed
+        What the stages before the last have agreed on, phases included; None where patterns are predicted alone.
     """
 
     def __init__(
-        self, model: PtychoModel, scan: Scan, payload: InferencePayload, context: RankContext, folder: Path
+        self,
+        model: PtychoModel,
+        scan: Scan,
+        payload: InferencePayload,
+        context: RankContext,
+        folder: Path,
+        agreed: Agreed | None = None,
     ) -> None:
         self._payload, self._folder = payload, folder
         region = region_of(payload, scan.positions_px)
@@ -51,13 +60,13 @@ class ShardWork:
         self._own = order[local_slice(self._share)]
         self._origin = region.canvas.origin_px
         self._pairs = np.empty((0, 2), np.int64)
-        if payload.inference_config.synchronise_phases:
+        if payload.inference_config.synchronise_phases and agreed is None:
             self._pairs = region.rows[overlap_pairs(positions_px, patch_side(payload))]
         self._mine = self._measured_here(order)
         beside = np.setdiff1d(self._pairs[self._mine], self._own)
         rows = np.concatenate([self._own, beside])
         path = folder / f"patches-{context.rank:05d}-of-{context.world:05d}.npy"
-        self._patches = ShardPatches(model, scan, rows, payload, path)
+        self._patches = ShardPatches(model, scan, rows, payload, path, agreed)
 
     def __enter__(self) -> Self:
         return self

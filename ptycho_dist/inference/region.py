@@ -27,7 +27,7 @@ class Region:
     canvas: Canvas
 
 
-def region_of(payload: InferencePayload, positions_px: FloatArray) -> Region:
+def region_of(payload: InferencePayload, positions_px: FloatArray, margin_px: int = 0) -> Region:
     """Select the patterns whose patches touch ``inference.region``; all without one.
 
     Parameters
@@ -36,6 +36,8 @@ def region_of(payload: InferencePayload, positions_px: FloatArray) -> Region:
         Settings.
     positions_px
         Corners (B, 2) of the frames of all patterns.
+    margin_px
+        Width of a seam around the region that belongs to it, too.
 
     Raises
     ------
@@ -45,10 +47,11 @@ def region_of(payload: InferencePayload, positions_px: FloatArray) -> Region:
     N, region = payload.data_config.N, payload.inference_config.region
     if region is None:
         return Region(np.arange(len(positions_px)), Canvas.around(positions_px, N))
-    low, high = np.array(region[:2]), np.array(region[2:])
+    low, high = np.array(region[:2]) - margin_px, np.array(region[2:]) + margin_px
     side = patch_side(payload)
     first = np.floor(positions_px + (N - side) / 2)
     touching = ((first < high) & (first + side + 1 > low)).all(axis=1)
+    height, width = high - low
     if not touching.any():
         (y0, x0), (y1, x1) = first.min(axis=0).astype(int), first.max(axis=0).astype(int) + side + 1
         msg = (
@@ -57,8 +60,7 @@ def region_of(payload: InferencePayload, positions_px: FloatArray) -> Region:
             "the positions. Change inference.region."
         )
         raise ConfigError(msg)
-    shape = (region[2] - region[0], region[3] - region[1])
-    return Region(np.flatnonzero(touching), Canvas((region[0], region[1]), shape))
+    return Region(np.flatnonzero(touching), Canvas((int(low[0]), int(low[1])), (int(height), int(width))))
 
 
 def patch_side(payload: InferencePayload) -> int:

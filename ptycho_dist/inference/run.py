@@ -29,6 +29,8 @@ from ptycho_dist.distributed.devices import keep_freed_memory
 from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.errors import BundleError, DataFormatError
 from ptycho_dist.factory.payload import InferencePayload
+from ptycho_dist.inference.exchange import Agreed, agree
+from ptycho_dist.inference.found_probe import FoundProbe, forget_found_probe
 from ptycho_dist.inference.patch_store import place_model
 from ptycho_dist.inference.product import PRODUCT_NAME, stitch_to_product
 from ptycho_dist.inference.rank_work import ShardWork
@@ -64,7 +66,13 @@ class InferenceResult:
 
 
 def run_inference(
-    payload: InferencePayload, context: RankContext, scan: Scan, name: str = PRODUCT_NAME, *, resume: bool = False
+    payload: InferencePayload,
+    context: RankContext,
+    scan: Scan,
+    name: str = PRODUCT_NAME,
+    *,
+    found: FoundProbe | None = None,
+    resume: bool = False,
 ) -> InferenceResult:
     """Predict this rank's shard, and stitch all of them on rank 0.
 
@@ -74,6 +82,8 @@ def run_inference(
         Settings, place of this rank, and the open scan.
     name
         File name of the product, in the output folder.
+    found
+        The probe to predict with; that of bundle or scan where not given.
     resume
         Keep the whole shards of an unfinished run of the same prediction on as many ranks.
     """
@@ -81,11 +91,19 @@ def run_inference(
     started = time.monotonic()
     folder = payload.inference_config.output_dir / SHARD_FOLDER
     model, trained = on_all_ranks(lambda: load_model(payload, scan))
+    about_probe: dict[str, Any] = {}
+    if found is not None:
+        found.give_to(model)
+        about_probe = found.facts()
     region = region_of(payload, scan.positions_px)
 
     def prepare() -> None:
         manifest = _manifest(payload, context, scan, model, trained)
-        _prepare(folder, replace(manifest, facts=manifest.facts | {"product_name": name}), resume=resume)
+        _prepare(
+            folder,
+            replace(manifest, facts=manifest.facts | {"product_name": name, "probe": about_probe}),
+            resume=resume,
+        )
 
     from_rank_0(prepare)
     missing = _missing_shards(folder, payload, context, len(region.rows))
@@ -95,6 +113,7 @@ def run_inference(
     predicted = time.monotonic()
     path = payload.inference_config.output_dir / name
     from_rank_0(lambda: _stitch(folder, path))
+    from_rank_0(lambda: forget_found_probe(payload.output_dir))
     seconds = {"prediction": predicted - started, "stitching": time.monotonic() - predicted}
     return InferenceResult(path, seconds, len(region.rows))
 
@@ -184,6 +203,10 @@ def _model_of_scan(payload: InferencePayload, bundle: Bundle, scan: Scan) -> Pty
 def _predict(payload: InferencePayload, context: RankContext, scan: Scan, model: PtychoModel, is_missing: bool) -> None:
     """Make this rank's shard if it is missing; patches and phases that an unfinished run left are used."""
     folder = payload.inference_config.output_dir / SHARD_FOLDER
+    if model.sizes.exchange:
+        agreed = agree(model, scan, payload, context)
+        on_all_ranks(lambda: _make_agreed(payload, context, scan, (model, agreed)) if is_missing else None)
+        return
     phases = from_rank_0(lambda: read_phases(folder, payload.result_fingerprint()))
 
     def begin() -> ShardWork:
@@ -200,6 +223,16 @@ def _predict(payload: InferencePayload, context: RankContext, scan: Scan, model:
     with on_all_ranks(begin) as work:
         found = _find_phases(work)
         on_all_ranks(lambda: work.write(found) if is_missing else None)
+
+
+def _make_agreed(
+    payload: InferencePayload, context: RankContext, scan: Scan, predictor: tuple[PtychoModel, Agreed]
+) -> None:
+    """Make this rank's shard of an object on which all patterns have agreed; so their phases have, too."""
+    model, agreed = predictor
+    folder = payload.inference_config.output_dir / SHARD_FOLDER
+    with ShardWork(model, scan, payload, context, folder, agreed) as work:
+        work.write(np.zeros(len(scan)))
 
 
 def _find_phases(work: ShardWork) -> FloatArray:

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ptycho_dist.config.schema import DataConfig, ModelConfig
 from ptycho_dist.errors import ConfigError
-from ptycho_dist.model.features import FEATURES
 from ptycho_dist.model.ptycho_model import OUTPUTS, PatchSizes, PtychoModel
 from ptycho_dist.nn.registry import NetworkSpec, find_network
 from ptycho_dist.physics.optics import Optics, OpticsOptions
@@ -61,6 +60,7 @@ def build_model(
         field_px=data.N if network.sees_whole_frame else field_side(data.N, model.output_px),
         output_px=model.output_px,
         patterns_per_sample=patterns_together(data, model),
+        exchange=model.exchange,
     )
     optics = Optics(
         select_modes(probe_PNN, data.n_modes),
@@ -99,7 +99,7 @@ def patterns_together(data: DataConfig, model: ModelConfig) -> int:
 
 def _network_spec(model: ModelConfig, sizes: PatchSizes) -> NetworkSpec:
     return NetworkSpec(
-        in_channels=FEATURES * sizes.patterns_per_sample,
+        in_channels=sizes.features * sizes.patterns_per_sample,
         out_channels=OUTPUTS * sizes.patterns_per_sample,
         in_px=sizes.field_px,
         out_px=sizes.output_px,

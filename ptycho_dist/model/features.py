@@ -16,7 +16,11 @@ from ptycho_dist.physics.epie_step import centre
 
 FEATURES = 6
 """Real input channels of a network: the correction to the object, to the wave, and the present exponent."""
+EXCHANGE_FEATURES = 8
+"""Where patches are exchanged: the present object takes the place of the exponent, and two say how much light."""
+_DECADES = 4.0
 _EXACT, _BOUND = 3.0, 5.0
+_TINY = 1e-9
 
 
 def features(
@@ -29,6 +33,28 @@ def features(
     wave = centre(probe_NN / probe_NN.abs().max(), correction_Bff.shape[-1])
     channels: Tensor = _Features.apply(correction_Bff, wave, exponent_Bnn)
     return channels
+
+
+def exchange_features(
+    correction_Bff: Complex[Tensor, "B f f"],
+    probe_NN: Complex[Tensor, "N N"],
+    present_Bff: Complex[Tensor, "B f f"],
+    light_B2ff: Float[Tensor, "B 2 f f"],
+) -> Float[Tensor, "B 8 f f"]:
+    """Real and imaginary parts of correction, correction times probe, and present object less 1; and the light.
+
+    The present object is turned to the phase 0 where the probe is bright, for no pattern tells its phase.
+    """
+    wave = centre(probe_NN / probe_NN.abs().max(), correction_Bff.shape[-1])
+    mean = (wave.abs().square() * present_Bff).sum(dim=(-2, -1), keepdim=True)
+    turned = present_Bff * (mean.conj() / mean.abs().clamp_min(_TINY)) - 1
+    parts = [part for image in (correction_Bff, correction_Bff * wave, turned) for part in (image.real, image.imag)]
+    return torch.cat([torch.stack(parts, dim=1), light_B2ff], dim=1)
+
+
+def light_channel(photons: Float[Tensor, "*B f f"]) -> Float[Tensor, "*B f f"]:
+    """Photons that fell on object pixels as a number of order 1, from 0 in the dark."""
+    return torch.log10(1 + photons) / _DECADES
 
 
 def bounded(exponent_Bnn: Complex[Tensor, "B n n"]) -> Complex[Tensor, "B n n"]:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor, nn
 
-from ptycho_dist.model.features import FEATURES, bounded, exponential, features
-from ptycho_dist.physics.epie_step import backproject, centre
+from ptycho_dist.model.features import (
+    EXCHANGE_FEATURES,
+    FEATURES,
+    bounded,
+    exchange_features,
+    exponential,
+    features,
+    light_channel,
+)
+from ptycho_dist.model.neighbours import Neighbours, Sides, normalised
+from ptycho_dist.physics.epie_step import backproject, centre, correction_of
 from ptycho_dist.physics.likelihood import Patterns
 from ptycho_dist.physics.misfit import pattern_misfits
 from ptycho_dist.physics.optics import Optics
 from ptycho_dist.physics.patches import PatchGeometry, extract_at, place_at
-from ptycho_dist.physics.probe import orthogonalise
+from ptycho_dist.physics.probe import orthogonalise, probe_intensity
 
 OUTPUTS = 2
 """Real output channels: real and imaginary part of the change to the object patch."""
@@ -35,12 +44,25 @@ class PatchSizes:
         The network predicts this central square of it.
     patterns_per_sample
         Patterns that the network sees together, as channels.
+    exchange
+        Whether overlapping patches agree on one object after each stage.
     """
 
     N: int
     field_px: int
     output_px: int
     patterns_per_sample: int = 1
+    exchange: bool = False
+
+    @property
+    def features(self) -> int:
+        """Real input channels for each pattern."""
+        return EXCHANGE_FEATURES if self.exchange else FEATURES
+
+    @property
+    def sides(self) -> Sides:
+        """Sides of frame, field and patch."""
+        return Sides(self.N, self.field_px, self.output_px)
 
 
 class PtychoModel(nn.Module):
@@ -50,7 +72,7 @@ class PtychoModel(nn.Module):
     ----------
     networks
         One for each stage; each maps (B, 6 G, field, field) to (B, 2 G, output, output), where G patterns are
-        seen together.
+        seen together; 8 G channels where patches are exchanged.
     optics
         Probe, scale and background of the scan.
     sizes
@@ -85,8 +107,11 @@ class PtychoModel(nn.Module):
 
         Each stage holds the present patch against the pattern and lets a
         network turn the correction that physics asks for into a better patch.
-        Patterns that are seen together follow each other in ``counts_BNN``.
+        Patterns that are seen together follow each other in ``counts_BNN``. Where patches are exchanged, each
+        pattern has none to exchange with here.
         """
+        if self.sizes.exchange:
+            return self._predict_apart(counts_BNN)
         physics = self.optics.forward_model
         patterns, probe = Patterns.of(counts_BNN, physics.propagator, self.mask), physics.probe_PNN.detach()
         principal = orthogonalise(probe)[0]
@@ -101,6 +126,90 @@ class PtychoModel(nn.Module):
             exponent = bounded(exponent + step + torch.complex(change[:, 0], change[:, 1]))
             patches = exponential(exponent)
         return torch.ones_like(exponent) if patches is None else patches
+
+    def _predict_apart(self, counts_BNN: Float[Tensor, "B N N"]) -> Complex[Tensor, "B n n"]:
+        count, N = len(counts_BNN), self.N
+        corners = torch.stack([torch.arange(count) * N, torch.zeros(count)], dim=1).to(counts_BNN.device, torch.float64)
+        *_, (patches, _) = self.canvases(counts_BNN, corners, (count * N, N))
+        return patches
+
+    def neighbours(self, corners_px: Float[Tensor, "B 2"], canvas_px: tuple[int, int]) -> Neighbours:
+        """Place patterns on a canvas by the corners of their frames."""
+        return Neighbours.alone(corners_px, canvas_px, self.sizes.sides, self.patch_weight())
+
+    def improve(
+        self,
+        stage: int,
+        counts_BNN: Float[Tensor, "B N N"],
+        canvas_HW: Complex[Tensor, "H W"],
+        near: Neighbours,
+        photons_per_count: float = 1.0,
+    ) -> Complex[Tensor, "B n n"]:
+        """Object patches that one stage makes of the present object; differentiable in the weights of that stage.
+
+        Parameters
+        ----------
+        stage
+            Number of the stage, from 0.
+        counts_BNN
+            Patterns, scaled as in training.
+        canvas_HW
+            Present object; ones before the first stage.
+        near
+            Where the patterns lie on it.
+        photons_per_count
+            What one of the scaled counts stands for: so the network knows how much light there was.
+        """
+        physics = self.optics.forward_model
+        patterns = Patterns.of(counts_BNN, physics.propagator, self.mask)
+        principal = orthogonalise(physics.probe_PNN.detach())[0]
+        objects = extract_at(canvas_HW.detach(), near.frames)
+        correction = correction_of(patterns, physics, self.field_px, objects)
+        light = self._light(near, photons_per_count)
+        seen = exchange_features(correction, principal, centre(objects, self.field_px), light)
+        answer = self.networks[stage](
+            seen.view(-1, self.sizes.patterns_per_sample * EXCHANGE_FEATURES, *seen.shape[2:])
+        )
+        change = answer.to(counts_BNN.dtype).reshape(-1, OUTPUTS, *answer.shape[2:])
+        step = self.steps[stage] * centre(correction, self.output_px)
+        exponent = bounded(step + torch.complex(change[:, 0], change[:, 1]))
+        improved: Tensor = centre(objects, self.output_px) * exponential(exponent)
+        return improved
+
+    def canvases(
+        self,
+        counts_BNN: Float[Tensor, "B N N"],
+        corners_px: Float[Tensor, "B 2"],
+        canvas_px: tuple[int, int],
+        photons_per_count: float = 1.0,
+    ) -> Iterator[tuple[Complex[Tensor, "B n n"], Complex[Tensor, "H W"]]]:
+        """Yield the patches that each stage makes, and the object on which they agree; for each stage alone."""
+        near, weight = self.neighbours(corners_px, canvas_px), self.patch_weight()
+        canvas = self.optics.probe.new_ones(canvas_px)
+        for stage in range(len(self.networks)):
+            patches = self.improve(stage, counts_BNN, canvas, near, photons_per_count)
+            canvas = near.average(patches, weight)
+            yield patches, canvas
+
+    def object_of(
+        self,
+        counts_BNN: Float[Tensor, "B N N"],
+        corners_px: Float[Tensor, "B 2"],
+        canvas_px: tuple[int, int],
+        photons_per_count: float = 1.0,
+    ) -> Complex[Tensor, "H W"]:
+        """Object that all stages make of some patterns; parameters as of :meth:`canvases`."""
+        if self.sizes.exchange:
+            *_, (_, canvas) = self.canvases(counts_BNN, corners_px, canvas_px, photons_per_count)
+            return canvas
+        return self.assemble(self.predict(counts_BNN), corners_px, canvas_px)
+
+    def _light(self, near: Neighbours, photons_per_count: float) -> Float[Tensor, "B 2 f f"]:
+        """Photons that fell on each pixel: in the pattern itself, and in all patterns."""
+        intensity = probe_intensity(self.optics.scaled_probe.detach())
+        own = centre(intensity, self.field_px) * photons_per_count
+        every = near.weight_at_fields() * (intensity.max() * photons_per_count)
+        return torch.stack([light_channel(own).expand_as(every), light_channel(every)], dim=1)
 
     def predict_own(self, counts_BNN: Float[Tensor, "B N N"], count: int) -> Complex[Tensor, "C n n"]:
         """Object patches of the first ``count`` groups, of each that of its first pattern; see :meth:`predict`."""
@@ -117,9 +226,7 @@ class PtychoModel(nn.Module):
         geometry = PatchGeometry.build(corners_px + self.margin_px, self.output_px, canvas_px)
         weight = self.patch_weight()
         total = place_at(weight.expand(patches_Bnn.shape), geometry)
-        known = total > 0
-        share = torch.where(known, total.clamp_min(1e-12).reciprocal(), torch.zeros_like(total))
-        return place_at(patches_Bnn * weight, geometry) * share + (~known).to(share.dtype)
+        return normalised(place_at(patches_Bnn * weight, geometry), total)
 
     def misfit(
         self,

@@ -37,6 +37,8 @@ class ResidualBlock(nn.Module):
 class LeanNetwork(nn.Module):
     """Maps (B, C_in, in, in) to (B, C_out, out, out); zero output at the start.
 
+    The weights do not depend on the sizes: a network of one size works on frames of any other.
+
     Parameters
     ----------
     spec
@@ -52,7 +54,6 @@ class LeanNetwork(nn.Module):
         super().__init__()
         check_sizes("lean", spec, _GROUPS)
         self._margin = (spec.in_px - spec.out_px) // 2
-        self._out_px = spec.out_px
         area = PATCH_PX**2
         self.stem = nn.Linear(spec.in_channels * area, spec.width)
         self.blocks = nn.Sequential(*(ResidualBlock(spec.width) for _ in range(spec.depth)))
@@ -67,7 +68,7 @@ class LeanNetwork(nn.Module):
         near = hidden[:, skipped : hidden.shape[1] - skipped, skipped : hidden.shape[2] - skipped]
         full = from_tokens(self.head(near), PATCH_PX)
         rest = self._margin - skipped * PATCH_PX
-        inside = slice(rest, rest + self._out_px)
+        inside = slice(rest, full.shape[-1] - rest)
         return full[:, :, inside, inside]
 
 

@@ -21,6 +21,7 @@ from ptycho_dist.physics.likelihood import Patterns
 from ptycho_dist.physics.probe import probe_intensity
 
 _REGULARISATION = 0.05
+_OPAQUE, _LARGEST = 1e-6, 4.0
 _TINY = 1e-3
 """Counts that keep the division finite in the dark."""
 
@@ -54,6 +55,26 @@ def backproject(
         return _back(waves, _ratio(waves, patterns, fixed).ratio, fixed, side)
     correction: Tensor = _Correction.apply(patches_Bnn, fixed, patterns, side)
     return correction
+
+
+def correction_of(
+    patterns: Patterns, model: ForwardModel, side: int, objects_BNN: Complex[Tensor, "B N N"]
+) -> Complex[Tensor, "B s s"]:
+    """Relative correction that each pattern asks of a present object that fills its frame; not differentiable.
+
+    Parameters are those of :func:`backproject`, but for the object. Its magnitude approaches 4, which a better object
+    hardly ever needs: where the present object is nearly opaque a relative change has no bound.
+    """
+    background = None if model.background_NN is None else model.background_NN.detach()
+    fixed = ForwardModel(model.probe_PNN.detach(), model.propagator, background)
+    with torch.no_grad():
+        waves = fixed.waves(objects_BNN)
+        step = _back(waves, _ratio(waves, patterns, fixed).ratio, fixed, side)
+        present = centre(objects_BNN, side)
+        relative = step * present.conj() / (present.abs().square() + _OPAQUE)
+        size = relative.abs()
+        limited: Tensor = relative * (_LARGEST * torch.tanh(size / _LARGEST) / size.clamp_min(_OPAQUE))
+        return limited
 
 
 def centre(images: Tensor, side: int) -> Tensor:

@@ -65,6 +65,8 @@ class _Bench:
         """Train for some epochs; the result and the duration in seconds."""
         keys: dict[str, Any] = {
             "training.max_steps": None,
+            "training.max_time": None,
+            "training.min_gain": 0.0,
             "training.max_epochs": epochs,
             "training.batch_size": batch_size,
         }
@@ -90,7 +92,7 @@ def job_of(payload: TrainingPayload, scan: Scan) -> Job:
         n_groups=data.n_groups(training.n_chosen(payload.n_patterns), training.n_groups),
         group_size=data.patterns_in_group,
         batch_size=training.batch_size,
-        epochs=training.max_epochs,
+        epochs=training.epochs,
         max_steps=training.max_steps,
     )
 

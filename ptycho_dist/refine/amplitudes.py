@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -61,7 +61,9 @@ class AmplitudeReader:
     like
         Tensor of the type and device that amplitudes get.
     context
-        Place of this rank.
+        Place of this rank; one rank alone calls no collective, whether or not others are there.
+    sample
+        Pattern indices, int64, ascending: the only patterns there are, numbered from 0; all of the scan where None.
     half
         Which half of the photons is read; None for all.
     """
@@ -70,25 +72,41 @@ class AmplitudeReader:
     propagator: Propagator
     like: Tensor
     context: RankContext
+    sample: IntArray | None = None
     half: Half | None = None
+
+    @property
+    def n_patterns(self) -> int:
+        """Patterns there are."""
+        return self.scan.header.n_patterns if self.sample is None else len(self.sample)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other rank takes part."""
+        return self.context.world == 1
+
+    def together(self, read: Callable[[], Share]) -> Share:
+        """Read on every rank that takes part; if that fails on one, raise on all."""
+        return read() if self.is_alone else on_all_ranks(read)
 
     def own(self, numbers: IntArray) -> slice:
         """Which of some ascending pattern numbers are this rank's."""
-        if self.context.world == 1:
+        if self.is_alone:
             return slice(0, len(numbers))
-        mine = shard(self.scan.header.n_patterns, self.context.rank, self.context.world)
+        mine = shard(self.n_patterns, self.context.rank, self.context.world)
         start, stop = np.searchsorted(numbers, (mine.start, mine.stop))
         return slice(int(start), int(stop))
 
     @property
     def bytes_of_share(self) -> int:
         """Memory that all amplitudes of the largest share take."""
-        return shard(self.scan.header.n_patterns, 0, self.context.world).__len__() * self._bytes_of_one
+        return shard(self.n_patterns, 0, self.context.world).__len__() * self._bytes_of_one
 
-    def read_all(self, numbers: IntArray | None = None) -> Share:
-        """Read the whole share of this rank, or what of some ascending numbers is in it."""
-        asked = np.arange(self.scan.header.n_patterns) if numbers is None else numbers
-        return on_all_ranks(partial(self.read, asked[self.own(asked)]))
+    @cached_property
+    def whole(self) -> Share:
+        """The whole share of this rank, read when it is first asked for and kept in memory."""
+        mine = shard(self.n_patterns, self.context.rank, self.context.world)
+        return self.together(partial(self.read, np.arange(mine.start, mine.stop)))
 
     def in_pieces(self, batches: Sequence[Drawn], limit_bytes: int) -> Iterator[tuple[Sequence[Drawn], Share]]:
         """Yield consecutive batches with the amplitudes of this rank's patterns in them.
@@ -101,7 +119,7 @@ class AmplitudeReader:
         pieces = [batches[start : start + at_once] for start in range(0, len(batches), at_once)]
         upcoming = self._begin(pieces[0])
         for number, piece in enumerate(pieces):
-            share = on_all_ranks(upcoming.wait_result)
+            share = self.together(upcoming.wait_result)
             if number + 1 < len(pieces):
                 upcoming = self._begin(pieces[number + 1])
             yield piece, share
@@ -117,10 +135,11 @@ class AmplitudeReader:
     def read(self, numbers: IntArray) -> Share:
         """Read some patterns, by ascending numbers."""
         N = self.scan.header.N
+        rows = numbers if self.sample is None else self.sample[numbers]
         amplitudes = self.like.new_empty(len(numbers), N, N)
         photons = torch.zeros(len(numbers), dtype=torch.float64)
         for start in range(0, len(numbers), _READ_AT_ONCE):
-            part = numbers[start : start + _READ_AT_ONCE]
+            part = rows[start : start + _READ_AT_ONCE]
             whole = self.scan.read_patterns(part)
             counts = torch.from_numpy(whole if self.half is None else self.half.of(whole, part))
             photons[start : start + _READ_AT_ONCE] = counts.sum(dim=(1, 2), dtype=torch.float64)

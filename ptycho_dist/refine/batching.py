@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -96,15 +96,12 @@ class Batching:
         Patterns in a batch.
     seed
         What the random order depends on, with the iteration.
-    chosen
-        Numbers of these patterns in the scan, int64, shape (B,), ascending; None where they are all of it.
     """
 
     positions_px: NDArray[np.float64]
     overlap: Overlap
     size: int
     seed: int
-    chosen: IntArray | None = None
 
     @classmethod
     def at_most(cls, most: int, seed: int, positions_px: NDArray[np.float64], overlap: Overlap) -> Batching:
@@ -134,20 +131,14 @@ class Batching:
         Returns
         -------
         list of Drawn
-            Every (chosen) pattern is in exactly one.
+            Every pattern is in exactly one.
         """
         random = np.random.default_rng((_STREAM, self.seed, iteration))
         table = _random_table(len(self.positions_px), self.size, random)
         for part, (one, other) in self._pairs(table, random):
             self._exchange(table, part, one, other)
         crowding = self._crowding(table)
-        rows = [np.sort(row[row != _NOWHERE]) for row in table]
-        numbers = rows if self.chosen is None else [self.chosen[row] for row in rows]
-        return [Drawn(row, float(found)) for row, found in zip(numbers, crowding, strict=True)]
-
-    def some(self, chosen: IntArray) -> Batching:
-        """Batches of some patterns of the scan only; ``chosen`` as above."""
-        return replace(self, positions_px=self.positions_px[chosen], chosen=chosen)
+        return [Drawn(np.sort(row[row != _NOWHERE]), float(found)) for row, found in zip(table, crowding, strict=True)]
 
     def _pairs(self, table: IntArray, random: Generator) -> Iterator[tuple[int, tuple[IntArray, IntArray]]]:
         """Yield a part and disjoint pairs of batches that both have a pattern of it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,20 +34,20 @@ class Saved:
     scan_checksum
         Of the scan.
     errors
-        Fourier error of each iteration so far.
+        Fourier error of each iteration so far, for each start.
     tensors
-        Estimate, method and momentum, by name.
+        Estimate, method and momentum of each start that is still refined, by name.
     """
 
     fingerprint: str
     scan_checksum: str
-    errors: tuple[float, ...]
+    errors: Mapping[str, Sequence[float]]
     tensors: dict[str, Tensor]
 
 
 def save(folder: Path, state: Saved) -> None:
     """Write a state; it appears whole or not at all."""
-    told = {"fingerprint": state.fingerprint, "scan_checksum": state.scan_checksum, "errors": state.errors}
+    told = {"fingerprint": state.fingerprint, "scan_checksum": state.scan_checksum, "errors": dict(state.errors)}
     facts = {_FACTS: json.dumps(told)}
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors.items()}
     with atomic_path(folder / NAME) as temporary:
@@ -78,7 +79,7 @@ def load(folder: Path, fingerprint: str, header: ScanHeader) -> Saved | None:
     if facts["fingerprint"] != fingerprint:
         logger.warning("%s is of a refinement with other settings; the refinement starts anew", path)
         return None
-    return Saved(fingerprint, made_from, tuple(facts["errors"]), tensors)
+    return Saved(fingerprint, made_from, facts["errors"], tensors)
 
 
 def forget(folder: Path) -> None:

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from ptycho_dist.config.scan_options import AUTO, NONE
 from ptycho_dist.data.survey.gain import Gain
 from ptycho_dist.distributed.collectives import on_all_ranks
@@ -16,7 +14,7 @@ from ptycho_dist.errors import RefinementError
 from ptycho_dist.evaluate.metrics_file import NotMeasured
 from ptycho_dist.refine.cross_validation import Choice, Trial, Way, regularise, regularised_refiner
 from ptycho_dist.refine.estimate import Estimate
-from ptycho_dist.refine.parts import Parts
+from ptycho_dist.refine.iterated import Iterated
 
 logger = logging.getLogger(__name__)
 
@@ -55,51 +53,48 @@ class Conclusion:
         }
 
 
-def conclude(parts: Parts, start: Estimate, refined: Estimate, poll: Callable[[], None]) -> Conclusion:
+def conclude(done: Iterated, poll: Callable[[], None]) -> Conclusion:
     """Decide about regularised passes, the same on every rank.
 
     Parameters
     ----------
-    parts
-        Scan and settings.
-    start, refined
-        Estimates before and after the iterations; not changed.
+    done
+        The refinement after its iterations; not changed.
     poll
         Called after each pass of a trial; may stop the job.
     """
-    asked, last = parts.payload.refine_config.regularisation, Way(True, True)
-    if not parts.payload.refine_config.iterations:
+    asked, last = done.config.regularisation, Way(True, True)
+    if not done.config.iterations:
         return Conclusion(None, last, "no iterations")
     if asked == NONE:
         return Conclusion(None, last, "regularisation = none")
     if asked != AUTO:
         return Conclusion(float(asked), last, "as set")
-    gain = on_all_ranks(parts.scan.gain)
-    reason = _reason_against(parts, refined, gain)
+    gain = on_all_ranks(done.scan.gain)
+    reason = _reason_against(done, gain)
     if reason or gain.counts_per_photon is None:
         logger.info("no regularised passes: %s", reason)
         return Conclusion(None, last, reason)
-    found = _chosen(Trial(parts, start, refined, gain.counts_per_photon, poll).choose())
+    found = _chosen(Trial(done, gain.counts_per_photon, poll).choose())
     logger.info("regularised passes: %s", found.reason)
     return found
 
 
-def concluded(
-    parts: Parts, start: Estimate, refined: Estimate, done: Conclusion, after: Callable[[float], None]
-) -> Estimate:
+def concluded(done: Iterated, conclusion: Conclusion, after: Callable[[float], None]) -> Estimate:
     """Make the regularised passes; ``after`` is called with the Fourier error of each."""
-    if done.weight is None:
-        return refined
-    refiner = regularised_refiner(parts, done.way.of(start, refined), done.weight)
-    return regularise(refiner, parts.payload.refine_config.regularised_passes, after)
+    if conclusion.weight is None:
+        return done.estimate
+    begin = conclusion.way.of(done.start, done.estimate)
+    refiner = regularised_refiner(done, begin, conclusion.weight, done.refiner.reader)
+    return regularise(refiner, done.config.regularised_passes, after)
 
 
-def _reason_against(parts: Parts, refined: Estimate, gain: Gain) -> str:
+def _reason_against(done: Iterated, gain: Gain) -> str:
     """Why nothing is tried; empty where something is."""
     if not gain.is_counted or gain.counts_per_photon is None:
         return f"photons were not counted, so they cannot be split into halves ({gain.source})"
-    photons = parts.scan.header.mean_counts / gain.counts_per_photon
-    dose = photons * len(parts.scan) / _lit_pixels(refined)
+    photons = done.scan.header.mean_counts / gain.counts_per_photon
+    dose = photons * len(done.scan) / _lit_pixels(done.estimate)
     if dose > _MOST_PHOTONS:
         limit = f"from {_MOST_PHOTONS:.0e} on their noise limits nothing"
         return f"{dose:.3g} photons for each pixel of the object; {limit}"
@@ -108,7 +103,7 @@ def _reason_against(parts: Parts, refined: Estimate, gain: Gain) -> str:
 
 def _lit_pixels(estimate: Estimate) -> float:
     """Participation number of the object's pixels by their light."""
-    light = estimate.light(np.arange(len(estimate.positions_px))).double()
+    light = estimate.light().double()
     total, squares = float(light.sum()), float(light.square().sum())
     if not squares > 0:
         msg = "the refined probe has no light; expected some. Start from another probe, or with smaller steps."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -11,11 +11,11 @@ import torch
 
 from ptycho_dist.distributed.collectives import on_all_ranks
 from ptycho_dist.physics.thinning import Half
-from ptycho_dist.refine.amplitudes import Share
+from ptycho_dist.refine.amplitudes import AmplitudeReader, Share
 from ptycho_dist.refine.batching import Batching, Overlap
 from ptycho_dist.refine.estimate import Estimate
+from ptycho_dist.refine.iterated import Iterated
 from ptycho_dist.refine.iteration import Refiner
-from ptycho_dist.refine.parts import Parts
 from ptycho_dist.refine.reductions import join_sums
 from ptycho_dist.refine.regularised import LEAST_COUNTS, Regularised
 from ptycho_dist.types import IntArray
@@ -79,19 +79,15 @@ class Trial:
 
     Parameters
     ----------
-    parts
-        Scan and settings.
-    start, refined
-        Estimates of the whole job; not changed.
+    done
+        The refinement of all photons; not changed.
     counts_per_photon
         Of the scan.
     poll
         Called after each pass; may stop the job.
     """
 
-    parts: Parts
-    start: Estimate
-    refined: Estimate
+    done: Iterated
     counts_per_photon: float
     poll: Callable[[], None]
 
@@ -119,56 +115,44 @@ class Trial:
 
     def _try(self, way: Way, weight: float) -> float:
         estimate = way.of(self._half_start, self._half_refined)
-        return self._score(regularise(self._half_refiner(estimate, weight), self.passes, lambda _: self.poll()))
+        refiner = regularised_refiner(self.done, estimate, weight, self._readers[0])
+        return self._score(regularise(refiner, self.passes, lambda _: self.poll()))
 
     @property
     def passes(self) -> int:
         """Regularised passes of a trial."""
-        return min(_MOST_PASSES, self.parts.payload.refine_config.regularised_passes)
-
-    def _half_refiner(self, estimate: Estimate, weight: float) -> Refiner:
-        made = regularised_refiner(self.parts, estimate, weight, self._first, self._chosen)
-        made.keep(self._shares[0])
-        return made
+        return min(_MOST_PASSES, self.done.config.regularised_passes)
 
     @cached_property
     def _half_start(self) -> Estimate:
-        return self.start.dimmed(0.5)
+        return half_start(self.done).some(self._chosen)
 
     @cached_property
     def _half_refined(self) -> Estimate:
         """Refine one half as the settings say, from the start, but with positions, flux and background as found."""
-        begin = Way(False, False).of(self.start, self.refined).dimmed(0.5)
-        refiner = self.parts.of_half(begin, self._first, self._chosen)
-        refiner.keep(self._shares[0])
+        refiner = self.done.again(self._half_start.copy(), self._readers[0])
         for iteration in range(refiner.config.iterations):
             refiner.iterate(iteration)
             self.poll()
         return refiner.estimate
 
-    @property
-    def _first(self) -> Half:
-        return Half(self.counts_per_photon, self.parts.payload.refine_config.seed)
-
     @cached_property
-    def _shares(self) -> tuple[Share, Share]:
-        """What this rank has of the chosen patterns, of both halves."""
-        first, second = (
-            replace(self.parts.reader, half=replace(self._first, is_second=which)) for which in (False, True)
-        )
-        return first.read_all(self._chosen), second.read_all(self._chosen)
+    def _readers(self) -> tuple[AmplitudeReader, AmplitudeReader]:
+        """Readers of both halves of the chosen patterns."""
+        first, second = (self.done.reader(half, self._chosen) for half in halves(self.done, self.counts_per_photon))
+        return first, second
 
     @cached_property
     def _chosen(self) -> IntArray:
         """Numbers of the patterns nearest to the middle of the scan, ascending."""
-        positions = self.parts.scan.positions_px
+        positions = self.done.scan.positions_px
         distance = np.abs(positions - np.median(positions, axis=0)).max(axis=1)
         return np.sort(np.argsort(distance, kind="stable")[:_MOST_PATTERNS])
 
     def _score(self, estimate: Estimate) -> float:
         """Poisson deviance over two, in photons, of the half that was not used, up to a constant."""
-        found = torch.zeros(len(self.parts.scan), dtype=torch.float64)
-        share = self._shares[1]
+        found = torch.zeros(len(self._chosen), dtype=torch.float64)
+        share = self._readers[1].whole
         own = on_all_ranks(lambda: self._deviances(estimate, share))
         found[share.numbers] = own
         (joined,) = join_sums([found])
@@ -176,28 +160,35 @@ class Trial:
 
     def _deviances(self, estimate: Estimate, share: Share) -> torch.Tensor:
         """Of this rank's patterns, float64 (n,)."""
-        model, windows = estimate.forward_model(self.parts.reader.propagator), estimate.windows()
-        found = torch.zeros(len(share.numbers), dtype=torch.float64)
+        model, windows = estimate.forward_model(self._readers[1].propagator), estimate.windows()
+        found, mask = torch.zeros(len(share.numbers), dtype=torch.float64), self.done.refiner.mask_NN
         for begin in range(0, len(share.numbers), _BATCH):
             numbers = share.numbers[begin : begin + _BATCH]
             flux = estimate.flux_B[numbers].to(share.amplitude_nNN)
             patches = windows.take(numbers).gather(estimate.object_HW)
             modelled = model.counts(patches, flux).double() + LEAST_COUNTS
             terms = modelled - share.of(numbers).double().square() * modelled.log()
-            valid = terms if self.parts.mask_NN is None else terms * self.parts.mask_NN
+            valid = terms if mask is None else terms * mask
             found[begin : begin + _BATCH] = valid.sum(dim=(1, 2)).cpu()
         return found
 
 
-def regularised_refiner(
-    parts: Parts, estimate: Estimate, weight: float, half: Half | None = None, chosen: IntArray | None = None
-) -> Refiner:
-    """Make a refiner of regularised passes; over all patterns where none are chosen."""
-    numbers = np.arange(len(parts.scan)) if chosen is None else chosen
-    method = Regularised(estimate.object_HW, estimate.light(numbers), weight, len(numbers))
-    positions, seed = estimate.positions_px.numpy()[numbers].copy(), parts.payload.refine_config.seed
-    batching = Batching(positions, Overlap.nowhere(), _BATCH, seed, chosen)
-    return parts.with_fixed_optics(estimate, method, batching, half)
+def halves(done: Iterated, counts_per_photon: float) -> tuple[Half, Half]:
+    """Give both halves of the photons."""
+    seed = done.config.seed
+    return Half(counts_per_photon, seed), Half(counts_per_photon, seed, is_second=True)
+
+
+def half_start(done: Iterated) -> Estimate:
+    """Make the start of half the photons: object and probe of the start, but all else as it was found."""
+    return Way(False, False).of(done.start, done.estimate).dimmed(0.5)
+
+
+def regularised_refiner(done: Iterated, estimate: Estimate, weight: float, reader: AmplitudeReader) -> Refiner:
+    """Make a refiner of regularised passes over what a reader gives."""
+    method = Regularised(estimate.object_HW, estimate.light(), weight, reader.n_patterns)
+    batching = Batching(estimate.positions_px.numpy().copy(), Overlap.nowhere(), _BATCH, done.config.seed)
+    return done.with_fixed_optics(estimate, (method, batching), reader)
 
 
 def regularise(refiner: Refiner, passes: int, after: Callable[[float], None]) -> Estimate:

@@ -57,12 +57,16 @@ class Estimate:
         """Where all patterns are on the object."""
         return Windows(self.positions_px, self.N, self.canvas_px)
 
-    def light(self, numbers: IntArray) -> Tensor:
-        """Sum the light of some patterns on the object, in counts, (H, W), at positions rounded to whole pixels."""
+    def some(self, numbers: IntArray) -> Estimate:
+        """Return that of some patterns, by ascending numbers; object, probe and background are shared with this."""
+        return replace(self, positions_px=self.positions_px[numbers], flux_B=self.flux_B[numbers])
+
+    def light(self) -> Tensor:
+        """Sum the light of all patterns on the object, in counts, (H, W), at positions rounded to whole pixels."""
         rows, columns = self.canvas_px
         visits = torch.zeros(rows * columns, dtype=torch.float64)
-        corner = self.positions_px[numbers].round().to(torch.int64)
-        visits.index_add_(0, corner[:, 0] * columns + corner[:, 1], self.flux_B[numbers])
+        corner = self.positions_px.round().to(torch.int64)
+        visits.index_add_(0, corner[:, 0] * columns + corner[:, 1], self.flux_B)
         intensity = probe_intensity(self.probe_PNN)
         spectrum = torch.fft.rfft2(visits.view(rows, columns))
         spectrum *= torch.fft.rfft2(intensity.double().cpu(), s=(rows, columns))

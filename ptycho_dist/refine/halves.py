@@ -1,78 +1,92 @@
-"""The same refinement of each half of the photons, by itself."""
+"""The same refinement of each half of the photons, by itself, and how uncertain the object is by them."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ptycho_dist.data.survey.gain import Gain
+from ptycho_dist.data.formats.product_h5 import UNCERTAINTY
+from ptycho_dist.distributed.collectives import on_all_ranks
 from ptycho_dist.evaluate.halves import ComplexArray, Halves
+from ptycho_dist.evaluate.metrics_file import NotMeasured
 from ptycho_dist.physics.thinning import Half
 from ptycho_dist.refine.conclusion import Conclusion
-from ptycho_dist.refine.cross_validation import Way, regularise, regularised_refiner
+from ptycho_dist.refine.cross_validation import Way, half_start, halves, regularise, regularised_refiner
 from ptycho_dist.refine.estimate import Estimate
-from ptycho_dist.refine.parts import Parts
-from ptycho_dist.types import IntArray
+from ptycho_dist.refine.iterated import Iterated
+
+logger = logging.getLogger(__name__)
 
 
-def refine_halves(
-    parts: Parts, estimates: tuple[Estimate, Estimate], done: Conclusion, gain: Gain, poll: Callable[[], None]
-) -> Halves:
+def refine_halves(done: Iterated, conclusion: Conclusion, poll: Callable[[], None]) -> Halves | NotMeasured | None:
     """Refine both halves as the whole was, from the same start, but in other orders of the patterns.
 
-    Positions, flux and background stay as they were found.
+    Positions, flux and background stay as they were found. The same on every rank; None where that was not asked for,
+    and a reason where it cannot be done.
 
     Parameters
     ----------
-    parts
-        Scan and settings.
-    estimates
-        Of the whole, before and after the iterations; not changed.
     done
-        What was done after the iterations.
-    gain
-        Counts per photon; photons must have been counted.
+        The refinement after its iterations; not changed.
+    conclusion
+        What was done after them.
     poll
         Called after each pass; may stop the job.
     """
-    numbers = np.arange(len(parts.scan))
-    counts_per_photon, seed = gain.counts_per_photon or 1.0, parts.payload.refine_config.seed
-    halves = [Half(counts_per_photon, seed, is_second) for is_second in (False, True)]
+    if not done.config.uncertainty:
+        return None
+    gain = on_all_ranks(done.scan.gain)
+    if not gain.is_counted or gain.counts_per_photon is None:
+        reason = NotMeasured(f"photons were not counted, so they cannot be split into halves ({gain.source})")
+        logger.warning("no uncertainty: %s", reason)
+        return reason
+    both = halves(done, gain.counts_per_photon)
 
     def objects(way: Conclusion) -> tuple[ComplexArray, ComplexArray]:
-        first, second = (as_array(_refine(parts, estimates, way, (half, numbers), poll)) for half in halves)
+        first, second = (_as_array(_refine(done, way, half, poll)) for half in both)
         return first, second
 
-    plain = objects(replace(done, weight=0.0)) if done.weight else None
-    find_shift = done.way.refined_probe and bool(parts.payload.refine_config.probe_step)
-    return Halves(objects(done), plain, find_shift)
+    plain = objects(replace(conclusion, weight=0.0)) if conclusion.weight else None
+    return Halves(objects(conclusion), plain, conclusion.way.refined_probe and bool(done.config.probe_step))
 
 
-def as_array(estimate: Estimate) -> ComplexArray:
-    """Object of an estimate, complex128, shape (H, W)."""
+def tell_uncertainty(
+    done: Iterated, whole: Estimate, found: Halves | NotMeasured | None
+) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
+    """Give what metrics and the product say of the halves; nothing where they were not asked for."""
+    if found is None:
+        return {}, {}
+    if isinstance(found, NotMeasured):
+        return {"uncertainty_median": found}, {}
+    from ptycho_dist.evaluate.comparison import illumination, scanned_area
+    from ptycho_dist.evaluate.uncertainty import compare_halves
+
+    probe = whole.probe_PNN.cpu().numpy()
+    area = scanned_area(illumination(whole.positions_px.numpy(), probe, whole.canvas_px, np.zeros(2)))
+    compared = compare_halves(_as_array(whole), found, area)
+    logger.info("uncertainty from halves of the photons: median %.3g", np.median(compared.deviation_HW[area]))
+    return compared.facts(done.scan.header.pixel_size_m), {UNCERTAINTY: compared.deviation_HW.astype(np.float32)}
+
+
+def _as_array(estimate: Estimate) -> ComplexArray:
     return np.asarray(estimate.object_HW.cpu().numpy(), np.complex128)
 
 
-def _refine(
-    parts: Parts,
-    estimates: tuple[Estimate, Estimate],
-    done: Conclusion,
-    patterns: tuple[Half, IntArray],
-    poll: Callable[[], None],
-) -> Estimate:
-    half, numbers = patterns
-    start, refined = estimates
-    begin = Way(False, False).of(start, refined).dimmed(0.5)
+def _refine(done: Iterated, conclusion: Conclusion, half: Half, poll: Callable[[], None]) -> Estimate:
+    begin, reader = half_start(done), done.reader(half)
     own = begin.copy()
-    if done.weight is None or done.way != Way(False, False):
-        refiner = parts.of_half(own, half, numbers)
+    if conclusion.weight is None or conclusion.way != Way(False, False):
+        refiner = done.again(own, reader)
         refiner.batching = replace(refiner.batching, seed=refiner.batching.seed + half.is_second)
         for iteration in range(refiner.config.iterations):
             refiner.iterate(iteration)
             poll()
-    if done.weight is None:
+    if conclusion.weight is None:
         return own
-    refiner = regularised_refiner(parts, done.way.of(begin, own), done.weight, half)
-    return regularise(refiner, parts.payload.refine_config.regularised_passes, lambda _: poll())
+    last = regularised_refiner(done, conclusion.way.of(begin, own), conclusion.weight, reader)
+    return regularise(last, done.config.regularised_passes, lambda _: poll())

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ptycho_dist.config.refine import RefineConfig
-from ptycho_dist.distributed.collectives import on_all_ranks
 from ptycho_dist.physics.patches import Windows
 from ptycho_dist.physics.probe import orthogonalise
 from ptycho_dist.refine.amplitudes import AmplitudeReader, Share
@@ -21,7 +20,7 @@ from ptycho_dist.refine.exit_wave import Batch, Residual, background_ratio, flux
 from ptycho_dist.refine.methods import Method
 from ptycho_dist.refine.momentum import Push
 from ptycho_dist.refine.positions import lost, search, shifts
-from ptycho_dist.refine.reductions import as_real, join_sums, run_update
+from ptycho_dist.refine.reductions import Join, as_real, join_sums, keep_own, run_update
 from ptycho_dist.types import IntArray
 
 _COOLEST = 0.1
@@ -70,7 +69,6 @@ class Refiner:
     background: str = "none"
     fixes_flux: bool = False
     velocity_HW: Tensor | None = None
-    _kept: Share | None = field(default=None, init=False)
 
     def iterate(self, iteration: int) -> float:
         """Pass over all patterns once.
@@ -88,21 +86,17 @@ class Refiner:
             batch = self._batch(drawn, share, windows)
             own = residual(self.estimate, batch, self.reader.propagator, self.method.ratio)
             self._note(iteration, drawn.numbers[batch.part], batch, own, found)
-            run_update(self.method.update(self.estimate, batch, own, scale), batch)
+            run_update(self.method.update(self.estimate, batch, own, scale), batch, self._join)
             if self.support_NN is not None:
                 self.estimate.probe_PNN *= self.support_NN
             if _is_quarter(done, len(order)):
                 push.repeat()
         self.velocity_HW = push.velocity_HW
-        found.join(self.estimate.flux_B)
+        found.join(self.estimate.flux_B, self._join)
         self._settle(iteration, found)
         if self._searches(iteration):
             self._find_lost(found)
         return found.error()
-
-    def keep(self, share: Share) -> None:
-        """Take the amplitudes of this rank's patterns from here, not from the scan."""
-        self._kept = share
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes, by name."""
@@ -119,6 +113,10 @@ class Refiner:
         if "velocity" in tensors:
             self.velocity_HW = torch.view_as_complex(tensors["velocity"]).to(self.estimate.object_HW)
 
+    @property
+    def _join(self) -> Join:
+        return keep_own if self.reader.is_alone else join_sums
+
     def _met(self, order: Sequence[Drawn], found: _Findings) -> Iterator[tuple[Drawn, Share]]:
         """Yield batches with the amplitudes of this rank's patterns in them."""
         for piece, share in self._pieces(order):
@@ -127,12 +125,10 @@ class Refiner:
                 yield drawn, share
 
     def _pieces(self, order: Sequence[Drawn]) -> Iterator[tuple[Sequence[Drawn], Share]]:
-        if self._kept is None and self.reader.bytes_of_share > self.memory_bytes:
+        if self.reader.bytes_of_share > self.memory_bytes:
             yield from self.reader.in_pieces(order, self.memory_bytes)
             return
-        if self._kept is None:
-            self._kept = self.reader.read_all(self.batching.chosen)
-        yield order, self._kept
+        yield order, self.reader.whole
 
     def _batch(self, drawn: Drawn, share: Share, windows: Windows) -> Batch:
         part = self.reader.own(drawn.numbers)
@@ -173,11 +169,11 @@ class Refiner:
         """Put positions that are in a wrong minimum where the object explains their patterns best."""
         numbers = lost(found.squared_B, found.photons_B)
         own = numbers[self.reader.own(numbers)]
-        share = on_all_ranks(lambda: self.reader.read(own))
+        share = self.reader.together(lambda: self.reader.read(own))
         shifts_px = torch.zeros_like(found.shifts_px)
         for number, amplitude in zip(own.tolist(), share.amplitude_nNN, strict=True):
             shifts_px[number] = search(self.estimate, self.reader.propagator, number, amplitude, self.mask_NN)
-        (shifts_px,) = join_sums([shifts_px])
+        (shifts_px,) = self._join([shifts_px])
         self.estimate.move(shifts_px)
 
     def _settle(self, iteration: int, found: _Findings) -> None:
@@ -233,15 +229,15 @@ class _Findings:
             background_NN=None if background is None else torch.zeros_like(background),
         )
 
-    def join(self, flux_B: Tensor) -> None:
+    def join(self, flux_B: Tensor, join: Join) -> None:
         """Add up over the ranks what was met at a flux (B,)."""
         if self.met:
             numbers = np.concatenate([one for one, _ in self.met])
             self.squared_B[numbers] = torch.cat([one for _, one in self.met]).double().cpu() * flux_B[numbers]
         found = [self.squared_B, self.photons_B, self.shifts_px, self.flux_B]
-        self.squared_B, self.photons_B, self.shifts_px, self.flux_B = join_sums(found)
+        self.squared_B, self.photons_B, self.shifts_px, self.flux_B = join(found)
         if self.background_NN is not None:
-            (self.background_NN,) = join_sums([self.background_NN])
+            (self.background_NN,) = join([self.background_NN])
 
     def error(self) -> float:
         """Fourier error of the patterns as they were met; NaN of no photons."""

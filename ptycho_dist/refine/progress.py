@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ptycho_dist.refine.candidates import NAMES
 from ptycho_dist.refine.run import Callback, Iteration
 
 logger = logging.getLogger(__name__)
@@ -18,7 +19,8 @@ logger = logging.getLogger(__name__)
 _LINES_S = 5.0
 """Shortest time between two lines of the log; the last iteration has one in any case."""
 _LOG = Path("logs") / "refine.csv"
-_COLUMNS = ("iteration", "fourier_error", "seconds", "patterns_per_s")
+_COLUMNS = ("iteration", "fourier_error", "seconds", "patterns_per_s", *(f"from_{name}" for name in NAMES))
+"""The last ones hold the Fourier error of each start, as long as it is refined."""
 
 
 class CsvLog:
@@ -42,7 +44,8 @@ class CsvLog:
             writer.writerow(_COLUMNS)
             writer.writerows(kept)
             speed = f"{done.patterns_per_s:.1f}"
-            writer.writerow([done.number, repr(done.fourier_error), f"{done.seconds:.3f}", speed])
+            by_start = [repr(done.by_start[name]) if name in done.by_start else "" for name in NAMES]
+            writer.writerow([done.number, repr(done.fourier_error), f"{done.seconds:.3f}", speed, *by_start])
 
     def _lines(self, before: int) -> list[list[str]]:
         """Lines of earlier iterations; none where this is the first."""
@@ -61,7 +64,8 @@ class Lines:
     def __call__(self, done: Iteration) -> None:
         """Log an iteration, if it is time."""
         if done.number == done.total or time.monotonic() - self._told_at >= _LINES_S:
-            logger.info("iteration %d of %d: fourier_error %.4f", done.number, done.total, done.fourier_error)
+            told = ", ".join(f"{error:.4f} from {name}" for name, error in done.by_start.items())
+            logger.info("iteration %d of %d: fourier_error %s", done.number, done.total, told)
             self._told_at = time.monotonic()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -10,6 +10,14 @@ from torch import Tensor
 from ptycho_dist.distributed.collectives import all_reduce_sum, is_open
 from ptycho_dist.refine.exit_wave import Batch
 from ptycho_dist.refine.methods import PerPattern, Update
+
+Join = Callable[[Sequence[Tensor]], list[Tensor]]
+"""Sums tensors over the ranks that take part."""
+
+
+def keep_own(sums: Sequence[Tensor]) -> list[Tensor]:
+    """Give back what one rank has found that works alone."""
+    return list(sums)
 
 
 def join_sums(sums: Sequence[Tensor]) -> list[Tensor]:
@@ -22,11 +30,11 @@ def join_sums(sums: Sequence[Tensor]) -> list[Tensor]:
     return [_like(part, one) for part, one in zip(joined, sums, strict=True)]
 
 
-def run_update(update: Update, batch: Batch) -> None:
+def run_update(update: Update, batch: Batch, join: Join) -> None:
     """Run a method's update, joining over the ranks what it yields."""
     found = next(update, None)
     while found is not None:
-        joined = join_sums([_rows_of_all(one.values, batch) if isinstance(one, PerPattern) else one for one in found])
+        joined = join([_rows_of_all(one.values, batch) if isinstance(one, PerPattern) else one for one in found])
         try:
             found = update.send(joined)
         except StopIteration:
@@ -35,7 +43,7 @@ def run_update(update: Update, batch: Batch) -> None:
 
 def _rows_of_all(own: Tensor, batch: Batch) -> Tensor:
     """Put this rank's rows among zeros for those of the others, so that the sum over ranks has all of them."""
-    if not is_open():
+    if len(own) == len(batch.everyone):
         return own
     rows = own.new_zeros(len(batch.everyone), *own.shape[1:])
     rows[batch.part] = own

@@ -82,33 +82,27 @@ class Throughput(Callback):
         pl_module.log("patterns_per_s", self._patterns / seconds, prog_bar=True, sync_dist=False)
 
 
-class StepLimit(Callback):
-    """Ends a training after so many optimiser steps.
+class End(Callback):
+    """Ends a training where its pace says so.
 
     Lightning's own ``max_steps`` makes a training resumed at the end of an epoch take that epoch
     for unfinished (``_FitLoop.restarting`` of version 2.6).
-
-    Parameters
-    ----------
-    max_steps
-        The limit.
     """
-
-    def __init__(self, max_steps: int) -> None:
-        self._max_steps = max_steps
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Do not begin where an unfinished run has done all steps."""
-        self._look(trainer)
+        self._look(trainer, _module(pl_module))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: StepBatch, batch_idx: int
     ) -> None:
         """End after the last step."""
-        self._look(trainer)
+        self._look(trainer, _module(pl_module))
 
-    def _look(self, trainer: pl.Trainer) -> None:
-        trainer.should_stop = trainer.should_stop or trainer.global_step >= self._max_steps
+    def _look(self, trainer: pl.Trainer, module: PtychoModule) -> None:
+        if trainer.global_step >= module.pace.end:
+            trainer.should_stop = True
+            logger.info("training ends after %d steps: %s", trainer.global_step, module.pace.reason)
 
 
 class Rehearsal(Callback):
@@ -203,9 +197,7 @@ def _module(module: pl.LightningModule) -> PtychoModule:
 
 def build_callbacks(execution: PyTorchExecutionConfig, training: TrainingConfig, keeping: Keeping) -> list[Callback]:
     """Build the callbacks that the settings ask for."""
-    callbacks: list[Callback] = [Rewind(), Throughput(), Rehearsal(), _early_stopping(execution)]
-    if training.max_steps is not None:
-        callbacks.insert(0, StepLimit(training.max_steps))
+    callbacks: list[Callback] = [End(), Rewind(), Throughput(), Rehearsal(), _early_stopping(execution)]
     if training.ema_decay is not None:
         callbacks.insert(0, Averaging(training.ema_decay))
     if execution.enable_progress_bar:

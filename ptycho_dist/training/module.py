@@ -31,6 +31,7 @@ from ptycho_dist.training.optim import (
     learning_rates,
     plateau_state,
 )
+from ptycho_dist.training.pace import Pace
 from ptycho_dist.training.watch import Watch
 from ptycho_dist.types import Propagation
 
@@ -43,8 +44,8 @@ class Agreed:
     ----------
     terms
         Each term of the loss, summed over the patterns of the global step.
-    stop, save
-        Whether any rank wants to stop, or to save.
+    stop, save, is_late
+        Whether any rank wants to stop, or to save, or to come to an end.
     gradient_norm
         Norm of the gradient, where it is watched; summed over the ranks.
     fault
@@ -54,6 +55,7 @@ class Agreed:
     terms: dict[str, float]
     stop: bool
     save: bool
+    is_late: bool = False
     gradient_norm: float = 0.0
     fault: str = ""
 
@@ -125,7 +127,8 @@ class PtychoModule(pl.LightningModule):
         """Batches done in all."""
         self.agreed = Agreed({}, stop=False, save=False)
         self.watch = Watch()
-        self._wish = (False, False)
+        self.pace = Pace(0, self._training.min_gain)
+        self._wish = (False, False, False)
         self._own: _Own | None = None
         self._place = (0, 0)
         self._epoch_sums = EpochSums()
@@ -136,7 +139,11 @@ class PtychoModule(pl.LightningModule):
 
     def wish(self, *, stop: bool, save: bool) -> None:
         """Say what this rank wants after the coming step."""
-        self._wish = (stop, save)
+        self._wish = (stop, save, self._wish[2])
+
+    def wish_end(self, *, is_late: bool) -> None:
+        """Say whether this rank wants the training to come to an end."""
+        self._wish = (*self._wish[:2], is_late)
 
     def mark_place(self, epoch: int, batch: int) -> None:
         """Say where in the order of training the state to be saved lies: batches done of which epoch."""
@@ -201,6 +208,7 @@ class PtychoModule(pl.LightningModule):
             "step": self.steps,
             "epoch_sums": asdict(self._epoch_sums),
             "watch": asdict(self.watch),
+            "pace": asdict(self.pace),
             "train_losses": list(self.train_losses),
             "plateau": None if self._plateau is None else plateau_state(self._plateau),
         }
@@ -211,17 +219,20 @@ class PtychoModule(pl.LightningModule):
         self.steps, self._epoch_sums = state["step"], EpochSums(**state["epoch_sums"])
         self.train_losses = list(state["train_losses"])
         self.watch.restore(state["watch"])
+        self.pace.restore(state["pace"])
         self._plateau_state = state["plateau"]
 
     def configure_optimizers(self) -> Any:
         """Optimiser and schedule of the payload."""
         self._optimizer = optimizer = build_optimizer(self.model, self._training, self._execution)
         every = int(self.trainer.estimated_stepping_batches)
-        total, in_epoch = min(every, self._training.max_steps or every), every // self._training.max_epochs
+        total, in_epoch = min(every, self._training.max_steps or every), every // self._training.epochs
+        if self.pace.total != total:
+            self.pace = Pace(total, self._training.min_gain)
         if self._execution.scheduler == PLATEAU:
             self._plateau = build_plateau(optimizer, self._training, self._execution, self._plateau_state)
             return optimizer
-        scheduler = build_scheduler(optimizer, self._training, self._execution, total, in_epoch)
+        scheduler = build_scheduler(optimizer, self._training, self._execution, self.pace, in_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _terms(self, batch: StepBatch) -> Terms:
@@ -251,8 +262,9 @@ class PtychoModule(pl.LightningModule):
         """Add the terms of all ranks up, and find out what any of them wishes."""
         own = torch.stack([*terms.values(), self._gradient_norm(next(iter(terms.values())))]).tolist()
         wishes = [float(wish) for wish in self._wish]
-        *totals, norm, stop, save = all_reduce_sum(torch.tensor([*own, *wishes], dtype=torch.float64)).tolist()
-        return Agreed(dict(zip(terms, totals, strict=True)), stop=stop > 0, save=save > 0, gradient_norm=norm)
+        *totals, norm, stop, save, late = all_reduce_sum(torch.tensor([*own, *wishes], dtype=torch.float64)).tolist()
+        found = dict(zip(terms, totals, strict=True))
+        return Agreed(found, stop=stop > 0, save=save > 0, is_late=late > 0, gradient_norm=norm)
 
     def _gradient_norm(self, like: Tensor) -> Tensor:
         """Norm of the gradient so far; zero with 16-mixed, whose scaler watches its own gradients."""

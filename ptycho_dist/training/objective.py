@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.physics.regularisers import amplitude_deviation, label_error, total_variation
 
 DATA, LABEL, TV, AMPLITUDE = "data", "label", "tv", "amplitude"
+_EARLIER = 0.3
+"""Weight in the gradient of what a stage before the last leaves."""
 
 Terms = Mapping[str, Tensor]
 """Each term summed over the patterns of this rank; together with its weight and the number of patterns it is a loss."""
@@ -47,6 +50,12 @@ class Objective:
         }
         return tuple(name for name, wanted in asked.items() if wanted)
 
+    @property
+    def is_fourier_error(self) -> bool:
+        """Whether the loss is the square of the Fourier error."""
+        is_amplitude = self.training.likelihood == "amplitude" and self.training.physics_weight == 1.0
+        return is_amplitude and self.names == (DATA,)
+
     def weights(self, epoch: int) -> dict[str, float]:
         """Weight of each term in an epoch (from 0)."""
         share = physics_share(self.training, epoch)
@@ -60,24 +69,48 @@ class Objective:
 
     def final_weights(self) -> dict[str, float]:
         """Weights that validation uses in every epoch, so that its losses can be compared: those at the end."""
-        return self.weights(self.training.max_epochs)
+        return self.weights(self.training.epochs)
 
     def terms(self, model: PtychoModel, batch: ScanBatch) -> Terms:
         """Each term of this rank's patterns of one scan in a step, summed over them."""
         photons = batch.photons
-        patches = model.predict(photons)
+        stages = self._stages(model, photons, batch)
+        patches, weight = stages[-1].patches, model.patch_weight()
         makers: dict[str, Callable[[], Tensor]] = {
-            DATA: lambda: self._misfit(model, patches, photons, batch) / self.photons,
-            LABEL: lambda: label_error(patches, _labels(batch), model.patch_weight()).sum(),
-            TV: lambda: total_variation(patches, model.patch_weight()).sum(),
-            AMPLITUDE: lambda: amplitude_deviation(patches, model.patch_weight()).sum(),
+            DATA: lambda: with_earlier([self._misfit(model, one.canvas, photons, batch) for one in stages]),
+            LABEL: lambda: with_earlier([label_error(one.patches, _labels(batch), weight).sum() for one in stages]),
+            TV: lambda: total_variation(patches, weight).sum(),
+            AMPLITUDE: lambda: amplitude_deviation(patches, weight).sum(),
         }
         return {name: makers[name]() for name in self.names}
 
-    def _misfit(self, model: PtychoModel, patches: Tensor, photons: Tensor, batch: ScanBatch) -> Tensor:
+    def _stages(self, model: PtychoModel, photons: Tensor, batch: ScanBatch) -> list[_Stage]:
+        """Run the stages: what each leaves where each ends in an object, else what the last does."""
         rows, columns = (int(side) for side in batch.canvas_px)
-        canvas = model.assemble(patches, batch.corners_px, (rows, columns))
-        return model.misfit(self.training.likelihood, canvas, batch.corners_px, photons).sum()
+        if model.sizes.exchange:
+            found = model.canvases(photons, batch.corners_px, (rows, columns), 1 / float(batch.count_factor))
+            return [_Stage(patches, canvas) for patches, canvas in found]
+        patches = model.predict(photons)
+        return [_Stage(patches, model.assemble(patches, batch.corners_px, (rows, columns)))]
+
+    def _misfit(self, model: PtychoModel, canvas: Tensor, photons: Tensor, batch: ScanBatch) -> Tensor:
+        return model.misfit(self.training.likelihood, canvas, batch.corners_px, photons).sum() / self.photons
+
+
+class _Stage(NamedTuple):
+    """What a stage leaves: patches (B, n, n), and the object (H, W) on which they agree."""
+
+    patches: Tensor
+    canvas: Tensor
+
+
+def with_earlier(values: Sequence[Tensor]) -> Tensor:
+    """Give the value of the last stage, and the gradient of the earlier ones, too.
+
+    No gradient passes from one stage to the one before, so each needs a loss of its own (deep supervision: Lee et
+    al., AISTATS (2015), arXiv:1409.5185).
+    """
+    return values[-1] + sum((_EARLIER * (one - one.detach()) for one in values[:-1]), torch.zeros_like(values[-1]))
 
 
 def weigh(terms: Terms, weights: Mapping[str, float]) -> Tensor:
@@ -98,7 +131,7 @@ def physics_share(training: TrainingConfig, epoch: int) -> float:
     if training.mode != "mixed":
         return 1.0 if training.mode == "unsupervised" else 0.0
     given = training.stage_2_epochs
-    length = max(training.max_epochs - training.stage_1_epochs, 0) if given is None else given
+    length = max(training.epochs - training.stage_1_epochs, 0) if given is None else given
     done = epoch - training.stage_1_epochs
     if done < 0:
         return 0.0

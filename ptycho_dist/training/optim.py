@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import TrainingConfig
 from ptycho_dist.model.ptycho_model import PtychoModel
+from ptycho_dist.training.pace import Pace
 
 PLATEAU = "ReduceLROnPlateau"
 """Scheduler that looks at a metric after each epoch; the others are functions of the step."""
@@ -64,10 +65,14 @@ def build_scheduler(
     optimizer: Optimizer,
     training: TrainingConfig,
     execution: PyTorchExecutionConfig,
-    total_steps: int,
+    pace: Pace,
     steps_in_epoch: int,
 ) -> LambdaLR:
-    """Schedule that is stepped after each optimiser step: a function of the step alone, so it resumes exactly."""
+    """Schedule that is stepped after each optimiser step: a function of step and pace, so it resumes exactly."""
+    total_steps = pace.total
+    if execution.scheduler == "WarmupStableDecay":
+        warmup = max(1, round(training.warmup_fraction * total_steps))
+        return LambdaLR(optimizer, lambda step: pace.factor(step, warmup, training.lr_min_ratio))
     if execution.scheduler == "WarmupCosine":
         return LambdaLR(optimizer, warmup_cosine(total_steps, training.warmup_fraction, training.lr_min_ratio))
     if execution.scheduler == "Exponential":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -31,11 +32,14 @@ from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.physics.probe import mode_powers
 from ptycho_dist.physics.propagators import propagation_of
 from ptycho_dist.physics.start_modes import separable
+from ptycho_dist.training.budget import Budget
 from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.checkpoints import FOLDER, ResumePoint, forget, newest_whole
+from ptycho_dist.training.fine_tuning import Judge
 from ptycho_dist.training.freeze import freeze
 from ptycho_dist.training.module import PtychoModule
 from ptycho_dist.training.previews import build_previews
+from ptycho_dist.training.regions import Regions
 from ptycho_dist.training.trainer import build_trainer, calm_lightning
 
 logger = logging.getLogger(__name__)
@@ -53,11 +57,14 @@ class TrainingResult:
         Training loss of each epoch.
     patterns_per_s
         Speed of the last epoch over all ranks.
+    fourier_error
+        Of the groups of the last epoch; None where the loss is not its square, or the training was undone.
     """
 
     bundle_path: Path
     losses: tuple[float, ...]
     patterns_per_s: float
+    fourier_error: float | None = None
 
 
 def run_training(
@@ -98,12 +105,28 @@ def run_training(
     keeping = Keeping(payload.training_config.output_dir, start, stop or StopSignals())
     data = on_all_ranks(lambda: _loaders(payload, scan, context, (start.epoch, start.batch) if start else (0, 0)))
     previews = on_all_ranks(lambda: build_previews(payload, scan, context))
+    budget = on_all_ranks(lambda: Budget(payload.training_config, Regions(data.regions())))
+    judge = Judge.of(payload, scan, module.model)
     with calm_lightning():
-        trainer = build_trainer(payload, context, keeping, previews)
+        trainer = build_trainer(payload, context, keeping, [budget, *previews])
         logger.info("training on %s with %d ranks", data.subject, context.world)
         _fit(trainer, module, data, keeping)
     on_all_ranks(scan.require_unchanged)
-    return _save(payload, module, trainer, holds_probe=isinstance(scan, Scan))
+    history: dict[str, Any] = {"train_loss": module.train_losses, "steps": trainer.global_step}
+    model = module.model
+    if judge is not None:
+        model, tuned = judge.settle(model, lambda: build_module(payload, scan, context.world).model)
+        history |= tuned.facts()
+    path = _save(payload, model, history, holds_probe=isinstance(scan, Scan))
+    speed = float(trainer.callback_metrics.get("patterns_per_s", float("nan")))
+    return TrainingResult(path, tuple(module.train_losses), speed, _fourier_error(module, history))
+
+
+def _fourier_error(module: PtychoModule, history: dict[str, Any]) -> float | None:
+    """Square root of the last loss, where that is the Fourier error of the weights that are kept."""
+    last = module.train_losses[-1] if module.train_losses else math.nan
+    is_one = module.objective.is_fourier_error and history.get("kept") != "init" and math.isfinite(last)
+    return math.sqrt(last) if is_one else None
 
 
 def _loaders(payload: TrainingPayload, source: Source, context: RankContext, start: tuple[int, int]) -> ScanDataModule:
@@ -215,23 +238,22 @@ def _warm_start(model: PtychoModel, payload: TrainingPayload) -> None:
         raise BundleError(msg) from error
 
 
-def _save(payload: TrainingPayload, module: PtychoModule, trainer: pl.Trainer, *, holds_probe: bool) -> TrainingResult:
-    """Rank 0 writes the bundle; then there is nothing left to resume."""
+def _save(payload: TrainingPayload, model: PtychoModel, history: dict[str, Any], *, holds_probe: bool) -> Path:
+    """Rank 0 writes the bundle; then there is nothing left to resume. Returns its folder."""
     path = payload.training_config.output_dir / BUNDLE_FOLDER
-    history = {"train_loss": module.train_losses, "steps": trainer.global_step}
 
     def write() -> None:
-        state = module.model.state_dict()
+        state = model.state_dict()
         facts: dict[str, Any] = {"history": history, "holds_probe": holds_probe}
         if holds_probe:
             facts["scan_path"] = str(payload.scan_path.resolve())
-            facts["propagation"] = plain(module.model.optics.propagation)
-            state[PROBE] = settled_probe(state[PROBE], is_trained=module.model.optics.probe_parts.requires_grad)
+            facts["propagation"] = plain(model.optics.propagation)
+            state[PROBE] = settled_probe(state[PROBE], is_trained=model.optics.probe_parts.requires_grad)
             facts["mode_powers"] = mode_powers(torch.view_as_complex(state[PROBE]))
             if len(state[PROBE]) > 1:
                 fractions = ", ".join(f"{one:.1%}" for one in facts["mode_powers"])
                 logger.info("power fractions of the probe modes: %s", fractions)
-        scales = module.model.optics.scan_log_scales
+        scales = model.optics.scan_log_scales
         if scales is not None:
             facts["intensity_scales"] = scales.detach().exp().tolist()
         save_bundle(path, state if holds_probe else network_state(state), payload.to_dict() | facts)
@@ -239,5 +261,4 @@ def _save(payload: TrainingPayload, module: PtychoModule, trainer: pl.Trainer, *
         logger.info("bundle written to %s", path)
 
     from_rank_0(write)
-    speed = float(trainer.callback_metrics.get("patterns_per_s", float("nan")))
-    return TrainingResult(path, tuple(module.train_losses), speed)
+    return path

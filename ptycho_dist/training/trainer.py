@@ -73,7 +73,7 @@ def build_trainer(
         plugins=[keeping.io, *([cluster_environment(context)] if execution.strategy == "single_device" else [])],
         precision=execution.precision,  # type: ignore[arg-type]  # checked by the execution config
         deterministic=execution.deterministic,  # type: ignore[arg-type]  # checked by the execution config
-        max_epochs=training.max_epochs,
+        max_epochs=training.epochs,
         accumulate_grad_batches=execution.accum_steps,
         gradient_clip_val=execution.gradient_clip_val,
         gradient_clip_algorithm=execution.gradient_clip_algorithm,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
-from ptycho_dist.data.sampler import Chosen, StepSampler
+from ptycho_dist.data.sampler import Chosen, Layout, StepSampler
 from ptycho_dist.data.scan import open_scan
+from ptycho_dist.types import FloatArray
 from tests.support.launch import run_torchrun, run_well, step_losses
 from tests.support.ranks import rank_context
 
@@ -46,6 +48,10 @@ CASES = {
 }
 
 
+def layout_of(positions_px: FloatArray) -> Callable[[int], Layout]:
+    return lambda _: Layout(positions_px, 0.0)
+
+
 @dataclass(frozen=True)
 class Curve:
     """Losses of one rank, the flags that made them, and how far others may differ."""
@@ -69,7 +75,11 @@ def test_last_batch_is_uneven(scan: Path) -> None:
         shares = [
             list(
                 StepSampler(
-                    lambda _: positions, Chosen.of_one(np.arange(25)), configs, rank_context(rank, 2), shuffle=True
+                    layout_of(positions),
+                    Chosen.of_one(np.arange(25)),
+                    configs,
+                    rank_context(rank, 2),
+                    shuffle=True,
                 )
             )
             for rank in (0, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,18 @@ import pytest
 
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
 from ptycho_dist.data.grouping import Drawing, compact_groups, draw_groups, nearest, neighbor_groups
-from ptycho_dist.data.sampler import Chosen, StepSampler, split_patterns, subsample
+from ptycho_dist.data.sampler import Chosen, Layout, StepSampler, split_patterns, subsample
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory.training import create_training_payload
-from ptycho_dist.types import Groups
+from ptycho_dist.types import FloatArray, Groups
 from tests.support.ranks import rank_context
 from tests.support.runs import simulate_tiny
 
 POSITIONS = np.random.default_rng(0).uniform(0.0, 60.0, (40, 2))
+
+
+def layout_of(positions_px: FloatArray) -> Callable[[int], Layout]:
+    return lambda _: Layout(positions_px, 0.0)
 
 
 def training(**settings: Any) -> TrainingConfig:
@@ -112,7 +117,7 @@ def test_epoch_has_the_groups_asked_for_and_others_in_the_next_on_any_number_of_
 
     def epoch(number: int) -> list[tuple[int, ...]]:
         samplers = [
-            StepSampler(lambda _: POSITIONS, every, (data, settings), rank_context(rank, world), shuffle=True)
+            StepSampler(layout_of(POSITIONS), every, (data, settings), rank_context(rank, world), shuffle=True)
             for rank in range(world)
         ]
         for sampler in samplers:
@@ -124,7 +129,7 @@ def test_epoch_has_the_groups_asked_for_and_others_in_the_next_on_any_number_of_
     first, second = epoch(0), epoch(1)
     alone = [
         tuple(g)
-        for s in StepSampler(lambda _: POSITIONS, every, (data, settings), rank_context(0, 1), shuffle=True)
+        for s in StepSampler(layout_of(POSITIONS), every, (data, settings), rank_context(0, 1), shuffle=True)
         for g in s.parts[0][1]
     ]
     assert first == alone
@@ -135,7 +140,11 @@ def test_epoch_has_the_groups_asked_for_and_others_in_the_next_on_any_number_of_
 def test_validation_sees_every_group_once() -> None:
     data, settings = DataConfig(gridsize=2), training(n_groups=3, neighbor_count=6)
     sampler = StepSampler(
-        lambda _: POSITIONS, Chosen.of_one(np.arange(40)), (data, settings), rank_context(0, 1), shuffle=False
+        layout_of(POSITIONS),
+        Chosen.of_one(np.arange(40)),
+        (data, settings),
+        rank_context(0, 1),
+        shuffle=False,
     )
     seen = [tuple(group) for share in sampler for group in share.parts[0][1]]
     assert seen == listed(neighbor_groups(POSITIONS, 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,18 @@ import numpy as np
 import pytest
 
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
-from ptycho_dist.data.sampler import Chosen, Split, StepSampler, StepShare, split_patterns
+from ptycho_dist.data.sampler import Chosen, Layout, Split, StepSampler, StepShare, split_patterns
 from ptycho_dist.errors import ConfigError
-from ptycho_dist.types import IntArray
+from ptycho_dist.types import FloatArray, IntArray
 from tests.support.ranks import rank_context
 
 POSITIONS = np.random.default_rng(0).uniform(0, 60, (53, 2))
 WORLDS = (1, 2, 3, 4, 9)
 Step = list[tuple[int, ...]]
+
+
+def layout_of(positions_px: FloatArray) -> Callable[[int], Layout]:
+    return lambda _: Layout(positions_px, 0.0)
 
 
 def configs(gridsize: int | None = None, **training: Any) -> tuple[DataConfig, TrainingConfig]:
@@ -38,7 +43,7 @@ def groups_of(share: StepShare) -> tuple[IntArray, ...]:
 def epoch_shares(rank: int, world: int, epoch: int = 0, **changes: Any) -> list[StepShare]:
     shuffle = changes.pop("shuffle", True)
     sampler = StepSampler(
-        lambda _: POSITIONS,
+        layout_of(POSITIONS),
         Chosen.of_one(np.arange(53)),
         configs(**changes),
         rank_context(rank, world),
@@ -136,7 +141,7 @@ def test_number_of_steps_is_the_same_in_every_epoch(patterns: int, group_size: i
     positions = np.random.default_rng(patterns).uniform(0.0, 90.0, (patterns, 2))
     configs = (DataConfig(group_size=group_size), TrainingConfig(train_data_file=Path("s"), output_dir=Path("o")))
     sampler = StepSampler(
-        lambda _: positions, Chosen.of_one(np.arange(patterns)), configs, rank_context(0, 1), shuffle=True
+        layout_of(positions), Chosen.of_one(np.arange(patterns)), configs, rank_context(0, 1), shuffle=True
     )
     for epoch in range(6):
         sampler.set_epoch(epoch)
@@ -150,7 +155,11 @@ def test_epoch_has_the_steps_and_patterns_that_the_config_counts(settings: dict[
     training = TrainingConfig(train_data_file=Path("s"), output_dir=Path("o"), batch_size=3)
     steps = list(
         StepSampler(
-            lambda _: positions, Chosen.of_one(np.arange(53)), (data, training), rank_context(0, 1), shuffle=True
+            layout_of(positions),
+            Chosen.of_one(np.arange(53)),
+            (data, training),
+            rank_context(0, 1),
+            shuffle=True,
         )
     )
     assert len(steps) == -(-data.n_groups(53) // 3)

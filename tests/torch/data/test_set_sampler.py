@@ -11,7 +11,7 @@ import pytest
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
 from ptycho_dist.data.datamodule import ScanDataModule, StepDataset
-from ptycho_dist.data.sampler import Chosen, StepSampler, StepShare, split_scans
+from ptycho_dist.data.sampler import Chosen, Layout, StepSampler, StepShare, split_scans
 from ptycho_dist.data.scan_set import ScanSet, open_set
 from ptycho_dist.errors import ConfigError
 from tests.support.ranks import rank_context
@@ -36,7 +36,7 @@ def configs(gridsize: int | None = None, **training: Any) -> tuple[DataConfig, T
 def epoch_shares(scans: ScanSet, rank: int, world: int, epoch: int = 0, **changes: Any) -> list[StepShare]:
     chosen, start = Chosen(np.arange(len(scans)), np.array(SIZES)), changes.pop("start", (0, 0))
     sampler = StepSampler(
-        lambda number: scans.scan(number).positions_px,
+        lambda number: Layout(scans.scan(number).positions_px, 0.0),
         chosen,
         configs(**changes),
         rank_context(rank, world),

@@ -187,3 +187,21 @@ class TestLegacyBridge:
         legacy: dict[str, Any] = {}
         update_legacy_dict(legacy, TrainingConfig(train_data_file=Path("a.npz"), output_dir=Path("b")))
         assert (legacy["train_data_file_path"], legacy["output_prefix"]) == ("a.npz", "b")
+
+
+@pytest.mark.parametrize("world", [1, 4])
+def test_batch_grows_with_the_ranks_on_request_and_the_rate_with_its_root(
+    scan: Path, monkeypatch: pytest.MonkeyPatch, world: int
+) -> None:
+    places = {"RANK": 0, "LOCAL_RANK": 0, "GROUP_RANK": 0, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 29500, "TORCHELASTIC_RUN_ID": "one"}
+    for name, value in {**places, **address, "GROUP_WORLD_SIZE": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    payload = train(scan, {"batch_size_per_rank": 8, "accelerator": "cpu"})
+    assert payload.training_config.batch_size == 8 * world
+    assert payload.execution_config.learning_rate == pytest.approx(2e-3 * (8 * world / 2) ** 0.5)
+
+
+def test_batch_of_all_ranks_and_of_each_are_not_given_together(scan: Path) -> None:
+    with pytest.raises(ConfigError, match=r"batch_size = 4 and training.batch_size_per_rank = 2; expected one of them"):
+        train(scan, {"batch_size_per_rank": 2, "batch_size": 4})

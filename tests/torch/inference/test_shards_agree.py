@@ -17,6 +17,7 @@ from ptycho_dist.data.grouping import canonical_order
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.errors import BundleError, ShardError
 from ptycho_dist.inference import run as inference_run
+from ptycho_dist.inference.exchange import agree
 from ptycho_dist.inference.patch_store import ShardPatches, place_model, predict_patches
 from ptycho_dist.inference.product import stitch_to_product
 from ptycho_dist.inference.rank_work import ShardWork
@@ -47,9 +48,10 @@ def predict_as(trained: Trained, output_dir: Path, world: int, **overrides: Any)
     loaded, facts = load_model(payload, trained.scan)
     inference_run.write_manifest(folder, inference_run._manifest(payload, as_rank(world), trained.scan, loaded, facts))
     model = place_model(loaded, payload.execution_config, 0)
+    agreed = agree(model, trained.scan, payload, as_rank(1)) if model.sizes.exchange else None
     with ExitStack() as stack:
         works = [
-            stack.enter_context(ShardWork(model, trained.scan, payload, rank_context(rank, world), folder))
+            stack.enter_context(ShardWork(model, trained.scan, payload, rank_context(rank, world), folder, agreed))
             for rank in range(world)
         ]
         phases = works[0].solve(np.sum([work.products() for work in works], axis=0))

@@ -19,6 +19,7 @@ from ptycho_dist.errors import ConfigError
 from ptycho_dist.model.build import build_model, empty_model, field_side, settled_probe
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.physics.likelihood import TERMS
+from ptycho_dist.training.objective import with_earlier
 from tests.support.runs import training_payload
 
 GROUPS = (np.arange(0, 5), np.arange(5, 9))
@@ -52,8 +53,9 @@ def step(scan: Scan) -> ScanBatch:
 
 def loss_of(model: PtychoModel, batch: ScanBatch, kind: str = "amplitude") -> torch.Tensor:
     rows, columns = batch.canvas_px.tolist()
-    canvas = model.assemble(model.predict(batch.photons), batch.corners_px, (rows, columns))
-    return model.misfit(kind, canvas, batch.corners_px, batch.photons).sum() / batch.photons.sum()
+    stages = model.canvases(batch.photons, batch.corners_px, (rows, columns))
+    misfits = [model.misfit(kind, canvas, batch.corners_px, batch.photons).sum() for _, canvas in stages]
+    return with_earlier(misfits) / batch.photons.sum()
 
 
 @pytest.mark.parametrize("N", [32, 64, 128])

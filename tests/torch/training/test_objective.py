@@ -142,7 +142,7 @@ def test_priors_act_on_the_patches(train: Train) -> None:
     smooth = train("smooth", max_epochs=4, tv_weight=10.0)
     strong = train("strong", max_epochs=4, amplitude_weight=10.0)
     free = train("measured", max_epochs=4, tv_weight=1e-12, amplitude_weight=1e-12)
-    assert column(smooth, "train_tv")[-1] < 0.7 * column(free, "train_tv")[-1]
+    assert column(smooth, "train_tv")[-1] < 0.8 * column(free, "train_tv")[-1]
     assert column(strong, "train_amplitude")[-1] < 0.7 * column(free, "train_amplitude")[-1]
 
 

@@ -13,7 +13,8 @@ from ptycho_dist.training.run import run_training
 from tests.support.runs import simulate_tiny, training_payload
 from tests.support.sets import simulate_small_set
 
-COMMON: dict[str, Any] = {"precision": "64-true", "max_epochs": 3, "learning_rate": 1e-2}
+COMMON: dict[str, Any] = {"precision": "64-true", "max_epochs": 3, "learning_rate": 1e-2, "exchange": False,
+                          "scheduler": "WarmupCosine"}  # fmt: skip
 PLAIN: dict[str, Any] = {}
 RICH: dict[str, Any] = {"val_fraction": 0.2, "accum_steps": 2, "probe_learning_rate": 1e-3, "likelihood": "poisson"}
 SCALED: dict[str, Any] = {"intensity_scale_trainable": True, "batch_size": 5}

@@ -1,0 +1,99 @@
+"""A probe that was found for a scan before its prediction, and what it is worth."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialise
+
+from ptycho_dist.atomic import atomic_path
+from ptycho_dist.data.formats.base import ComplexArray
+from ptycho_dist.errors import BundleError
+from ptycho_dist.model.ptycho_model import PtychoModel
+from ptycho_dist.physics.probe import probe_intensity
+
+NAME = "probe.safetensors"
+_FACTS, _PROBE = "probe", "probe"
+
+
+@dataclass(frozen=True)
+class FoundProbe:
+    """The probe to predict with.
+
+    Parameters
+    ----------
+    probe
+        Modes, complex64, shape (P, N, N), at any scale.
+    is_new
+        Whether they are not those that were supplied.
+    supplied_error, found_error
+        Fourier error of the network's prediction of patterns that were held back: with the probe that was supplied,
+        and with the one that was found.
+    n_patterns
+        Patterns that it was found with.
+    """
+
+    probe: ComplexArray
+    is_new: bool
+    supplied_error: float
+    found_error: float
+    n_patterns: int
+
+    def facts(self) -> dict[str, Any]:
+        """Return what product and metrics say of it."""
+        return {
+            "probe_used": "found" if self.is_new else "supplied",
+            "probe_supplied_fourier_error": self.supplied_error,
+            "probe_found_fourier_error": self.found_error,
+            "probe_patterns": self.n_patterns,
+        }
+
+    def give_to(self, model: PtychoModel) -> None:
+        """Let a model predict with it; the energy of its probe stays."""
+        if not self.is_new:
+            return
+        parts = model.optics.probe_parts
+        own, found = torch.view_as_complex(parts.detach()), torch.from_numpy(self.probe).to(parts.device)
+        scale = (probe_intensity(own).double().sum() / probe_intensity(found).double().sum()).sqrt()
+        with torch.no_grad():
+            parts.copy_(torch.view_as_real(found * scale.to(own.real.dtype)))
+
+    def save(self, folder: Path, fingerprint: str) -> None:
+        """Write it, for a prediction that is killed and resumed; it appears whole or not at all."""
+        facts = {"fingerprint": fingerprint, "is_new": self.is_new, "n_patterns": self.n_patterns,
+                 "supplied_error": self.supplied_error, "found_error": self.found_error}  # fmt: skip
+        tensors = {_PROBE: torch.view_as_real(torch.from_numpy(self.probe)).contiguous()}
+        with atomic_path(folder / NAME) as temporary:
+            temporary.write_bytes(serialise(tensors, {_FACTS: json.dumps(facts)}))
+
+
+def load_found_probe(folder: Path, fingerprint: str) -> FoundProbe | None:
+    """Read what an unfinished prediction with these settings had found; None where there is none.
+
+    Raises
+    ------
+    BundleError
+        If the file is damaged.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads(file.metadata()[_FACTS])
+            probe = np.asarray(torch.view_as_complex(file.get_tensor(_PROBE)).numpy(), np.complex64)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        msg = f"{path} is damaged ({error}); expected a probe. Start anew with --resume false."
+        raise BundleError(msg) from error
+    return FoundProbe(probe, **facts) if facts.pop("fingerprint") == fingerprint else None
+
+
+def forget_found_probe(folder: Path) -> None:
+    """Remove it: the prediction is finished."""
+    (folder / NAME).unlink(missing_ok=True)

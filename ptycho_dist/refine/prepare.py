@@ -1,0 +1,75 @@
+"""From settings and a start to what refines."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.refine import RefineConfig
+from ptycho_dist.config.schema import DataConfig
+from ptycho_dist.data.formats.base import BoolArray
+from ptycho_dist.data.scan import Scan
+from ptycho_dist.distributed.devices import device_of, dtype_of
+from ptycho_dist.launching.environment import RankContext
+from ptycho_dist.physics.optics import support_of
+from ptycho_dist.physics.propagators import Propagator, make_propagator, propagation_of
+from ptycho_dist.refine.amplitudes import AmplitudeReader
+from ptycho_dist.refine.batching import make_batching
+from ptycho_dist.refine.initial import Start, make_estimate
+from ptycho_dist.refine.iteration import Refiner
+from ptycho_dist.refine.methods import make_method
+from ptycho_dist.types import Canvas
+
+
+def make_reader(
+    scan: Scan, data: DataConfig, execution: PyTorchExecutionConfig, context: RankContext
+) -> AmplitudeReader:
+    """Prepare to read the amplitudes of this rank's share, for its device and in the precision asked for."""
+    device = device_of(execution.accelerator, context.local_rank)
+    like = torch.zeros((), dtype=dtype_of(execution.precision), device=device)
+    propagator = make_propagator(propagation_of(data, scan.header), scan.header.N, torch.complex(like, like))
+    return AmplitudeReader(scan, propagator, like, context)
+
+
+def make_refiner(
+    start: Start, reader: AmplitudeReader, configs: tuple[DataConfig, RefineConfig]
+) -> tuple[Refiner, Canvas]:
+    """Prepare a refinement of a start; where its object lies comes with it.
+
+    Parameters
+    ----------
+    start
+        Object, probe and positions of the patterns that are read.
+    reader
+        Reads them.
+    configs
+        Resolved settings.
+    """
+    (data, config), scan, device = configs, reader.scan, reader.like.device
+    support = _on(device, support_of(scan.header.N, data.probe_support_px, _tensor(scan.probe_mask)))
+    estimate, canvas = make_estimate(start, scan, configs, reader.like, support)
+    refiner = Refiner(
+        config=config,
+        estimate=estimate,
+        method=make_method(config, estimate),
+        batching=make_batching(config, estimate),
+        reader=reader,
+        mask_NN=_arranged(scan.mask, reader.propagator, device),
+        memory_bytes=int(config.memory_GiB * 2**30),
+        support_NN=support,
+        background=data.background,
+    )
+    return refiner, canvas
+
+
+def _arranged(mask: BoolArray | None, propagator: Propagator, device: torch.device) -> Tensor | None:
+    return None if mask is None else propagator.arrange(torch.from_numpy(mask).to(device))
+
+
+def _tensor(array: BoolArray | None) -> Tensor | None:
+    return None if array is None else torch.from_numpy(array)
+
+
+def _on(device: torch.device, values: Tensor | None) -> Tensor | None:
+    return None if values is None else values.to(device)
