@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 PRETRAINED = Path(__file__).parents[1] / "ptycho_dist" / "pretrained"
 """Where the package keeps it."""
-MODEL = ModelConfig(stages=4, width=64, depth=2)
 _GROUP, _RATE, _WARMUP, _DECAY = 24, 2e-3, 100, 0.5
 _EARLIER, _WORST, _TINY = 0.3, 50.0, 1e-4
 _PICTURES, _LINE_EVERY = 400, 200
@@ -105,7 +104,8 @@ def save(network: PtychoModel, folder: Path, told: dict[str, float]) -> Path:
 
 
 def _resolved() -> ModelConfig:
-    return ModelConfig(stages=MODEL.stages, width=MODEL.width, depth=MODEL.depth, output_px=32)
+    """Shape of the network: that of the defaults, so that trainings start from it."""
+    return ModelConfig(output_px=32)
 
 
 def main() -> None:

@@ -79,7 +79,7 @@ class ModelConfig:
     width: int = 64
     """Channels of the network at its working resolution."""
 
-    depth: int = 1
+    depth: int = 2
     """Residual blocks (vit: layers) of the network at its working resolution."""
 
     n_filters_scale: int = 2
@@ -88,7 +88,7 @@ class ModelConfig:
     group_as_channels: bool = False
     """Let the network see the gridsize squared patterns of a group together, as channels (PtychoPINN)."""
 
-    stages: int = 2
+    stages: int = 4
     """Times that the network improves a patch after holding it against its pattern."""
 
     exchange: bool = True
@@ -125,7 +125,7 @@ class TrainingConfig(ObjectiveConfig, OptimisationConfig, SamplingConfig):
     """Bundle whose network the training starts from; probe and scale are those of the scan."""
 
     pretrained: bool | None = None
-    """Start from the network that ships with the package; where not set, if nothing is said of the network."""
+    """Start from the network that ships with the package; where not set, wherever the settings are those it has."""
 
     freeze: tuple[str, ...] = ()
     """Parts that are not trained: names of parameters or modules, or patterns, such as [networks.0.stem,probe]."""

@@ -11,7 +11,7 @@ from ptycho_dist.bundle import PRETRAINED, BundleInfo, find_bundle, read_bundle_
 from ptycho_dist.config import precedence
 from ptycho_dist.config.precedence import Level
 from ptycho_dist.config.scan_options import GEOMETRY, ScanOptions
-from ptycho_dist.config.sections import INFERENCE_SECTIONS
+from ptycho_dist.config.sections import INFERENCE_SECTIONS, TRAINING_SECTIONS
 from ptycho_dist.errors import BundleError, ConfigError
 from ptycho_dist.types import ScanHeader
 
@@ -135,12 +135,14 @@ def warm_start(levels: Sequence[Level], header: ScanHeader) -> WarmStart:
 
 
 def _pretrained(given: Mapping[str, Any]) -> Path | None:
-    """Name the bundle that ships with the package where it is asked for, or no setting of the network is given."""
+    """Name the bundle that ships with the package where it is asked for, or the network is to be of its kind."""
     asked = given.get("training.pretrained")
-    own = [key for key in (*_OF_THE_NETWORK, "data.gridsize") if given.get(key) is not None]
-    if asked is None:
-        return PRETRAINED if not own else None
-    return PRETRAINED if asked else None
+    if asked is not None:
+        return PRETRAINED if asked else None
+    own = _of_the_network(trained_settings(read_bundle_info(PRETRAINED)))
+    usual = precedence.defaults(TRAINING_SECTIONS).values
+    is_alike = all(given.get(key, usual[key]) == value for key, value in own.items())
+    return PRETRAINED if is_alike and given.get("data.gridsize") is None else None
 
 
 def _of_the_network(trained: Level) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from ptycho_dist.factory.training import create_training_payload
 from ptycho_dist.simulate.run import simulate
 from ptycho_dist.training.run import build_module
 
-SMALL: dict[str, Any] = {"accelerator": "cpu", "width": 8, "depth": 1, "group_size": 4, "batch_size": 2}
+SMALL: dict[str, Any] = {"accelerator": "cpu", "width": 8, "depth": 1, "stages": 2, "group_size": 4,
+                         "batch_size": 2}  # fmt: skip
 """Settings of a run that takes a moment."""
 
 _LAUNCHERS = ("SLURM_", "OMPI_", "PMI_", "TORCHELASTIC_", "PTYCHO_DIST_LAUNCHER", "MASTER_")

@@ -325,7 +325,6 @@ def test_simulate_writes_a_scan_that_inspect_reads(tmp_path: Path, capsys: pytes
         ("inspect /no/such/file", "/no/such/file is missing"),
         ("train", "train got no scan"),
         ("train s", "train got no output_dir; expected --output_dir"),
-        ("infer s --output_dir o", "infer got no model_path"),
         ("train s --output_dir o --config /no/such.yaml", "cannot be read"),
         ("simulate", "no output_file"),
         ("reconstruct /no/scan.h5 --output_dir o --devices 2", "/no/scan.h5 is not a file"),

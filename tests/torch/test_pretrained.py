@@ -68,5 +68,5 @@ def test_training_starts_from_nothing_where_another_network_is_asked_for(
 
 def test_pretrained_network_with_settings_of_another_is_refused(tmp_path: Path) -> None:
     path = scan_of(tmp_path / "scan.h5", 64)
-    with pytest.raises(ConfigError, match=r"model.width = 8, but the bundle was trained with 64"):
+    with pytest.raises(ConfigError, match=r"width = 8, but the bundle was trained with 64"):
         create_training_payload(path, tmp_path, CPU | {"width": 8, "pretrained": True})
