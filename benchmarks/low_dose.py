@@ -2,8 +2,8 @@
 
 Run ``python -m benchmarks.low_dose``. Each cell is a scan simulated of pictures. The methods without regularisation run
 for several numbers of iterations with the supplied probe fixed and refined; the best is taken with the truth in hand.
-Ours is the default of ``refine``, which does not know the truth. ``--doses`` and ``--steps`` choose other cells, a step
-in percent of the diameter that 90 % of the probe's power lies in.
+Ours is ``refine --regularisation auto``, which does not know the truth. ``--doses`` and ``--steps`` choose other cells,
+a step in percent of the diameter that 90 % of the probe's power lies in.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def measure(cell: Cell, folder: Path) -> dict[str, Any]:
     scan = folder / "scan.h5"
     cell.simulate(scan)
     name, plain = best_plain(scan, folder)
-    ours = ssim(scan, folder / "ours", "--uncertainty", "true")
+    ours = ssim(scan, folder / "ours", "--regularisation", "auto", "--uncertainty", "true")
     uncertainty = judge_uncertainty(scan, folder / "ours" / "reconstruction.h5")
     return {
         "photons": cell.photons,

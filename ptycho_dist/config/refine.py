@@ -79,8 +79,8 @@ class RefineConfig:
     flux: bool = False
     """Refine how bright the illumination of each pattern was."""
 
-    regularisation: str | float = "auto"
-    """Weight of the object's wavelet detail in last passes: auto (by cross-validation), none, or a number from 0."""
+    regularisation: str | float = "none"
+    """Weight of the object's wavelet detail in last passes: none, auto (by cross-validation), or a number from 0."""
 
     regularised_passes: int = 50
     """Passes of the regularised Poisson likelihood after the iterations, where there is a weight for them."""

@@ -45,7 +45,7 @@ def ssim_phase(result: RefinementResult, path: Path) -> float:
 @pytest.mark.slow
 def test_refinement_of_few_photons_is_regularised_and_better(few: Path, refine: Refine) -> None:
     plain = refine(few, regularisation="none", name="plain")
-    found = refine(few, regularised_passes=20)
+    found = refine(few, regularisation="auto", regularised_passes=20)
     assert found.facts()["regularisation"] > 0
     assert len(found.fourier_errors) == len(plain.fourier_errors) + 20
     assert ssim_phase(found, few) > ssim_phase(plain, few) + 0.05
@@ -56,14 +56,14 @@ def test_refinement_of_few_photons_is_regularised_and_better(few: Path, refine: 
 
 def test_refinement_is_not_regularised_where_noise_limits_nothing(refine: Refine, tmp_path: Path) -> None:
     many = simulate(replace(FEW, output_file=tmp_path / "many.h5", photons=1e8))
-    found = refine(many, iterations=2)
+    found = refine(many, iterations=2, regularisation="auto")
     assert isinstance(found.facts()["regularisation"], NotMeasured)
     assert "noise limits nothing" in found.facts()["regularisation"]
     assert len(found.fourier_errors) == 2
 
 
 def test_refinement_of_what_is_not_counted_is_not_regularised(truth: Truth, refine: Refine) -> None:
-    found = refine(truth.path, iterations=2, uncertainty=True)
+    found = refine(truth.path, iterations=2, regularisation="auto", uncertainty=True)
     assert "were not counted" in found.facts()["regularisation"]
     assert "were not counted" in found.facts()["uncertainty_median"]
     assert UNCERTAINTY not in product_of(found).extras
@@ -75,9 +75,37 @@ def test_weight_that_is_given_is_taken(few: Path, refine: Refine) -> None:
     assert len(found.fourier_errors) == 7
 
 
+def test_refinement_without_a_weight_ends_with_its_iterations(few: Path, refine: Refine) -> None:
+    found = refine(few, iterations=2)
+    assert len(found.fourier_errors) == 2
+    assert "none" in found.facts()["regularisation"]
+
+
+def test_start_that_was_kept_is_regularised_with_the_bits_that_it_has_alone(few: Path, refine: Refine) -> None:
+    settings = {"iterations": 8, "regularisation": 0.5, "regularised_passes": 3}
+    start = refine(few, iterations=4, name="start").product_path
+    alone = {
+        "network": refine(few, start=start, **settings, name="network"),
+        "ones": refine(few, **settings, name="ones"),
+    }
+    both = refine(few, start=start, start_from="both", **settings, name="both")
+    assert both.fourier_errors == alone[both.start].fourier_errors
+    assert np.array_equal(product_of(both).object_, product_of(alone[both.start]).object_)
+    told = both.facts()
+    assert (told["refined_from"], told["regularisation"]) == (both.start, 0.5)
+    assert told["fourier_error_from_ones"] in both.by_start["ones"][:8]
+    with pytest.raises(StopRequested):
+        refine(few, start=start, start_from="both", **settings, callbacks=(stop_at(10),))
+    seen: list[Iteration] = []
+    rest = refine(few, start=start, start_from="both", **settings, resume=True, callbacks=(seen.append,))
+    assert seen[0].number == 9
+    assert (rest.start, rest.by_start) == (both.start, both.by_start)
+    assert np.array_equal(product_of(rest).object_, product_of(both).object_)
+
+
 @pytest.mark.parametrize("iteration", [2, 5])
 def test_stopped_regularised_refinement_resumes_with_the_same_bits(few: Path, refine: Refine, iteration: int) -> None:
-    settings = {"iterations": 3, "regularised_passes": 4, "flux": True, "background": True}
+    settings = {"iterations": 3, "regularisation": "auto", "regularised_passes": 4, "flux": True, "background": True}
     whole = refine(few, **settings, name="whole")
     with pytest.raises(StopRequested):
         refine(few, **settings, callbacks=(stop_at(iteration),))
@@ -87,13 +115,13 @@ def test_stopped_regularised_refinement_resumes_with_the_same_bits(few: Path, re
 
 
 def test_share_that_does_not_fit_memory_gives_the_same_regularised_bits(few: Path, refine: Refine) -> None:
-    settings = {"iterations": 2, "regularised_passes": 3, "flux": True, "background": True}
+    settings = {"iterations": 2, "regularisation": "auto", "regularised_passes": 3, "flux": True, "background": True}
     require_equal(refine(few, **settings, memory_GiB=1e-6, name="pieces"), refine(few, **settings, name="whole"))
 
 
 @pytest.mark.slow
 def test_uncertainty_has_the_size_of_the_error(few: Path, refine: Refine) -> None:
-    found = refine(few, iterations=10, regularised_passes=20, uncertainty=True)
+    found = refine(few, iterations=10, regularisation="auto", regularised_passes=20, uncertainty=True)
     product = product_of(found)
     deviation = product.extras[UNCERTAINTY]
     assert deviation.shape == product.object_.shape
