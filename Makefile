@@ -9,7 +9,8 @@ BIN := $(VENV)/bin
 DEMO ?= runs/demo
 MINUTES ?= 45
 PTYCHOPINN ?= ../PtychoPINN
-DEMO_FLAGS ?= --devices 2 --stages 3 --max_epochs 12 --probe_learning_rate 0.01
+DEMO_SCAN ?= --step_px 9 --n_patterns 300
+DEMO_FLAGS ?= --devices 2
 
 # In-process tests use two processes; those with real ranks need the cores for themselves.
 WORKERS ?= 2
@@ -94,7 +95,7 @@ test-all: lint type ## All checks and all tests
 	$(CALM) $(BIN)/python -m pytest tests/launch
 
 demo: $(VENV)/.installed ## Simulate a scan, train on two ranks, reconstruct, refine, evaluate
-	$(BIN)/ptycho-dist simulate $(DEMO)/scan.h5
+	$(BIN)/ptycho-dist simulate $(DEMO)/scan.h5 $(DEMO_SCAN)
 	$(BIN)/ptycho-dist reconstruct $(DEMO)/scan.h5 --output_dir $(DEMO) $(DEMO_FLAGS)
 	@echo "Results are in $(DEMO): look at overview.png and metrics.json; the object is in reconstruction.h5."
 

@@ -30,6 +30,7 @@ from ptycho_dist.refine.iteration import Refiner
 from ptycho_dist.refine.methods import make_method
 from ptycho_dist.simulate.probes import ZonePlate
 from ptycho_dist.simulate.run import fermat_spiral, simulate
+from ptycho_dist.training.objective import with_earlier
 from ptycho_dist.training.optim import build_optimizer
 
 EAGER, BF16, COMPILED, GRAPH = "eager", "bf16", "bf16 + compile", "CUDA graph"
@@ -93,8 +94,9 @@ def training(setting: Setting, variant: str) -> Workload:
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
         with _precision(setting, variant):
-            assembled = model.assemble(model.predict(counts), corners, canvas)
-            loss = model.misfit("amplitude", assembled, corners, counts).sum() / (setting.patterns * _PHOTONS)
+            objects = [found for _, found in model.canvases(counts, corners, canvas)]
+            misfits = [model.misfit("amplitude", one, corners, counts).sum() for one in objects]
+            loss = with_earlier(misfits) / (setting.patterns * _PHOTONS)
         torch.autograd.backward(loss)
         optimizer.step()
 

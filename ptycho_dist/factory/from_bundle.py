@@ -44,10 +44,13 @@ class WarmStart:
         Those of the network, from its bundle; empty without one.
     checksum
         SHA-256 (hex) of the bundle's weights; empty without one.
+    path
+        The bundle; None without one.
     """
 
     settings: Level = field(default_factory=lambda: Level(precedence.BUNDLE, {}))
     checksum: str = ""
+    path: Path | None = None
 
 
 def trained_settings(info: BundleInfo) -> Level:
@@ -130,8 +133,7 @@ def warm_start(levels: Sequence[Level], header: ScanHeader) -> WarmStart:
         raise ConfigError(msg)
     settings = Level(precedence.BUNDLE, _of_the_network(trained))
     refuse_contradictions(levels, settings)
-    start = {"training.init_from": info.path} if given.get("training.init_from") is None else {}
-    return WarmStart(Level(precedence.BUNDLE, {**settings.values, **start}), info.weights_checksum)
+    return WarmStart(settings, info.weights_checksum, info.path)
 
 
 def _pretrained(given: Mapping[str, Any]) -> Path | None:

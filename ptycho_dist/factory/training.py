@@ -100,7 +100,7 @@ def training_payload(
     levels = with_arguments(arguments, given, source)
     header = header_of(source, levels, set_allowed=True)
     start = warm_start(levels, header)
-    return _assemble(_resolve([*levels, start.settings], header), header, start, legacy_cfg)
+    return _assemble(_resolve(levels, start, header), header, start, legacy_cfg)
 
 
 def _assemble(
@@ -143,8 +143,9 @@ def _assemble(
     )
 
 
-def _resolve(levels: list[Level], header: ScanHeader) -> Resolution:
-    """Put what the scan says between the given levels and the defaults."""
+def _resolve(given: list[Level], start: WarmStart, header: ScanHeader) -> Resolution:
+    """Put what a bundle to start from, and the scan, say between the given levels and the defaults."""
+    levels = [*given, start.settings]
     nphotons = header.mean_counts if header.nphotons is None else header.nphotons
     measured = {"data.nphotons": nphotons, "data.n_modes": header.n_modes or None}
     supervised = precedence.resolve(levels).values.get("training.mode") == "supervised"
@@ -152,7 +153,7 @@ def _resolve(levels: list[Level], header: ScanHeader) -> Resolution:
     scan = Level(precedence.SCAN, {"data.N": header.N, **measured, **fixed})
     resolution = precedence.resolve([*levels, scan, precedence.defaults(TRAINING_SECTIONS)])
     require_same_n(header, resolution)
-    resolution = _with_batch(resolution)
+    resolution = _with_batch(fill(resolution, {"training.init_from": start.path}, precedence.BUNDLE))
     derived = {**measured, "model.output_px": header.N // 2}
     resolution = _with_length(fill(resolution, derived, precedence.SCAN), header)
     return fill(resolution, {"execution.inference_batch_size": DEFAULT_INFERENCE_BATCH_SIZE}, precedence.DEFAULT)

@@ -11,7 +11,7 @@ WINDOW = 50
 """Steps whose losses are compared with those of as many steps before."""
 _FIRST = 10
 """Steps of the first window, so that losses are soon compared with those of the untrained network."""
-_EXPLODED, _DOUBTFUL = 10.0, 3.0
+_EXPLODED, _DOUBTFUL = 5.0, 3.0
 """Factors above the best window: there losses have exploded; from there on a state is not taken for a good one."""
 
 

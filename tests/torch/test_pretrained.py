@@ -45,7 +45,7 @@ def test_pretrained_network_explains_scans_of_any_size_far_better_than_ones(N: i
         for part in model.networks.parameters():
             torch.nn.init.zeros_(part)
         ones = group_error(model, scan, [np.arange(36)], payload.count_factor)
-    assert network < 0.4 * ones
+    assert network < 0.7 * ones
 
 
 def test_training_starts_from_it_where_nothing_is_said_of_the_network(tmp_path: Path) -> None:

@@ -123,7 +123,6 @@ def test_second_prediction_into_a_folder_leaves_no_old_shards(trained: Trained, 
     run_inference(payload, detect({}), trained.scan)
     assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == [
         "manifest.h5",
-        "phases.h5",
         "shard-00000-of-00001.h5",
     ]
 

@@ -27,7 +27,8 @@ def _one_plain_rank(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def trained(path: Path, folder: Path, **changes: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Weights before and after a short training."""
-    payload = training_payload(path, folder, max_steps=4, learning_rate=1e-2, gradient_clip_val=1.0, **changes)
+    usual = {"max_steps": 4, "learning_rate": 1e-2, "gradient_clip_val": 1.0}
+    payload = training_payload(path, folder, **usual | changes)
     with open_scan(path) as scan:
         module = build_module(payload, scan, 1)
         before = {name: value.clone() for name, value in module.model.state_dict().items()}
@@ -67,7 +68,8 @@ def test_fine_tuning_on_a_scan_of_another_probe_keeps_the_frozen_part(tiny_path:
     _, start = trained(tiny_path, tmp_path / "first")
     other = simulate_tiny(tmp_path / "other.h5", defocus_m=4e-5)
     freezing = ("networks.0", "networks.1.stem")
-    before, after = trained(other, tmp_path / "tuned", init_from=tmp_path / "first", freeze=freezing)
+    before, after = trained(other, tmp_path / "tuned", init_from=tmp_path / "first", freeze=freezing,
+                            probe_learning_rate=1e-4, learning_rate=1e-4)  # fmt: skip
     kept = [name for name in start if name.startswith(freezing)]
     assert kept
     assert all(torch.equal(after[name], start[name]) for name in kept)
