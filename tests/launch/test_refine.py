@@ -57,26 +57,18 @@ def test_ranks_refine_to_the_answer_of_one(truth: Truth, alone: Path, tmp_path: 
                                                      abs=1e-4)  # fmt: skip
 
 
-def test_ranks_regularise_as_one_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("devices", [pytest.param(2, marks=pytest.mark.exhaustive), 3])
+def test_ranks_regularise_as_one_does(tmp_path: Path, devices: int) -> None:
     scan = tmp_path / "few.h5"
     run_well(["simulate", scan, "--N", 32, "--n_patterns", 40, "--photons", 500, "--step_px", 4])
-    more = [
-        "--iterations",
-        3,
-        "--regularisation",
-        "auto",
-        "--regularised_passes",
-        5,
-        "--accelerator",
-        "cpu",
-        "--uncertainty",
-    ]
-    for devices in (1, 2, 3):
-        run_well(["refine", scan, "--output_dir", tmp_path / str(devices), "--devices", devices, *more])
-    found, expected = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("3", "1"))
+    settings = {"iterations": 3, "regularisation": "auto", "regularised_passes": 5, "accelerator": "cpu"}
+    more = [word for name, value in settings.items() for word in (f"--{name}", value)]
+    for ranks in (1, devices):
+        run_well(["refine", scan, "--output_dir", tmp_path / str(ranks), "--devices", ranks, "--uncertainty", *more])
+    found, expected = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in (str(devices), "1"))
     for name in ("regularisation", "regularisation_start"):
         assert found[name] == expected[name]
-    one, other = product(tmp_path / "3"), product(tmp_path / "1")
+    one, other = product(tmp_path / str(devices)), product(tmp_path / "1")
     assert np.allclose(one.object_, other.object_, atol=2e-3)
     assert np.allclose(one.extras["uncertainty"], other.extras["uncertainty"], atol=2e-3)
 
