@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.data.scan import Scan
@@ -23,12 +25,17 @@ class Iterated:
     ----------
     refiner
         Holds what was refined; its estimate is not changed any more.
-    start
-        What it started from.
+    make_start
+        Makes what it started from.
     """
 
     refiner: Refiner
-    start: Estimate
+    make_start: Callable[[], Estimate]
+
+    @cached_property
+    def start(self) -> Estimate:
+        """What it started from, made when it is first asked for."""
+        return self.make_start()
 
     @property
     def estimate(self) -> Estimate:

@@ -162,7 +162,7 @@ def run_refinement(
     with control.stop.deferred():
         _iterate(candidates, watch)
         best = candidates.choose()
-        done = on_all_ranks(lambda: _iterated(payload, best))
+        done = _iterated(payload, best)
         conclusion = conclude(done, watch.poll)
         passes: list[float] = []
         final = concluded(done, conclusion, lambda error: _after_pass(best, passes, error, watch))
@@ -192,9 +192,8 @@ def _resume(payload: RefinePayload, candidates: Candidates, scan: Scan) -> None:
 
 def _iterated(payload: RefinePayload, best: Candidate) -> Iterated:
     refiner, configs = best.refiner, (payload.data_config, payload.refine_config)
-    reader = refiner.reader
-    start, _ = make_estimate(best.start, reader.scan, configs, reader.like, refiner.support_NN)
-    return Iterated(refiner, start)
+    scan, like = refiner.reader.scan, refiner.reader.like
+    return Iterated(refiner, lambda: make_estimate(best.start, scan, configs, like, refiner.support_NN)[0])
 
 
 def _iterate(candidates: Candidates, watch: _Watch) -> None:
