@@ -13,7 +13,7 @@ from ptycho_dist.config.precedence import Level
 from ptycho_dist.config.scan_options import GEOMETRY, ScanOptions
 from ptycho_dist.config.sections import INFERENCE_SECTIONS, TRAINING_SECTIONS
 from ptycho_dist.errors import BundleError, ConfigError
-from ptycho_dist.types import ScanHeader
+from ptycho_dist.types import FAR_FIELD, ScanHeader
 
 _ABOUT_THE_FILE = ("data.source_distance_m", *(f"data.{one.name}" for one in fields(ScanOptions)))
 """Settings that describe a scan file, not the trained network."""
@@ -143,8 +143,8 @@ def _pretrained(given: Mapping[str, Any]) -> Path | None:
         return PRETRAINED if asked else None
     own = _of_the_network(trained_settings(read_bundle_info(PRETRAINED)))
     usual = precedence.defaults(TRAINING_SECTIONS).values
-    is_alike = all(given.get(key, usual[key]) == value for key, value in own.items())
-    return PRETRAINED if is_alike and given.get("data.gridsize") is None else None
+    fixed = own | {"data.gridsize": None, "data.propagation": FAR_FIELD.kind}
+    return PRETRAINED if all(given.get(key, usual[key]) == value for key, value in fixed.items()) else None
 
 
 def _of_the_network(trained: Level) -> dict[str, Any]:

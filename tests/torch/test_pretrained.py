@@ -57,7 +57,8 @@ def test_training_starts_from_it_where_nothing_is_said_of_the_network(tmp_path: 
     assert payload.training_config.max_steps == 600
 
 
-@pytest.mark.parametrize("said", [{"width": 8}, {"pretrained": False}, {"architecture": "vit"}, {"gridsize": 2}])
+@pytest.mark.parametrize("said", [{"width": 8}, {"pretrained": False}, {"architecture": "vit"}, {"gridsize": 2},
+                                  {"propagation": "near_field", "source_distance_m": 0.5}])  # fmt: skip
 def test_training_starts_from_nothing_where_another_network_is_asked_for(
     tmp_path: Path, said: dict[str, object]
 ) -> None:
