@@ -10,14 +10,12 @@ import logging
 
 import numpy as np
 
-from ptycho_dist.config.schema import DataConfig
-from ptycho_dist.data.grouping import Drawing, compact_groups, draw_groups, members
-from ptycho_dist.data.sampler import diameter_of
+from ptycho_dist.data.grouping import compact_groups, members
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.collectives import from_rank_0
-from ptycho_dist.evaluate.group_error import group_error, spread
+from ptycho_dist.evaluate.group_error import group_error, spread, spread_groups
 from ptycho_dist.factory.payload import InferencePayload
-from ptycho_dist.inference.found_probe import FoundProbe, load_found_probe
+from ptycho_dist.inference.found_probe import FoundProbe, give_probe, load_found_probe
 from ptycho_dist.inference.patch_store import place_model
 from ptycho_dist.inference.run import load_model
 from ptycho_dist.launching.environment import RankContext
@@ -28,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 _IN_ONE_PLACE = 64
 """Patterns that are refined in one place; they have to overlap."""
-_HELD_BACK, _SEED = 128, (0,)
+_HELD_BACK = 128
 _CLEARLY = 0.95
 """Factor on the error from which on a found probe is used: a little of the noise is fitted by any refinement."""
 _LEAST = 16
@@ -68,13 +66,14 @@ def _find(payload: InferencePayload, context: RankContext, scan: Scan, *, resume
 def _search(payload: InferencePayload, context: RankContext, scan: Scan) -> FoundProbe:
     inference, data = payload.inference_config, payload.data_config
     sample = sample_of(scan.positions_px, inference.probe_patterns)
-    held_back = _held_back(scan, sample, data)
+    rest = np.setdiff1d(np.arange(len(scan)), sample)
+    held_back = spread_groups(scan, rest, data, _HELD_BACK)
     model = place_model(load_model(payload, scan)[0], payload.execution_config, context.local_rank)
     supplied = model.optics.probe.cpu().numpy().astype(np.complex64)
     supplied_error = group_error(model, scan, held_back, payload.count_factor)
     settings = (data, payload.execution_config, context)
     probe = refine_probe(scan, sample, supplied, inference.probe_iterations, settings)
-    FoundProbe(probe, True, supplied_error, supplied_error, len(sample)).give_to(model)
+    give_probe(model, probe)
     found_error = group_error(model, scan, held_back, payload.count_factor)
     is_better = found_error < _CLEARLY * supplied_error
     return FoundProbe(probe if is_better else supplied, is_better, supplied_error, found_error, len(sample))
@@ -95,15 +94,6 @@ def sample_of(positions_px: FloatArray, wanted: int) -> IntArray:
     groups = compact_groups(positions_px, most // places)
     chosen = spread(len(groups), places + 2)[1:-1] if len(groups) >= places + 2 else spread(len(groups), places)
     return np.sort(np.concatenate([members(groups, int(row)) for row in chosen]))
-
-
-def _held_back(scan: Scan, sample: IntArray, data: DataConfig) -> list[IntArray]:
-    """Choose groups, spread over the scan, of patterns that are not in the sample."""
-    positions_px, diameter_px = scan.positions_px, diameter_of(scan)
-    rest = np.setdiff1d(np.arange(len(positions_px)), sample)
-    groups = draw_groups(positions_px[rest], Drawing.of_scan(data, positions_px[rest], diameter_px), _SEED)
-    chosen = spread(len(groups), _HELD_BACK // data.patterns_in_group)
-    return [rest[members(groups, int(row))] for row in chosen]
 
 
 def _tell(found: FoundProbe) -> None:

@@ -22,7 +22,6 @@ from ptycho_dist.data.sampler import (
     Split,
     StepSampler,
     StepShare,
-    diameter_of,
     split_patterns,
     split_scans,
 )
@@ -283,7 +282,7 @@ class ScanDataModule(pl.LightningDataModule):
     ) -> StepSampler:
         def layout_of(number: int) -> Layout:
             scan = self._scans.scan(number)
-            return Layout(scan.positions_px, diameter_of(scan))
+            return Layout(scan.positions_px, scan.probe_diameter_px)
 
         configs, chosen = (self._data, self._training), self._chosen(numbers)
         return StepSampler(

@@ -12,12 +12,10 @@ from torch.utils.data import Sampler
 
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
 from ptycho_dist.data.grouping import Drawing, compact_groups, draw_groups, members, training_drawing
-from ptycho_dist.data.scan import Scan
 from ptycho_dist.data.scan_set import Recent
 from ptycho_dist.distributed.sharding import local_slice, shard
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.launching.environment import RankContext
-from ptycho_dist.physics.sampling import probe_diameter
 from ptycho_dist.types import FloatArray, Groups, IntArray
 
 _VALIDATION_STREAM, _ORDER_STREAM, _GROUPS_STREAM, _SUBSAMPLE_STREAM = 1, 2, 3, 4
@@ -73,11 +71,6 @@ class Layout:
 
     positions_px: FloatArray
     probe_diameter_px: float
-
-
-def diameter_of(scan: Scan) -> float:
-    """Diameter of a scan's probe in pixels; 0 where it holds none."""
-    return 0.0 if scan.probe is None else probe_diameter(scan.probe)
 
 
 @dataclass(frozen=True)

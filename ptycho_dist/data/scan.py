@@ -21,6 +21,7 @@ from ptycho_dist.data.survey.collect import Survey, survey_rows, take_sample
 from ptycho_dist.data.survey.findings import Finding, Place, bad_frames, bad_pixels, find, of_rows, settled
 from ptycho_dist.data.survey.gain import Gain, gain_of
 from ptycho_dist.errors import DataFormatError
+from ptycho_dist.physics.sampling import probe_diameter
 from ptycho_dist.types import Canvas, FloatArray, IntArray, ScanHeader, Shard
 
 __all__ = ["Scan", "ScanOptions", "open_scan", "read_header", "require_made_from"]
@@ -81,6 +82,11 @@ class Scan:
             return ()
         place = Place(self.positions_px, self.probe, self.mask, self.file_numbers)
         return settled(find(self.survey, place), self.options)
+
+    @cached_property
+    def probe_diameter_px(self) -> float:
+        """Diameter of the probe, as :func:`~ptycho_dist.physics.sampling.probe_diameter` has it; 0 without one."""
+        return 0.0 if self.probe is None else probe_diameter(self.probe)
 
     def gain(self) -> Gain:
         """Tell the counts per photon, and how they are known; read up to 64 patterns where it was not looked at."""

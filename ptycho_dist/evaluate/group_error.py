@@ -9,18 +9,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ptycho_dist.data.datamodule import read_groups
+from ptycho_dist.config.schema import DataConfig
+from ptycho_dist.data.datamodule import ScanBatch, read_groups
+from ptycho_dist.data.grouping import Drawing, draw_groups, members
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.physics.likelihood import sum_valid
 from ptycho_dist.types import IntArray
 
-_AT_ONCE = 4
+_AT_ONCE, _SEED = 4, (0,)
 
 
 def spread(count: int, wanted: int) -> IntArray:
     """Choose ``wanted`` of ``count`` numbers (all where there are fewer), evenly spread; ascending, each once."""
     return np.unique(np.linspace(0, count - 1, min(count, max(1, wanted))).round().astype(np.int64))
+
+
+def spread_groups(scan: Scan, rows: IntArray, data: DataConfig, most_patterns: int) -> list[IntArray]:
+    """Choose groups of some patterns of a scan, spread over it, of about ``most_patterns``; always the same ones."""
+    positions_px = scan.positions_px[rows]
+    groups = draw_groups(positions_px, Drawing.of_scan(data, positions_px, scan.probe_diameter_px), _SEED)
+    chosen = spread(len(groups), most_patterns // data.patterns_in_group)
+    return [rows[members(groups, int(row))] for row in chosen]
 
 
 def group_error(model: PtychoModel, scan: Scan, groups: Sequence[IntArray], count_factor: float) -> float:
@@ -39,18 +49,22 @@ def group_error(model: PtychoModel, scan: Scan, groups: Sequence[IntArray], coun
     """
     sums = torch.zeros(2, dtype=torch.float64)
     for start in range(0, len(groups), _AT_ONCE):
-        sums += _sums(model, scan, groups[start : start + _AT_ONCE], count_factor)
-    misfit, photons = sums.tolist()
-    return math.sqrt(misfit / photons) if photons > 0 else math.nan
+        sums += squared_residual(model, read_groups(scan, groups[start : start + _AT_ONCE], count_factor))
+    return fourier_error(sums)
 
 
-def _sums(model: PtychoModel, scan: Scan, groups: Sequence[IntArray], count_factor: float) -> Tensor:
-    """Misfit and photons of some groups, float64, shape (2,)."""
-    batch = read_groups(scan, groups, count_factor)
+def squared_residual(model: PtychoModel, batch: ScanBatch) -> Tensor:
+    """Squared residual of a model's prediction, and photons; float64, shape (2,), on the CPU."""
     device, dtype = model.steps.device, model.steps.dtype
-    photons = batch.photons.to(device, dtype)
-    corners, (rows, columns) = batch.corners_px.to(device), batch.canvas_px.tolist()
+    photons, corners = batch.photons.to(device, dtype), batch.corners_px.to(device)
+    rows, columns = batch.canvas_px.tolist()
     with torch.no_grad():
-        canvas = model.object_of(photons, corners, (rows, columns), 1 / count_factor)
+        canvas = model.object_of(photons, corners, (rows, columns), 1 / float(batch.count_factor))
         misfit = model.misfit("amplitude", canvas, corners, photons)
     return torch.stack([misfit.double().sum(), sum_valid(photons.double(), model.mask).sum()]).cpu()
+
+
+def fourier_error(sums: Tensor) -> float:
+    """Fourier error from sums of :func:`squared_residual`; NaN of no photons."""
+    misfit, photons = sums.tolist()
+    return math.sqrt(misfit / photons) if photons > 0 else math.nan

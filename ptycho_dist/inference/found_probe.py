@@ -55,14 +55,9 @@ class FoundProbe:
         }
 
     def give_to(self, model: PtychoModel) -> None:
-        """Let a model predict with it; the energy of its probe stays."""
-        if not self.is_new:
-            return
-        parts = model.optics.probe_parts
-        own, found = torch.view_as_complex(parts.detach()), torch.from_numpy(self.probe).to(parts.device)
-        scale = (probe_intensity(own).double().sum() / probe_intensity(found).double().sum()).sqrt()
-        with torch.no_grad():
-            parts.copy_(torch.view_as_real(found * scale.to(own.real.dtype)))
+        """Let a model predict with it."""
+        if self.is_new:
+            give_probe(model, self.probe)
 
     def save(self, folder: Path, fingerprint: str) -> None:
         """Write it, for a prediction that is killed and resumed; it appears whole or not at all."""
@@ -71,6 +66,15 @@ class FoundProbe:
         tensors = {_PROBE: torch.view_as_real(torch.from_numpy(self.probe)).contiguous()}
         with atomic_path(folder / NAME) as temporary:
             temporary.write_bytes(serialise(tensors, {_FACTS: json.dumps(facts)}))
+
+
+def give_probe(model: PtychoModel, probe: ComplexArray) -> None:
+    """Give a model another probe, complex, shape (P, N, N), at any scale; the energy of its own stays."""
+    parts = model.optics.probe_parts
+    own, found = torch.view_as_complex(parts.detach()), torch.from_numpy(probe).to(parts.device)
+    scale = (probe_intensity(own).double().sum() / probe_intensity(found).double().sum()).sqrt()
+    with torch.no_grad():
+        parts.copy_(torch.view_as_real(found * scale.to(own.real.dtype)))
 
 
 def load_found_probe(folder: Path, fingerprint: str) -> FoundProbe | None:

@@ -18,12 +18,12 @@ from ptycho_dist.model.features import (
     features,
     light_channel,
 )
-from ptycho_dist.model.neighbours import Neighbours, Sides, normalised
+from ptycho_dist.model.neighbours import Neighbours, Sides
 from ptycho_dist.physics.epie_step import backproject, centre, correction_of
 from ptycho_dist.physics.likelihood import Patterns
 from ptycho_dist.physics.misfit import pattern_misfits
 from ptycho_dist.physics.optics import Optics
-from ptycho_dist.physics.patches import PatchGeometry, extract_at, place_at
+from ptycho_dist.physics.patches import PatchGeometry, extract_at
 from ptycho_dist.physics.probe import orthogonalise, probe_intensity
 
 OUTPUTS = 2
@@ -117,15 +117,22 @@ class PtychoModel(nn.Module):
         principal = orthogonalise(probe)[0]
         exponent = torch.zeros(len(counts_BNN), self.output_px, self.output_px, dtype=probe.dtype, device=probe.device)
         patches: Tensor | None = None
-        for stage, network in enumerate(self.networks):
+        for stage in range(len(self.networks)):
             correction = backproject(patterns, physics, self.field_px, patches)
             seen = features(correction, principal, exponent)
-            answer = network(seen.view(-1, self.sizes.patterns_per_sample * FEATURES, *seen.shape[2:]))
-            change = answer.to(counts_BNN.dtype).reshape(-1, OUTPUTS, *answer.shape[2:])
-            step = self.steps[stage] * centre(correction, self.output_px)
-            exponent = bounded(exponent + step + torch.complex(change[:, 0], change[:, 1]))
+            exponent = bounded(exponent + self._change(stage, correction, seen))
             patches = exponential(exponent)
         return torch.ones_like(exponent) if patches is None else patches
+
+    def _change(
+        self, stage: int, correction_Bff: Complex[Tensor, "B f f"], seen: Float[Tensor, "B C f f"]
+    ) -> Complex[Tensor, "B n n"]:
+        """Change of the exponent: a step along the correction, and what the network adds to it."""
+        channels = self.sizes.patterns_per_sample * self.sizes.features
+        answer = self.networks[stage](seen.view(-1, channels, *seen.shape[2:]))
+        change = answer.to(seen.dtype).reshape(-1, OUTPUTS, *answer.shape[2:])
+        step = self.steps[stage] * centre(correction_Bff, self.output_px)
+        return step + torch.complex(change[:, 0], change[:, 1])
 
     def _predict_apart(self, counts_BNN: Float[Tensor, "B N N"]) -> Complex[Tensor, "B n n"]:
         count, N = len(counts_BNN), self.N
@@ -167,12 +174,7 @@ class PtychoModel(nn.Module):
         correction = correction_of(patterns, physics, self.field_px, objects)
         light = self._light(near, photons_per_count)
         seen = exchange_features(correction, principal, centre(objects, self.field_px), light)
-        answer = self.networks[stage](
-            seen.view(-1, self.sizes.patterns_per_sample * EXCHANGE_FEATURES, *seen.shape[2:])
-        )
-        change = answer.to(counts_BNN.dtype).reshape(-1, OUTPUTS, *answer.shape[2:])
-        step = self.steps[stage] * centre(correction, self.output_px)
-        exponent = bounded(step + torch.complex(change[:, 0], change[:, 1]))
+        exponent = bounded(self._change(stage, correction, seen))
         improved: Tensor = centre(objects, self.output_px) * exponential(exponent)
         return improved
 
@@ -183,7 +185,14 @@ class PtychoModel(nn.Module):
         canvas_px: tuple[int, int],
         photons_per_count: float = 1.0,
     ) -> Iterator[tuple[Complex[Tensor, "B n n"], Complex[Tensor, "H W"]]]:
-        """Yield the patches that each stage makes, and the object on which they agree; for each stage alone."""
+        """Yield the patches that each stage makes, and the object on which they agree; for each stage alone.
+
+        Where patches are not exchanged, only the last stage ends in an object.
+        """
+        if not self.sizes.exchange:
+            patches = self.predict(counts_BNN)
+            yield patches, self.assemble(patches, corners_px, canvas_px)
+            return
         near, weight = self.neighbours(corners_px, canvas_px), self.patch_weight()
         canvas = self.optics.probe.new_ones(canvas_px)
         for stage in range(len(self.networks)):
@@ -199,10 +208,8 @@ class PtychoModel(nn.Module):
         photons_per_count: float = 1.0,
     ) -> Complex[Tensor, "H W"]:
         """Object that all stages make of some patterns; parameters as of :meth:`canvases`."""
-        if self.sizes.exchange:
-            *_, (_, canvas) = self.canvases(counts_BNN, corners_px, canvas_px, photons_per_count)
-            return canvas
-        return self.assemble(self.predict(counts_BNN), corners_px, canvas_px)
+        *_, (_, canvas) = self.canvases(counts_BNN, corners_px, canvas_px, photons_per_count)
+        return canvas
 
     def _light(self, near: Neighbours, photons_per_count: float) -> Float[Tensor, "B 2 f f"]:
         """Photons that fell on each pixel: in the pattern itself, and in all patterns."""
@@ -223,10 +230,7 @@ class PtychoModel(nn.Module):
 
         ``corners_px`` are the corners of the N by N frames.
         """
-        geometry = PatchGeometry.build(corners_px + self.margin_px, self.output_px, canvas_px)
-        weight = self.patch_weight()
-        total = place_at(weight.expand(patches_Bnn.shape), geometry)
-        return normalised(place_at(patches_Bnn * weight, geometry), total)
+        return self.neighbours(corners_px, canvas_px).average(patches_Bnn, self.patch_weight())
 
     def misfit(
         self,

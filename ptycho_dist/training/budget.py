@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,11 +11,12 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from ptycho_dist.config.schema import TrainingConfig
+from ptycho_dist.data.datamodule import ScanBatch
 from ptycho_dist.distributed.collectives import on_all_ranks
+from ptycho_dist.evaluate.group_error import fourier_error, squared_residual
 from ptycho_dist.training import loggers
 from ptycho_dist.training.module import PtychoModule
 from ptycho_dist.training.pace import DECAY
-from ptycho_dist.training.regions import Regions
 
 LOOK_EVERY = 50
 """Steps between two looks at the regions."""
@@ -30,17 +31,16 @@ class Budget(Callback):
     training
         Bounds.
     regions
-        What is looked at.
+        Patterns of a few places, all that see them; training groups of a dense scan hold some.
     """
 
-    def __init__(self, training: TrainingConfig, regions: Regions) -> None:
+    def __init__(self, training: TrainingConfig, regions: Sequence[ScanBatch]) -> None:
         self._training, self._regions = training, regions
         self._seconds, self._since, self._looked = 0.0, time.monotonic(), 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock; seconds of an unfinished run count."""
-        module = _module(pl_module)
-        self._regions = self._regions.to(module.device, module.model.patch_weight().dtype)
+        self._regions = [trainer.strategy.batch_to_device(one) for one in self._regions]
         self._since = time.monotonic()
 
     def on_train_batch_start(
@@ -49,7 +49,7 @@ class Budget(Callback):
         """Let rank 0 say whether it is time to come to an end."""
         limit = self._training.max_time_s
         if limit is not None and trainer.is_global_zero:
-            _module(pl_module).wish_end(is_late=self._elapsed() >= (1 - DECAY) * limit)
+            _module(pl_module).wish(is_late=self._elapsed() >= (1 - DECAY) * limit)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -77,10 +77,8 @@ class Budget(Callback):
         self._seconds, self._looked = state_dict["seconds"], state_dict["looked"]
 
     def _error(self, module: PtychoModule) -> float:
-        with torch.no_grad():
-            squares = [self._regions.squares(module.model_of(one), one) for one in self._regions.batches]
-        misfit, photons = torch.stack(squares).sum(dim=0).tolist()
-        return math.sqrt(misfit / photons) if photons > 0 else math.inf
+        residuals = [squared_residual(module.model_of(one), one) for one in self._regions]
+        return fourier_error(torch.stack(residuals).sum(dim=0))
 
     def _elapsed(self) -> float:
         return self._seconds + time.monotonic() - self._since

@@ -7,19 +7,18 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ptycho_dist.data.grouping import Drawing, draw_groups, members
-from ptycho_dist.data.sampler import diameter_of
+import numpy as np
+
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.data.scan_set import Source
 from ptycho_dist.distributed.collectives import from_rank_0, on_all_ranks
-from ptycho_dist.evaluate.group_error import group_error, spread
+from ptycho_dist.evaluate.group_error import group_error, spread_groups
 from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.model.ptycho_model import PtychoModel
 
 logger = logging.getLogger(__name__)
 
 _MOST_PATTERNS = 512
-_SEED = (0,)
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,5 @@ def sample_error(payload: TrainingPayload, scan: Scan, model: PtychoModel) -> fl
 
     The same groups whenever it is called for a scan.
     """
-    data = payload.data_config
-    groups = draw_groups(scan.positions_px, Drawing.of_scan(data, scan.positions_px, diameter_of(scan)), _SEED)
-    chosen = spread(len(groups), _MOST_PATTERNS // data.patterns_in_group)
-    return group_error(model, scan, [members(groups, int(row)) for row in chosen], payload.count_factor)
+    groups = spread_groups(scan, np.arange(len(scan)), payload.data_config, _MOST_PATTERNS)
+    return group_error(model, scan, groups, payload.count_factor)

@@ -35,6 +35,8 @@ from ptycho_dist.training.pace import Pace
 from ptycho_dist.training.watch import Watch
 from ptycho_dist.types import Propagation
 
+_WISHES = ("stop", "save", "is_late")
+
 
 @dataclass(frozen=True)
 class Agreed:
@@ -128,7 +130,7 @@ class PtychoModule(pl.LightningModule):
         self.agreed = Agreed({}, stop=False, save=False)
         self.watch = Watch()
         self.pace = Pace(0, self._training.min_gain)
-        self._wish = (False, False, False)
+        self._wishes = dict.fromkeys(_WISHES, False)
         self._own: _Own | None = None
         self._place = (0, 0)
         self._epoch_sums = EpochSums()
@@ -137,13 +139,9 @@ class PtychoModule(pl.LightningModule):
         self._plateau: ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
 
-    def wish(self, *, stop: bool, save: bool) -> None:
-        """Say what this rank wants after the coming step."""
-        self._wish = (stop, save, self._wish[2])
-
-    def wish_end(self, *, is_late: bool) -> None:
-        """Say whether this rank wants the training to come to an end."""
-        self._wish = (*self._wish[:2], is_late)
+    def wish(self, **wishes: bool) -> None:
+        """Say what this rank wants after the coming step: ``stop``, ``save`` or ``is_late``; the others stay."""
+        self._wishes |= wishes
 
     def mark_place(self, epoch: int, batch: int) -> None:
         """Say where in the order of training the state to be saved lies: batches done of which epoch."""
@@ -261,7 +259,7 @@ class PtychoModule(pl.LightningModule):
     def _agree(self, terms: Terms) -> Agreed:
         """Add the terms of all ranks up, and find out what any of them wishes."""
         own = torch.stack([*terms.values(), self._gradient_norm(next(iter(terms.values())))]).tolist()
-        wishes = [float(wish) for wish in self._wish]
+        wishes = [float(self._wishes[name]) for name in _WISHES]
         *totals, norm, stop, save, late = all_reduce_sum(torch.tensor([*own, *wishes], dtype=torch.float64)).tolist()
         found = dict(zip(terms, totals, strict=True))
         return Agreed(found, stop=stop > 0, save=save > 0, is_late=late > 0, gradient_norm=norm)

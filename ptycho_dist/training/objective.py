@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -74,34 +73,19 @@ class Objective:
     def terms(self, model: PtychoModel, batch: ScanBatch) -> Terms:
         """Each term of this rank's patterns of one scan in a step, summed over them."""
         photons = batch.photons
-        stages = self._stages(model, photons, batch)
-        patches, weight = stages[-1].patches, model.patch_weight()
+        rows, columns = (int(side) for side in batch.canvas_px)
+        stages = list(model.canvases(photons, batch.corners_px, (rows, columns), 1 / float(batch.count_factor)))
+        patches, weight = stages[-1][0], model.patch_weight()
         makers: dict[str, Callable[[], Tensor]] = {
-            DATA: lambda: with_earlier([self._misfit(model, one.canvas, photons, batch) for one in stages]),
-            LABEL: lambda: with_earlier([label_error(one.patches, _labels(batch), weight).sum() for one in stages]),
+            DATA: lambda: with_earlier([self._misfit(model, canvas, photons, batch) for _, canvas in stages]),
+            LABEL: lambda: with_earlier([label_error(one, _labels(batch), weight).sum() for one, _ in stages]),
             TV: lambda: total_variation(patches, weight).sum(),
             AMPLITUDE: lambda: amplitude_deviation(patches, weight).sum(),
         }
         return {name: makers[name]() for name in self.names}
 
-    def _stages(self, model: PtychoModel, photons: Tensor, batch: ScanBatch) -> list[_Stage]:
-        """Run the stages: what each leaves where each ends in an object, else what the last does."""
-        rows, columns = (int(side) for side in batch.canvas_px)
-        if model.sizes.exchange:
-            found = model.canvases(photons, batch.corners_px, (rows, columns), 1 / float(batch.count_factor))
-            return [_Stage(patches, canvas) for patches, canvas in found]
-        patches = model.predict(photons)
-        return [_Stage(patches, model.assemble(patches, batch.corners_px, (rows, columns)))]
-
     def _misfit(self, model: PtychoModel, canvas: Tensor, photons: Tensor, batch: ScanBatch) -> Tensor:
         return model.misfit(self.training.likelihood, canvas, batch.corners_px, photons).sum() / self.photons
-
-
-class _Stage(NamedTuple):
-    """What a stage leaves: patches (B, n, n), and the object (H, W) on which they agree."""
-
-    patches: Tensor
-    canvas: Tensor
 
 
 def with_earlier(values: Sequence[Tensor]) -> Tensor:

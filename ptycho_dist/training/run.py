@@ -39,7 +39,6 @@ from ptycho_dist.training.fine_tuning import Judge
 from ptycho_dist.training.freeze import freeze
 from ptycho_dist.training.module import PtychoModule
 from ptycho_dist.training.previews import build_previews
-from ptycho_dist.training.regions import Regions
 from ptycho_dist.training.trainer import build_trainer, calm_lightning
 
 logger = logging.getLogger(__name__)
@@ -105,7 +104,7 @@ def run_training(
     keeping = Keeping(payload.training_config.output_dir, start, stop or StopSignals())
     data = on_all_ranks(lambda: _loaders(payload, scan, context, (start.epoch, start.batch) if start else (0, 0)))
     previews = on_all_ranks(lambda: build_previews(payload, scan, context))
-    budget = on_all_ranks(lambda: Budget(payload.training_config, Regions(data.regions())))
+    budget = on_all_ranks(lambda: Budget(payload.training_config, data.regions()))
     judge = Judge.of(payload, scan, module.model)
     with calm_lightning():
         trainer = build_trainer(payload, context, keeping, [budget, *previews])
