@@ -40,16 +40,7 @@ def compact_groups(positions_px: FloatArray, group_size: int, seed: tuple[int, .
     seed
         Non-negative integers, such as (seed, epoch).
     """
-    rng = np.random.default_rng(seed)
-    pending = [np.arange(len(positions_px), dtype=np.int64)]
-    parts: list[IntArray] = []
-    while pending:
-        part = pending.pop()
-        if len(part) <= group_size:
-            parts.append(part)
-        else:
-            pending.extend(reversed(_halve(part, positions_px[part], group_size, rng)))
-    return pad_groups(parts)
+    return pad_groups(_cut(positions_px, group_size, np.random.default_rng(seed)))
 
 
 def canonical_order(positions_px: FloatArray) -> IntArray:
@@ -126,23 +117,21 @@ def thinned_groups(positions_px: FloatArray, group_size: int, thinning: int, see
     if most == 1:
         return compact_groups(positions_px, group_size, seed)
     rng = np.random.default_rng(seed)
-    blocks = _blocks(positions_px, group_size * most, rng)
+    blocks = sorted(_cut(positions_px, group_size * most, rng, whole=True), key=len, reverse=True)
     order = np.concatenate([rng.permutation(block) for block in blocks])
     return pad_groups([np.sort(order[start : start + group_size]) for start in range(0, len(order), group_size)])
 
 
-def _blocks(positions_px: FloatArray, size: int, rng: np.random.Generator) -> list[IntArray]:
-    """Cut a scan into neighbourhoods of exactly ``size`` patterns, the last one with what is left."""
-    pending, whole, rest = [np.arange(len(positions_px), dtype=np.int64)], [], np.empty(0, np.int64)
+def _cut(positions_px: FloatArray, most: int, rng: np.random.Generator, *, whole: bool = False) -> list[IntArray]:
+    """Cut a scan into neighbourhoods of at most so many patterns; with ``whole`` of exactly as many, but for one."""
+    pending, parts = [np.arange(len(positions_px), dtype=np.int64)], []
     while pending:
         part = pending.pop()
-        if len(part) == size:
-            whole.append(part)
-        elif len(part) < size:
-            rest = part
+        if len(part) <= most:
+            parts.append(part)
         else:
-            pending.extend(reversed(_halve(part, positions_px[part], size, rng, whole=True)))
-    return [*whole, rest] if len(rest) else whole
+            pending.extend(reversed(_halve(part, positions_px[part], most, rng, whole=whole)))
+    return parts
 
 
 def _halve(

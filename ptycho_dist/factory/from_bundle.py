@@ -118,16 +118,14 @@ def warm_start(levels: Sequence[Level], header: ScanHeader) -> WarmStart:
     ConfigError
         If the scan has patterns of another size, or a setting contradicts the network.
     """
-    given = precedence.resolve(levels).values
-    path = given.get("training.init_from") or _pretrained(given)
-    if path is None:
+    info = _start_of(precedence.resolve(levels).values)
+    if info is None:
         return WarmStart()
-    info = read_bundle_info(find_bundle(Path(path)))
     trained = trained_settings(info)
     N = trained.values.get("data.N")
     if N not in (None, header.N):
         msg = (
-            f"training.init_from = {path} was trained on patterns of {N} pixels, but those in {header.path} have "
+            f"training.init_from = {info.path} was trained on patterns of {N} pixels, but those in {header.path} have "
             f"{header.N}; expected the same. Use a bundle trained on {header.N} pixels, or remove training.init_from."
         )
         raise ConfigError(msg)
@@ -136,15 +134,22 @@ def warm_start(levels: Sequence[Level], header: ScanHeader) -> WarmStart:
     return WarmStart(settings, info.weights_checksum, info.path)
 
 
-def _pretrained(given: Mapping[str, Any]) -> Path | None:
-    """Name the bundle that ships with the package where it is asked for, or the network is to be of its kind."""
-    asked = given.get("training.pretrained")
-    if asked is not None:
-        return PRETRAINED if asked else None
-    own = _of_the_network(trained_settings(read_bundle_info(PRETRAINED)))
+def _start_of(given: Mapping[str, Any]) -> BundleInfo | None:
+    """Read the bundle to start from: the one named, or that of the package where the network is to be of its kind."""
+    path, asked = given.get("training.init_from"), given.get("training.pretrained")
+    if path is not None:
+        return read_bundle_info(find_bundle(Path(path)))
+    if asked is False:
+        return None
+    shipped = read_bundle_info(PRETRAINED)
+    return shipped if asked or _is_alike(given, shipped) else None
+
+
+def _is_alike(given: Mapping[str, Any], shipped: BundleInfo) -> bool:
     usual = precedence.defaults(TRAINING_SECTIONS).values
-    fixed = own | {"data.gridsize": None, "data.propagation": FAR_FIELD.kind}
-    return PRETRAINED if all(given.get(key, usual[key]) == value for key, value in fixed.items()) else None
+    fixed = _of_the_network(trained_settings(shipped))
+    fixed |= {"data.gridsize": None, "data.propagation": FAR_FIELD.kind}
+    return all(given.get(key, usual[key]) == value for key, value in fixed.items())
 
 
 def _of_the_network(trained: Level) -> dict[str, Any]:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialise
 
-from ptycho_dist.atomic import atomic_path
 from ptycho_dist.data.formats.base import ComplexArray
 from ptycho_dist.errors import BundleError
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.physics.probe import probe_intensity
+from ptycho_dist.tensor_file import TensorFile
 
 NAME = "probe.safetensors"
-_FACTS, _PROBE = "probe", "probe"
+_PROBE = "probe"
+_FILE = TensorFile(NAME, _PROBE, "a probe", BundleError)
 
 
 @dataclass(frozen=True)
@@ -63,9 +61,7 @@ class FoundProbe:
         """Write it, for a prediction that is killed and resumed; it appears whole or not at all."""
         facts = {"fingerprint": fingerprint, "is_new": self.is_new, "n_patterns": self.n_patterns,
                  "supplied_error": self.supplied_error, "found_error": self.found_error}  # fmt: skip
-        tensors = {_PROBE: torch.view_as_real(torch.from_numpy(self.probe)).contiguous()}
-        with atomic_path(folder / NAME) as temporary:
-            temporary.write_bytes(serialise(tensors, {_FACTS: json.dumps(facts)}))
+        _FILE.write(folder, {_PROBE: torch.view_as_real(torch.from_numpy(self.probe))}, facts)
 
 
 def give_probe(model: PtychoModel, probe: ComplexArray) -> None:
@@ -85,19 +81,14 @@ def load_found_probe(folder: Path, fingerprint: str) -> FoundProbe | None:
     BundleError
         If the file is damaged.
     """
-    path = folder / NAME
-    if not path.is_file():
+    found = _FILE.read(folder)
+    if found is None:
         return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads(file.metadata()[_FACTS])
-            probe = np.asarray(torch.view_as_complex(file.get_tensor(_PROBE)).numpy(), np.complex64)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        msg = f"{path} is damaged ({error}); expected a probe. Start anew with --resume false."
-        raise BundleError(msg) from error
+    tensors, facts = found
+    probe = np.asarray(torch.view_as_complex(tensors[_PROBE]).numpy(), np.complex64)
     return FoundProbe(probe, **facts) if facts.pop("fingerprint") == fingerprint else None
 
 
 def forget_found_probe(folder: Path) -> None:
     """Remove it: the prediction is finished."""
-    (folder / NAME).unlink(missing_ok=True)
+    _FILE.remove(folder)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialise
 from torch import Tensor
 
-from ptycho_dist.atomic import atomic_path
 from ptycho_dist.data.scan import require_made_from
 from ptycho_dist.errors import RefinementError
+from ptycho_dist.tensor_file import TensorFile
 from ptycho_dist.types import ScanHeader
 
 logger = logging.getLogger(__name__)
 
 NAME = "refinement.safetensors"
-_FACTS = "refinement"
+_FILE = TensorFile(NAME, "refinement", "the state of a refinement", RefinementError)
 
 
 @dataclass(frozen=True)
@@ -47,11 +44,8 @@ class Saved:
 
 def save(folder: Path, state: Saved) -> None:
     """Write a state; it appears whole or not at all."""
-    told = {"fingerprint": state.fingerprint, "scan_checksum": state.scan_checksum, "errors": dict(state.errors)}
-    facts = {_FACTS: json.dumps(told)}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors.items()}
-    with atomic_path(folder / NAME) as temporary:
-        temporary.write_bytes(serialise(tensors, facts))
+    facts = {"fingerprint": state.fingerprint, "scan_checksum": state.scan_checksum, "errors": dict(state.errors)}
+    _FILE.write(folder, state.tensors, facts)
 
 
 def load(folder: Path, fingerprint: str, header: ScanHeader) -> Saved | None:
@@ -64,16 +58,10 @@ def load(folder: Path, fingerprint: str, header: ScanHeader) -> Saved | None:
     DataFormatError
         If the scan was replaced since.
     """
-    path = folder / NAME
-    if not path.is_file():
+    path, found = folder / NAME, _FILE.read(folder)
+    if found is None:
         return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads(file.metadata()[_FACTS])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        msg = f"{path} is damaged ({error}); expected the state of a refinement. Start anew with --resume false."
-        raise RefinementError(msg) from error
+    tensors, facts = found
     made_from = facts.get("scan_checksum", "")
     require_made_from(header, str(path), made_from, "Put that scan back, or start anew with --resume false.")
     if facts["fingerprint"] != fingerprint:
@@ -84,4 +72,4 @@ def load(folder: Path, fingerprint: str, header: ScanHeader) -> Saved | None:
 
 def forget(folder: Path) -> None:
     """Remove the state: there is nothing to resume."""
-    (folder / NAME).unlink(missing_ok=True)
+    _FILE.remove(folder)

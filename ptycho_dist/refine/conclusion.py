@@ -91,8 +91,8 @@ def concluded(done: Iterated, conclusion: Conclusion, after: Callable[[float], N
 
 def _reason_against(done: Iterated, gain: Gain) -> str:
     """Why nothing is tried; empty where something is."""
-    if not gain.is_counted or gain.counts_per_photon is None:
-        return f"photons were not counted, so they cannot be split into halves ({gain.source})"
+    if gain.against_halves or gain.counts_per_photon is None:
+        return gain.against_halves
     photons = done.scan.header.mean_counts / gain.counts_per_photon
     dose = photons * len(done.scan) / _lit_pixels(done.estimate)
     if dose > _MOST_PHOTONS:

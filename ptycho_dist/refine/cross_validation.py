@@ -42,8 +42,8 @@ class Way:
     refined_probe: bool
 
     def __str__(self) -> str:
-        told = [f"{'refined' if one else 'start'}" for one in (self.refined_object, self.refined_probe)]
-        return f"object: {told[0]}, probe: {told[1]}"
+        object_, probe = ("refined" if one else "start" for one in (self.refined_object, self.refined_probe))
+        return f"object: {object_}, probe: {probe}"
 
     def of(self, start: Estimate, refined: Estimate) -> Estimate:
         """Take object and probe of either, all else as it was refined."""

@@ -41,8 +41,8 @@ def refine_halves(done: Iterated, conclusion: Conclusion, poll: Callable[[], Non
     if not done.config.uncertainty:
         return None
     gain = on_all_ranks(done.scan.gain)
-    if not gain.is_counted or gain.counts_per_photon is None:
-        reason = NotMeasured(f"photons were not counted, so they cannot be split into halves ({gain.source})")
+    if gain.against_halves or gain.counts_per_photon is None:
+        reason = NotMeasured(gain.against_halves)
         logger.warning("no uncertainty: %s", reason)
         return reason
     both = halves(done, gain.counts_per_photon)

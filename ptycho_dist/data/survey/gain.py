@@ -37,6 +37,13 @@ class Gain:
     source: str
     is_counted: bool = False
 
+    @property
+    def against_halves(self) -> str:
+        """Why photons cannot be split into halves; empty where they can."""
+        if self.is_counted and self.counts_per_photon is not None:
+            return ""
+        return f"photons were not counted, so they cannot be split into halves ({self.source})"
+
 
 def gain_of(options: ScanOptions, whole: float, step: float | None, noise_gain: float | None) -> Gain:
     """Settle the counts per photon of a scan.

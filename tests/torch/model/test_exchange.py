@@ -38,6 +38,15 @@ def model_of(scan: Scan, *, stages: int = 3, step: float | None = None) -> Ptych
     return model
 
 
+def lively(model: PtychoModel) -> PtychoModel:
+    """Change all weights of the networks at random."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.networks.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
 def whole(scan: Scan) -> ScanBatch:
     return read_groups(scan, [np.arange(len(scan))], 1.0)
 
@@ -68,11 +77,8 @@ def test_improve_of_some_patterns_gives_what_it_gives_of_all(dense: Scan) -> Non
 
 
 def test_improve_does_not_depend_on_the_phase_of_the_object(dense: Scan) -> None:
-    model, batch = model_of(dense, step=0.5).double(), whole(dense)
-    generator = torch.Generator().manual_seed(0)
+    model, batch = lively(model_of(dense, step=0.5)).double(), whole(dense)
     with torch.no_grad():
-        for parameter in model.networks.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
         shape = tuple(batch.canvas_px.tolist())
         near, ones = model.neighbours(batch.corners_px, shape), torch.ones(shape, dtype=torch.complex128)
         plain, turned = (model.improve(0, batch.photons.double(), ones * z, near) for z in (1, np.exp(2j)))
@@ -80,11 +86,8 @@ def test_improve_does_not_depend_on_the_phase_of_the_object(dense: Scan) -> None
 
 
 def test_improve_knows_how_much_light_there_was(dense: Scan) -> None:
-    model, batch = model_of(dense).double(), whole(dense)
-    generator = torch.Generator().manual_seed(0)
+    model, batch = lively(model_of(dense)).double(), whole(dense)
     with torch.no_grad():
-        for parameter in model.networks.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
         shape = tuple(batch.canvas_px.tolist())
         near, ones = model.neighbours(batch.corners_px, shape), torch.ones(shape, dtype=torch.complex128)
         bright, dark = (model.improve(0, batch.photons.double(), ones, near, share) for share in (1.0, 1e-3))
