@@ -21,7 +21,7 @@ CALM := CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install format lint type imports test-fast test-lowest coverage test test-all demo docs bench bench-ptychopinn \
+.PHONY: help install format lint type imports test-fast test-lowest coverage test test-all demo docs bench bench-network bench-ptychopinn \
 	bench-gpu test-gpu pretrain clean
 
 help: ## List the targets
@@ -97,7 +97,10 @@ test-all: lint type ## All checks and all tests
 demo: $(VENV)/.installed ## Simulate a scan, train on two ranks, reconstruct, refine, evaluate
 	$(BIN)/ptycho-dist simulate $(DEMO)/scan.h5 $(DEMO_SCAN)
 	$(BIN)/ptycho-dist reconstruct $(DEMO)/scan.h5 --output_dir $(DEMO) $(DEMO_FLAGS)
-	@echo "Results are in $(DEMO): look at overview.png and metrics.json; the object is in reconstruction.h5."
+	$(BIN)/ptycho-dist refine $(DEMO)/scan.h5 --start_from ones --output_dir $(DEMO)/ones --devices 1 --quiet
+	$(BIN)/python -m benchmarks.network.side_by_side $(DEMO)/scan.h5 $(DEMO)/side_by_side.png \
+		"no network=$(DEMO)/ones/reconstruction.h5" "with a network=$(DEMO)/reconstruction.h5"
+	@echo "Results are in $(DEMO): look at overview.png, side_by_side.png and metrics.json; the object is in reconstruction.h5."
 
 docs: $(VENV)/.docs ## Documentation: its examples run, then HTML in docs/_build/html; warnings are errors
 	$(CALM) $(BIN)/python -m pytest -q tests/torch/test_documentation.py
@@ -112,6 +115,10 @@ bench: $(VENV)/.installed $(VENV)-ptychi/.installed ## Speeds, the refinement ag
 	-$(BIN)/python -m benchmarks.loader_speed
 	-$(BIN)/python -m benchmarks.refinement --ptychi-python $(VENV)-ptychi/bin/python
 	-$(BIN)/python -m benchmarks.positions
+	$(BIN)/python -m benchmarks.guard
+
+bench-network: $(VENV)/.installed $(VENV)-ptychi/.installed ## When the network pays: a matrix of scans, and the pages that tell it
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.network --ptychi-python $(VENV)-ptychi/bin/python
 	$(BIN)/python -m benchmarks.guard
 
 bench-ptychopinn: $(VENV)/.installed ## Training and prediction against PtychoPINN (PTYCHOPINN: its checkout, with a .venv)

@@ -13,50 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from ptychi_task import Task, make_task
 
 BATCH = 32
-
-
-def make_task(scan: Path, batch_size: int) -> tuple[Any, torch.Tensor]:
-    """Make the task from ones and the supplied probe, as its examples do; with the counts, DC at the centre."""
-    name_missing_operators()
-    from ptychi import api
-    from ptychi.api.task import PtychographyTask
-    from ptychi.utils import get_default_complex_dtype, get_suggested_object_size
-
-    with np.load(scan) as file:
-        counts = torch.from_numpy(np.fft.fftshift(file["data"][0], axes=(-2, -1)).astype(np.float32))
-        positions, probe = torch.from_numpy(file["scan"][0].astype(np.float32)), torch.from_numpy(file["probe"][0, 0])
-    positions = positions - (positions.max(dim=0).values + positions.min(dim=0).values) / 2
-    options = api.LSQMLOptions()
-    options.object_options.pixel_size_m = 1e-8
-    options.object_options.optimizable = options.probe_options.optimizable = True
-    options.probe_position_options.optimizable = False
-    options.reconstructor_options.batch_size = batch_size
-    options.reconstructor_options.noise_model = api.NoiseModels.GAUSSIAN
-    options.reconstructor_options.default_device = api.Devices.CPU
-    size = get_suggested_object_size(positions, probe.shape[-2:], extra=50)
-    task = PtychographyTask(
-        options,
-        diffraction_data=counts,
-        object_data=torch.ones([1, *size], dtype=get_default_complex_dtype()),
-        probe_data=probe.reshape(1, -1, *probe.shape[-2:]).to(get_default_complex_dtype()),
-        probe_position_x_px=positions[:, 1],
-        probe_position_y_px=positions[:, 0],
-    )
-    return task, counts
-
-
-def name_missing_operators() -> None:
-    """Name operators of torchvision's, whose library does not load beside a CPU build of torch; pty-chi needs none.
-
-    Without the names, importing torchvision (for a Gaussian blur in Python) fails.
-    """
-    for name in ("nms", "qnms"):
-        if not hasattr(torch.ops.torchvision, name):
-            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 
 def fourier_error(task: Any, counts: torch.Tensor) -> float:
@@ -81,7 +41,7 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=96)
     arguments = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    task, counts = make_task(arguments.scan, arguments.batch_size)
+    task, counts = make_task(arguments.scan, Task("lsqml", arguments.batch_size))
     task.run(n_epochs=1)
     curve, seconds, done = [], 0.0, 1
     while done < arguments.epochs:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,15 +100,29 @@ def _overview_and_refusal(product: Product, scan: Scan | None, reference: Path |
     ), refusal
 
 
-def _compare(product: Product, reference: Placed) -> ReferenceMetrics:
-    """Compare; where a shift of whole pixels comes out, again in the place that it gives: no edge moves inwards."""
-    own = Placed(product.object_, product.geometry.object_origin_px)
-    first = compare_to_reference(own, reference, _area(product, reference))
+def compare_in_place(
+    found: Placed, reference: Placed, area_of: Callable[[Placed], NDArray[np.bool_]]
+) -> ReferenceMetrics:
+    """Compare; where a shift of whole pixels comes out, again in the place that it gives: no edge moves inwards.
+
+    Parameters
+    ----------
+    found, reference
+        Objects with their origins.
+    area_of
+        Tells the scanned area, bool, in the frame of a reference.
+    """
+    first = compare_to_reference(found, reference, area_of(reference))
     y, x = (round(shift) for shift in first.registered.shift_px)
     if not (y or x):
         return first
     moved = Placed(reference.object_, (reference.origin_px[0] - y, reference.origin_px[1] - x))
-    return compare_to_reference(own, moved, _area(product, moved))
+    return compare_to_reference(found, moved, area_of(moved))
+
+
+def _compare(product: Product, reference: Placed) -> ReferenceMetrics:
+    own = Placed(product.object_, product.geometry.object_origin_px)
+    return compare_in_place(own, reference, partial(_area, product))
 
 
 def _area(product: Product, placed: Placed) -> NDArray[np.bool_]:

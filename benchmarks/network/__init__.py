@@ -1,0 +1,1 @@
+"""When the network pays: matrices of simulated scans, a table of known ones, and the Siemens star."""

@@ -1,0 +1,109 @@
+"""Tables and paragraphs of the documentation, made from ``results/network.json``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.network.known import ITERATIONS
+from ptycho_dist.atomic import atomic_path
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = {"README.md": "paragraph", "docs/performance.md": "tables"}
+"""Files that hold a part, and which."""
+_BEGIN, _END = "<!-- bench-network: begin -->", "<!-- bench-network: end -->"
+
+
+def parts(found: dict[str, Any]) -> dict[str, str]:
+    """Give what each page holds, by name of the part."""
+    return {"paragraph": paragraph(found), "tables": tables(found)}
+
+
+def write_pages(found: dict[str, Any]) -> None:
+    """Put what was measured where the marks are."""
+    for name, part in PAGES.items():
+        path = ROOT / name
+        text = path.read_text(encoding="utf-8")
+        with atomic_path(path) as temporary:
+            temporary.write_text(inserted(text, parts(found)[part]), encoding="utf-8")
+
+
+def inserted(text: str, part: str) -> str:
+    """Replace what is between the marks of a page."""
+    pattern = re.compile(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}", re.DOTALL)
+    return pattern.sub(lambda _: f"{_BEGIN}\n{part}\n{_END}", text)
+
+
+def paragraph(found: dict[str, Any]) -> str:
+    """Say in plain words when the network pays."""
+    told = found["verdict"]
+    return (
+        f"**When the network pays.** On {told['cells']} simulated scans of pictures that no training saw, the network "
+        "that ships and regularised passes after it (`--refine.regularisation auto`) are at least 0.05 in phase SSIM "
+        "above the best iterative result, its iterations chosen with the truth in hand, on "
+        f"{told['poor_gain_0.05']} of the {told['poor']} scans with 1,000 photons a frame or steps above 30 % of the "
+        f"probe (median gain {told['poor_median_gain']:+.2f}). Elsewhere they gain little: "
+        f"{told['rest_not_0.01_below']} of {told['rest']} are at most 0.01 below it, the worst "
+        f"{told['rest_least_gain']:+.2f}. `make bench-network` shows it."
+    )
+
+
+def tables(found: dict[str, Any]) -> str:
+    """Matrix, table of known scans, and the star."""
+    told = found["verdict"]
+    lines = [
+        *_table(
+            ("object", "photons", "step, % of the probe", "network alone", "best iterative", "ours", "gain"),
+            [_row(one) for one in found["cells"]],
+        ),
+        "",
+        f"Cells of 1,000 photons or steps above 30 % where the best iterative result is under 0.9: {told['poor']}, "
+        f"of which {told['poor_gain_0.05']} gain at least 0.05; of the other {told['rest']}, "
+        f"{told['rest_not_0.01_below']} are at most 0.01 below it. Uncertainty, medians: rank correlation with the "
+        f"true error {told['rank_correlation_local']:.2f} (rms over 2 px), "
+        f"{told['rank_correlation_pixel']:.2f} by pixel; "
+        f"{100 * told['coverage_90']:.0f} % of the errors within the 90 % band.",
+        "",
+        *_known(found["known"]),
+    ]
+    return "\n".join([*lines, *_star(found.get("star"))])
+
+
+def _row(one: dict[str, Any]) -> tuple[str, ...]:
+    best = one["best"]
+    return (
+        one["object_name"],
+        f"{one['photons']:g}",
+        f"{one['step_percent']:g}",
+        f"{one['network']['ssim_phase']:.3f}",
+        f"{best['ssim_phase']:.3f} ({best['name']})",
+        f"{one['ours']['ssim_phase']:.3f}",
+        f"{one['gain']:+.3f}",
+    )
+
+
+def _known(scans: Sequence[dict[str, Any]]) -> list[str]:
+    columns = ("network", *(f"ones {count}" for count in ITERATIONS), "network and ones 20")
+    rows = [(one["scan"], *(_cell(one[name]) for name in columns)) for one in scans]
+    titles = [name.replace("network and ones 20", "network, then 20 from the better start") for name in columns]
+    return [*_table(("phase SSIM / seconds", *titles), rows), ""]
+
+
+def _cell(one: dict[str, float]) -> str:
+    return f"{one['ssim_phase']:.3f} / {one['seconds']:.1f}"
+
+
+def _star(star: dict[str, dict[str, float]] | None) -> list[str]:
+    if star is None:
+        return []
+    supplied, refined = star["supplied_probe"], star["refined_probe"]
+    return [
+        f"Siemens star, nothing trained on it: Fourier error {supplied['fourier_error']:.4f} from its supplied probe, "
+        f"{refined['fourier_error']:.4f} from a refined one.",
+    ]
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(one)} |" for one in (titles, ["---"] * len(titles), *rows)]
