@@ -1,0 +1,151 @@
+"""Stitched objects against the groups of their trainings, and whether trainings stay finite and fall.
+
+Run ``python -m benchmarks.training_matrix``. Each cell is a scan (see :mod:`benchmarks.training_scans`). A network is
+trained on it at default settings for at most ``--seconds``, and predicts it; nothing is refined. ``--cells`` chooses
+some of them, by parts of their names; ``--keep`` keeps scans, logs and pictures in a folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.common import command_of, environment, write_results
+from benchmarks.training_scans import CELLS, Cell
+from ptycho_dist.bundle import BUNDLE_FOLDER, load_bundle
+from ptycho_dist.evaluate.group_report import GROUPS
+
+_UNTRAINED = ("--pretrained", "false", "--max_steps", "600")
+_REWIND, _WARNING = "back to the state before", "WARNING"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cell.
+
+    Parameters
+    ----------
+    cell
+        Its name.
+    exit_code
+        Of the training.
+    losses
+        Training loss of each epoch.
+    stitched_error, groups_error
+        Fourier error of the stitched object, and of the groups of the last epoch; None of a set, of a training that was
+        undone, and of one that failed.
+    rewinds, warnings
+        Times that the training went back, and warnings of training and prediction.
+    seconds
+        Duration of training and prediction.
+    """
+
+    cell: str
+    exit_code: int
+    losses: list[float]
+    stitched_error: float | None
+    groups_error: float | None
+    rewinds: int
+    warnings: int
+    seconds: float
+
+    @property
+    def ratio(self) -> float | None:
+        """Stitched error over that of the groups."""
+        if self.stitched_error is None or self.groups_error is None:
+            return None
+        return self.stitched_error / self.groups_error
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether all losses are finite, and the last is at most the first."""
+        finite = bool(self.losses) and all(math.isfinite(loss) for loss in self.losses)
+        return self.exit_code == 0 and finite and self.losses[-1] <= self.losses[0]
+
+
+def measure(name: str, cell: Cell, folder: Path, seconds: float) -> Outcome:
+    """Train on one scan, and predict it; a set is trained on alone."""
+    folder.mkdir(parents=True)
+    scan, output = cell.write(folder / "scan.h5"), folder / "run"
+    words = ["train"] if scan.is_dir() else ["reconstruct", "--iterations", "0"]
+    words += [str(scan), "--output_dir", str(output), "--accelerator", "cpu", "--devices", "1"]
+    words += ["--max_time", str(seconds), *(() if cell.is_pretrained else _UNTRAINED)]
+    started = time.monotonic()
+    ran = subprocess.run(command_of(*words), env=environment(), check=False, capture_output=True, text=True)
+    spent = time.monotonic() - started
+    (folder / "log.txt").write_text(ran.stderr, encoding="utf-8")
+    metrics = _metrics(output / "metrics.json")
+    return Outcome(
+        cell=name,
+        exit_code=ran.returncode,
+        losses=_losses(output / BUNDLE_FOLDER),
+        stitched_error=metrics.get("fourier_error"),
+        groups_error=metrics.get(GROUPS),
+        rewinds=ran.stderr.count(_REWIND),
+        warnings=ran.stderr.count(_WARNING),
+        seconds=spent,
+    )
+
+
+def table(found: Sequence[Outcome]) -> Table:
+    """Lay the outcomes out."""
+    names = ("scan", "stitched", "groups", "ratio", "first loss", "last loss", "sound", "rewinds", "warnings", "s")
+    result = Table(*names)
+    for one in found:
+        errors = (_shown(one.stitched_error, ".4f"), _shown(one.groups_error, ".4f"), _shown(one.ratio, ".3f"))
+        ends = (_shown(one.losses[0], ".5f"), _shown(one.losses[-1], ".5f")) if one.losses else ("-", "-")
+        counts = (str(one.rewinds), str(one.warnings), f"{one.seconds:.0f}")
+        result.add_row(one.cell, *errors, *ends, "yes" if one.is_sound else "no", *counts)
+    return result
+
+
+def main() -> None:
+    """Measure all cells that were chosen, and report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--cells", nargs="*", default=[""], help="parts of the names of cells; all where not given")
+    parser.add_argument("--seconds", type=float, default=40.0, help="longest duration of a training")
+    parser.add_argument("--keep", type=Path, help="folder to keep scans, logs and pictures in; must not exist")
+    given = parser.parse_args()
+    chosen = {name: cell for name, cell in CELLS.items() if any(part in name for part in given.cells)}
+    found = []
+    with tempfile.TemporaryDirectory() as temporary:
+        for number, (name, cell) in enumerate(chosen.items()):
+            folder = (given.keep or Path(temporary)) / f"{number:02d}"
+            found.append(measure(name, cell, folder, given.seconds))
+            Console(width=140).print(table(found[-1:]))
+    Console(width=140).print(table(found))
+    cells = [asdict(one) | {"ratio": one.ratio, "is_sound": one.is_sound} for one in found]
+    written = write_results("training_matrix", {"seconds": given.seconds, "cells": cells})
+    sys.stdout.write(f"written to {written}\n")
+
+
+def _losses(bundle: Path) -> list[float]:
+    """Training loss of each epoch; none where no bundle was written."""
+    if not bundle.is_dir():
+        return []
+    return [float(loss) for loss in load_bundle(bundle).payload_dict["history"]["train_loss"]]
+
+
+def _metrics(path: Path) -> Mapping[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
+
+
+def _shown(value: float | None, digits: str) -> str:
+    return "-" if value is None else format(value, digits)
+
+
+if __name__ == "__main__":
+    main()
