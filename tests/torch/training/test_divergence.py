@@ -1,7 +1,8 @@
-"""A training that diverges, or is told to stop, says so and leaves earlier results alone."""
+"""Trainings bear bad scans; one that diverges, or is told to stop, says so and leaves earlier results alone."""
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -10,17 +11,40 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pytest
 
+from benchmarks.training_scans import Cell
 from ptycho_dist.data.scan import open_scan
+from ptycho_dist.data.scan_set import open_source
 from ptycho_dist.errors import TrainingError
 from ptycho_dist.launching.environment import detect
 from ptycho_dist.launching.signals import StopRequested
 from ptycho_dist.training.run import run_training
 from tests.support.runs import forget_launchers, simulate_tiny, training_payload
 
+HARD = {
+    "1e2 photons": {"photons": 1e2},
+    "1e7 photons": {"photons": 1e7},
+    "dead row": {"fault": "dead row"},
+    "beam stop": {"fault": "beam stop"},
+    "defocus": {"fault": "defocus"},
+    "doses 1:100": {"fault": "doses"},
+}
+"""Scans that a training has to bear: doses, dead pixels, a wrong probe."""
+
 
 @pytest.fixture(autouse=True)
 def _one_plain_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     forget_launchers(monkeypatch)
+
+
+@pytest.mark.parametrize("what", HARD)
+def test_losses_stay_finite_and_fall_when_the_scan_is_hard(what: str, tmp_path: Path) -> None:
+    cell = Cell(N=32, n_patterns=25, defocus_m=2e-5, **HARD[what])
+    path = cell.write(tmp_path / "scan.h5")
+    payload = training_payload(path, tmp_path / "run", max_epochs=8)
+    with open_source(path) as source:
+        losses = run_training(payload, detect(os.environ), source).losses
+    assert all(math.isfinite(loss) for loss in losses)
+    assert losses[-1] < losses[0]
 
 
 def test_run_training_names_the_rates_when_the_loss_is_not_finite(tmp_path: Path) -> None:
