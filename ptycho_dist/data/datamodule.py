@@ -246,6 +246,28 @@ class ScanDataModule(pl.LightningDataModule):
         """Shares of the validation steps, always the same."""
         return self._loader(self._sampler(self.split.validation, shuffle=False))
 
+    def scan(self, number: int) -> Scan:
+        """Return a scan of the set by its number."""
+        return self._scans.scan(number)
+
+    def part(self, number: int, groups: Sequence[IntArray]) -> ScanBatch:
+        """Read groups of one scan."""
+        return self._dataset.part(number, groups)
+
+    @property
+    def trained_on(self) -> IntArray:
+        """Numbers of the scans that are trained on."""
+        return self._chosen(self.split.train).scans
+
+    @property
+    def held_out(self) -> IntArray:
+        """Numbers of the scans that are held back; none of a single scan, of which groups are."""
+        return np.empty(0, np.int64) if self._scans.is_single else self.split.validation
+
+    def n_patterns(self, numbers: IntArray) -> IntArray:
+        """Count the patterns of scans of a set."""
+        return np.array([self._scans.entries[int(one)].n_patterns for one in numbers], np.int64)
+
     def first_batch(self) -> StepBatch:
         """Return this rank's share of the very first step, wherever the training starts."""
         return self._dataset[next(iter(self._sampler(self.split.train, shuffle=True)))]
@@ -275,7 +297,7 @@ class ScanDataModule(pl.LightningDataModule):
         """Patterns that a part of the split stands for."""
         if self._scans.is_single:
             return Chosen.of_one(numbers)
-        return Chosen(numbers, np.array([self._scans.entries[int(one)].n_patterns for one in numbers]))
+        return Chosen(numbers, self.n_patterns(numbers))
 
     def _sampler(
         self, numbers: IntArray, *, shuffle: bool, start: tuple[int, int] = (0, 0), accum_steps: int = 1
