@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 METRIC = "held_out_fourier_error"
 SEEN = "patterns_seen"
 _PREFIX, _ERROR = "held_out_", "fourier_error"
+_WORDS = {_ERROR: "Fourier error", "ssim_phase": "phase SSIM", "ssim_amplitude": "amplitude SSIM"}
 _MOST_SCANS, _MOST_PATTERNS = 8, 512
 _SHARE, _OF_STEP = 0.1, 1 / 3
 """Share of the work that predictions may take, and work of a prediction over that of a training step."""
@@ -195,8 +196,8 @@ class HeldOut(Callback):
         known = {_PREFIX + name: value for name, value in found.items() if math.isfinite(value)}
         about = {SEEN: self._seen, "epoch": trainer.current_epoch}
         loggers.record(trainer.loggers, known | about, max(0, module.steps - 1))
-        told = ", ".join(f"{name.removeprefix(_PREFIX).replace('_', ' ')} {value:.4f}" for name, value in known.items())
-        logger.info("held-out scans after step %d (epoch %d): %s", kept.step, kept.epoch, told or "nothing finite")
+        told = ", ".join(f"{_WORDS[name]} {value:.4f}" for name, value in found.items())
+        logger.info("held-out scans after step %d (epoch %d): %s", kept.step, kept.epoch, told)
 
     def _offer(self, found: Kept) -> None:
         if math.isfinite(found.error) and (self._best is None or found.error < self._best.error):
