@@ -157,10 +157,13 @@ class HeldOut(Callback):
         module = _module(pl_module)
         self._last = self._look(trainer, module, len(module.train_losses))
 
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Do the same where an unfinished run had done all steps: Lightning then skips the end of the training."""
+        if self._last is None:
+            self.on_train_end(trainer, pl_module)
+
     def settle(self, trainer: pl.Trainer, module: PtychoModule) -> dict[str, Any]:
         """Give the model the weights that are kept; returns what the bundle says of them."""
-        if self._last is None:  # the unfinished run had done all steps
-            self.on_train_end(trainer, module)
         assert self._last is not None
         last = self._last
         kept = self._best if self._best is not None and not last.error <= self._best.error else last

@@ -117,7 +117,12 @@ class Rewind(Callback):
         averaging = averaging_of(trainer)
         if averaging is not None:
             averaging.on_train_end(trainer, module)
+        self._good = None
         logger.warning("the training ended in the state before step %d, the last that was good", good.step + 1)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Do the same where an unfinished run had done all steps: Lightning then skips the end of the training."""
+        self.on_train_end(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         """State for a checkpoint."""
@@ -164,6 +169,10 @@ class Averaging(EMAWeightAveraging):
 
     def __init__(self, decay: float) -> None:
         super().__init__(use_buffers=False, decay=decay)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the mean also where an unfinished run had done all steps: Lightning then skips the training's end."""
+        self.on_train_end(trainer, pl_module)
 
     def averaged(self) -> dict[str, Tensor]:
         """Mean weights, and how many were averaged."""
