@@ -107,10 +107,11 @@ def sample_error(payload: TrainingPayload, data: ScanDataModule, model_of: Calla
     model_of
         Gives the network the optics of some patterns.
     """
-    numbers = data.trained_on[spread(len(data.trained_on), _MOST_SCANS)]
+    scans = np.zeros(1, np.int64) if data.scans.is_single else data.split.train
+    numbers = scans[spread(len(scans), _MOST_SCANS)]
     sums = torch.zeros(2, dtype=torch.float64)
     for number in numbers.tolist():
-        scan = data.scan(number)
+        scan = data.scans.scan(number)
         groups = spread_groups(scan, np.arange(len(scan)), payload.data_config, _MOST_PATTERNS // len(numbers))
         sums += summed(partial(_residual, data, model_of, number), groups)
     return fourier_error(sums)
@@ -119,5 +120,5 @@ def sample_error(payload: TrainingPayload, data: ScanDataModule, model_of: Calla
 def _residual(
     data: ScanDataModule, model_of: Callable[[ScanBatch], PtychoModel], number: int, groups: Sequence[IntArray]
 ) -> Tensor:
-    part = data.part(number, groups)
+    part = data.dataset.part(number, groups)
     return squared_residual(model_of(part), part)

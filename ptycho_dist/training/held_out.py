@@ -81,8 +81,9 @@ class Predictor:
         given, config = self._payload.training_config.held_out_every, self._payload.data_config
         if given is not None:
             return given
-        sizes = self._data.n_patterns(self._numbers).clip(max=_MOST_PATTERNS)
-        on_one, on_many = float(sizes.sum()) / self._payload.training_config.batch_size, float(sizes.max())
+        entries = [self._data.scans.entries[int(one)] for one in self._numbers]
+        sizes = [min(one.n_patterns, _MOST_PATTERNS) for one in entries]
+        on_one, on_many = sum(sizes) / self._payload.training_config.batch_size, max(sizes)
         return math.ceil(max(on_one, on_many) / config.patterns_in_group * _OF_STEP / _SHARE)
 
     def qualities(self, trainer: pl.Trainer, module: PtychoModule) -> list[ScanQuality]:
@@ -95,9 +96,9 @@ class Predictor:
         return [one for of_rank in all_gather_object(own) for one in of_rank]
 
     def _quality(self, module: PtychoModule, number: int) -> ScanQuality:
-        scan, config = self._data.scan(number), self._payload.data_config
+        scan, config = self._data.scans.scan(number), self._payload.data_config
         rows = compact_rows(scan, _MOST_PATTERNS)
-        part = move_data_to_device(self._data.part(number, [rows[:1]]), module.model.steps.device)
+        part = move_data_to_device(self._data.dataset.part(number, [rows[:1]]), module.model.steps.device)
         factor = self._payload.photons / scan.header.mean_counts
         return judge_scan(module.model_of(part), scan, rows, config, factor)
 
