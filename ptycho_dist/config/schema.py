@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ptycho_dist.config import validators
 from ptycho_dist.config.measurement import MeasurementConfig
-from ptycho_dist.config.training_parts import ObjectiveConfig, OptimisationConfig, SamplingConfig
+from ptycho_dist.config.training_parts import HeldOutConfig, ObjectiveConfig, OptimisationConfig, SamplingConfig
 from ptycho_dist.errors import ConfigError
 
 PATCH_WEIGHTINGS = ("probe", "uniform")
@@ -112,7 +112,7 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig(ObjectiveConfig, OptimisationConfig, SamplingConfig):
+class TrainingConfig(ObjectiveConfig, OptimisationConfig, SamplingConfig, HeldOutConfig):
     """What is trained on, for how long, what is minimised, and how."""
 
     train_data_file: Path
@@ -161,6 +161,7 @@ class TrainingConfig(ObjectiveConfig, OptimisationConfig, SamplingConfig):
         ObjectiveConfig.__post_init__(self)
         OptimisationConfig.__post_init__(self)
         SamplingConfig.__post_init__(self)
+        HeldOutConfig.__post_init__(self)
         validators.require_optional_int("training.max_epochs", self.max_epochs, 1)
         validators.require_fraction("training.min_gain", self.min_gain)
         if self.pretrained is not None:

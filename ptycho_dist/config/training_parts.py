@@ -12,6 +12,7 @@ LIKELIHOODS = ("amplitude", "poisson")
 MODES = ("unsupervised", "supervised", "mixed")
 SCHEDULES = ("linear", "cosine", "exponential")
 OPTIMIZERS = ("adam", "adamw", "sgd")
+KEPT = ("best", "last")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,3 +164,18 @@ class SamplingConfig:
     def n_chosen(self, n_patterns: int) -> int:
         """Count the patterns that are trained on, of so many in the scan."""
         return n_patterns if self.n_subsample is None else min(n_patterns, self.n_subsample)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutConfig:
+    """What scans of a set that are held back (val_fraction) decide; a part of the training config."""
+
+    keep: str = "best"
+    """Weights that the bundle holds: best (on held-out scans of a set, not from labels alone) or last."""
+
+    held_out_every: int | None = None
+    """Steps between two predictions of held-out scans; as many as keep them near 10 % of the work where not set."""
+
+    def __post_init__(self) -> None:
+        validators.require_choice("training.keep", self.keep, KEPT)
+        validators.require_optional_int("training.held_out_every", self.held_out_every, 1)

@@ -224,17 +224,17 @@ class ScanDataModule(pl.LightningDataModule):
         labels_of: Callable[[Scan], Labels] | None = None,
     ) -> None:
         super().__init__()
-        self._scans = source if isinstance(source, ScanSet) else ScanSet.of_one(source)
+        self.scans = source if isinstance(source, ScanSet) else ScanSet.of_one(source)
         self._data, self._training, self._execution = configs
         self._context, self._start = context, start
         self.split = self._split()
-        self._dataset = StepDataset(self._scans, photons, labels_of, self._data)
+        self.dataset = StepDataset(self.scans, photons, labels_of, self._data)
 
     @property
     def subject(self) -> str:
         """What is trained on, in words."""
         chosen = self._chosen(self.split.train)
-        of_scans = "" if self._scans.is_single else f" of {len(chosen.scans)} scans"
+        of_scans = "" if self.scans.is_single else f" of {len(chosen.scans)} scans"
         return f"{chosen.n_patterns.sum()} patterns{of_scans}"
 
     def train_dataloader(self) -> DataLoader[StepBatch]:
@@ -246,42 +246,47 @@ class ScanDataModule(pl.LightningDataModule):
         """Shares of the validation steps, always the same."""
         return self._loader(self._sampler(self.split.validation, shuffle=False))
 
+    @property
+    def held_out(self) -> IntArray:
+        """Numbers of the scans that are held back; none of a single scan, of which groups are."""
+        return np.empty(0, np.int64) if self.scans.is_single else self.split.validation
+
     def first_batch(self) -> StepBatch:
         """Return this rank's share of the very first step, wherever the training starts."""
-        return self._dataset[next(iter(self._sampler(self.split.train, shuffle=True)))]
+        return self.dataset[next(iter(self._sampler(self.split.train, shuffle=True)))]
 
     def regions(self) -> list[ScanBatch]:
         """Patterns of a few places, always the same: of a set, of the scans that validate, or else of the first."""
-        if self._scans.is_single:
+        if self.scans.is_single:
             rows = self.split.train
-            return [self._dataset.part(0, [one]) for one in self._places(0, rows, _REGIONS)]
+            return [self.dataset.part(0, [one]) for one in self._places(0, rows, _REGIONS)]
         numbers = self.split.validation if len(self.split.validation) else self.split.train
         chosen = [int(one) for one in numbers[:_REGIONS]]
-        return [self._dataset.part(one, self._places(one, None, 1)) for one in chosen]
+        return [self.dataset.part(one, self._places(one, None, 1)) for one in chosen]
 
     def _places(self, number: int, rows: IntArray | None, count: int) -> list[IntArray]:
-        positions_px = self._scans.scan(number).positions_px
+        positions_px = self.scans.scan(number).positions_px
         rows = np.arange(len(positions_px)) if rows is None else rows
         centres = np.random.default_rng((self._training.seed, _REGION_STREAM)).choice(len(rows), min(count, len(rows)))
         distance = np.linalg.norm(positions_px[rows][:, None] - positions_px[rows[centres]], axis=2)
         return [np.sort(rows[np.argsort(one, kind="stable")[:_REGION_PATTERNS]]) for one in distance.T]
 
     def _split(self) -> Split:
-        if self._scans.is_single:
-            return split_patterns(self._scans.scan(0).positions_px, self._data, self._training)
-        return split_scans(len(self._scans), self._training)
+        if self.scans.is_single:
+            return split_patterns(self.scans.scan(0).positions_px, self._data, self._training)
+        return split_scans(len(self.scans), self._training)
 
     def _chosen(self, numbers: IntArray) -> Chosen:
         """Patterns that a part of the split stands for."""
-        if self._scans.is_single:
+        if self.scans.is_single:
             return Chosen.of_one(numbers)
-        return Chosen(numbers, np.array([self._scans.entries[int(one)].n_patterns for one in numbers]))
+        return Chosen(numbers, np.array([self.scans.entries[int(one)].n_patterns for one in numbers]))
 
     def _sampler(
         self, numbers: IntArray, *, shuffle: bool, start: tuple[int, int] = (0, 0), accum_steps: int = 1
     ) -> StepSampler:
         def layout_of(number: int) -> Layout:
-            scan = self._scans.scan(number)
+            scan = self.scans.scan(number)
             return Layout(scan.positions_px, scan.probe_diameter_px)
 
         configs, chosen = (self._data, self._training), self._chosen(numbers)
@@ -290,4 +295,4 @@ class ScanDataModule(pl.LightningDataModule):
         )
 
     def _loader(self, sampler: StepSampler) -> DataLoader[StepBatch]:
-        return DataLoader(self._dataset, sampler=sampler, batch_size=None, **loader_options(self._execution))
+        return DataLoader(self.dataset, sampler=sampler, batch_size=None, **loader_options(self._execution))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -47,10 +47,13 @@ def group_error(model: PtychoModel, scan: Scan, groups: Sequence[IntArray], coun
     count_factor
         Factor from the file's counts to photons.
     """
-    sums = torch.zeros(2, dtype=torch.float64)
-    for start in range(0, len(groups), _AT_ONCE):
-        sums += squared_residual(model, read_groups(scan, groups[start : start + _AT_ONCE], count_factor))
-    return fourier_error(sums)
+    return fourier_error(summed(lambda some: squared_residual(model, read_groups(scan, some, count_factor)), groups))
+
+
+def summed(residual_of: Callable[[Sequence[IntArray]], Tensor], groups: Sequence[IntArray]) -> Tensor:
+    """Add up what :func:`squared_residual` gives, a few groups at a time."""
+    starts = range(0, len(groups), _AT_ONCE)
+    return torch.stack([residual_of(groups[start : start + _AT_ONCE]) for start in starts]).sum(dim=0)
 
 
 def squared_residual(model: PtychoModel, batch: ScanBatch) -> Tensor:

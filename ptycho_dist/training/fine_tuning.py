@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from ptycho_dist.data.scan import Scan
-from ptycho_dist.data.scan_set import Source
+from ptycho_dist.data.datamodule import ScanBatch, ScanDataModule
 from ptycho_dist.distributed.collectives import from_rank_0, on_all_ranks
-from ptycho_dist.evaluate.group_error import group_error, spread_groups
+from ptycho_dist.evaluate.group_error import fourier_error, spread, spread_groups, squared_residual, summed
 from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.model.ptycho_model import PtychoModel
+from ptycho_dist.training.module import PtychoModule
+from ptycho_dist.types import IntArray
 
 logger = logging.getLogger(__name__)
 
-_MOST_PATTERNS = 512
+_MOST_SCANS, _MOST_PATTERNS = 8, 512
 
 
 @dataclass(frozen=True)
@@ -48,50 +53,72 @@ class Tuned:
 
 @dataclass(frozen=True)
 class Judge:
-    """Judges a model by the scan that it is fine-tuned on; rank 0 does, for all ranks.
+    """Judges a model by what it is fine-tuned on, a scan or a set of scans; rank 0 does, for all ranks.
 
     Parameters
     ----------
-    payload, scan
-        Settings and the open scan.
+    error_of
+        Fourier error of what a module predicts; asked for on rank 0.
+    start
+        Bundle that the training starts from.
     before
         Fourier error that the training began with.
     """
 
-    payload: TrainingPayload
-    scan: Scan
+    error_of: Callable[[PtychoModule], float]
+    start: Path
     before: float
 
     @classmethod
-    def of(cls, payload: TrainingPayload, source: Source, model: PtychoModel) -> Judge | None:
-        """Judge the start of a fine-tuning on one scan; None for other trainings, and where labels alone are learnt."""
+    def of(cls, payload: TrainingPayload, data: ScanDataModule, module: PtychoModule) -> Judge | None:
+        """Judge the start of a fine-tuning; None for other trainings, and where labels alone are learnt."""
         training = payload.training_config
-        if training.init_from is None or training.mode == "supervised" or not isinstance(source, Scan):
+        if training.init_from is None or training.mode == "supervised":
             return None
-        return cls(payload, source, _error_for_all(payload, source, model))
 
-    def settle(self, model: PtychoModel, begin: Callable[[], PtychoModel]) -> tuple[PtychoModel, Tuned]:
-        """Return the trained model, or the one that the training began with if the training made it worse."""
-        tuned = Tuned(self.before, _error_for_all(self.payload, self.scan, model))
+        def error_of(module: PtychoModule) -> float:
+            return sample_error(payload, data, module.model_of)
+
+        return cls(error_of, training.init_from, from_rank_0(lambda: error_of(module)))
+
+    def settle(self, module: PtychoModule, begin: Callable[[], PtychoModule]) -> tuple[PtychoModule, Tuned]:
+        """Return the trained module, or the one that the training began with if the training made it worse."""
+        tuned = Tuned(self.before, from_rank_0(lambda: self.error_of(module)))
         if not tuned.is_worse:
             logger.info("fine-tuning took the Fourier error of the network from %.4f to %.4f", self.before, tuned.after)
-            return model, tuned
+            return module, tuned
         logger.warning(
-            "fine-tuning made the Fourier error of the network %.4f, from %.4f before: the weights of %s and the "
+            "fine-tuning made the Fourier error of the network %.4f, from %.4f before: the weights of %s and any "
             "supplied probe are kept. Lower learning_rate or probe_learning_rate, or train longer.",
-            tuned.after, self.before, self.payload.training_config.init_from,
+            tuned.after, self.before, self.start,
         )  # fmt: skip
         return on_all_ranks(begin), tuned
 
 
-def _error_for_all(payload: TrainingPayload, scan: Scan, model: PtychoModel) -> float:
-    return from_rank_0(lambda: sample_error(payload, scan, model))
+def sample_error(payload: TrainingPayload, data: ScanDataModule, model_of: Callable[[ScanBatch], PtychoModel]) -> float:
+    """Fourier error of what a network predicts for groups spread over a scan, or over some scans of a set.
 
+    The same groups whenever it is called, of at most about 512 patterns.
 
-def sample_error(payload: TrainingPayload, scan: Scan, model: PtychoModel) -> float:
-    """Fourier error of what a model predicts for groups spread over a scan, at most about 512 patterns.
-
-    The same groups whenever it is called for a scan.
+    Parameters
+    ----------
+    payload, data
+        Settings, and what is trained on.
+    model_of
+        Gives the network the optics of some patterns.
     """
-    groups = spread_groups(scan, np.arange(len(scan)), payload.data_config, _MOST_PATTERNS)
-    return group_error(model, scan, groups, payload.count_factor)
+    scans = np.zeros(1, np.int64) if data.scans.is_single else data.split.train
+    numbers = scans[spread(len(scans), _MOST_SCANS)]
+    sums = torch.zeros(2, dtype=torch.float64)
+    for number in numbers.tolist():
+        scan = data.scans.scan(number)
+        groups = spread_groups(scan, np.arange(len(scan)), payload.data_config, _MOST_PATTERNS // len(numbers))
+        sums += summed(partial(_residual, data, model_of, number), groups)
+    return fourier_error(sums)
+
+
+def _residual(
+    data: ScanDataModule, model_of: Callable[[ScanBatch], PtychoModel], number: int, groups: Sequence[IntArray]
+) -> Tensor:
+    part = data.dataset.part(number, groups)
+    return squared_residual(model_of(part), part)

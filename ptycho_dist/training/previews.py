@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -26,11 +25,11 @@ from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.model.ptycho_model import PtychoModel
+from ptycho_dist.training.lightning_loop import quietly
 from ptycho_dist.training.mlflow_runs import RunLogger
 from ptycho_dist.training.module import PtychoModule
 from ptycho_dist.types import Canvas, IntArray
 
-T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 FOLDER = "previews"
@@ -120,13 +119,13 @@ class Previews(Callback):
         model.train(was_training)
 
     def _stitch(self, trainer: pl.Trainer, model: PtychoModel) -> NDArray[np.complex64]:
-        sums = on_all_ranks(lambda: _quietly(trainer, lambda: self._preview.share_of_sums(model)))
+        sums = on_all_ranks(lambda: quietly(trainer, lambda: self._preview.share_of_sums(model)))
         return normalise(*all_reduce_sum(sums).numpy())
 
     def _draw(self, trainer: pl.Trainer, model: PtychoModel, done: int, object_: NDArray[np.complex64] | None) -> None:
         from ptycho_dist.evaluate.previews import draw_preview
 
-        found = _quietly(trainer, lambda: self._preview.patches(model))
+        found = quietly(trainer, lambda: self._preview.patches(model))
         patches = dict(zip(self._preview.shown.tolist(), found, strict=True))
         path = self._folder / f"epoch-{done:04d}.png"
         pixels = draw_preview(path, f"epoch {done}", patches, object_)
@@ -165,12 +164,6 @@ def build_previews(payload: TrainingPayload, source: Source, context: RankContex
         raise ConfigError(msg)
     preview = Preview(payload, source, context)
     return [Previews(preview, payload.output_dir / FOLDER, every, stitched=execution.recon_log_stitch)]
-
-
-def _quietly(trainer: pl.Trainer, predict: Callable[[], T]) -> T:
-    """Predict without gradients, in the precision of the training; both belong to the thread that does the work."""
-    with torch.no_grad(), trainer.precision_plugin.val_step_context():
-        return predict()
 
 
 def _forget_after(folder: Path, done: int) -> None:

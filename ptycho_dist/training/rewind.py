@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -113,10 +114,15 @@ class Rewind(Callback):
         if good.step == 0:
             raise TrainingError(module.failure("the training ended before it was good again"))
         self._restore(trainer, module)
-        averaging = _averaging(trainer)
+        averaging = averaging_of(trainer)
         if averaging is not None:
             averaging.on_train_end(trainer, module)
+        self._good = None
         logger.warning("the training ended in the state before step %d, the last that was good", good.step + 1)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Do the same where an unfinished run had done all steps: Lightning then skips the end of the training."""
+        self.on_train_end(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         """State for a checkpoint."""
@@ -128,18 +134,18 @@ class Rewind(Callback):
         self._count, self._last = state_dict["count"], state_dict["last"]
 
     def _keep(self, trainer: pl.Trainer, module: PtychoModule, step: int) -> None:
-        averaging, scaler = _averaging(trainer), _scaler(trainer)
+        averaging, scaler = averaging_of(trainer), _scaler(trainer)
         self._good = Good(
             step,
-            _copies(module.model.state_dict()),
-            {} if averaging is None else _copies(averaging.averaged()),
+            copies_of(module.model.state_dict()),
+            {} if averaging is None else copies_of(averaging.averaged()),
             deepcopy(trainer.optimizers[0].state_dict()["state"]),
             {} if scaler is None else scaler.state_dict(),
         )
 
     def _restore(self, trainer: pl.Trainer, module: PtychoModule) -> Good:
         good, optimizer = self._good, trainer.optimizers[0]
-        averaging, scaler = _averaging(trainer), _scaler(trainer)
+        averaging, scaler = averaging_of(trainer), _scaler(trainer)
         assert good is not None
         module.model.load_state_dict(good.weights)
         optimizer.load_state_dict({**optimizer.state_dict(), "state": deepcopy(good.moments)})
@@ -164,6 +170,10 @@ class Averaging(EMAWeightAveraging):
     def __init__(self, decay: float) -> None:
         super().__init__(use_buffers=False, decay=decay)
 
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the mean also where an unfinished run had done all steps: Lightning then skips the training's end."""
+        self.on_train_end(trainer, pl_module)
+
     def averaged(self) -> dict[str, Tensor]:
         """Mean weights, and how many were averaged."""
         assert self._average_model is not None
@@ -173,6 +183,15 @@ class Averaging(EMAWeightAveraging):
         """Put mean weights back."""
         assert self._average_model is not None
         self._average_model.load_state_dict(averaged)
+
+    @contextmanager
+    def in_force(self, module: PtychoModule) -> Iterator[None]:
+        """Let a module have the mean weights for a while."""
+        self._swap_models(module)
+        try:
+            yield
+        finally:
+            self._swap_models(module)
 
 
 def _lower(trainer: pl.Trainer) -> None:
@@ -187,7 +206,8 @@ def _lower(trainer: pl.Trainer) -> None:
         schedule.base_lrs = [rate * FACTOR for rate in schedule.base_lrs]
 
 
-def _averaging(trainer: pl.Trainer) -> Averaging | None:
+def averaging_of(trainer: pl.Trainer) -> Averaging | None:
+    """Find what averages the weights of a training, if they are averaged."""
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set by the trainer
     return next((one for one in callbacks if isinstance(one, Averaging)), None)
 
@@ -197,7 +217,8 @@ def _scaler(trainer: pl.Trainer) -> torch.amp.GradScaler | None:
     return plugin.scaler if isinstance(plugin, MixedPrecision) else None
 
 
-def _copies(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def copies_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy tensors, which the training goes on to change."""
     return {name: value.detach().clone() for name, value in state.items()}
 
 

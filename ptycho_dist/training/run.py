@@ -37,6 +37,7 @@ from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.checkpoints import FOLDER, ResumePoint, forget, newest_whole
 from ptycho_dist.training.fine_tuning import Judge
 from ptycho_dist.training.freeze import freeze
+from ptycho_dist.training.held_out import HeldOut
 from ptycho_dist.training.module import PtychoModule
 from ptycho_dist.training.previews import build_previews
 from ptycho_dist.training.trainer import build_trainer, calm_lightning
@@ -105,26 +106,29 @@ def run_training(
     data = on_all_ranks(lambda: _loaders(payload, scan, context, (start.epoch, start.batch) if start else (0, 0)))
     previews = on_all_ranks(lambda: build_previews(payload, scan, context))
     budget = on_all_ranks(lambda: Budget(payload.training_config, data.regions()))
-    judge = Judge.of(payload, scan, module.model)
+    held_out = HeldOut.of(payload, data, context)
+    judge = None if held_out else Judge.of(payload, data, module)
     with calm_lightning():
-        trainer = build_trainer(payload, context, keeping, [budget, *previews])
+        trainer = build_trainer(payload, context, keeping, [budget, *previews, *([held_out] if held_out else [])])
         logger.info("training on %s with %d ranks", data.subject, context.world)
         _fit(trainer, module, data, keeping)
-    on_all_ranks(scan.require_unchanged)
     history: dict[str, Any] = {"train_loss": module.train_losses, "steps": trainer.global_step}
-    model = module.model
+    if held_out is not None:
+        history |= held_out.settle(trainer, module)
     if judge is not None:
-        model, tuned = judge.settle(model, lambda: build_module(payload, scan, context.world).model)
+        module, tuned = judge.settle(module, lambda: build_module(payload, scan, context.world))
         history |= tuned.facts()
-    path = _save(payload, model, history, holds_probe=isinstance(scan, Scan))
+    on_all_ranks(scan.require_unchanged)
+    path = _save(payload, module.model, history, holds_probe=isinstance(scan, Scan))
     speed = float(trainer.callback_metrics.get("patterns_per_s", float("nan")))
-    return TrainingResult(path, tuple(module.train_losses), speed, _fourier_error(module, history))
+    return TrainingResult(path, tuple(history["train_loss"]), speed, _fourier_error(module, history))
 
 
 def _fourier_error(module: PtychoModule, history: dict[str, Any]) -> float | None:
     """Square root of the last loss, where that is the Fourier error of the weights that are kept."""
-    last = module.train_losses[-1] if module.train_losses else math.nan
-    is_one = module.objective.is_fourier_error and history.get("kept") != "init" and math.isfinite(last)
+    last = history["train_loss"][-1] if history["train_loss"] else math.nan
+    keeps_last = history.get("kept") != "init" and history.get("kept_step", history["steps"]) == history["steps"]
+    is_one = module.objective.is_fourier_error and keeps_last and math.isfinite(last)
     return math.sqrt(last) if is_one else None
 
 

@@ -61,7 +61,7 @@ def build_trainer(
     keeping
         Where and how the state is kept, and where a training is resumed.
     further
-        Callbacks beside those that the settings name.
+        Callbacks beside those that the settings name; they come after these, which mend and average weights.
     """
     execution, training = payload.execution_config, payload.training_config
     start_step = keeping.start.step if keeping.start else 0
@@ -85,7 +85,7 @@ def build_trainer(
         limit_val_batches=1.0 if training.val_fraction > 0 else 0,
         log_every_n_steps=1,
         logger=_logger(payload, context, start_step),
-        callbacks=[*further, *build_callbacks(execution, training, keeping)],
+        callbacks=[*build_callbacks(execution, training, keeping), *further],
         default_root_dir=training.output_dir,
     )
     if execution.enable_checkpointing:

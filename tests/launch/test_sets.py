@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,25 @@ def test_changed_scan_of_a_set_stops_both_ranks(scans: Path, tmp_path: Path) -> 
     assert "scan-2.h5 has SHA-256" in done.stderr
     assert "the file was changed" in done.stderr
     assert not (tmp_path / "run" / "bundle").exists()
+
+
+def held_out(output_dir: Path) -> list[tuple[int, float]]:
+    """Read steps and Fourier errors of the held-out scans, as they were logged."""
+    with (output_dir / "logs" / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row.get("held_out_fourier_error")]
+    return [(int(row["step"]), float(row["held_out_fourier_error"])) for row in rows]
+
+
+def test_two_ranks_judge_held_out_scans_and_keep_the_weights_that_one_keeps(scans: Path, tmp_path: Path) -> None:
+    noisy = ["--val_fraction", 0.6, "--held_out_every", 3, "--learning_rate", 0.05, "--scheduler", "Default"]
+    for ranks in (1, 2):
+        run_well(["train", scans, "--output_dir", tmp_path / str(ranks), *TRAIN, *noisy, "--devices", ranks])
+    (one, two) = (held_out(tmp_path / name) for name in ("1", "2"))
+    assert [step for step, _ in one] == [2, 5, 8, 11]
+    assert [step for step, _ in two] == [2, 5, 8, 11]
+    assert [error for _, error in two] == pytest.approx([error for _, error in one], rel=1e-9)
+    expected, found = (load_bundle(tmp_path / name / "bundle") for name in ("1", "2"))
+    first, second = (bundle.payload_dict["history"] for bundle in (expected, found))
+    assert first["kept_step"] == second["kept_step"]
+    for name, value in expected.state.items():
+        assert found.state[name].numpy() == pytest.approx(value.numpy(), abs=1e-9)

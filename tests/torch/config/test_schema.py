@@ -112,6 +112,8 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "min_gain": (-0.1, 1.0),
         "pretrained": (1, "yes"),
         "batch_size_per_rank": (0,),
+        "keep": ("first", None),
+        "held_out_every": (0, 1.5),
         "max_steps": (0, 1.5),
         "batch_size": (0, True),
         "seed": (-1, None),

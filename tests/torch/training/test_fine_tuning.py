@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from ptycho_dist.bundle import Bundle, load_bundle
+from ptycho_dist.data.datamodule import ScanDataModule
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.inference.run import load_model
 from ptycho_dist.launching.environment import detect
@@ -42,7 +43,10 @@ def tune(path: Path, scan: Scan, folder: Path, *, resume: bool = False, **overri
 def error_of(bundle: Path, path: Path, scan: Scan, folder: Path) -> float:
     """Fourier error of a bundle's model on the groups that a fine-tuning is judged by."""
     model, _ = load_model(inference_payload(bundle, path, folder / "predicted"), scan)
-    return sample_error(training_payload(path, folder), scan, model)
+    payload = training_payload(path, folder)
+    configs = (payload.data_config, payload.training_config, payload.execution_config)
+    data = ScanDataModule(scan, configs, detect(os.environ), payload.photons)
+    return sample_error(payload, data, lambda _: model)
 
 
 def require_same_network(found: Bundle, expected: Bundle) -> None:
