@@ -89,7 +89,7 @@ def _draw_row(axes: Any, row: Row) -> None:
         one.set_xlabel(label, fontsize=7)
     for one, error in zip(axes[3:], errors, strict=True):
         one.imshow(error, vmin=-span, vmax=span, cmap="RdBu")
-        one.set_xlabel(f"colours to ±{span:.2f} rad", fontsize=7)
+        one.set_xlabel(f"colours to +-{span:.2f} rad", fontsize=7)
     for one in axes:
         one.set_xticks([])
         one.set_yticks([])
