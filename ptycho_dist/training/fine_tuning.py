@@ -47,8 +47,8 @@ class Tuned:
 
     def facts(self) -> dict[str, float | str | None]:
         """Return what a bundle says of it."""
-        after = self.after if math.isfinite(self.after) else None
-        return {"init_fourier_error": self.before, "fourier_error": after, "kept": "init" if self.is_worse else "tuned"}
+        before, after = (one if math.isfinite(one) else None for one in (self.before, self.after))
+        return {"init_fourier_error": before, "fourier_error": after, "kept": "init" if self.is_worse else "tuned"}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -22,6 +23,7 @@ from ptycho_dist.evaluate.group_error import spread
 from ptycho_dist.evaluate.whole_scan import ScanQuality, compact_rows, judge_scan, mean_quality
 from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.launching.environment import RankContext
+from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.training import loggers
 from ptycho_dist.training.fine_tuning import Tuned
 from ptycho_dist.training.lightning_loop import quietly
@@ -57,6 +59,29 @@ class Kept:
     epoch: int
     error: float
     weights: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Weights that are kept, and those that the training ended with."""
+
+    kept: Kept
+    last: Kept
+
+    def tell(self, start: Path | None) -> None:
+        """Log which they are; ``start`` is the bundle that the training began with."""
+        kept, last = self.kept, self.last
+        if kept.step == 0:
+            logger.warning(
+                "fine-tuning made the Fourier error of held-out scans %.4f, from %.4f before: the weights of %s are "
+                "kept. Lower learning_rate, or train longer.",
+                last.error, kept.error, start,
+            )  # fmt: skip
+            return
+        logger.info(
+            "the bundle has the weights after step %d (epoch %d): Fourier error of held-out scans %.4f, %.4f at the "
+            "end", kept.step, kept.epoch, kept.error, last.error,
+        )  # fmt: skip
 
 
 class Predictor:
@@ -125,7 +150,7 @@ class HeldOut(Callback):
         self._looked, self._seen = 0, 0.0
         self._init: float | None = None
         self._best: Kept | None = None
-        self._last: Kept | None = None
+        self._choice: Choice | None = None
 
     @classmethod
     def of(cls, payload: TrainingPayload, data: ScanDataModule, context: RankContext) -> HeldOut | None:
@@ -154,25 +179,29 @@ class HeldOut(Callback):
             self._offer(found)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Predict with the weights that the training ended with."""
-        module = _module(pl_module)
-        self._last = self._look(trainer, module, len(module.train_losses))
+        """Predict with the weights that the training ended with, and choose those of the bundle."""
+        module, best = _module(pl_module), self._best
+        last = self._look(trainer, module, len(module.train_losses))
+        self._choice = choice = Choice(last if best is None or last.error <= best.error else best, last)
+        chosen = {"kept_step": choice.kept.step, f"kept_{METRIC}": choice.kept.error}
+        loggers.record(trainer.loggers, _finite(chosen), module.steps - 1)
+        choice.tell(self._start)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Do the same where an unfinished run had done all steps: Lightning then skips the end of the training."""
-        if self._last is None:
+        if self._choice is None:
             self.on_train_end(trainer, pl_module)
 
-    def settle(self, trainer: pl.Trainer, module: PtychoModule) -> dict[str, Any]:
-        """Give the model the weights that are kept; returns what the bundle says of them."""
-        assert self._last is not None
-        last = self._last
-        kept = self._best if self._best is not None and not last.error <= self._best.error else last
-        module.model.load_state_dict(kept.weights)
-        _tell(kept, last, self._start)
-        loggers.record(trainer.loggers, {"kept_step": kept.step, f"kept_{METRIC}": kept.error}, module.steps - 1)
-        loggers.flush(trainer.loggers)
-        return self._facts(kept, last)
+    def settle(self, model: PtychoModel) -> dict[str, Any]:
+        """Give a model the weights that are kept; returns what the bundle says of them."""
+        assert self._choice is not None
+        kept, last = self._choice.kept, self._choice.last
+        model.load_state_dict(kept.weights)
+        errors = {METRIC: kept.error, f"last_{METRIC}": last.error}
+        facts = dict.fromkeys(errors) | _finite(errors) | {"kept_step": kept.step, "kept_epoch": kept.epoch}
+        if self._init is None or not self._judges:
+            return facts
+        return facts | Tuned(self._init, last.error if kept.step == 0 else kept.error).facts()
 
     def state_dict(self) -> dict[str, Any]:
         """State for a checkpoint."""
@@ -197,7 +226,7 @@ class HeldOut(Callback):
         return kept
 
     def _log(self, trainer: pl.Trainer, module: PtychoModule, kept: Kept, found: Mapping[str, float]) -> None:
-        known = {_PREFIX + name: value for name, value in found.items() if math.isfinite(value)}
+        known = _finite({_PREFIX + name: value for name, value in found.items()})
         about = {SEEN: self._seen, "epoch": trainer.current_epoch}
         loggers.record(trainer.loggers, known | about, max(0, module.steps - 1))
         told = ", ".join(f"{_WORDS[name]} {value:.4f}" for name, value in found.items())
@@ -207,31 +236,9 @@ class HeldOut(Callback):
         if math.isfinite(found.error) and (self._best is None or found.error < self._best.error):
             self._best = found
 
-    def _facts(self, kept: Kept, last: Kept) -> dict[str, Any]:
-        facts: dict[str, Any] = {
-            METRIC: kept.error,
-            f"last_{METRIC}": last.error,
-            "kept_step": kept.step,
-            "kept_epoch": kept.epoch,
-        }
-        if self._init is not None and self._judges:
-            after = last.error if kept.step == 0 else kept.error
-            facts |= Tuned(self._init, after).facts()
-        return {name: None if isinstance(one, float) and not math.isfinite(one) else one for name, one in facts.items()}
 
-
-def _tell(kept: Kept, last: Kept, start: Any) -> None:
-    if kept.step == 0:
-        logger.warning(
-            "no step of the fine-tuning made the Fourier error of held-out scans less than the %.4f before (%.4f at "
-            "the end): the weights of %s are kept. Lower learning_rate, or train longer.",
-            kept.error, last.error, start,
-        )  # fmt: skip
-        return
-    logger.info(
-        "the bundle holds the weights after step %d (epoch %d): Fourier error of held-out scans %.4f, %.4f at the end",
-        kept.step, kept.epoch, kept.error, last.error,
-    )  # fmt: skip
+def _finite(values: Mapping[str, float]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def _module(module: pl.LightningModule) -> PtychoModule:

@@ -114,7 +114,7 @@ def run_training(
         _fit(trainer, module, data, keeping)
     history: dict[str, Any] = {"train_loss": module.train_losses, "steps": trainer.global_step}
     if held_out is not None:
-        history |= held_out.settle(trainer, module)
+        history |= held_out.settle(module.model)
     if judge is not None:
         module, tuned = judge.settle(module, lambda: build_module(payload, scan, context.world))
         history |= tuned.facts()

@@ -12,6 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from ptycho_dist.bundle import load_bundle
@@ -34,6 +35,7 @@ from tests.support.ranks import rank_context
 from tests.support.runs import forget_launchers, inference_payload, simulate_tiny, training_payload
 from tests.support.scans import make_scan, write_own
 from tests.support.sets import simulate_small_set
+from tests.torch.training.test_mlflow import select
 from tests.torch.training.test_resume import Killed, die_at
 
 TRAIN: dict[str, Any] = {"max_epochs": 3, "batch_size": 3, "val_fraction": 0.25, "held_out_every": 2,
@@ -128,11 +130,35 @@ def test_bundle_has_the_weights_that_predicted_held_out_scans_best(
     found = history(tmp_path)
     assert (found["kept_step"], found["kept_epoch"], found["steps"]) == (6, 2, 12)
     assert (found["held_out_fourier_error"], found["last_held_out_fourier_error"]) == pytest.approx((0.2, 0.6))
-    assert "weights after step 6 (epoch 2): Fourier error of held-out scans 0.2000, 0.6000 at the end" in caplog.text
+    assert (
+        "has the weights after step 6 (epoch 2): Fourier error of held-out scans 0.2000, 0.6000 at the end"
+        in caplog.text
+    )
     assert (curve(tmp_path, "kept_step"), curve(tmp_path, "kept_held_out_fourier_error")) == (
         [(12, 6.0)], [(12, pytest.approx(0.2))])  # fmt: skip
     assert len(curve(tmp_path)) == len(LOOKS) - 1, "what is not finite is left out"
     assert result.fourier_error is None, "the last loss is not that of these weights"
+
+
+NAMES = ("held_out_fourier_error", "patterns_seen", "kept_step", "kept_held_out_fourier_error")
+
+
+def test_tensorboard_shows_held_out_scans_and_what_is_kept(scans: Path, tmp_path: Path) -> None:
+    train(scans, tmp_path, logger_backend="tensorboard", max_epochs=1)
+    events = EventAccumulator(str(tmp_path / "logs")).Reload()
+    assert [len(events.Scalars(name)) for name in NAMES] == [2, 2, 1, 1]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_shows_held_out_scans_and_what_is_kept(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlflow", reason="the extra [mlflow] is not installed")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    train(scans, tmp_path, logger_backend="mlflow", max_epochs=1)
+    counts = dict(select(tmp_path / "logs" / "mlflow.db", "select key, count(*) from metrics group by key"))
+    assert [counts[name] for name in NAMES] == [2, 2, 1, 1]
 
 
 def test_last_weights_are_kept_on_request(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
