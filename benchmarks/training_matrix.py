@@ -28,7 +28,6 @@ from benchmarks.training_scans import CELLS, Cell
 from ptycho_dist.bundle import BUNDLE_FOLDER, load_bundle
 from ptycho_dist.data.scan import open_scan
 from ptycho_dist.evaluate.group_error import group_error, spread_groups
-from ptycho_dist.evaluate.group_report import GROUPS
 from ptycho_dist.factory.inference import create_inference_payload
 from ptycho_dist.inference.run import load_model
 
@@ -49,9 +48,6 @@ class Outcome:
         Training loss of each epoch; none of a training that failed.
     stitched_error, groups_error
         Fourier error of the stitched object, and of the groups, with the trained network; None of a set.
-    last_epoch_error
-        Fourier error of the groups of the last epoch, in which the network still learnt; None of a set, and of a
-        training that was undone.
     training_s
         Duration of the training; None of a set.
     rewinds, warnings
@@ -62,7 +58,6 @@ class Outcome:
     losses: list[float]
     stitched_error: float | None
     groups_error: float | None
-    last_epoch_error: float | None
     training_s: float | None
     rewinds: int
     warnings: int
@@ -93,7 +88,6 @@ def measure(name: str, cell: Cell, folder: Path, seconds: float) -> Outcome:
         losses=_losses(output / BUNDLE_FOLDER),
         stitched_error=metrics.get("fourier_error"),
         groups_error=groups_error(folder / "scan.h5", output) if metrics else None,
-        last_epoch_error=metrics.get(GROUPS),
         training_s=metrics.get("training_s"),
         rewinds=said.count(_REWIND),
         warnings=said.count(_WARNING),

@@ -68,11 +68,11 @@ class Judge:
         training = payload.training_config
         if training.init_from is None or training.mode == "supervised" or not isinstance(source, Scan):
             return None
-        return cls(payload, source, _error_for_all(payload, source, model))
+        return cls(payload, source, error_for_all(payload, source, model))
 
     def settle(self, model: PtychoModel, begin: Callable[[], PtychoModel]) -> tuple[PtychoModel, Tuned]:
         """Return the trained model, or the one that the training began with if the training made it worse."""
-        tuned = Tuned(self.before, _error_for_all(self.payload, self.scan, model))
+        tuned = Tuned(self.before, error_for_all(self.payload, self.scan, model))
         if not tuned.is_worse:
             logger.info("fine-tuning took the Fourier error of the network from %.4f to %.4f", self.before, tuned.after)
             return model, tuned
@@ -84,7 +84,8 @@ class Judge:
         return on_all_ranks(begin), tuned
 
 
-def _error_for_all(payload: TrainingPayload, scan: Scan, model: PtychoModel) -> float:
+def error_for_all(payload: TrainingPayload, scan: Scan, model: PtychoModel) -> float:
+    """Give all ranks the :func:`sample_error` that rank 0 finds."""
     return from_rank_0(lambda: sample_error(payload, scan, model))
 
 

@@ -35,7 +35,7 @@ from ptycho_dist.physics.start_modes import separable
 from ptycho_dist.training.budget import Budget
 from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.checkpoints import FOLDER, ResumePoint, forget, newest_whole
-from ptycho_dist.training.fine_tuning import Judge
+from ptycho_dist.training.fine_tuning import Judge, Tuned, error_for_all
 from ptycho_dist.training.freeze import freeze
 from ptycho_dist.training.module import PtychoModule
 from ptycho_dist.training.previews import build_previews
@@ -57,7 +57,8 @@ class TrainingResult:
     patterns_per_s
         Speed of the last epoch over all ranks.
     fourier_error
-        Of the groups of the last epoch; None where the loss is not its square, or the training was undone.
+        Of what the trained network predicts for groups spread over the scan, each on its own canvas; None of a set,
+        where labels alone are learnt, and where the training was undone.
     """
 
     bundle_path: Path
@@ -112,20 +113,24 @@ def run_training(
         _fit(trainer, module, data, keeping)
     on_all_ranks(scan.require_unchanged)
     history: dict[str, Any] = {"train_loss": module.train_losses, "steps": trainer.global_step}
-    model = module.model
+    model, tuned = module.model, None
     if judge is not None:
         model, tuned = judge.settle(model, lambda: build_module(payload, scan, context.world).model)
         history |= tuned.facts()
+    error = _groups_error(payload, scan, model, tuned)
     path = _save(payload, model, history, holds_probe=isinstance(scan, Scan))
     speed = float(trainer.callback_metrics.get("patterns_per_s", float("nan")))
-    return TrainingResult(path, tuple(module.train_losses), speed, _fourier_error(module, history))
+    return TrainingResult(path, tuple(module.train_losses), speed, error)
 
 
-def _fourier_error(module: PtychoModule, history: dict[str, Any]) -> float | None:
-    """Square root of the last loss, where that is the Fourier error of the weights that are kept."""
-    last = module.train_losses[-1] if module.train_losses else math.nan
-    is_one = module.objective.is_fourier_error and history.get("kept") != "init" and math.isfinite(last)
-    return math.sqrt(last) if is_one else None
+def _groups_error(payload: TrainingPayload, source: Source, model: PtychoModel, tuned: Tuned | None) -> float | None:
+    """Fourier error of groups with the weights at the end; the last epoch may have seen but a few of them."""
+    if tuned is not None:
+        return None if tuned.is_worse else tuned.after
+    if payload.training_config.mode == "supervised" or not isinstance(source, Scan):
+        return None
+    error = error_for_all(payload, source, model)
+    return error if math.isfinite(error) else None
 
 
 def _loaders(payload: TrainingPayload, source: Source, context: RankContext, start: tuple[int, int]) -> ScanDataModule:

@@ -76,12 +76,21 @@ def test_training_that_made_the_network_better_is_kept(
     assert history["kept"] == "tuned"
     assert history["fourier_error"] <= history["init_fourier_error"]
     assert error_of(result.bundle_path, tiny_path, tiny_scan, tmp_path) == pytest.approx(history["fourier_error"])
+    assert result.fourier_error == history["fourier_error"]
 
 
 def test_training_from_scratch_is_not_judged(tiny_path: Path, tiny_scan: Scan, tmp_path: Path) -> None:
     result = tune(tiny_path, tiny_scan, tmp_path / "alone", max_epochs=1)
     assert set(load_bundle(result.bundle_path).payload_dict["history"]) == {"train_loss", "steps"}
-    assert result.fourier_error == pytest.approx(result.losses[-1] ** 0.5)
+
+
+def test_error_of_groups_is_that_of_the_whole_scan_when_the_training_ends_within_an_epoch(
+    tiny_path: Path, tiny_scan: Scan, tmp_path: Path
+) -> None:
+    result = tune(tiny_path, tiny_scan, tmp_path / "cut", max_steps=5)
+    found = error_of(result.bundle_path, tiny_path, tiny_scan, tmp_path)
+    assert result.fourier_error == pytest.approx(found)
+    assert result.fourier_error != pytest.approx(result.losses[-1] ** 0.5, rel=1e-3)
 
 
 @pytest.mark.parametrize("settings", [GOOD, RUINOUS], ids=["better", "worse"])
