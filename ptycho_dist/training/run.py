@@ -53,7 +53,7 @@ class TrainingResult:
     bundle_path
         Folder of the trained model.
     losses
-        Training loss of each epoch.
+        Training loss of each epoch; of the last one only if it was whole, or the only one.
     patterns_per_s
         Speed of the last epoch over all ranks.
     fourier_error
@@ -112,7 +112,8 @@ def run_training(
         logger.info("training on %s with %d ranks", data.subject, context.world)
         _fit(trainer, module, data, keeping)
     on_all_ranks(scan.require_unchanged)
-    history: dict[str, Any] = {"train_loss": module.train_losses, "steps": trainer.global_step}
+    losses = _losses_of_epochs(trainer, module)
+    history: dict[str, Any] = {"train_loss": losses, "steps": trainer.global_step}
     model, tuned = module.model, None
     if judge is not None:
         model, tuned = judge.settle(model, lambda: build_module(payload, scan, context.world).model)
@@ -120,7 +121,14 @@ def run_training(
     error = _groups_error(payload, scan, model, tuned)
     path = _save(payload, model, history, holds_probe=isinstance(scan, Scan))
     speed = float(trainer.callback_metrics.get("patterns_per_s", float("nan")))
-    return TrainingResult(path, tuple(module.train_losses), speed, error)
+    return TrainingResult(path, tuple(losses), speed, error)
+
+
+def _losses_of_epochs(trainer: pl.Trainer, module: PtychoModule) -> list[float]:
+    """Losses that can be compared: one of a few groups, where the last epoch was cut short, says little of a scan."""
+    losses = module.train_losses
+    is_cut = module.steps < len(losses) * trainer.num_training_batches
+    return losses[:-1] if is_cut and len(losses) > 1 else losses
 
 
 def _groups_error(payload: TrainingPayload, source: Source, model: PtychoModel, tuned: Tuned | None) -> float | None:
