@@ -70,10 +70,17 @@ class Outcome:
         return self.stitched_error / self.groups_error
 
     @property
+    def last_loss(self) -> float | None:
+        """Loss at the end: of the trained network's groups, of a set that of the last epoch."""
+        if self.groups_error is not None:
+            return self.groups_error**2
+        return self.losses[-1] if self.losses else None
+
+    @property
     def is_sound(self) -> bool:
-        """Whether all losses are finite, and the last is at most the first."""
+        """Whether all losses are finite, and that at the end is at most that of the first epoch."""
         finite = bool(self.losses) and all(math.isfinite(loss) for loss in self.losses)
-        return finite and self.losses[-1] <= self.losses[0]
+        return finite and self.last_loss is not None and self.last_loss <= self.losses[0]
 
 
 def measure(name: str, cell: Cell, folder: Path, seconds: float) -> Outcome:
@@ -104,11 +111,11 @@ def groups_error(path: Path, output: Path) -> float:
 
 def table(found: Sequence[Outcome]) -> Table:
     """Lay the outcomes out."""
-    names = ("scan", "stitched", "groups", "ratio", "first loss", "last loss", "sound", "rewinds", "warnings", "s")
+    names = ("scan", "stitched", "groups", "ratio", "first loss", "at the end", "sound", "rewinds", "warnings", "s")
     result = Table(*names)
     for one in found:
         errors = (_shown(one.stitched_error, ".4f"), _shown(one.groups_error, ".4f"), _shown(one.ratio, ".3f"))
-        ends = (_shown(one.losses[0], ".5f"), _shown(one.losses[-1], ".5f")) if one.losses else ("-", "-")
+        ends = (_shown(one.losses[0] if one.losses else None, ".4f"), _shown(one.last_loss, ".4f"))
         counts = (str(one.rewinds), str(one.warnings), _shown(one.training_s, ".0f"))
         result.add_row(one.cell, *errors, *ends, "yes" if one.is_sound else "no", *counts)
     return result
