@@ -28,7 +28,6 @@ from benchmarks.training_scans import CELLS, Cell
 from ptycho_dist.bundle import BUNDLE_FOLDER, load_bundle
 from ptycho_dist.data.scan import open_scan
 from ptycho_dist.evaluate.group_error import group_error, spread_groups
-from ptycho_dist.evaluate.group_report import GROUPS
 from ptycho_dist.factory.inference import create_inference_payload
 from ptycho_dist.inference.run import load_model
 
@@ -49,9 +48,6 @@ class Outcome:
         Training loss of each epoch; none of a training that failed.
     stitched_error, groups_error
         Fourier error of the stitched object, and of the groups, with the trained network; None of a set.
-    last_epoch_error
-        Fourier error of the groups of the last epoch, in which the network still learnt; None of a set, and of a
-        training that was undone.
     training_s
         Duration of the training; None of a set.
     rewinds, warnings
@@ -62,7 +58,6 @@ class Outcome:
     losses: list[float]
     stitched_error: float | None
     groups_error: float | None
-    last_epoch_error: float | None
     training_s: float | None
     rewinds: int
     warnings: int
@@ -75,10 +70,17 @@ class Outcome:
         return self.stitched_error / self.groups_error
 
     @property
+    def last_loss(self) -> float | None:
+        """Loss at the end: of the trained network's groups, of a set that of the last epoch."""
+        if self.groups_error is not None:
+            return self.groups_error**2
+        return self.losses[-1] if self.losses else None
+
+    @property
     def is_sound(self) -> bool:
-        """Whether all losses are finite, and the last is at most the first."""
+        """Whether all losses are finite, and that at the end is at most that of the first epoch."""
         finite = bool(self.losses) and all(math.isfinite(loss) for loss in self.losses)
-        return finite and self.losses[-1] <= self.losses[0]
+        return finite and self.last_loss is not None and self.last_loss <= self.losses[0]
 
 
 def measure(name: str, cell: Cell, folder: Path, seconds: float) -> Outcome:
@@ -93,7 +95,6 @@ def measure(name: str, cell: Cell, folder: Path, seconds: float) -> Outcome:
         losses=_losses(output / BUNDLE_FOLDER),
         stitched_error=metrics.get("fourier_error"),
         groups_error=groups_error(folder / "scan.h5", output) if metrics else None,
-        last_epoch_error=metrics.get(GROUPS),
         training_s=metrics.get("training_s"),
         rewinds=said.count(_REWIND),
         warnings=said.count(_WARNING),
@@ -110,11 +111,11 @@ def groups_error(path: Path, output: Path) -> float:
 
 def table(found: Sequence[Outcome]) -> Table:
     """Lay the outcomes out."""
-    names = ("scan", "stitched", "groups", "ratio", "first loss", "last loss", "sound", "rewinds", "warnings", "s")
+    names = ("scan", "stitched", "groups", "ratio", "first loss", "at the end", "sound", "rewinds", "warnings", "s")
     result = Table(*names)
     for one in found:
         errors = (_shown(one.stitched_error, ".4f"), _shown(one.groups_error, ".4f"), _shown(one.ratio, ".3f"))
-        ends = (_shown(one.losses[0], ".5f"), _shown(one.losses[-1], ".5f")) if one.losses else ("-", "-")
+        ends = (_shown(one.losses[0] if one.losses else None, ".4f"), _shown(one.last_loss, ".4f"))
         counts = (str(one.rewinds), str(one.warnings), _shown(one.training_s, ".0f"))
         result.add_row(one.cell, *errors, *ends, "yes" if one.is_sound else "no", *counts)
     return result

@@ -11,7 +11,7 @@ DOSES = (1e2, 1e3, 1e4, 1e5)
 """Photons in a frame."""
 STEPS = (5.0, 10.0, 20.0, 40.0, 60.0)
 """Distance of patterns in percent of the diameter that 90 % of the probe's power lies in."""
-OBJECTS = {"moon": ("moon", "camera"), "astronaut": ("astronaut", "brick"), "chelsea": ("chelsea", "coins")}
+OBJECTS = {"moon": ("moon", "camera"), "astronaut": ("astronaut", "brick"), "coins": ("coins", "gravel")}
 """Pictures of phase and amplitude."""
 _DIAMETER_PX = 21.6
 """Of the probe of ``simulate`` at 64 pixels."""

@@ -7,7 +7,7 @@ import math
 from ptycho_dist.evaluate.fourier import FourierErrors
 
 GROUPS = "training_fourier_error"
-"""Metric: Fourier error of the groups of the last epoch, each group on a canvas of its own."""
+"""Metric: Fourier error of groups as in training, with the trained network, each on a canvas of its own."""
 _FAR_ABOVE = 1.3
 _NOISE, _LOOSE, _DENSE = 0.95, 0.3, 0.9
 
@@ -18,7 +18,7 @@ def loose_groups(of_groups: float, errors: FourierErrors, overlap: float) -> str
     Parameters
     ----------
     of_groups
-        Fourier error of the groups.
+        Fourier error of groups as in training, with the trained network.
     errors
         Misfits of the stitched object.
     overlap

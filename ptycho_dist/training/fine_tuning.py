@@ -45,6 +45,11 @@ class Tuned:
         """Whether the training is to be undone."""
         return not self.after <= self.before
 
+    @property
+    def kept_error(self) -> float:
+        """Fourier error of the weights that are kept."""
+        return self.before if self.is_worse else self.after
+
     def facts(self) -> dict[str, float | str | None]:
         """Return what a bundle says of it."""
         before, after = (one if math.isfinite(one) else None for one in (self.before, self.after))
@@ -58,7 +63,7 @@ class Judge:
     Parameters
     ----------
     error_of
-        Fourier error of what a module predicts; asked for on rank 0.
+        Fourier error of what a module predicts; asked for on all ranks.
     start
         Bundle that the training starts from.
     before
@@ -75,15 +80,12 @@ class Judge:
         training = payload.training_config
         if training.init_from is None or training.mode == "supervised":
             return None
-
-        def error_of(module: PtychoModule) -> float:
-            return sample_error(payload, data, module.model_of)
-
-        return cls(error_of, training.init_from, from_rank_0(lambda: error_of(module)))
+        error_of = partial(error_for_all, payload, data)
+        return cls(error_of, training.init_from, error_of(module))
 
     def settle(self, module: PtychoModule, begin: Callable[[], PtychoModule]) -> tuple[PtychoModule, Tuned]:
         """Return the trained module, or the one that the training began with if the training made it worse."""
-        tuned = Tuned(self.before, from_rank_0(lambda: self.error_of(module)))
+        tuned = Tuned(self.before, self.error_of(module))
         if not tuned.is_worse:
             logger.info("fine-tuning took the Fourier error of the network from %.4f to %.4f", self.before, tuned.after)
             return module, tuned
@@ -93,6 +95,11 @@ class Judge:
             tuned.after, self.before, self.start,
         )  # fmt: skip
         return on_all_ranks(begin), tuned
+
+
+def error_for_all(payload: TrainingPayload, data: ScanDataModule, module: PtychoModule) -> float:
+    """Give all ranks the :func:`sample_error` that rank 0 finds."""
+    return from_rank_0(lambda: sample_error(payload, data, module.model_of))
 
 
 def sample_error(payload: TrainingPayload, data: ScanDataModule, model_of: Callable[[ScanBatch], PtychoModel]) -> float:

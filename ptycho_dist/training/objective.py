@@ -49,12 +49,6 @@ class Objective:
         }
         return tuple(name for name, wanted in asked.items() if wanted)
 
-    @property
-    def is_fourier_error(self) -> bool:
-        """Whether the loss is the square of the Fourier error."""
-        is_amplitude = self.training.likelihood == "amplitude" and self.training.physics_weight == 1.0
-        return is_amplitude and self.names == (DATA,)
-
     def weights(self, epoch: int) -> dict[str, float]:
         """Weight of each term in an epoch (from 0)."""
         share = physics_share(self.training, epoch)

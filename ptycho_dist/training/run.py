@@ -35,7 +35,7 @@ from ptycho_dist.physics.start_modes import separable
 from ptycho_dist.training.budget import Budget
 from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.checkpoints import FOLDER, ResumePoint, forget, newest_whole
-from ptycho_dist.training.fine_tuning import Judge
+from ptycho_dist.training.fine_tuning import Judge, Tuned, error_for_all
 from ptycho_dist.training.freeze import freeze
 from ptycho_dist.training.held_out import HeldOut
 from ptycho_dist.training.module import PtychoModule
@@ -54,11 +54,12 @@ class TrainingResult:
     bundle_path
         Folder of the trained model.
     losses
-        Training loss of each epoch.
+        Training loss of each epoch; of the last one only if it was whole, or the only one.
     patterns_per_s
         Speed of the last epoch over all ranks.
     fourier_error
-        Of the groups of the last epoch; None where the loss is not its square, or the training was undone.
+        Of what the network of the bundle predicts for groups spread over the scan, or over some scans of a set, each
+        on its own canvas; None where labels alone are learnt.
     """
 
     bundle_path: Path
@@ -112,24 +113,38 @@ def run_training(
         trainer = build_trainer(payload, context, keeping, [budget, *previews, *([held_out] if held_out else [])])
         logger.info("training on %s with %d ranks", data.subject, context.world)
         _fit(trainer, module, data, keeping)
-    history: dict[str, Any] = {"train_loss": module.train_losses, "steps": trainer.global_step}
+    losses = _losses_of_epochs(trainer, module)
+    history: dict[str, Any] = {"train_loss": losses, "steps": trainer.global_step}
     if held_out is not None:
         history |= held_out.settle(module.model)
+    tuned = None
     if judge is not None:
         module, tuned = judge.settle(module, lambda: build_module(payload, scan, context.world))
         history |= tuned.facts()
     on_all_ranks(scan.require_unchanged)
+    error = _groups_error(payload, data, module, tuned)
     path = _save(payload, module.model, history, holds_probe=isinstance(scan, Scan))
     speed = float(trainer.callback_metrics.get("patterns_per_s", float("nan")))
-    return TrainingResult(path, tuple(history["train_loss"]), speed, _fourier_error(module, history))
+    return TrainingResult(path, tuple(losses), speed, error)
 
 
-def _fourier_error(module: PtychoModule, history: dict[str, Any]) -> float | None:
-    """Square root of the last loss, where that is the Fourier error of the weights that are kept."""
-    last = history["train_loss"][-1] if history["train_loss"] else math.nan
-    keeps_last = history.get("kept") != "init" and history.get("kept_step", history["steps"]) == history["steps"]
-    is_one = module.objective.is_fourier_error and keeps_last and math.isfinite(last)
-    return math.sqrt(last) if is_one else None
+def _losses_of_epochs(trainer: pl.Trainer, module: PtychoModule) -> list[float]:
+    """Losses that can be compared: one of a few groups, where the last epoch was cut short, says little of a scan."""
+    losses = module.train_losses
+    is_cut = module.steps < len(losses) * trainer.num_training_batches
+    return losses[:-1] if is_cut and len(losses) > 1 else losses
+
+
+def _groups_error(
+    payload: TrainingPayload, data: ScanDataModule, module: PtychoModule, tuned: Tuned | None
+) -> float | None:
+    """Fourier error of groups with the weights that are kept; the last epoch may have seen but a few of them."""
+    if tuned is not None:
+        return tuned.kept_error
+    if payload.training_config.mode == "supervised":
+        return None
+    error = error_for_all(payload, data, module)
+    return error if math.isfinite(error) else None
 
 
 def _loaders(payload: TrainingPayload, source: Source, context: RankContext, start: tuple[int, int]) -> ScanDataModule:

@@ -69,7 +69,7 @@ def test_training_that_made_the_network_worse_is_undone(
     assert torch.allclose(probe, torch.from_numpy(tiny_scan.probe))
     assert error_of(result.bundle_path, tiny_path, tiny_scan, tmp_path) == pytest.approx(history["init_fourier_error"])
     assert f"{history['fourier_error']:.4f}, from {history['init_fourier_error']:.4f} before" in caplog.text
-    assert result.fourier_error is None
+    assert result.fourier_error == history["init_fourier_error"]
 
 
 def test_training_that_made_the_network_better_is_kept(
@@ -80,12 +80,22 @@ def test_training_that_made_the_network_better_is_kept(
     assert history["kept"] == "tuned"
     assert history["fourier_error"] <= history["init_fourier_error"]
     assert error_of(result.bundle_path, tiny_path, tiny_scan, tmp_path) == pytest.approx(history["fourier_error"])
+    assert result.fourier_error == history["fourier_error"]
 
 
 def test_training_from_scratch_is_not_judged(tiny_path: Path, tiny_scan: Scan, tmp_path: Path) -> None:
     result = tune(tiny_path, tiny_scan, tmp_path / "alone", max_epochs=1)
     assert set(load_bundle(result.bundle_path).payload_dict["history"]) == {"train_loss", "steps"}
-    assert result.fourier_error == pytest.approx(result.losses[-1] ** 0.5)
+
+
+def test_training_that_ends_within_an_epoch_is_judged_by_the_whole_scan(
+    tiny_path: Path, tiny_scan: Scan, tmp_path: Path
+) -> None:
+    result = tune(tiny_path, tiny_scan, tmp_path / "cut", max_steps=5)
+    assert len(result.losses) == 1
+    found = error_of(result.bundle_path, tiny_path, tiny_scan, tmp_path)
+    assert result.fourier_error == pytest.approx(found)
+    assert result.fourier_error != pytest.approx(result.losses[-1] ** 0.5, rel=1e-3)
 
 
 @pytest.mark.parametrize("settings", [GOOD, RUINOUS], ids=["better", "worse"])
