@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ptycho_dist.atomic import atomic_path
 from ptycho_dist.evaluate import figure_data
+from ptycho_dist.evaluate.frc import RingCorrelation
 from ptycho_dist.evaluate.metrics import ReferenceMetrics
 from ptycho_dist.types import Canvas, FloatArray
 
@@ -171,23 +172,31 @@ def _headline(overview: Overview) -> list[str]:
     comparison = overview.comparison
     if comparison is None:
         return [overview.title, *told]
-    half = comparison.frc.resolution_half_bit_px
-    resolution = f"{half:.2f} px" if np.isfinite(half) else "not resolved"
-    if np.isfinite(half) and np.isfinite(overview.pixel_size_m):
-        resolution += f" ({half * overview.pixel_size_m * 1e9:.1f} nm)"
     return [
         overview.title,
         f"against {overview.reference_name}: SSIM phase {comparison.ssim_phase:.3f}, amplitude "
-        f"{comparison.ssim_amplitude:.3f}; PSNR {comparison.psnr_db:.1f} dB; FRC 1/2-bit {resolution}",
+        f"{comparison.ssim_amplitude:.3f}; PSNR {comparison.psnr_db:.1f} dB; FRC 1/2-bit "
+        f"{_resolution(comparison.frc, overview.pixel_size_m)}",
         *told,
     ]
+
+
+def _resolution(frc: RingCorrelation | None, pixel_size_m: float) -> str:
+    if frc is None:
+        return "not measured"
+    half = frc.resolution_half_bit_px
+    if not np.isfinite(half):
+        return "not resolved"
+    in_nm = f" ({half * pixel_size_m * 1e9:.1f} nm)" if np.isfinite(pixel_size_m) else ""
+    return f"{half:.2f} px{in_nm}"
 
 
 def _rows(overview: Overview) -> list[list[Panel]]:
     curves: list[Panel] = [lambda axes: _draw_losses(axes, overview)]
     comparison = overview.comparison
-    if comparison is not None:
-        curves.append(lambda axes: _draw_frc(axes, comparison))
+    frc = comparison.frc if comparison is not None else None
+    if frc is not None:
+        curves.append(lambda axes: _draw_frc(axes, frc))
     if overview.normalised_errors is not None and overview.positions_px is not None:
         places, errors = overview.positions_px, overview.normalised_errors
         curves.append(lambda axes: _draw_normalised(axes, places, errors))
@@ -310,8 +319,7 @@ def _draw_normalised(axes: Axes, positions_px: FloatArray, errors: FloatArray) -
     _label(axes, "x (px)", "y (px)")
 
 
-def _draw_frc(axes: Axes, comparison: ReferenceMetrics) -> None:
-    frc = comparison.frc
+def _draw_frc(axes: Axes, frc: RingCorrelation) -> None:
     rings = slice(1, None)  # the mean of both images is taken off, so the ring at zero says nothing
     axes.plot(frc.frequency[rings], frc.correlation[rings], color="tab:blue", label="FRC")
     axes.plot(frc.frequency[rings], frc.half_bit[rings], color="tab:red", ls="--", lw=1, label="1/2-bit")

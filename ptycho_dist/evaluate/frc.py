@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.types import FloatArray
 
+LEAST_SIDE_PX = 16
+"""Least side of an image whose rings say something."""
 _EDGE_SHARE = 0.25
 _ONE_SEVENTH = 1.0 / 7.0
 _ALWAYS_RESOLVED = 2
@@ -72,8 +74,11 @@ def ring_correlation(a: NDArray[np.complex128], b: NDArray[np.complex128]) -> Ri
     .. [1] van Heel, Schatz, Fourier shell correlation threshold criteria (2005),
        DOI 10.1016/j.jsb.2005.05.009.
     """
-    if a.shape != b.shape or min(a.shape) < 16:
-        msg = f"images {a.shape} and {b.shape}; expected equal shapes of at least 16 px a side. Cut a larger window."
+    if a.shape != b.shape or min(a.shape) < LEAST_SIDE_PX:
+        msg = (
+            f"images {a.shape} and {b.shape}; expected equal shapes of at least {LEAST_SIDE_PX} px a side. "
+            "Cut a larger window."
+        )
         raise ConfigError(msg)
     window = _soft_window(a.shape)
     spectrum_a, spectrum_b = (np.fft.fft2((x - np.average(x, weights=window)) * window) for x in (a, b))

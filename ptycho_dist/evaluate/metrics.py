@@ -12,7 +12,7 @@ from scipy import ndimage
 from skimage.metrics import structural_similarity
 
 from ptycho_dist.errors import ConfigError
-from ptycho_dist.evaluate.frc import RingCorrelation, ring_correlation
+from ptycho_dist.evaluate.frc import LEAST_SIDE_PX, RingCorrelation, ring_correlation
 from ptycho_dist.evaluate.metrics_file import NotMeasured
 from ptycho_dist.evaluate.registration import Registered, register
 from ptycho_dist.types import Canvas, FloatArray
@@ -34,7 +34,8 @@ _FROM_FRC = (
     "frc_resolution_one_seventh_m",
     "frc_mean",
 )
-METRIC_NAMES = (*_NUMBERS, *_FROM_FRC, "registration_shift_y_px", "registration_shift_x_px")
+_SHIFTS = ("registration_shift_y_px", "registration_shift_x_px")
+METRIC_NAMES = (*_NUMBERS, *_FROM_FRC, *_SHIFTS)
 """Names of all numbers of a comparison."""
 _REASONS = {
     "frc_resolution": "no ring of Fourier space correlates",
@@ -42,6 +43,8 @@ _REASONS = {
     "ssim": "the reference is flat in the scanned area, or the area is narrower than 7 pixels",
 }
 """Why a number may be missing, by the beginning of its name."""
+NO_BOX = f"the scanned area holds no box of {LEAST_SIDE_PX} pixels a side without a hole"
+"""Why there may be no ring correlation."""
 _SSIM_WINDOW = 7
 _SOFT_EDGE_PX = 8.0
 _MARGIN_PX = 16
@@ -64,7 +67,7 @@ class ReferenceMetrics:
     phase_rmse_rad
         Root mean square phase error.
     frc
-        Fourier ring correlation over the largest inner box of the area.
+        Fourier ring correlation over the largest inner box of the area; None where that is below 16 pixels a side.
     registered
         Object brought onto the reference, shape of the window.
     reference
@@ -80,23 +83,26 @@ class ReferenceMetrics:
     phase_range_rad: float
     amplitude_range: float
     phase_rmse_rad: float
-    frc: RingCorrelation
+    frc: RingCorrelation | None
     registered: Registered
     reference: ComplexArray
     area: NDArray[np.bool_]
 
     def summary(self, pixel_size_m: float = float("nan")) -> dict[str, Any]:
         """Return the numbers by name, and a reason in place of each that cannot be determined."""
-        half, seventh = self.frc.resolution_half_bit_px, self.frc.resolution_one_seventh_px
-        mean = float(self.frc.correlation[1:].mean())  # ring 0 is the mean, which was taken off
-        values = (
-            *(float(getattr(self, name)) for name in _NUMBERS),
-            *(half, seventh, half * pixel_size_m, seventh * pixel_size_m, mean),
-            *self.registered.shift_px,
-        )
-        return {
-            name: _number_or_reason(name, value, pixel_size_m) for name, value in zip(METRIC_NAMES, values, strict=True)
+        compared = {name: float(getattr(self, name)) for name in _NUMBERS}
+        moved = dict(zip(_SHIFTS, self.registered.shift_px, strict=True))
+        rings = {} if self.frc is None else _numbers_of(self.frc, pixel_size_m)
+        found = {
+            name: _number_or_reason(name, value, pixel_size_m) for name, value in (compared | rings | moved).items()
         }
+        return {name: found.get(name, NotMeasured(NO_BOX)) for name in METRIC_NAMES}
+
+
+def _numbers_of(frc: RingCorrelation, pixel_size_m: float) -> dict[str, float]:
+    half, seventh = frc.resolution_half_bit_px, frc.resolution_one_seventh_px
+    mean = float(frc.correlation[1:].mean())  # ring 0 is the mean, which was taken off
+    return dict(zip(_FROM_FRC, (half, seventh, half * pixel_size_m, seventh * pixel_size_m, mean), strict=True))
 
 
 def _number_or_reason(name: str, value: float, pixel_size_m: float) -> float | NotMeasured:
@@ -155,6 +161,12 @@ def soft_weight(area: NDArray[np.bool_]) -> FloatArray:
     return np.asarray(np.clip(distance / _SOFT_EDGE_PX, 0.0, 1.0), dtype=np.float64)
 
 
+def inner_correlation(a: ComplexArray, b: ComplexArray, area: NDArray[np.bool_]) -> RingCorrelation | None:
+    """Correlate two registered images over the largest inner box of an area; None where that is too small for it."""
+    box = largest_inner_box(area)
+    return ring_correlation(a[box.slices], b[box.slices]) if min(box.shape) >= LEAST_SIDE_PX else None
+
+
 def largest_inner_box(area: NDArray[np.bool_]) -> Canvas:
     """Return a large box of scanned pixels: the bounding box, cut where a side is least covered.
 
@@ -187,7 +199,6 @@ def _measure(registered: Registered, reference: ComplexArray, area: NDArray[np.b
     phase = phase_ref + np.angle(registered.object_ * np.conj(reference))  # a wrap of 2 pi is no error
     phase_range = float(np.ptp(phase_ref[area]))
     amplitude_range = float(np.ptp(np.abs(reference[area])))
-    box = largest_inner_box(area).slices
     phase_error = _mean_square(phase - phase_ref, area)
     return ReferenceMetrics(
         psnr_db=_decibel(float(np.abs(reference[area]).max()), _mean_square(registered.object_ - reference, area)),
@@ -197,7 +208,7 @@ def _measure(registered: Registered, reference: ComplexArray, area: NDArray[np.b
         phase_range_rad=phase_range,
         amplitude_range=amplitude_range,
         phase_rmse_rad=phase_error**0.5,
-        frc=ring_correlation(registered.object_[box], reference[box]),
+        frc=inner_correlation(registered.object_, reference, area),
         registered=registered,
         reference=reference,
         area=area,

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from ptycho_dist.evaluate.frc import RingCorrelation, ring_correlation
+from ptycho_dist.evaluate.frc import RingCorrelation
 from ptycho_dist.evaluate.halves import ComplexArray, Halves
-from ptycho_dist.evaluate.metrics import largest_inner_box, soft_weight
+from ptycho_dist.evaluate.metrics import NO_BOX, inner_correlation, soft_weight
 from ptycho_dist.evaluate.metrics_file import NotMeasured
 from ptycho_dist.evaluate.registration import register
 from ptycho_dist.types import FloatArray
@@ -28,26 +28,30 @@ class HalvesCompared:
     deviation_HW
         Root mean square error of the transmission, float64, shape (H, W).
     frc
-        Fourier ring correlation of the halves.
+        Fourier ring correlation of the halves; None where no box of 16 pixels a side lies within the area.
     area
         bool, shape (H, W): where the scan has light.
     """
 
     deviation_HW: FloatArray
-    frc: RingCorrelation
+    frc: RingCorrelation | None
     area: NDArray[np.bool_]
 
     def facts(self, pixel_size_m: float) -> dict[str, Any]:
         """Give what metrics say of it."""
-        found = {
-            "uncertainty_median": float(np.median(self.deviation_HW[self.area])),
-            "halves_resolution_half_bit_px": self.frc.resolution_half_bit_px,
-            "halves_resolution_one_seventh_px": self.frc.resolution_one_seventh_px,
-        }
-        named = {name: value if np.isfinite(value) else NotMeasured("not resolved") for name, value in found.items()}
-        in_m = found["halves_resolution_one_seventh_px"] * pixel_size_m
-        unknown = NotMeasured("not resolved, or the size of a pixel is unknown")
-        return named | {"halves_resolution_one_seventh_m": in_m if np.isfinite(in_m) else unknown}
+        median = float(np.median(self.deviation_HW[self.area]))
+        return {"uncertainty_median": median} | _resolutions(self.frc, pixel_size_m)
+
+
+def _resolutions(frc: RingCorrelation | None, pixel_size_m: float) -> dict[str, Any]:
+    names = ("halves_resolution_half_bit_px", "halves_resolution_one_seventh_px", "halves_resolution_one_seventh_m")
+    if frc is None:
+        return dict.fromkeys(names, NotMeasured(NO_BOX))
+    half, seventh = frc.resolution_half_bit_px, frc.resolution_one_seventh_px
+    none, unknown = "not resolved", "not resolved, or the size of a pixel is unknown"
+    found = ((half, none), (seventh, none), (seventh * pixel_size_m, unknown))
+    values = (value if np.isfinite(value) else NotMeasured(reason) for value, reason in found)
+    return dict(zip(names, values, strict=True))
 
 
 def compare_halves(whole: ComplexArray, halves: Halves, area: NDArray[np.bool_]) -> HalvesCompared:
@@ -81,8 +85,7 @@ def compare_halves(whole: ComplexArray, halves: Halves, area: NDArray[np.bool_])
         plain = [_onto(whole, one, area, halves) for one in halves.plain]
         common = ((plain[0] - first) * np.conj(plain[1] - second)).real
         square += np.maximum(_smooth(common, area, _SMOOTH_DETAIL_PX), 0.0)
-    box = largest_inner_box(area).slices
-    return HalvesCompared(np.sqrt(square), ring_correlation(first[box], second[box]), area)
+    return HalvesCompared(np.sqrt(square), inner_correlation(first, second, area), area)
 
 
 def _onto(whole: ComplexArray, half: ComplexArray, area: NDArray[np.bool_], halves: Halves) -> ComplexArray:

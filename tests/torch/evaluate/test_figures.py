@@ -52,6 +52,16 @@ def test_overview_is_drawn(tmp_path: Path, with_truth: bool, pixel_size_m: float
     assert [path.name for path in tmp_path.iterdir()] == ["overview.png"]
 
 
+def test_overview_says_that_the_resolution_was_not_measured() -> None:
+    truth, area = _object(), _area()
+    area[20:70:12, 10:60:12] = False
+    overview = Overview(title="t", object_=truth, area=area, comparison=compare_to_reference(
+        Placed(truth + 0.05 * _object(3)), Placed(truth), area))  # fmt: skip
+    figure = overview_figure(overview)
+    assert "FRC 1/2-bit not measured" in figure.get_suptitle()
+    assert "Fourier ring correlation" not in [one.get_title() for one in figure.axes]
+
+
 @pytest.mark.parametrize("losses", [np.empty(0), np.array([-3.0, -4.0]), np.array([np.nan, 2.0])])
 def test_overview_is_drawn_when_losses_are_odd(tmp_path: Path, losses: NDArray[np.float64]) -> None:
     overview = Overview(title="test", object_=_object(), area=_area(), losses=losses)

@@ -13,7 +13,8 @@ from scipy import ndimage
 
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.evaluate.frc import half_bit_threshold, ring_correlation
-from ptycho_dist.evaluate.metrics import Placed, compare_to_reference, largest_inner_box
+from ptycho_dist.evaluate.metrics import METRIC_NAMES, NO_BOX, Placed, compare_to_reference, largest_inner_box
+from ptycho_dist.evaluate.metrics_file import NotMeasured
 from ptycho_dist.evaluate.registration import find_ramp, fourier_shift, ramp, register
 from ptycho_dist.types import Canvas
 
@@ -44,6 +45,7 @@ def test_comparison_is_perfect_for_the_same_object() -> None:
     assert metrics.psnr_db > 120
     assert metrics.ssim_phase == pytest.approx(1, abs=1e-6)
     assert metrics.ssim_amplitude == pytest.approx(1, abs=1e-6)
+    assert metrics.frc is not None
     assert metrics.frc.correlation.min() == pytest.approx(1, abs=1e-6)
     assert metrics.frc.resolution_half_bit_px == pytest.approx(2.0)
 
@@ -169,7 +171,20 @@ def test_mean_ring_correlation_leaves_out_the_mean_that_was_taken_off() -> None:
     metrics = compare_to_reference(
         Placed(reference + 0.1 * (noise[2] + 1j * noise[3])), Placed(reference), np.ones((64, 64), np.bool_)
     )
+    assert metrics.frc is not None
     assert metrics.summary()["frc_mean"] == pytest.approx(float(metrics.frc.correlation[1:].mean()), abs=1e-12)
+
+
+def test_area_with_holes_loses_the_ring_correlation_alone() -> None:
+    truth = _object()
+    area = _inner(truth)
+    area[25:-20:12, 25:-20:12] = False
+    metrics = compare_to_reference(Placed(truth * (1 + 0.05 * _picture(truth.shape, 9))), Placed(truth), area)
+    assert metrics.frc is None
+    reasons = {name for name, value in metrics.summary(1e-8).items() if isinstance(value, NotMeasured)}
+    assert reasons == {name for name in METRIC_NAMES if name.startswith("frc")}
+    assert metrics.summary()["frc_mean"] == NO_BOX
+    assert 0.5 < metrics.ssim_phase <= 1
 
 
 def test_number_that_is_not_finite_has_a_reason_whatever_its_name() -> None:
