@@ -19,6 +19,8 @@ from ptycho_dist.evaluate.metrics import Placed, ReferenceMetrics, compare_to_re
 from ptycho_dist.evaluate.registration import register
 
 _LOCAL_PX = 2.0
+_LEAST_SHARE = 0.9
+"""Share of the scanned area that a comparison must cover, so that no strip of it passes for the whole."""
 _BAND_90 = float(np.sqrt(np.log(10)))
 """A complex normal error is below so many times its root mean square in 90 % of the cases."""
 
@@ -50,11 +52,15 @@ class Truth:
             return cls(np.asarray(scan.positions_px), scan.probe, Placed(scan.object_, (y, x)))
 
     def compare(self, found: Placed) -> ReferenceMetrics:
-        """Compare an object with it; one that is so unlike it that no shift is found, where it says that it lies."""
+        """Compare an object with it; one so unlike it that no shift, or a false one, is found, where it says it lies."""
+        area = self._area(self.placed)
         try:
-            return compare_in_place(found, self.placed, self._area)
+            moved = compare_in_place(found, self.placed, self._area)
         except ConfigError:
-            return compare_to_reference(found, self.placed, self._area(self.placed), find_shift=False)
+            moved = None
+        if moved is not None and moved.area.sum() >= _LEAST_SHARE * area.sum():
+            return moved
+        return compare_to_reference(found, self.placed, area, find_shift=False)
 
     def _area(self, placed: Placed) -> NDArray[np.bool_]:
         rows, columns = placed.object_.shape

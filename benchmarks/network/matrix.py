@@ -13,11 +13,12 @@ from benchmarks.network.cells import Cell
 from benchmarks.network.judge import Truth, judge_uncertainty
 from benchmarks.network.ours import Found, network, ours, plain
 from benchmarks.network.peer import Job, judged, run_jobs
+from benchmarks.network.quality import judge_all
 from ptycho_dist.atomic import atomic_path
 
 logger = logging.getLogger(__name__)
 
-_OURS, _PEER = "ours.json", "peer.json"
+_OURS, _PEER, _QUALITY = "ours.json", "peer.json", "quality.json"
 _FACTS = ("regularisation", "regularisation_start", "refined_from")
 GOOD = 0.9
 """Phase SSIM from which on an iterative result leaves nothing to be gained."""
@@ -63,15 +64,38 @@ def _job(cell: Cell, folder: Path) -> Job:
 
 
 def together(cells: Sequence[Cell], folder: Path) -> list[dict[str, Any]]:
-    """Gather all that was found of the cells, the best iterative result of each, and the gain over it."""
+    """Gather all that was found of the cells, and the gain over two iterative results of each.
+
+    The best one has the best phase SSIM, the closest one has phases that correlate best with the truth.
+    """
     found = []
     for cell in cells:
         own, kept = measure_ours(cell, folder / cell.name), folder / cell.name / _PEER
         peer = read(kept) if kept.is_file() else {}
-        best = max([own["plain"], *peer.values()], key=lambda one: float(one["ssim_phase"]))
-        gain = own["ours"]["ssim_phase"] - best["ssim_phase"]
-        found.append({**own, **peer, "best": best, "gain": gain})
+        found.append({**own, **peer, **_closeness(folder / cell.name)})
     return found
+
+
+def _closeness(folder: Path) -> dict[str, Any]:
+    """Compare ours with the iterative results by correlation and error of the phase, and with an object of ones."""
+    kept = folder / _QUALITY
+    if not kept.is_file():
+        write(kept, judge_all(folder))
+    found = read(kept)
+    ours, iterative = found["ours"], found["iterative"]
+    best, closest = (
+        max(iterative, key=lambda one: float(one[measure])) for measure in ("ssim_phase", "phase_correlation")
+    )
+    return {
+        "best": best,
+        "gain": ours["ssim_phase"] - best["ssim_phase"],
+        "closest": closest,
+        "gain_over_closest": ours["ssim_phase"] - closest["ssim_phase"],
+        "ours_correlation": ours["phase_correlation"],
+        "ours_rmse_rad": ours["phase_rmse_rad"],
+        "least_rmse_rad": min(one["phase_rmse_rad"] for one in iterative),
+        "ones_ssim_phase": found["ones_ssim_phase"],
+    }
 
 
 def verdict(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -87,6 +111,12 @@ def verdict(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "rest": len(rest),
         "rest_not_0.01_below": sum(one["gain"] >= -0.01 for one in rest),
         "rest_least_gain": min((one["gain"] for one in rest), default=None),
+        "poor_gain_over_closest_0.05": sum(one["gain_over_closest"] >= 0.05 for one in hard),
+        "poor_median_gain_over_closest": _median([one["gain_over_closest"] for one in hard]),
+        "rest_not_0.01_below_closest": sum(one["gain_over_closest"] >= -0.01 for one in rest),
+        "correlates_best": sum(one["ours_correlation"] >= one["closest"]["phase_correlation"] for one in cells),
+        "least_error": sum(one["ours_rmse_rad"] <= one["least_rmse_rad"] for one in cells),
+        "ones_above_ours": sum(one["ones_ssim_phase"] > one["ours"]["ssim_phase"] for one in cells),
         "rank_correlation_local": _median([one["uncertainty"]["rank_correlation_local"] for one in cells]),
         "rank_correlation_pixel": _median([one["uncertainty"]["rank_correlation_pixel"] for one in cells]),
         "coverage_90": _median([one["uncertainty"]["coverage_90"] for one in cells]),

@@ -55,15 +55,15 @@ def draw_rows(path: Path, titles: tuple[str, str], rows: Sequence[Row], dpi: int
 
 def draw_cells(path: Path, cells: Sequence[dict[str, Any]], folder: Path) -> None:
     """Draw cells of the matrix, as :func:`~benchmarks.network.matrix.together` gives them; ``folder`` holds them."""
-    draw_rows(path, ("best iterative", "ours"), [_row(cell, folder) for cell in cells])
+    draw_rows(path, ("closest iterative", "ours"), [_row(cell, folder) for cell in cells])
 
 
 def _row(cell: dict[str, Any], folder: Path) -> Row:
     own = folder / Cell(cell["photons"], cell["step_percent"], cell["object_name"]).name
     truth = Truth.of(own / "scan.h5")
     name = f"{cell['photons']:g} photons, {cell['step_percent']:g} %"
-    best, ours = ((cell[one]["name"], _placed(own, cell[one], truth)) for one in ("best", "ours"))
-    return Row(name, truth, (best, ours))
+    closest, ours = ((cell[one]["name"], _placed(own, cell[one], truth)) for one in ("closest", "ours"))
+    return Row(name, truth, (closest, ours))
 
 
 def _placed(folder: Path, told: dict[str, Any], truth: Truth) -> Placed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import ptycho_dist
 from benchmarks.network.cells import DOSES, OBJECTS, STEPS, all_cells
 from benchmarks.network.judge import Truth
 from benchmarks.network.matrix import verdict
+from benchmarks.network.peer import METHODS
 from benchmarks.network.pictures import Row, draw_rows
+from benchmarks.network.quality import judge_all
 from benchmarks.network.report import PAGES, ROOT, inserted, parts
 from ptycho_dist.evaluate.metrics import Placed
 
@@ -27,6 +30,13 @@ def found(photons: float, step: float, best: float, ours: float) -> dict[str, An
         "step_percent": step,
         "best": {"ssim_phase": best},
         "gain": ours - best,
+        "gain_over_closest": ours - best + 0.03,
+        "closest": {"phase_correlation": 0.8},
+        "ours": {"ssim_phase": ours},
+        "ours_correlation": 0.7 + ours / 5,
+        "ours_rmse_rad": 1 - ours,
+        "least_rmse_rad": 0.25,
+        "ones_ssim_phase": 0.45,
         "uncertainty": uncertainty,
     }
 
@@ -56,6 +66,33 @@ def test_few_photons_and_wide_steps_are_counted_apart_from_the_rest() -> None:
     assert (told["poor"], told["poor_gain_0.05"]) == (3, 2)
     assert (told["rest"], told["rest_not_0.01_below"]) == (3, 2)
     assert told["rest_least_gain"] == pytest.approx(-0.1)
+    assert (told["poor_gain_over_closest_0.05"], told["rest_not_0.01_below_closest"]) == (3, 2)
+    assert (told["correlates_best"], told["least_error"], told["ones_above_ours"]) == (5, 3, 1)
+
+
+def test_an_empty_object_of_a_flat_picture_does_not_pass_for_the_closest(scan: Path, tmp_path: Path) -> None:
+    truth = Truth.of(scan)
+    shutil.copy(scan, tmp_path / "scan.h5")
+    ptycho_dist.refine_object(scan, output_dir=tmp_path / "ours", iterations=3, accelerator="cpu", devices=1)
+    shape, corners = truth.placed.object_.shape, np.asarray(truth.placed.origin_px)
+    middle = (truth.positions_px.max(axis=0) + truth.positions_px.min(axis=0)) / 2 + truth.probe.shape[-1] / 2
+    start = np.rint(corners + np.array(shape) / 2 - middle).astype(int)
+    true = np.roll(truth.placed.object_, start, axis=(0, 1))
+    for method in METHODS:
+        empty, broken = np.ones_like(true), np.full_like(true, np.nan)
+        np.savez(
+            tmp_path / f"{method}.npz", objects=np.stack([empty, true, broken]), epochs=[1, 2, 3], seconds=[1, 2, 3]
+        )
+    judged = judge_all(tmp_path)
+    names = [one["name"] for one in judged["iterative"]]
+    assert names == [f"pty-chi {name} {epoch}" for name in METHODS for epoch in (1, 2)], (
+        "what is not finite is left out"
+    )
+    closest = max(judged["iterative"], key=lambda one: one["phase_correlation"])
+    assert closest["name"] == f"pty-chi {METHODS[0]} 2"
+    assert closest["phase_correlation"] > 0.9
+    assert judged["ones_ssim_phase"] < closest["ssim_phase"]
+    assert judged["ours"]["phase_correlation"] > 0.3
 
 
 def test_the_judge_finds_the_truth_itself_whatever_its_place_and_ramp(scan: Path) -> None:
