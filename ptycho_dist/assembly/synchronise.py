@@ -53,10 +53,12 @@ def overlap_pairs(positions_px: FloatArray, side: int) -> IntArray:
     if asked < 2:
         return np.empty((0, 2), np.int64)
     _, near = cKDTree(positions_px).query(positions_px, k=asked)
-    pairs = np.stack([np.repeat(np.arange(count), asked), np.asarray(near).reshape(-1)], axis=1)
-    reach = np.abs(positions_px[pairs[:, 0]] - positions_px[pairs[:, 1]]).max(axis=1)
-    kept = np.sort(pairs[(pairs[:, 0] != pairs[:, 1]) & (reach < side - 1)], axis=1)
-    return np.column_stack(np.divmod(np.unique(kept[:, 0] * count + kept[:, 1]), count)).astype(np.int64)
+    first, second = np.repeat(np.arange(count), asked), np.asarray(near, np.int64).reshape(-1)
+    reach = np.maximum(*(np.abs(axis[first] - axis[second]) for axis in np.ascontiguousarray(positions_px.T)))
+    kept = (first != second) & (reach < side - 1)
+    first, second = first[kept], second[kept]
+    keys = np.sort(np.minimum(first, second) * count + np.maximum(first, second))
+    return np.column_stack(np.divmod(keys[np.diff(keys, prepend=-1) > 0], count))
 
 
 def pair_products(
@@ -92,12 +94,11 @@ def pair_products(
 
 def _by_offset(offsets_px: IntArray, most: int) -> Iterator[tuple[IntArray, IntArray]]:
     """Yield offsets (2,), each with the numbers of at most so many pairs that have it."""
-    offsets, of_pair = np.unique(offsets_px, axis=0, return_inverse=True)
-    order = np.argsort(of_pair.reshape(-1), kind="stable")
-    ends = np.cumsum(np.bincount(of_pair.reshape(-1), minlength=len(offsets)))
-    for offset, part in zip(offsets, np.split(order, ends)[:-1], strict=True):
+    order = np.lexsort(offsets_px.T)
+    changes = np.flatnonzero(np.diff(offsets_px[order], axis=0).any(axis=1)) + 1
+    for part in np.split(order, changes):
         for start in range(0, len(part), most):
-            yield offset, part[start : start + most]
+            yield offsets_px[part[0]], part[start : start + most]
 
 
 def _common(offset: IntArray, side: int) -> tuple[slice, slice]:
