@@ -14,7 +14,7 @@ from ptycho_dist.assembly.accumulate import disagreement, normalise
 from ptycho_dist.assembly.shards import Manifest, ShardFile
 from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.errors import ShardError
-from ptycho_dist.types import Canvas
+from ptycho_dist.types import Canvas, IntArray
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,38 @@ class ObjectTile:
     disagreement: NDArray[np.float32]
 
 
-def require_complete(folder: Path, manifest: Manifest) -> list[Path]:
-    """Check that all shards of a prediction are there and belong to it.
+@dataclass(frozen=True)
+class PlacedShards:
+    """Shard files in rank order, and the rectangles that they cover.
+
+    Parameters
+    ----------
+    paths
+        Files of the shards.
+    corners_px
+        int64, shape (R, 2): first pixel of each, in the frame of the positions.
+    shapes
+        int64, shape (R, 2): rows and columns of each.
+    """
+
+    paths: tuple[Path, ...]
+    corners_px: IntArray
+    shapes: IntArray
+
+    def on(self, tile: Canvas) -> list[Path]:
+        """Select those that have a part on a tile; no file is opened for it."""
+        low = np.maximum(self.corners_px, tile.corner)
+        high = np.minimum(self.corners_px + self.shapes, np.add(tile.corner, tile.shape))
+        return [self.paths[rank] for rank in np.flatnonzero((low < high).all(axis=1))]
+
+
+def require_complete(folder: Path, manifest: Manifest) -> PlacedShards:
+    """Check that all shards of a prediction are there and belong to it; each is opened once.
 
     Returns
     -------
-    list of Path
-        Shard files in rank order.
+    PlacedShards
+        What :func:`stitch` needs of them.
 
     Raises
     ------
@@ -60,39 +85,31 @@ def require_complete(folder: Path, manifest: Manifest) -> list[Path]:
             "each rank. Predict again; nothing was stitched."
         )
         raise ShardError(msg)
+    corners, shapes = np.empty((len(paths), 2), np.int64), np.empty((len(paths), 2), np.int64)
     for rank, path in enumerate(paths):
         with shards.open_checked(path) as file:
             _require_own(path, file, rank, manifest)
-    return paths
+            corners[rank], shapes[rank] = shards.shard_origin(file), file["real"].shape
+    return PlacedShards(tuple(paths), corners, shapes)
 
 
-def stitch(folder: Path, manifest: Manifest, tile_px: int) -> Iterator[ObjectTile]:
+def stitch(placed: PlacedShards, manifest: Manifest, tile_px: int) -> Iterator[ObjectTile]:
     """Yield the stitched object in tiles of at most ``tile_px`` squared.
 
-    Memory is that of one tile, whatever the scan; one shard is open at a time, however many there are.
+    Memory is that of one tile, whatever the scan; one shard is open at a time, however many there are, and for a tile
+    only those that have a part on it.
 
-    Raises
-    ------
-    ShardError
-        As :func:`require_complete`.
+    Parameters
+    ----------
+    placed
+        Complete shards, of :func:`require_complete`.
+    manifest
+        What they are parts of.
+    tile_px
+        Side of a tile in pixels.
     """
-    placed = [(path, _place_of(path)) for path in require_complete(folder, manifest)]
     for tile in _tiles(manifest.canvas, tile_px):
-        yield _stitch_tile([path for path, place in placed if _meet(place, tile)], tile, manifest)
-
-
-def _place_of(path: Path) -> Canvas:
-    """Rectangle of pixels that a shard covers."""
-    with shards.open_checked(path) as file:
-        rows, columns = file["real"].shape
-        return Canvas(shards.shard_origin(file), (rows, columns))
-
-
-def _meet(shard_: Canvas, tile: Canvas) -> bool:
-    """Tell whether a shard has a part on a tile."""
-    return all(
-        _overlap(shard_.corner[axis], shard_.shape[axis], tile.corner[axis], tile.shape[axis]) for axis in (0, 1)
-    )
+        yield _stitch_tile(placed.on(tile), tile, manifest)
 
 
 def _tiles(canvas: Canvas, tile_px: int) -> Iterator[Canvas]:

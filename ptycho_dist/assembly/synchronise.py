@@ -8,15 +8,19 @@ weighted least squares on the graph of overlaps (Gauss-Newton on the angular
 synchronisation problem: Singer, Appl. Comput. Harmon. Anal. 30, 20 (2011),
 DOI 10.1016/j.acha.2010.02.001; for ptychography: Iwen, Preskitt, Saab,
 Viswanathan, Appl. Comput. Harmon. Anal. 48, 415 (2020),
-DOI 10.1016/j.acha.2018.06.004).
+DOI 10.1016/j.acha.2018.06.004). The matrix is the same in all rounds, so it is
+factorised once; of very large scans, whose factors would not fit into memory,
+the phases are found by conjugate gradients.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, diags_array
-from scipy.sparse.linalg import cg
+from scipy.sparse import csc_array, csr_array, diags_array
+from scipy.sparse.linalg import cg, splu
 from scipy.spatial import cKDTree
 
 from ptycho_dist.types import FloatArray, IntArray
@@ -25,6 +29,8 @@ _NEIGHBOURS = 8
 _ROUNDS = 6
 _PRIOR = 1e-5
 _TOLERANCE = 1e-10
+_MOST_FACTORISED = 1_000_000
+_PIXELS_AT_ONCE = 1 << 16
 
 
 def overlap_pairs(positions_px: FloatArray, side: int) -> IntArray:
@@ -47,39 +53,63 @@ def overlap_pairs(positions_px: FloatArray, side: int) -> IntArray:
     if asked < 2:
         return np.empty((0, 2), np.int64)
     _, near = cKDTree(positions_px).query(positions_px, k=asked)
-    pairs = np.stack([np.repeat(np.arange(count), asked), np.asarray(near).reshape(-1)], axis=1)
-    reach = np.abs(positions_px[pairs[:, 0]] - positions_px[pairs[:, 1]]).max(axis=1)
-    kept = pairs[(pairs[:, 0] != pairs[:, 1]) & (reach < side - 1)]
-    return np.unique(np.sort(kept, axis=1), axis=0).astype(np.int64)
+    first, second = np.repeat(np.arange(count), asked), np.asarray(near, np.int64).reshape(-1)
+    reach = np.maximum(*(np.abs(axis[first] - axis[second]) for axis in np.ascontiguousarray(positions_px.T)))
+    kept = (first != second) & (reach < side - 1)
+    first, second = first[kept], second[kept]
+    keys = np.sort(np.minimum(first, second) * count + np.maximum(first, second))
+    return np.column_stack(np.divmod(keys[np.diff(keys, prepend=-1) > 0], count))
 
 
-def pair_product(
-    first: NDArray[np.complex64], second: NDArray[np.complex64], weight: FloatArray, offset: tuple[int, int]
-) -> complex:
-    """Weighted inner product of two patches where they overlap.
+def pair_products(
+    patches: NDArray[np.complex64], pairs: IntArray, offsets_px: IntArray, weight: FloatArray
+) -> NDArray[np.complex128]:
+    """Weighted inner products of patches where they overlap.
 
     Parameters
     ----------
-    first, second
-        Patches (n, n).
+    patches
+        complex64, shape (B, n, n).
+    pairs
+        int64, shape (E, 2): numbers of the first and the second patch.
+    offsets_px
+        int64, shape (E, 2): whole pixels (y, x) from the corner of the first patch to that of the second.
     weight
-        Weight of a patch pixel (n, n).
-    offset
-        Whole pixels (y, x) from the corner of the first patch to that of the second.
+        float64, shape (n, n): weight of a patch pixel.
 
     Returns
     -------
-    complex
-        Its argument is the phase of the first patch relative to the second.
+    ndarray, complex128, shape (E,)
+        Their arguments are the phases of the first patches relative to the second. Each depends on its own pair alone.
     """
-    n = len(weight)
-    here = tuple(slice(max(0, d), n + min(0, d)) for d in offset)
-    there = tuple(slice(max(0, -d), n + min(0, -d)) for d in offset)
-    both = weight[here] * weight[there]
-    return complex((first[here].astype(np.complex128) * second[there].conj() * both).sum())
+    products = np.empty(len(pairs), np.complex128)
+    for offset, some in _by_offset(offsets_px, max(1, _PIXELS_AT_ONCE // weight.size)):
+        here, there = _common(offset, len(weight)), _common(-offset, len(weight))
+        product = patches[(pairs[some, 0], *here)].astype(np.complex128)
+        product *= patches[(pairs[some, 1], *there)].conj()
+        product *= weight[here] * weight[there]
+        products[some] = product.reshape(len(some), -1).sum(axis=1)
+    return products
 
 
-def solve_phases(count: int, pairs: IntArray, products: NDArray[np.complex128]) -> FloatArray:
+def _by_offset(offsets_px: IntArray, most: int) -> Iterator[tuple[IntArray, IntArray]]:
+    """Yield offsets (2,), each with the numbers of at most so many pairs that have it."""
+    order = np.lexsort(offsets_px.T)
+    changes = np.flatnonzero(np.diff(offsets_px[order], axis=0).any(axis=1)) + 1
+    for part in np.split(order, changes):
+        for start in range(0, len(part), most):
+            yield offsets_px[part[0]], part[start : start + most]
+
+
+def _common(offset: IntArray, side: int) -> tuple[slice, slice]:
+    """Rows and columns of a patch that one at an offset shares with it."""
+    rows, columns = (slice(max(0, d), side + min(0, d)) for d in offset.tolist())
+    return rows, columns
+
+
+def solve_phases(
+    count: int, pairs: IntArray, products: NDArray[np.complex128], most_factorised: int = _MOST_FACTORISED
+) -> FloatArray:
     """Phases to multiply onto patches so that overlapping ones agree.
 
     Parameters
@@ -89,7 +119,9 @@ def solve_phases(count: int, pairs: IntArray, products: NDArray[np.complex128]) 
     pairs
         int64, shape (E, 2), as :func:`overlap_pairs`.
     products
-        complex128, shape (E,), as :func:`pair_product`.
+        complex128, shape (E,), as :func:`pair_products`.
+    most_factorised
+        Patches up to which a direct solver is used; its memory is about 4 kB a patch.
 
     Returns
     -------
@@ -103,10 +135,20 @@ def solve_phases(count: int, pairs: IntArray, products: NDArray[np.complex128]) 
     edges = np.arange(len(pairs))
     signs = np.tile([1.0, -1.0], (len(pairs), 1)).reshape(-1)
     incidence = csr_array((signs, (np.repeat(edges, 2), pairs.reshape(-1))), shape=(len(pairs), count))
-    normal = (incidence.T @ diags_array(strength) @ incidence + _PRIOR * diags_array(np.ones(count))).tocsr()
-    precondition = diags_array(1.0 / normal.diagonal())
+    normal = (incidence.T @ diags_array(strength) @ incidence + _PRIOR * diags_array(np.ones(count))).tocsc()
+    solve = _factorised(normal) if count <= most_factorised else _iterative(normal)
     for _ in range(_ROUNDS):
         residual = np.angle(products * np.exp(1j * (incidence @ phases)))
-        change, _ = cg(normal, -(incidence.T @ (strength * residual)), rtol=_TOLERANCE, M=precondition)
-        phases = phases + change
+        phases = phases - solve(incidence.T @ (strength * residual))
     return phases
+
+
+def _factorised(normal: csc_array) -> Callable[[FloatArray], FloatArray]:
+    """Factorise a symmetric, positive definite matrix; the ordering is the one with the least fill-in on scans."""
+    factors = splu(normal, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+    return lambda values: np.asarray(factors.solve(values))
+
+
+def _iterative(normal: csc_array) -> Callable[[FloatArray], FloatArray]:
+    precondition = diags_array(1.0 / normal.diagonal())
+    return lambda values: np.asarray(cg(normal, values, rtol=_TOLERANCE, M=precondition)[0])

@@ -46,7 +46,7 @@ def convert(typed: Typed) -> int:
         from ptycho_dist.factory.settings import reader_options
 
         options = reader_options(request.levels({"data": DataConfig}))
-        with ranks.on_all_ranks(lambda: open_scan(source, options)) as scan:
+        with ranks.on_all_ranks(lambda: open_scan(source, options, unpack=True)) as scan:
             return convert_scan(scan, target, ranks)
 
     return write_on_ranks(typed, write)

@@ -127,7 +127,7 @@ def _file(path: Path, options: ScanOptions | None) -> list[str]:
     from ptycho_dist.data.scan import open_looked_at
 
     try:
-        with open_looked_at(path, options) as scan:
+        with open_looked_at(path, options, unpack=True) as scan:
             return _scan(scan)
     except DataFormatError as not_a_scan:
         if path.suffix.lower() not in (".h5", ".hdf5"):

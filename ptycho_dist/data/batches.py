@@ -44,20 +44,22 @@ class PatternBatches(Dataset[tuple[Tensor, Tensor]]):
     size
         Patterns in a batch.
     groups
-        int64, shape (B, G): for each pattern of the scan those that it is seen together with, itself first; each
+        int64, shape (n, G): for each pattern of ``order`` those that it is seen together with, itself first; each
         alone where not given.
     """
 
     def __init__(self, scan: Scan, order: IntArray, size: int, groups: IntArray | None = None) -> None:
         self._scan, self._order, self._size, self._groups = scan, order, size, groups
+        self._by_row = np.argsort(order)
 
     @classmethod
     def of_groups(
         cls, scan: Scan, order: IntArray, size: int, data: DataConfig, patterns_per_sample: int
     ) -> PatternBatches:
         """Batches for a network that sees so many patterns together: those around each, as in training."""
-        seen = neighbor_groups(scan.positions_px, data.gridsize or 1).index if patterns_per_sample > 1 else None
-        return cls(scan, order, size, seen)
+        if patterns_per_sample == 1:
+            return cls(scan, order, size)
+        return cls(scan, order, size, neighbor_groups(scan.positions_px, data.gridsize or 1, order).index)
 
     def __len__(self) -> int:
         return -(-len(self._order) // self._size)
@@ -79,14 +81,18 @@ class PatternBatches(Dataset[tuple[Tensor, Tensor]]):
     def members(self, rows: IntArray) -> IntArray:
         """Pattern numbers (size * G,) of a batch that starts with these rows; the first stands for those missing."""
         padded = np.concatenate([rows, np.full(self._size - len(rows), rows[0])])
-        return padded if self._groups is None else self._groups[padded].reshape(-1)
+        return padded if self._groups is None else self._groups_of(self._groups, padded).reshape(-1)
 
     def _read(self, rows: IntArray) -> NDArray[Any]:
         """Patterns of these rows, or of their groups, each read once."""
         if self._groups is None:
             return self._scan.read_numbers(rows)
-        needed, places = np.unique(self._groups[rows], return_inverse=True)
+        needed, places = np.unique(self._groups_of(self._groups, rows), return_inverse=True)
         return self._scan.read_numbers(needed)[places.reshape(-1)]
+
+    def _groups_of(self, groups: IntArray, rows: IntArray) -> IntArray:
+        """Find the groups (n, G) of some patterns of the list."""
+        return np.asarray(groups[self._by_row[np.searchsorted(self._order, rows, sorter=self._by_row)]])
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return (self[batch] for batch in range(len(self)))

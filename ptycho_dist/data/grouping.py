@@ -13,11 +13,10 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
+from ptycho_dist.data.halving import Parts, halved
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.types import FloatArray, Groups, IntArray
 
-_AXIS_FLIP_CHANCE = 0.3
-_NEARLY_SQUARE = 0.6
 _ORDER_GROUP = 64
 
 
@@ -40,20 +39,20 @@ def compact_groups(positions_px: FloatArray, group_size: int, seed: tuple[int, .
     seed
         Non-negative integers, such as (seed, epoch).
     """
-    return pad_groups(_cut(positions_px, group_size, np.random.default_rng(seed)))
+    return pad_groups(halved(positions_px, group_size, np.random.default_rng(seed)))
 
 
 def canonical_order(positions_px: FloatArray) -> IntArray:
     """Order of patterns that shards are cut from: neighbours in the scan stay together."""
-    groups = compact_groups(positions_px, _ORDER_GROUP)
-    return groups.index[groups.valid]
+    return halved(positions_px, _ORDER_GROUP, np.random.default_rng((0,))).order
 
 
-def neighbor_groups(positions_px: FloatArray, gridsize: int) -> Groups:
-    """Group each pattern with its nearest neighbours, itself first.
+def neighbor_groups(positions_px: FloatArray, gridsize: int, rows: IntArray | None = None) -> Groups:
+    """Group each pattern, or each of some rows, with its nearest neighbours, itself first.
 
     ``gridsize**2`` patterns a group, one group for each pattern (PtychoPINN's
-    meaning of gridsize). Equal distances are settled by the smaller index.
+    meaning of gridsize). Equal distances are settled by the smaller index. A group
+    does not depend on which others are asked for.
 
     Raises
     ------
@@ -64,29 +63,32 @@ def neighbor_groups(positions_px: FloatArray, gridsize: int) -> Groups:
     if size > count:
         msg = f"data.gridsize = {gridsize} needs {size} patterns a group; the scan has {count}. Use a smaller gridsize."
         raise ConfigError(msg)
-    members = nearest(positions_px, size)
+    members = nearest(positions_px, size, rows)
     return Groups(members, np.ones_like(members, dtype=np.bool_))
 
 
-def nearest(positions_px: FloatArray, size: int) -> IntArray:
-    """Find for each pattern itself and its nearest neighbours, nearest first, int64, shape (B, size)."""
+def nearest(positions_px: FloatArray, size: int, rows: IntArray | None = None) -> IntArray:
+    """Find for each pattern itself and its nearest neighbours, nearest first, int64, shape (B, size).
+
+    With ``rows``, int64, shape (n,), only for these patterns, shape (n, size): a rank finds those of its own part.
+    """
     count = len(positions_px)
+    own = np.arange(count) if rows is None else rows
     asked = min(count, size + 8)
-    distance, index = cKDTree(positions_px).query(positions_px, k=asked)
-    distance, index = np.asarray(distance).reshape(count, asked), np.asarray(index).reshape(count, asked)
-    own = np.arange(count)[:, None]
-    distance = np.hstack([np.full((count, 1), -1.0), np.where(index == own, np.inf, distance)])
-    index = np.hstack([own, index])
+    distance, index = cKDTree(positions_px).query(positions_px[own], k=asked)
+    distance, index = np.asarray(distance).reshape(len(own), asked), np.asarray(index).reshape(len(own), asked)
+    distance = np.hstack([np.full((len(own), 1), -1.0), np.where(index == own[:, None], np.inf, distance)])
+    index = np.hstack([own[:, None], index])
     order = np.lexsort((index, distance.round(9)), axis=1)[:, :size]
     return np.asarray(np.take_along_axis(index, order, axis=1).astype(np.int64))
 
 
-def pad_groups(parts: list[IntArray]) -> Groups:
-    """Bring lists of pattern indices to one width (see :class:`~ptycho_dist.types.Groups`)."""
-    sizes = np.array([len(part) for part in parts])
+def pad_groups(parts: Parts) -> Groups:
+    """Bring neighbourhoods of pattern indices to one width (see :class:`~ptycho_dist.types.Groups`)."""
+    sizes = parts.sizes
     valid = np.arange(sizes.max()) < sizes[:, None]
-    index = np.repeat(np.array([part[0] for part in parts])[:, None], valid.shape[1], axis=1)
-    index[valid] = np.concatenate(parts)
+    index = np.repeat(parts.order[np.cumsum(sizes) - sizes][:, None], valid.shape[1], axis=1)
+    index[valid] = parts.order
     return Groups(index, valid)
 
 
@@ -117,36 +119,10 @@ def thinned_groups(positions_px: FloatArray, group_size: int, thinning: int, see
     if most == 1:
         return compact_groups(positions_px, group_size, seed)
     rng = np.random.default_rng(seed)
-    blocks = sorted(_cut(positions_px, group_size * most, rng, whole=True), key=len, reverse=True)
+    blocks = sorted(halved(positions_px, group_size * most, rng, whole=True).split(), key=len, reverse=True)
     order = np.concatenate([rng.permutation(block) for block in blocks])
-    return pad_groups([np.sort(order[start : start + group_size]) for start in range(0, len(order), group_size)])
-
-
-def _cut(positions_px: FloatArray, most: int, rng: np.random.Generator, *, whole: bool = False) -> list[IntArray]:
-    """Cut a scan into neighbourhoods of at most so many patterns; with ``whole`` of exactly as many, but for one."""
-    pending, parts = [np.arange(len(positions_px), dtype=np.int64)], []
-    while pending:
-        part = pending.pop()
-        if len(part) <= most:
-            parts.append(part)
-        else:
-            pending.extend(reversed(_halve(part, positions_px[part], most, rng, whole=whole)))
-    return parts
-
-
-def _halve(
-    part: IntArray, positions: FloatArray, group_size: int, rng: np.random.Generator, *, whole: bool = False
-) -> list[IntArray]:
-    """Cut along the longer side; with ``whole`` the first half holds whole groups alone."""
-    extent = np.ptp(positions, axis=0)
-    axis = int(extent[1] > extent[0])
-    if extent.min() > _NEARLY_SQUARE * extent.max() and rng.random() < _AXIS_FLIP_CHANCE:
-        axis = 1 - axis
-    n_parts = math.ceil(len(part) / group_size)
-    left = n_parts // 2 + (int(rng.integers(2)) if n_parts % 2 and n_parts > 1 else 0)
-    cut = left * group_size if whole else round(len(part) * left / n_parts)
-    order = np.argsort(positions[:, axis], kind="stable")
-    return [part[order[:cut]], part[order[cut:]]]
+    group = np.arange(len(order)) // group_size
+    return pad_groups(Parts(order[np.lexsort((order, group))], np.bincount(group)))
 
 
 @dataclass(frozen=True)
@@ -283,8 +259,9 @@ def _around(positions_px: FloatArray, drawing: Drawing, rng: np.random.Generator
     order = np.arange(count) if drawing.sequential else rng.permutation(count)
     centres = np.resize(order, wanted)
     picks = _distinct_picks(centres, drawing, rng)
-    near = nearest(positions_px, drawing.pool + 1)
-    members = np.column_stack([centres, np.take_along_axis(near[centres], picks + 1, axis=1)])
+    rows, place = np.unique(centres, return_inverse=True)
+    near = nearest(positions_px, drawing.pool + 1, rows)
+    members = np.column_stack([centres, np.take_along_axis(near[place], picks + 1, axis=1)])
     return Groups(members, np.ones_like(members, dtype=np.bool_))
 
 

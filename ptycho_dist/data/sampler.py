@@ -102,7 +102,7 @@ def split_patterns(positions_px: FloatArray, data: DataConfig, training: Trainin
     groups = compact_groups(positions_px[chosen], data.group_size, (training.seed, _VALIDATION_STREAM))
     held = np.random.default_rng((training.seed, _VALIDATION_STREAM)).permutation(len(groups))
     n_held = math.ceil(training.val_fraction * len(groups))
-    validation = np.sort(np.concatenate([chosen[members(groups, row)] for row in held[:n_held]]))
+    validation = np.sort(chosen[groups.index[held[:n_held]][groups.valid[held[:n_held]]]])
     train = np.setdiff1d(chosen, validation)
     if len(train) == 0:
         msg = (

@@ -236,7 +236,9 @@ class Scan:
         self.close()
 
 
-def open_scan(path: Path | str, options: ScanOptions | None = None, *, known_checksum: str | None = None) -> Scan:
+def open_scan(
+    path: Path | str, options: ScanOptions | None = None, *, known_checksum: str | None = None, unpack: bool = False
+) -> Scan:
     """Open a scan file of any known format.
 
     Parameters
@@ -247,27 +249,31 @@ def open_scan(path: Path | str, options: ScanOptions | None = None, *, known_che
         What the file leaves open.
     known_checksum
         Its checksum, where that is known; then the file is not read for it.
+    unpack
+        Whether a compressed archive may be unpacked, however large it is then.
 
     Raises
     ------
     DataFormatError
         If the file is not a whole scan of a known format, or contradicts the options.
     """
-    base = open_unselected(path, options, known_checksum=known_checksum)
+    base = open_unselected(path, options, known_checksum=known_checksum, unpack=unpack)
     return select_rows(base, survey_of(base) if needs_survey(base.options) else None)
 
 
-def open_looked_at(path: Path | str, options: ScanOptions | None = None) -> Scan:
+def open_looked_at(path: Path | str, options: ScanOptions | None = None, *, unpack: bool = False) -> Scan:
     """Open a scan as :func:`open_scan` does, and look at all its patterns, in this process."""
-    base = open_unselected(path, options)
+    base = open_unselected(path, options, unpack=unpack)
     return select_rows(base, survey_of(base))
 
 
-def open_unselected(path: Path | str, options: ScanOptions | None = None, *, known_checksum: str | None = None) -> Scan:
+def open_unselected(
+    path: Path | str, options: ScanOptions | None = None, *, known_checksum: str | None = None, unpack: bool = False
+) -> Scan:
     """Open a scan with all its patterns and pixels, whatever the options leave out; see :func:`open_scan`."""
     options = options or ScanOptions()
     path = Path(path)
-    raw = adjust(path, open_raw(path, options), options)
+    raw = adjust(path, open_raw(path, options, unpack=unpack), options)
     state = file_state(path, raw.companions)
     return Scan(_header(path, raw, options, known_checksum), raw, options, state)
 

@@ -136,9 +136,7 @@ def _batches(model: PtychoModel, scan: Scan, rows: IntArray, data: DataConfig) -
     """Cut the patterns into parts of one size; those that are seen together are all among them."""
     size, seen = -(-len(rows) // -(-len(rows) // _PIECE)), None
     if model.sizes.patterns_per_sample > 1:
-        near = neighbor_groups(scan.positions_px[rows], data.gridsize or 1).index
-        seen = np.zeros((len(scan), near.shape[1]), np.int64)
-        seen[rows] = rows[near]
+        seen = rows[neighbor_groups(scan.positions_px[rows], data.gridsize or 1).index]
     return PatternBatches(scan, rows, size, seen)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho_dist.assembly.accumulate import FixedPointSum, fraction_bits
-from ptycho_dist.assembly.synchronise import pair_product
+from ptycho_dist.assembly.synchronise import pair_products
 from ptycho_dist.atomic import atomic_path, sync
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.data.scan import Scan
@@ -127,7 +127,7 @@ class ShardPatches:
         self._agreed = agreed
         self._recipe = recipe(model, payload)
         self._corners_px: FloatArray = scan.positions_px + self._recipe.offset_px
-        self._place = {int(row): place for place, row in enumerate(rows)}
+        self._rows, self._by_row = rows, np.argsort(rows)
         self._bits = fraction_bits(payload.n_patterns)
         self._path, self._seal = path, path.with_suffix(".json")
         sealed = _seal(payload, rows)
@@ -153,11 +153,7 @@ class ShardPatches:
         weight = self._recipe.weight_nn.numpy()
         offsets = np.rint(self._corners_px[pairs[:, 1]] - self._corners_px[pairs[:, 0]]).astype(np.int64)
         patches = np.asarray(self._patches)  # slices of a plain view are made several times faster than of a mapping
-        values = [
-            pair_product(patches[self._place[i]], patches[self._place[j]], weight, (y, x))
-            for (i, j), (y, x) in zip(pairs.tolist(), offsets.tolist(), strict=True)
-        ]
-        return np.array(values, dtype=np.complex128)
+        return pair_products(patches, self._places(pairs), offsets, weight)
 
     def total(self, rows: IntArray, phases: FloatArray) -> FixedPointSum:
         """Sum patches, turned by their phases, on the tile they touch.
@@ -173,9 +169,13 @@ class ShardPatches:
         total = FixedPointSum(Canvas.around(self._corners_px[rows], side), self._bits)
         for start in range(0, len(rows), _BATCH):
             some = rows[start : start + _BATCH]
-            turned = self._patches[[self._place[int(row)] for row in some]] * np.exp(1j * phases[some])[:, None, None]
+            turned = self._patches[self._places(some)] * np.exp(1j * phases[some])[:, None, None]
             total.add(torch.from_numpy(turned), self._recipe.weight_nn, torch.from_numpy(self._corners_px[some]))
         return total
+
+    def _places(self, rows: IntArray) -> IntArray:
+        """Where in the file the patches of these patterns are."""
+        return np.asarray(self._by_row[np.searchsorted(self._rows, rows, sorter=self._by_row)])
 
     def _predict(
         self, model: PtychoModel, scan: Scan, rows: IntArray, payload: InferencePayload

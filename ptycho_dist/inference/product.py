@@ -35,7 +35,7 @@ def stitch_to_product(shard_dir: Path, path: Path) -> Path:
         If a shard is missing, foreign or damaged; nothing is written then.
     """
     manifest = read_manifest(shard_dir)
-    require_complete(shard_dir, manifest)
+    placed = require_complete(shard_dir, manifest)
     facts = manifest.facts
     with ProductWriter(path, _metadata(facts), manifest.canvas.shape, _geometry(manifest)) as writer:
         writer.write_probe(manifest.probe_PNN)
@@ -45,7 +45,7 @@ def stitch_to_product(shard_dir: Path, path: Path) -> Path:
             writer.write_extra(BACKGROUND, manifest.background_NN)
         writer.create_extra(COVERAGE, manifest.canvas.shape, "int32")
         writer.create_extra(DISAGREEMENT, manifest.canvas.shape, "float32")
-        for tile in stitch(shard_dir, manifest, int(facts["stitch_tile_px"])):
+        for tile in stitch(placed, manifest, int(facts["stitch_tile_px"])):
             writer.write_object_tile(tile.corner, tile.object_)
             writer.write_extra_tile(COVERAGE, tile.corner, tile.count)
             writer.write_extra_tile(DISAGREEMENT, tile.corner, tile.disagreement)

@@ -9,6 +9,7 @@ no file handle stays open.
 from __future__ import annotations
 
 import math
+import shlex
 import shutil
 import struct
 import tempfile
@@ -34,6 +35,7 @@ _HEADER_READERS = {
     (2, 0): np.lib.format.read_array_header_2_0,
 }
 _BLOCK_BYTES = 1 << 22
+_MOST_UNPACKED_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,28 @@ def member_names(path: Path) -> tuple[str, ...]:
     """Return the array names in an NPZ file."""
     with _archive(path) as archive:
         return tuple(name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy"))
+
+
+def require_in_place(path: Path) -> None:
+    """Refuse an archive with a large compressed member: each process would unpack all of it to read its own rows.
+
+    Only the directory of the archive is read.
+
+    Raises
+    ------
+    DataFormatError
+        With the command that makes a file which is read in place.
+    """
+    with _archive(path) as archive:
+        packed = [one for one in archive.infolist() if one.compress_type != zipfile.ZIP_STORED]
+    largest = max(packed, key=lambda one: one.file_size, default=None)
+    if largest is not None and largest.file_size > _MOST_UNPACKED_BYTES:
+        msg = (
+            f"{largest.filename.removesuffix('.npy')!r} in {path} is compressed and has {largest.file_size} bytes when "
+            f"unpacked, which each rank would do for itself; expected at most {_MOST_UNPACKED_BYTES}. Convert it once: "
+            f"ptycho-dist convert {shlex.quote(str(path))} {shlex.quote(str(path.with_suffix('.h5')))}"
+        )
+        raise DataFormatError(msg)
 
 
 def _read_header(path: Path, archive: zipfile.ZipFile, key: str) -> MemberHeader:

@@ -62,15 +62,26 @@ def register_format(
     return add
 
 
-def open_raw(path: Path, options: ScanOptions) -> RawScan:
+def open_raw(path: Path, options: ScanOptions, *, unpack: bool = False) -> RawScan:
     """Open a scan with the reader that the user names, or that fits the content.
+
+    Parameters
+    ----------
+    path
+        The file.
+    options
+        What it leaves open.
+    unpack
+        Whether a compressed archive may be unpacked, however large it is then.
 
     Raises
     ------
     DataFormatError
-        If the path is no scan of a known format.
+        If the path is no scan of a known format, or a large compressed archive.
     """
     container = _container(path)
+    if container == "npz" and not unpack:
+        npz.require_in_place(path)
     if options.file_format == "auto":
         return _detect(path, container).open_raw(path, options)
     named = _FORMATS.entries()

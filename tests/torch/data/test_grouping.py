@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from ptycho_dist.data.grouping import compact_groups, members, neighbor_groups, pad_groups
+from ptycho_dist.data.halving import Parts
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.types import FloatArray, Groups
 
@@ -48,7 +49,7 @@ def test_compact_groups_cover_when_positions_repeat() -> None:
 def test_compact_groups_are_much_more_compact_than_random_ones() -> None:
     for positions in (scatter(200), raster(10, 20)):
         shuffled = np.random.default_rng(3).permutation(len(positions))
-        random = pad_groups(np.array_split(shuffled, 25))
+        random = pad_groups(Parts(shuffled, np.array([len(part) for part in np.array_split(shuffled, 25)])))
         assert spread(positions, compact_groups(positions, 8)) < 0.1 * spread(positions, random)
 
 
@@ -86,6 +87,12 @@ def test_neighbor_groups_hold_the_nearest_and_itself_first(gridsize: int) -> Non
     nearest = np.sort(distance, axis=1)[:, : gridsize**2]
     found = np.take_along_axis(distance, groups.index, axis=1)
     assert np.allclose(np.sort(found, axis=1), nearest)
+
+
+@pytest.mark.parametrize("positions", [scatter(50), raster(5, 10), np.zeros((50, 2))], ids=["scatter", "raster", "one"])
+def test_neighbor_groups_of_some_rows_are_those_of_all(positions: FloatArray) -> None:
+    rows = np.array([7, 3, 49, 3])
+    assert np.array_equal(neighbor_groups(positions, 2, rows).index, neighbor_groups(positions, 2).index[rows])
 
 
 def test_neighbor_groups_settle_ties_by_the_smaller_index() -> None:

@@ -44,8 +44,9 @@ def test_many_shards_are_stitched_with_few_open_files(tmp_path: Path) -> None:
     write_all(tmp_path, 200, 100)
     code = (
         "from ptycho_dist.assembly.shards import read_manifest\n"
-        "from ptycho_dist.assembly.stitch import stitch\n"
-        "print(len(list(stitch(folder, read_manifest(folder), 8))))"
+        "from ptycho_dist.assembly.stitch import require_complete, stitch\n"
+        "manifest = read_manifest(folder)\n"
+        "print(len(list(stitch(require_complete(folder, manifest), manifest, 8))))"
     )
     done = run(code, tmp_path, 40, 40)
     assert done.returncode == 0, done.stderr

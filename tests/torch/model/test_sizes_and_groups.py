@@ -122,7 +122,7 @@ def test_training_brings_whole_groups(tiny_path: Path, tiny_scan: Scan, tmp_path
 def test_prediction_batches_bring_each_pattern_with_its_group(tiny_scan: Scan) -> None:
     groups = neighbor_groups(tiny_scan.positions_px, 2).index
     order = np.array([5, 1, 24, 7, 0])
-    batches = list(PatternBatches(tiny_scan, order, 3, groups))
+    batches = list(PatternBatches(tiny_scan, order, 3, groups[order]))
     assert [rows.tolist() for _, rows in batches] == [[5, 1, 24], [7, 0]]
     assert all(counts.shape == (12, 32, 32) for counts, _ in batches)
     expected = torch.from_numpy(tiny_scan.read_patterns(groups[[7, 0]].ravel()))
