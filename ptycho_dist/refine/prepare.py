@@ -16,6 +16,7 @@ from ptycho_dist.physics.optics import support_of
 from ptycho_dist.physics.propagators import Propagator, make_propagator, propagation_of
 from ptycho_dist.refine.amplitudes import AmplitudeReader
 from ptycho_dist.refine.batching import make_batching
+from ptycho_dist.refine.fused import Fused, is_available
 from ptycho_dist.refine.initial import Start, make_estimate
 from ptycho_dist.refine.iteration import Refiner
 from ptycho_dist.refine.methods import make_method
@@ -49,18 +50,28 @@ def make_refiner(
     (data, config), scan, device = configs, reader.scan, reader.like.device
     support = _on(device, support_of(scan.header.N, data.probe_support_px, _tensor(scan.probe_mask)))
     estimate, canvas = make_estimate(start, scan, configs, reader.like, support)
+    mask = _arranged(scan.mask, reader.propagator, device)
     refiner = Refiner(
         config=config,
         estimate=estimate,
         method=make_method(config, estimate),
         batching=make_batching(config, estimate),
         reader=reader,
-        mask_NN=_arranged(scan.mask, reader.propagator, device),
+        mask_NN=mask,
         memory_bytes=int(config.memory_GiB * 2**30),
         support_NN=support,
         background=data.background,
+        fused=_fused(reader, mask),
     )
     return refiner, canvas
+
+
+def _fused(reader: AmplitudeReader, mask_NN: Tensor | None) -> Fused | None:
+    """Compiled loops where they apply: single precision on a CPU, and a compiler that is installed."""
+    like = reader.like
+    if like.device.type != "cpu" or like.dtype != torch.float32 or not is_available():
+        return None
+    return Fused.of(reader.scan.header.N, mask_NN, torch.get_num_threads())
 
 
 def _arranged(mask: BoolArray | None, propagator: Propagator, device: torch.device) -> Tensor | None:
