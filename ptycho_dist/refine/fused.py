@@ -6,7 +6,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -16,14 +15,6 @@ from torch import Tensor
 from ptycho_dist.distributed.sharding import shards
 from ptycho_dist.physics.patches import Windows
 from ptycho_dist.physics.propagators import Propagator
-
-_LEAST_WORK = 2**16
-"""Pixels that are worth a second thread."""
-
-
-def is_available() -> bool:
-    """Whether the compiler of the loops is installed."""
-    return find_spec("numba") is not None
 
 
 @dataclass(frozen=True)
@@ -36,10 +27,13 @@ class Fused:
         Threads that share a loop; the results are the same for any number.
     mask_NN
         1 for valid pixels and 0 for others, float32, in detector order.
+    worth_a_thread
+        Pixels that are worth another thread.
     """
 
     threads: int
     mask_NN: Tensor
+    worth_a_thread: int = 2**16
     _zeros_NN: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -64,8 +58,8 @@ class Fused:
         Returns
         -------
         tuple of Tensor
-            Object patches (B, N, N); change of the exit waves (P, B, N, N) that the measured amplitudes ask for; squared
-            misfit (B,); modelled amplitudes (B, N, N).
+            Object patches (B, N, N); change of the exit waves (P, B, N, N) that the measured amplitudes ask for;
+            squared misfit (B,); modelled amplitudes (B, N, N).
         """
         count, N = len(windows), windows.n
         patches = object_HW.new_empty(count, N, N)
@@ -130,8 +124,8 @@ class Fused:
 
     def _run(self, kernel: Callable[..., None], count: int, load: Tensor, *given: Any) -> None:
         """Run a kernel over a range, by threads where there is enough to do."""
-        arrays = [_as_numbers(one) if isinstance(one, Tensor) else one for one in given]
-        threads = min(self.threads, max(1, load.numel() // _LEAST_WORK))
+        arrays = [_as_numbers(one) if isinstance(one, Tensor) else one for one in given]  # strided ones are refused
+        threads = min(self.threads, max(1, load.numel() // self.worth_a_thread))
         if threads == 1:
             kernel(*arrays, 0, count)
             return
@@ -144,5 +138,4 @@ class Fused:
 
 def _as_numbers(values: Tensor) -> Any:
     """Show a tensor as an array; a complex one with real and imaginary parts in turn."""
-    values = values.contiguous()
-    return (torch.view_as_real(values).flatten(-2) if values.is_complex() else values).numpy()
+    return (values.view(torch.float32) if values.is_complex() else values).numpy()

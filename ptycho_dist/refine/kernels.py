@@ -39,7 +39,7 @@ def illuminate(canvas, positions_px, probe, patches, waves, first, last):  # typ
     """Interpolate patches (B, N, 2 N) from a canvas (H, 2 W), and multiply them by the probe: waves (P, B, N, 2 N)."""
     side = patches.shape[2]
     for b in range(first, last):
-        y, x = int(math.floor(positions_px[b, 0])), int(math.floor(positions_px[b, 1]))
+        y, x = math.floor(positions_px[b, 0]), math.floor(positions_px[b, 1])
         fy, fx = np.float32(positions_px[b, 0] - y), np.float32(positions_px[b, 1] - x)
         gy, gx = _ONE - fy, _ONE - fx
         for i in range(patches.shape[1]):
@@ -131,7 +131,7 @@ def add(canvas, positions_px, steps, factor, first, last):  # type: ignore[no-un
     n, side = steps.shape[1], steps.shape[2]
     row = np.empty(side + 2, np.float32)
     for b in range(steps.shape[0]):
-        y, x = int(math.floor(positions_px[b, 0])), int(math.floor(positions_px[b, 1]))
+        y, x = math.floor(positions_px[b, 0]), math.floor(positions_px[b, 1])
         fy, fx = np.float32(positions_px[b, 0] - y), np.float32(positions_px[b, 1] - x)
         upper, lower, gx = (_ONE - fy) * factor, fy * factor, _ONE - fx
         for i in range(max(0, first - y - 1), min(n, last - y)):
@@ -155,7 +155,7 @@ def agreement(canvas, positions_px, steps, found, first, last):  # type: ignore[
     """Sum of squares of each step (B, N, 2 N), and its product with the canvas in its window: (B, 2)."""
     side = steps.shape[2]
     for b in range(first, last):
-        y, x = int(math.floor(positions_px[b, 0])), int(math.floor(positions_px[b, 1]))
+        y, x = math.floor(positions_px[b, 0]), math.floor(positions_px[b, 1])
         fy, fx = np.float32(positions_px[b, 0] - y), np.float32(positions_px[b, 1] - x)
         gy, gx = _ONE - fy, _ONE - fx
         own, along = np.float32(0), np.float32(0)

@@ -16,7 +16,7 @@ from ptycho_dist.physics.optics import support_of
 from ptycho_dist.physics.propagators import Propagator, make_propagator, propagation_of
 from ptycho_dist.refine.amplitudes import AmplitudeReader
 from ptycho_dist.refine.batching import make_batching
-from ptycho_dist.refine.fused import Fused, is_available
+from ptycho_dist.refine.fused import Fused
 from ptycho_dist.refine.initial import Start, make_estimate
 from ptycho_dist.refine.iteration import Refiner
 from ptycho_dist.refine.methods import make_method
@@ -34,7 +34,7 @@ def make_reader(
 
 
 def make_refiner(
-    start: Start, reader: AmplitudeReader, configs: tuple[DataConfig, RefineConfig]
+    start: Start, reader: AmplitudeReader, configs: tuple[DataConfig, RefineConfig], loops: str
 ) -> tuple[Refiner, Canvas]:
     """Prepare a refinement of a start; where its object lies comes with it.
 
@@ -46,6 +46,8 @@ def make_refiner(
         Reads them.
     configs
         Resolved settings.
+    loops
+        compiled or torch.
     """
     (data, config), scan, device = configs, reader.scan, reader.like.device
     support = _on(device, support_of(scan.header.N, data.probe_support_px, _tensor(scan.probe_mask)))
@@ -61,17 +63,9 @@ def make_refiner(
         memory_bytes=int(config.memory_GiB * 2**30),
         support_NN=support,
         background=data.background,
-        fused=_fused(reader, mask),
+        fused=Fused.of(scan.header.N, mask, torch.get_num_threads()) if loops == "compiled" else None,
     )
     return refiner, canvas
-
-
-def _fused(reader: AmplitudeReader, mask_NN: Tensor | None) -> Fused | None:
-    """Compiled loops where they apply: single precision on a CPU, and a compiler that is installed."""
-    like = reader.like
-    if like.device.type != "cpu" or like.dtype != torch.float32 or not is_available():
-        return None
-    return Fused.of(reader.scan.header.N, mask_NN, torch.get_num_threads())
 
 
 def _arranged(mask: BoolArray | None, propagator: Propagator, device: torch.device) -> Tensor | None:
