@@ -41,6 +41,7 @@ ACTS_ON = {
     "recon_log_max_stitch_samples": "previews: stitched object",
     "inference_batch_size": "batches of the sharded prediction",
     "middle_trim": "stitching: border cut from each patch",
+    "cpu_loops": "steps of a refinement, and of the search for a probe",
     "timeout_s": "process group: longest wait of a collective",
 }
 """Where each field acts."""

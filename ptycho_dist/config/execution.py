@@ -16,6 +16,7 @@ ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 STRATEGIES = ("auto", "ddp", "single_device")
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 SCHEDULERS = ("WarmupStableDecay", "Default", "WarmupCosine", "Exponential", "ReduceLROnPlateau")
+LOOPS = ("auto", "compiled", "torch")
 LOGGER_BACKENDS = ("csv", "tensorboard", "mlflow", "none", None)
 CLIP_ALGORITHMS = ("norm", "value")
 MONITOR_METRICS = ("auto", "train_loss", "val_loss")
@@ -25,6 +26,7 @@ _NAMES_OF_STAGES: Mapping[tuple[str, ...], str] = {
     STAGES: "accelerator devices precision resume timeout_s",
     (TRAIN, REFINE): "enable_progress_bar enable_checkpointing checkpoint_interval_s",
     (TRAIN, INFER): "pin_memory",
+    (INFER, REFINE): "cpu_loops",
     (INFER,): "inference_batch_size middle_trim",
     (TRAIN,): """strategy deterministic gradient_clip_val gradient_clip_algorithm accum_steps num_workers
         persistent_workers prefetch_factor learning_rate scheduler checkpoint_save_top_k checkpoint_monitor_metric
@@ -137,6 +139,9 @@ class PyTorchExecutionConfig:
     middle_trim: int = 0
     """Object pixels cut from each side of a predicted patch before stitching."""
 
+    cpu_loops: str = "auto"
+    """Loops of a refinement: compiled (32-true on a CPU) or torch. auto takes the compiled ones where it can."""
+
     timeout_s: float = 300.0
     """Longest wait of one rank for the others, in seconds."""
 
@@ -153,6 +158,7 @@ class PyTorchExecutionConfig:
         validators.require_choice("execution.strategy", self.strategy, STRATEGIES)
         validators.require_choice("execution.deterministic", self.deterministic, (True, False, "warn"))
         validators.require_choice("execution.precision", self.precision, PRECISIONS)
+        validators.require_choice("execution.cpu_loops", self.cpu_loops, LOOPS)
         validators.require_positive("execution.timeout_s", self.timeout_s)
 
     def _check_optimisation(self) -> None:

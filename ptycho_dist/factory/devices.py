@@ -1,4 +1,4 @@
-"""Settle accelerator, devices, strategy and precision on this machine."""
+"""Settle accelerator, devices, strategy, precision and loops on this machine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def resolve_devices(config: PyTorchExecutionConfig, context: RankContext) -> PyT
     Raises
     ------
     ConfigError
-        If a device, number of devices, strategy or precision is not available.
+        If a device, number of devices, strategy, precision or kind of loops is not available.
     LaunchError
         If a launcher started another number of ranks on this node.
     """
@@ -35,7 +35,8 @@ def resolve_devices(config: PyTorchExecutionConfig, context: RankContext) -> PyT
     devices = _devices(config.devices, accelerator, context)
     strategy = _strategy(config.strategy, devices * context.nodes)
     _check_precision(config.precision, accelerator)
-    return replace(config, accelerator=accelerator, devices=devices, strategy=strategy)
+    loops = _loops(config.cpu_loops, accelerator, config.precision)
+    return replace(config, accelerator=accelerator, devices=devices, strategy=strategy, cpu_loops=loops)
 
 
 def require_launch(config: PyTorchExecutionConfig, context: RankContext) -> None:
@@ -124,6 +125,17 @@ def _strategy(wanted: str, ranks: int) -> str:
         )
         raise ConfigError(msg)
     return wanted
+
+
+def _loops(wanted: str, accelerator: str, precision: str) -> str:
+    is_compiled = accelerator == "cpu" and precision == "32-true"
+    if wanted == "compiled" and not is_compiled:
+        msg = (
+            f"execution.cpu_loops = 'compiled' with precision {precision} on {accelerator}; expected 32-true on cpu, "
+            "for which they are. Set execution.cpu_loops = 'auto'."
+        )
+        raise ConfigError(msg)
+    return ("compiled" if is_compiled else "torch") if wanted == "auto" else wanted
 
 
 def _check_precision(precision: str, accelerator: str) -> None:

@@ -39,7 +39,7 @@ _INFERENCE_CHOICES = (
     "probe_iterations",
     "region",
 )
-_INFERENCE_NUMBERS = ("precision", "inference_batch_size", "middle_trim")
+_INFERENCE_NUMBERS = ("precision", "cpu_loops", "inference_batch_size", "middle_trim")
 
 
 def plain(value: Any) -> Any:
@@ -283,7 +283,7 @@ class RefinePayload(Payload):
         return {
             "data": _only(everything["data"], ("N", *_MEASUREMENT)),
             "refine": _without(everything["refine"], _REFINE_PATHS),
-            "execution": _only(everything["execution"], ("precision",)),
+            "execution": _only(everything["execution"], ("precision", "cpu_loops")),
             "scan": everything["scan"],
             "start": everything["start"],
             "program": everything["program"],

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from ptycho_dist.physics.propagators import Propagator
 
-_TINY = 1e-6
+TINY = 1e-6
 
 
 def modulus(counts: Tensor) -> Tensor:
     """Square root of counts, with a finite slope at zero."""
-    return (counts + _TINY).sqrt_()
+    return (counts + TINY).sqrt_()
 
 
 def amplitude_terms(model: Tensor, counts: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,7 +42,7 @@ def poisson_terms(model: Tensor, counts: Tensor, root: Tensor) -> tuple[Tensor, 
     Guizar-Sicairos, New J. Phys. 14, 063004 (2012), DOI 10.1088/1367-2630/14/6/063004). Parameters are those of
     :func:`amplitude_terms`.
     """
-    model, counts = model + _TINY, counts + _TINY
+    model, counts = model + TINY, counts + TINY
     deviance = model - counts + counts * (torch.log(counts) - torch.log(model))
     return deviance, 1 - counts / model
 

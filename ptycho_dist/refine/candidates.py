@@ -167,10 +167,11 @@ def make_candidates(payload: RefinePayload, context: RankContext, scan: Scan) ->
         If the start does not belong to the scan.
     """
     config, data = payload.refine_config, payload.data_config
-    reader = make_reader(scan, data, payload.execution_config, context)
+    execution = payload.execution_config
+    reader = make_reader(scan, data, execution, context)
     paths = {NETWORK: config.start, ONES: None}
     made = []
     for name in _STARTS[config.start_from]:
         start = read_start(scan, paths[name], data.propagation)
-        made.append(Candidate(name, *make_refiner(start, reader, (data, config)), start))
+        made.append(Candidate(name, *make_refiner(start, reader, (data, config), execution.cpu_loops), start))
     return Candidates(made, config.iterations, config.cooling or 0.0)

@@ -12,6 +12,7 @@ from ptycho_dist.physics.likelihood import modulus
 from ptycho_dist.physics.patches import Windows
 from ptycho_dist.physics.propagators import Propagator
 from ptycho_dist.refine.estimate import Estimate
+from ptycho_dist.refine.fused import Fused
 
 _TINY = 1e-6
 
@@ -34,6 +35,8 @@ class Batch:
         Whether some of the patterns see the same part of the object.
     mask_NN
         Valid pixels in detector order; None where all are.
+    fused
+        Compiled loops to use; None for operations of torch.
     """
 
     everyone: Windows
@@ -42,6 +45,14 @@ class Batch:
     modulus_BNN: Tensor
     is_crowded: bool = False
     mask_NN: Tensor | None = None
+    fused: Fused | None = None
+
+    def add_to(self, canvas_HW: Tensor, steps_BNN: Tensor, factor: float) -> None:
+        """Add ``factor`` times the steps (B, N, N) of all patterns to a canvas, in place."""
+        if self.fused is None:
+            self.everyone.add_to(canvas_HW, steps_BNN, factor)
+        else:
+            self.fused.add_to(canvas_HW, self.everyone, steps_BNN, factor)
 
 
 @dataclass(frozen=True)
@@ -58,12 +69,15 @@ class Residual:
         Sum over valid pixels of the squared amplitude difference, at a flux of 1.
     modelled_BNN
         Square roots of the modelled counts.
+    fused
+        Compiled loops to use; None for operations of torch.
     """
 
     patches_BNN: Tensor
     exit_waves_PBNN: Tensor
     squared_B: Tensor
     modelled_BNN: Tensor
+    fused: Fused | None = None
 
 
 Ratio = Callable[[Tensor, Tensor], Tensor]
@@ -86,6 +100,11 @@ def poisson_ratio(measured_BNN: Tensor, modelled_BNN: Tensor) -> Tensor:
 
 def residual(estimate: Estimate, batch: Batch, propagator: Propagator, ratio: Ratio) -> Residual:
     """Compare this rank's patterns of a batch with the forward model, and propagate the difference back."""
+    if batch.fused is not None and ratio is amplitude_ratio:
+        found = batch.fused.exit_waves(
+            batch.own, estimate.object_HW, estimate.probe_PNN, propagator, batch.modulus_BNN, estimate.background_NN
+        )
+        return Residual(*found, batch.fused)
     model = estimate.forward_model(propagator)
     patches = batch.own.gather(estimate.object_HW)
     waves = model.waves(patches)
@@ -98,7 +117,7 @@ def residual(estimate: Estimate, batch: Batch, propagator: Propagator, ratio: Ra
     torch.view_as_real(waves).mul_(change[..., None])
     exit_waves = propagator.backward(waves) if len(patches) else waves
     squared = torch.linalg.vecdot(difference.flatten(1), difference.flatten(1))
-    return Residual(patches, exit_waves, squared, modelled)
+    return Residual(patches, exit_waves, squared, modelled, batch.fused)
 
 
 def flux_ratio(batch: Batch, residual: Residual) -> Tensor:

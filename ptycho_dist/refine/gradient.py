@@ -41,7 +41,7 @@ class Gradient:
         direction = PerPattern(object_direction(estimate.probe_PNN, residual))
         rows, probe_gradient, *_ = yield [direction, *probe_direction(residual)]
         object_gradient = torch.zeros_like(estimate.object_HW)
-        batch.everyone.add_to(object_gradient, rows, -1.0)
+        batch.add_to(object_gradient, rows, -1.0)
         for unknown, gradient in zip(self._unknowns, (object_gradient, -probe_gradient), strict=True):
             unknown.grad = torch.view_as_real(gradient)
         for group, step in zip(self._adam.param_groups, self._steps, strict=True):

@@ -17,6 +17,7 @@ from ptycho_dist.refine.amplitudes import AmplitudeReader, Share
 from ptycho_dist.refine.batching import Batching, Drawn
 from ptycho_dist.refine.estimate import Estimate
 from ptycho_dist.refine.exit_wave import Batch, Residual, background_ratio, flux_ratio, residual
+from ptycho_dist.refine.fused import Fused
 from ptycho_dist.refine.methods import Method
 from ptycho_dist.refine.momentum import Push
 from ptycho_dist.refine.positions import lost, search, shifts
@@ -56,6 +57,8 @@ class Refiner:
         Whether the brightness of patterns stays as it is, where it is refined otherwise.
     velocity_HW
         Decaying sum of the object's changes; see :class:`~ptycho_dist.refine.momentum.Push`.
+    fused
+        Compiled loops to use; None for operations of torch.
     """
 
     config: RefineConfig
@@ -69,6 +72,7 @@ class Refiner:
     background: str = "none"
     fixes_flux: bool = False
     velocity_HW: Tensor | None = None
+    fused: Fused | None = None
 
     def iterate(self, iteration: int) -> float:
         """Pass over all patterns once.
@@ -144,6 +148,7 @@ class Refiner:
             modulus_BNN=amplitude,
             is_crowded=drawn.is_crowded,
             mask_NN=self.mask_NN,
+            fused=self.fused,
         )
 
     def _note(self, iteration: int, numbers: IntArray, batch: Batch, own: Residual, found: _Findings) -> None:

@@ -43,12 +43,16 @@ class Crowd:
         """
         if not batch.is_crowded:
             return steps_BNN
-        batch.everyone.add_to(self.scratch_HW, steps_BNN, 1.0)
-        summed = batch.everyone.gather(self.scratch_HW)
+        batch.add_to(self.scratch_HW, steps_BNN, 1.0)
+        own, along = self._agreement(batch, steps_BNN)
         batch.everyone.clear(self.scratch_HW)
-        own, along = inner(steps_BNN, steps_BNN), inner(steps_BNN, summed)
         share = (own / torch.maximum(along, own).clamp_min(_TINY)).clamp_min(1 / len(batch.everyone))
         return steps_BNN * share[:, None, None]
+
+    def _agreement(self, batch: Batch, steps_BNN: Tensor) -> tuple[Tensor, Tensor]:
+        if batch.fused is not None:
+            return batch.fused.agreement(self.scratch_HW, batch.everyone, steps_BNN)
+        return inner(steps_BNN, steps_BNN), inner(steps_BNN, batch.everyone.gather(self.scratch_HW))
 
 
 def joint_length(own: Tensor, change_PNN: Tensor, count: int) -> Tensor:

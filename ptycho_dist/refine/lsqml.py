@@ -48,22 +48,32 @@ class LeastSquares(Stateless):
             probe_step = change * (joint_length(own, change, len(batch.everyone)) / seen_light.max())
         lengths = _step_lengths(estimate, residual, direction, probe_step)
         rows, probe_length = yield [PerPattern(direction * lengths[:, 0, None, None]), lengths[:, 1].sum()]
-        batch.everyone.add_to(estimate.object_HW, self.crowd.lengthen(batch, rows), scale * self.object_step)
+        batch.add_to(estimate.object_HW, self.crowd.lengthen(batch, rows), scale * self.object_step)
         if self.probe_step:
             estimate.probe_PNN += probe_step * (scale * self.probe_step * probe_length / len(batch.everyone))
 
 
 def _step_lengths(estimate: Estimate, residual: Residual, direction_BNN: Tensor, probe_step_PNN: Tensor) -> Tensor:
     """Lengths (B, 2) along the object's and the probe's direction that explain each pattern's residual best."""
-    by_object = direction_BNN * estimate.probe_PNN[:, None]
-    by_probe = residual.patches_BNN * probe_step_PNN[:, None]
-    wanted = residual.exit_waves_PBNN
-    one, two, cross = _dot(by_object, by_object), _dot(by_probe, by_probe), _dot(by_object, by_probe)
-    right = torch.stack([_dot(by_object, wanted), _dot(by_probe, wanted)], dim=1)
+    one, two, cross, *wanted = _products(estimate.probe_PNN, residual, direction_BNN, probe_step_PNN)
+    right = torch.stack(wanted, dim=1)
     damped = [value + _DAMPING * value.mean() + 1e-20 for value in (one, two)]
     normal = torch.stack([torch.stack([damped[0], cross], 1), torch.stack([cross, damped[1]], 1)], 1)
     lengths: Tensor = torch.linalg.solve(normal, right)
     return lengths
+
+
+def _products(
+    probe_PNN: Tensor, residual: Residual, direction_BNN: Tensor, probe_step_PNN: Tensor
+) -> tuple[Tensor, ...]:
+    """Inner products (B,) of what the two steps do: object, probe, both; and of each with what is wanted."""
+    wanted = residual.exit_waves_PBNN
+    if residual.fused is not None:
+        return residual.fused.step_products(direction_BNN, probe_PNN, residual.patches_BNN, probe_step_PNN, wanted)
+    by_object = direction_BNN * probe_PNN[:, None]
+    by_probe = residual.patches_BNN * probe_step_PNN[:, None]
+    own = (_dot(by_object, by_object), _dot(by_probe, by_probe), _dot(by_object, by_probe))
+    return (*own, _dot(by_object, wanted), _dot(by_probe, wanted))
 
 
 def _dot(one_PBNN: Tensor, other_PBNN: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ class Pie(Stateless):
         guide = estimate.probe_PNN * self._regularised(probe_intensity(estimate.probe_PNN)).reciprocal()
         direction = PerPattern(object_direction(guide, residual))
         steps, *probe_sums = yield [direction, *(probe_direction(residual) if self.probe_step else ())]
-        batch.everyone.add_to(estimate.object_HW, self.crowd.lengthen(batch, steps), scale * self.object_step)
+        batch.add_to(estimate.object_HW, self.crowd.lengthen(batch, steps), scale * self.object_step)
         if probe_sums:
             change, seen_light, own = probe_sums
             length = joint_length(own, change, len(batch.everyone)) * (scale * self.probe_step)
@@ -60,6 +60,8 @@ def object_direction(guide_PNN: Tensor, residual: Residual) -> Tensor:
 
     The guide is the probe, in whatever scale the steps shall have.
     """
+    if residual.fused is not None:
+        return residual.fused.object_direction(guide_PNN, residual.exit_waves_PBNN)
     if len(guide_PNN) == 1:
         return residual.exit_waves_PBNN[0] * guide_PNN[0].conj()
     return torch.einsum("pbij,pij->bij", residual.exit_waves_PBNN, guide_PNN.conj())
@@ -74,6 +76,8 @@ def probe_direction(residual: Residual) -> tuple[Tensor, Tensor, Tensor]:
         Change (P, N, N) and intensity of the object patches (N, N), summed over patterns; and the sum of the squares of
         the changes that each pattern asks for.
     """
+    if residual.fused is not None:
+        return residual.fused.probe_direction(residual.exit_waves_PBNN, residual.patches_BNN)
     conjugate = residual.patches_BNN.conj().resolve_conj()
     each = residual.exit_waves_PBNN * conjugate
     light = conjugate.mul_(residual.patches_BNN).real.sum(dim=0)

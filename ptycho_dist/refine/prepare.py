@@ -16,6 +16,7 @@ from ptycho_dist.physics.optics import support_of
 from ptycho_dist.physics.propagators import Propagator, make_propagator, propagation_of
 from ptycho_dist.refine.amplitudes import AmplitudeReader
 from ptycho_dist.refine.batching import make_batching
+from ptycho_dist.refine.fused import Fused
 from ptycho_dist.refine.initial import Start, make_estimate
 from ptycho_dist.refine.iteration import Refiner
 from ptycho_dist.refine.methods import make_method
@@ -33,7 +34,7 @@ def make_reader(
 
 
 def make_refiner(
-    start: Start, reader: AmplitudeReader, configs: tuple[DataConfig, RefineConfig]
+    start: Start, reader: AmplitudeReader, configs: tuple[DataConfig, RefineConfig], loops: str
 ) -> tuple[Refiner, Canvas]:
     """Prepare a refinement of a start; where its object lies comes with it.
 
@@ -45,20 +46,24 @@ def make_refiner(
         Reads them.
     configs
         Resolved settings.
+    loops
+        compiled or torch.
     """
     (data, config), scan, device = configs, reader.scan, reader.like.device
     support = _on(device, support_of(scan.header.N, data.probe_support_px, _tensor(scan.probe_mask)))
     estimate, canvas = make_estimate(start, scan, configs, reader.like, support)
+    mask = _arranged(scan.mask, reader.propagator, device)
     refiner = Refiner(
         config=config,
         estimate=estimate,
         method=make_method(config, estimate),
         batching=make_batching(config, estimate),
         reader=reader,
-        mask_NN=_arranged(scan.mask, reader.propagator, device),
+        mask_NN=mask,
         memory_bytes=int(config.memory_GiB * 2**30),
         support_NN=support,
         background=data.background,
+        fused=Fused.of(scan.header.N, mask, torch.get_num_threads()) if loops == "compiled" else None,
     )
     return refiner, canvas
 

@@ -59,7 +59,7 @@ class Regularised:
     def update(self, estimate: Estimate, batch: Batch, residual: Residual, scale: float) -> Update:
         """Gather the gradient; the last batch of a pass makes the step."""
         (rows,) = yield [PerPattern(object_direction(estimate.probe_PNN, residual))]
-        batch.everyone.add_to(self._gradient, rows, scale)
+        batch.add_to(self._gradient, rows, scale)
         self._met += len(batch.everyone)
         if self._met == self._n_patterns:
             self._step(estimate)

@@ -53,7 +53,7 @@ def refine_probe(
     alone = replace(single_rank(), local_rank=context.local_rank)
     reader = replace(make_reader(scan, data, execution, alone), sample=rows)
     start = Start(None, np.zeros(2), probe, scan.positions_px[rows])
-    refiner, _ = make_refiner(start, reader, (data, _config(scan, iterations)))
+    refiner, _ = make_refiner(start, reader, (data, _config(scan, iterations)), execution.cpu_loops)
     for iteration in range(iterations):
         refiner.iterate(iteration)
     return refiner.estimate.probe_PNN.cpu().numpy().astype(np.complex64)

@@ -36,7 +36,7 @@ FILE: dict[str, Any] = {
     "accelerator": "auto", "deterministic": False, "num_workers": 1, "enable_progress_bar": True, "devices": 4,
     "strategy": "auto", "precision": "64-true", "learning_rate": 3e-4,
 }  # fmt: skip
-IN_FORCE = {"auto": {"accelerator": "cpu", "strategy": "ddp"}}
+IN_FORCE = {"auto": {"accelerator": "cpu", "strategy": "ddp", "cpu_loops": "compiled"}}
 KNOBS = tuple(EXPLICIT)
 
 ANOTHER_VALUE: dict[str, Any] = {
@@ -47,7 +47,7 @@ ANOTHER_VALUE: dict[str, Any] = {
     "checkpoint_save_top_k": 3, "checkpoint_mode": "max", "early_stop_patience": 5, "logger_backend": "tensorboard",
     "recon_log_every_n_epochs": 2, "recon_log_num_patches": 3, "recon_log_fixed_indices": (0, 5),
     "recon_log_stitch": True, "recon_log_max_stitch_samples": 9, "inference_batch_size": 7,
-    "middle_trim": 2, "timeout_s": 12.0,
+    "middle_trim": 2, "cpu_loops": "torch", "timeout_s": 12.0,
 }  # fmt: skip
 NEEDS_MORE = {"accelerator", "persistent_workers", "prefetch_factor", "checkpoint_monitor_metric"}
 
@@ -161,7 +161,7 @@ class TestExecutionConfigPrecedence:
         assert {payload.provenance[name] for name in names} == {"default"}
         assert payload.execution_config == PyTorchExecutionConfig(
             accelerator="cpu", devices=1, strategy="single_device", checkpoint_monitor_metric="train_loss",
-            inference_batch_size=32,
+            inference_batch_size=32, cpu_loops="compiled",
         )  # fmt: skip
 
     def test_nothing_is_left_at_auto(self, make: Make) -> None:
@@ -360,7 +360,7 @@ class TestExecutionConfigFingerprint:
         assert one.fingerprint() != two.fingerprint()
 
     @pytest.mark.parametrize(
-        "relevant", [{"inference_batch_size": 4}, {"middle_trim": 1}, {"precision": "64-true"},
+        "relevant", [{"inference_batch_size": 4}, {"middle_trim": 1}, {"precision": "64-true"}, {"cpu_loops": "torch"},
                      {"patch_weighting": "uniform"}]
     )  # fmt: skip
     def test_result_fingerprint_of_inference_covers_what_changes_numbers(

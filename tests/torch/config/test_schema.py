@@ -54,6 +54,7 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "recon_log_max_stitch_samples": (0, True),
         "inference_batch_size": (0, 1.5),
         "middle_trim": (-1, None),
+        "cpu_loops": ("numba", None),
         "timeout_s": (0.0, math.inf),
     },
     DoctorConfig: {"under": ("mpiexec", ""), "ranks": (0, 1.5), "json": (1, None)},

@@ -28,10 +28,12 @@ from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.distributed.collectives import process_group
 from ptycho_dist.errors import ConfigError, LaunchError
 from ptycho_dist.factory.payload import TrainingPayload
+from ptycho_dist.factory.refine import create_refine_payload
 from ptycho_dist.inference.patch_store import place_model, predict_patches, recipe
 from ptycho_dist.inference.run import load_model
 from ptycho_dist.job_marker import begin, finish
 from ptycho_dist.launching.environment import RankContext, detect
+from ptycho_dist.refine.candidates import make_candidates
 from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.module import PtychoModule
 from ptycho_dist.training.previews import Previews, build_previews
@@ -369,6 +371,17 @@ def check_middle_trim(make: Make) -> None:
         payload, model = _prediction(make, middle_trim=trim)
         how = recipe(model, payload)
         assert (how.trim_px, how.side, how.offset_px) == (trim, side, 8 + trim)
+
+
+def check_cpu_loops(make: Make) -> None:
+    for loops, expected in (("auto", "compiled"), ("compiled", "compiled"), ("torch", "torch")):
+        payload, _ = _prediction(make, cpu_loops=loops)
+        assert payload.execution_config.cpu_loops == expected
+        settings = {"start_from": "ones", "cpu_loops": loops}
+        refinement = create_refine_payload(payload.scan_path, payload.output_dir / loops, settings)
+        with open_scan(payload.scan_path) as scan:
+            (candidate,) = make_candidates(refinement, rank_context(0, 1), scan).going
+        assert (candidate.refiner.fused is not None) == (expected == "compiled")
 
 
 def _prediction(make: Make, **overrides: Any) -> tuple[Any, Any]:
