@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ptycho_dist.physics.intensity import ForwardModel
-from ptycho_dist.physics.patches import Windows
 from ptycho_dist.physics.probe import probe_intensity
 from ptycho_dist.physics.propagators import Propagator
+from ptycho_dist.physics.windows import Windows
 from ptycho_dist.types import IntArray
 
 

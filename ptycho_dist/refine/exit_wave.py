@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ptycho_dist.physics.likelihood import modulus
-from ptycho_dist.physics.patches import Windows
 from ptycho_dist.physics.propagators import Propagator
+from ptycho_dist.physics.windows import Windows
 from ptycho_dist.refine.estimate import Estimate
 
 _TINY = 1e-6

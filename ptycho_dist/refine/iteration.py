@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ptycho_dist.config.refine import RefineConfig
-from ptycho_dist.physics.patches import Windows
 from ptycho_dist.physics.probe import orthogonalise
+from ptycho_dist.physics.windows import Windows
 from ptycho_dist.refine.amplitudes import AmplitudeReader, Share
 from ptycho_dist.refine.batching import Batching, Drawn
 from ptycho_dist.refine.estimate import Estimate

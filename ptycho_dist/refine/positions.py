@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ptycho_dist.physics.patches import Windows
 from ptycho_dist.physics.propagators import Propagator
+from ptycho_dist.physics.windows import Windows
 from ptycho_dist.refine.estimate import Estimate
 from ptycho_dist.refine.exit_wave import Batch, Residual, amplitude_ratio, residual
 from ptycho_dist.types import IntArray
