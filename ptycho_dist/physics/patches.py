@@ -7,10 +7,8 @@ adjoint spreads a patch onto the same pixels with the same coefficients.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from typing import Any
 
 import torch
@@ -18,44 +16,69 @@ from jaxtyping import Complex, Float, Num
 from torch import Tensor
 
 from ptycho_dist.errors import PhysicsError
+from ptycho_dist.physics.bodies import Body, PatchMover
+from ptycho_dist.physics.indexed import Indexed
+from ptycho_dist.physics.rectangles import RectanglePatches
 
 
 @dataclass(frozen=True)
 class PatchGeometry:
     """Where B patches of side ``n`` lie on a canvas.
 
-    On a CPU rectangles of the canvas are added up one by one, which is several times faster than indices;
-    elsewhere one indexed operation moves all patches.
-
     Parameters
     ----------
     corner
         int64, shape (B, 2): whole part of the corners (y, x).
     fraction
-        float, shape (B, 2), sub-pixel parts of (y, x); None when all are whole.
+        float, shape (B, 2), sub-pixel parts of (y, x); None when all are whole, as far as the host knows.
     n
         Side of a patch.
     canvas_px
         Canvas rows and columns (H, W).
+    body
+        How patches are moved.
     """
 
     corner: Tensor
     fraction: Tensor | None
     n: int
     canvas_px: tuple[int, int]
+    body: Body = Body.RECTANGLES
 
     @classmethod
-    def build(cls, positions_px: Float[Tensor, "B 2"], n: int, canvas_px: tuple[int, int]) -> PatchGeometry:
+    def build(
+        cls, positions_px: Float[Tensor, "B 2"], n: int, canvas_px: tuple[int, int], body: Body | None = None
+    ) -> PatchGeometry:
         """Prepare the windows of patches whose corners are ``positions_px``.
+
+        Where they are moved by index nothing is read back from the device: that patches lie inside the canvas is
+        checked there, without waiting.
+
+        Parameters
+        ----------
+        positions_px : Tensor, float, shape (B, 2)
+            Patch corners (y, x) in canvas pixels, on the device of the canvases.
+        n
+            Side of a patch.
+        canvas_px
+            Canvas rows and columns.
+        body
+            How patches are moved; None for what suits the device.
 
         Raises
         ------
         PhysicsError
-            If a patch does not lie inside the canvas.
+            If a patch does not lie inside the canvas, where the host knows.
+        RuntimeError
+            Then, where only the device knows.
         """
+        moved = body or Body.suiting(positions_px.device)
         corner = torch.floor(positions_px).to(torch.int64)
         fraction = positions_px - corner
-        found = cls(corner, fraction if bool((fraction != 0).any()) else None, n, canvas_px)
+        if moved is Body.INDEXED:
+            _assert_inside(positions_px, n, canvas_px)
+            return cls(corner, fraction, n, canvas_px, moved)
+        found = cls(corner, fraction if bool((fraction != 0).any()) else None, n, canvas_px, moved)
         require_inside(corner, found.window, canvas_px)
         return found
 
@@ -74,41 +97,22 @@ class PatchGeometry:
 
     def gather(self, canvas_HW: Tensor) -> Tensor:
         """Interpolate patches (B, n, n) from a canvas (H, W)."""
-        if canvas_HW.device.type == "cpu":
-            patches = canvas_HW.new_zeros(len(self.corner), self.n, self.n)
-            for patch, rows, columns, share in self._rectangles:
-                patches[patch].add_(canvas_HW[rows, columns], alpha=share)
-            return patches
-        big = canvas_HW.reshape(-1).index_select(0, self.index).view(-1, self.window, self.window)
-        if self.fraction is None:
-            return big
-        fy, fx = self._weights(canvas_HW)
-        mixed = mix(big[:, :-1], big[:, 1:], fy)
-        return mix(mixed[:, :, :-1], mixed[:, :, 1:], fx)
+        return self._mover.gather(canvas_HW)
 
     def scatter(self, patches_Bnn: Tensor) -> Tensor:
         """Sum patches (B, n, n) onto a new canvas (H, W): the adjoint of :meth:`gather`."""
-        canvas = patches_Bnn.new_zeros(self.canvas_px)
-        if patches_Bnn.device.type == "cpu":
-            for patch, rows, columns, share in self._rectangles:
-                canvas[rows, columns].add_(patches_Bnn[patch], alpha=share)
-            return canvas
-        canvas.view(-1).index_add_(0, self.index, self.windows(patches_Bnn).reshape(-1))
-        return canvas
+        return self._mover.scatter(patches_Bnn)
+
+    @cached_property
+    def _mover(self) -> PatchMover:
+        if self.body is Body.RECTANGLES:
+            return RectanglePatches(self.corner, self.fraction, self.n, self.canvas_px)
+        fraction = torch.zeros_like(self.corner, dtype=torch.float64) if self.fraction is None else self.fraction
+        return Indexed.at(self.corner, fraction, self.n, self.canvas_px)
 
     def windows(self, patches_Bnn: Tensor) -> Tensor:
         """Spread patches (B, n, n) over the canvas windows (B, m, m) that they touch."""
         return patches_Bnn if self.fraction is None else self._spread(patches_Bnn)
-
-    @cached_property
-    def _rectangles(self) -> list[tuple[int, slice, slice, float]]:
-        """Which rectangles of the canvas make up each patch, and with what share: one, or up to four."""
-        shares = torch.zeros(self.corner.shape, dtype=torch.float64) if self.fraction is None else self.fraction
-        return [
-            (patch, slice(y + dy, y + dy + self.n), slice(x + dx, x + dx + self.n), share)
-            for patch, ((y, x), (fy, fx)) in enumerate(zip(self.corner.tolist(), shares.tolist(), strict=True))
-            for dy, dx, share in _bilinear(fy, fx)
-        ]
 
     def _weights(self, like: Tensor) -> tuple[Tensor, Tensor]:
         if self.fraction is None:
@@ -206,13 +210,6 @@ def place(
     return place_at(patches_Bnn, PatchGeometry.build(positions_px, patches_Bnn.shape[-1], canvas_px))
 
 
-def _bilinear(fy: float, fx: float) -> Iterator[tuple[int, int, float]]:
-    """Yield the steps (y, x) to the pixels that a point between them is made of, and their shares, zeros left out."""
-    for (dy, wy), (dx, wx) in product(enumerate((1 - fy, fy)), enumerate((1 - fx, fx))):
-        if wy * wx:
-            yield dy, dx, wy * wx
-
-
 def mix(a: Tensor, b: Tensor, fraction: Tensor) -> Tensor:
     """Interpolate linearly between two tensors."""
     return a * (1 - fraction) + b * fraction
@@ -235,3 +232,12 @@ def require_inside(corner: Tensor, window: int, canvas_px: tuple[int, int]) -> N
             f"{canvas_px[0]} x {canvas_px[1]} pixels; expected all inside. Pad the canvas or shift the positions."
         )
         raise PhysicsError(msg)
+
+
+def _assert_inside(positions_px: Tensor, n: int, canvas_px: tuple[int, int]) -> None:
+    """Let the device check that patches lie inside a canvas."""
+    y, x = positions_px.unbind(dim=1)
+    inside = (y.clamp(0, canvas_px[0] - n) == y) & (x.clamp(0, canvas_px[1] - n) == x)
+    torch._assert_async(
+        inside.all(), f"a patch of side {n} leaves the canvas of {canvas_px[0]} x {canvas_px[1]} pixels"
+    )

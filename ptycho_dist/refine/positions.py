@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from ptycho_dist.physics.propagators import Propagator
-from ptycho_dist.physics.windows import Windows
 from ptycho_dist.refine.estimate import Estimate
 from ptycho_dist.refine.exit_wave import Batch, Residual, amplitude_ratio, residual
 from ptycho_dist.types import IntArray
@@ -72,6 +71,6 @@ def _misfits(
     estimate: Estimate, propagator: Propagator, places_px: Tensor, modulus_NN: Tensor, mask_NN: Tensor | None
 ) -> Tensor:
     """Misfit of one pattern at several places."""
-    windows = Windows(places_px, estimate.N, estimate.canvas_px)
+    windows = estimate.windows_at(places_px)
     batch = Batch(windows, slice(0, len(windows)), windows, modulus_NN.expand(len(windows), -1, -1), mask_NN=mask_NN)
     return residual(estimate, batch, propagator, amplitude_ratio).squared_B.cpu()
