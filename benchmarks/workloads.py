@@ -95,7 +95,7 @@ def training(setting: Setting, variant: str) -> Workload:
         optimizer.zero_grad(set_to_none=True)
         with _precision(setting, variant):
             objects = [found for _, found in model.canvases(counts, corners, canvas)]
-            misfits = [model.misfit("amplitude", one, corners, counts).sum() for one in objects]
+            misfits = [one.sum() for one in model.misfits("amplitude", objects, corners, counts)]
             loss = with_earlier(misfits) / (setting.patterns * _PHOTONS)
         torch.autograd.backward(loss)
         optimizer.step()

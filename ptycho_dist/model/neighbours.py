@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from ptycho_dist.physics.bodies import Body
 from ptycho_dist.physics.patches import PatchGeometry, extract_at, place_at
 
 _LEAST = 1e-12
@@ -21,11 +22,14 @@ class Sides:
     ----------
     frame, field, patch
         The whole frame, what a network sees, and what it predicts.
+    body
+        How they are moved; None for what suits the device.
     """
 
     frame: int
     field: int
     patch: int
+    body: Body | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,9 @@ class Neighbours:
         """Place patterns with the corners (y, x) of their frames on a canvas whose weights are known."""
         rows, columns = weight_HW.shape
         frames, fields, patches = (
-            PatchGeometry.build(corners_px + (sides.frame - side) / 2, side, (rows, columns))
+            PatchGeometry.build(
+                corners_px + (sides.frame - side) / 2, side, (rows, columns), sides.body, is_inside=side < sides.frame
+            )
             for side in (sides.frame, sides.field, sides.patch)
         )
         return cls(frames, fields, patches, weight_HW)

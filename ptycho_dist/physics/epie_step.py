@@ -47,7 +47,7 @@ def backproject(
     Tensor, complex, shape (B, s, s)
         (Better object minus present object) over present object, damped where the probe is dark.
     """
-    fixed = _fixed(model)
+    fixed = model.fixed()
     if patches_Bnn is None:
         N = fixed.probe_PNN.shape[-1]
         waves = fixed.waves(fixed.probe_PNN.new_ones(1, N, N))
@@ -64,7 +64,7 @@ def correction_of(
     Parameters are those of :func:`backproject`, but for the object. Its magnitude approaches 4, which a better object
     hardly ever needs: where the present object is nearly opaque a relative change has no bound.
     """
-    fixed = _fixed(model)
+    fixed = model.fixed()
     with torch.no_grad():
         waves = fixed.waves(objects_BNN)
         step = _back(waves, _ratio(waves, patterns, fixed).ratio, fixed, side)
@@ -80,11 +80,6 @@ def centre(images: Tensor, side: int) -> Tensor:
     margin = (images.shape[-1] - side) // 2
     inside = slice(margin, margin + side)
     return images[..., inside, inside]
-
-
-def _fixed(model: ForwardModel) -> ForwardModel:
-    background = None if model.background_NN is None else model.background_NN.detach()
-    return ForwardModel(model.probe_PNN.detach(), model.propagator, background)
 
 
 class _Ratio(NamedTuple):

@@ -63,9 +63,9 @@ class Indexed:
     def add_to(self, canvas_HW: Tensor, patches_Bnn: Tensor, factor: float) -> None:
         """Add ``factor`` times the adjoint of :meth:`gather` to a canvas, in place."""
         fy, fx = self._shares(patches_Bnn)
-        patches = _as_real(patches_Bnn)
-        wide = torch.lerp(functional.pad(patches, (0, 0, 0, 1)), functional.pad(patches, (0, 0, 1, 0)), fx)
-        high = torch.lerp(functional.pad(wide, (0, 0, 0, 0, 0, 1)), functional.pad(wide, (0, 0, 0, 0, 1, 0)), fy)
+        framed = functional.pad(_as_real(patches_Bnn), (0, 0, 1, 1, 1, 1))
+        wide = torch.lerp(framed[:, :, 1:], framed[:, :, :-1], fx)
+        high = torch.lerp(wide[:, 1:], wide[:, :-1], fy)
         spread = _like(high, patches_Bnn).reshape(-1)
         canvas_HW.view(-1).index_add_(0, self._index, spread, alpha=factor)
 
@@ -87,8 +87,12 @@ class Indexed:
         return Indexed(start, fraction, self.n, self.canvas_px)
 
     def fraction_like(self, values: Tensor) -> Tensor:
-        """Sub-pixel parts of (y, x), shape (B, 2), in the precision of values."""
-        return self.fraction.to(values.real.dtype)
+        """Sub-pixel parts of (y, x), shape (B, 2), in the precision of values: theirs, or single."""
+        return self.fraction if values.real.dtype == self.fraction.dtype else self._single
+
+    @cached_property
+    def _single(self) -> Tensor:
+        return self.fraction.float()
 
     @cached_property
     def _index(self) -> Tensor:

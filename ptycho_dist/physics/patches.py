@@ -47,7 +47,13 @@ class PatchGeometry:
 
     @classmethod
     def build(
-        cls, positions_px: Float[Tensor, "B 2"], n: int, canvas_px: tuple[int, int], body: Body | None = None
+        cls,
+        positions_px: Float[Tensor, "B 2"],
+        n: int,
+        canvas_px: tuple[int, int],
+        body: Body | None = None,
+        *,
+        is_inside: bool = False,
     ) -> PatchGeometry:
         """Prepare the windows of patches whose corners are ``positions_px``.
 
@@ -64,6 +70,8 @@ class PatchGeometry:
             Canvas rows and columns.
         body
             How patches are moved; None for what suits the device.
+        is_inside
+            Whether it is known that they lie inside the canvas.
 
         Raises
         ------
@@ -76,10 +84,12 @@ class PatchGeometry:
         corner = torch.floor(positions_px).to(torch.int64)
         fraction = positions_px - corner
         if moved is Body.INDEXED:
-            _assert_inside(positions_px, n, canvas_px)
+            if not is_inside:
+                _assert_inside(positions_px, n, canvas_px)
             return cls(corner, fraction, n, canvas_px, moved)
         found = cls(corner, fraction if bool((fraction != 0).any()) else None, n, canvas_px, moved)
-        require_inside(corner, found.window, canvas_px)
+        if not is_inside:
+            require_inside(corner, found.window, canvas_px)
         return found
 
     @property

@@ -112,7 +112,7 @@ def flux_ratio(batch: Batch, residual: Residual) -> Tensor:
     fitted: Tensor = torch.linalg.vecdot(measured.flatten(1), modelled.flatten(1))
     power = torch.linalg.vecdot(modelled.flatten(1), modelled.flatten(1)).clamp_min(_TINY)
     factor: Tensor = (fitted / power).square()
-    return factor.double().cpu()
+    return factor.double()
 
 
 def background_ratio(batch: Batch, residual: Residual) -> Tensor:
