@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Complex, Float
@@ -72,7 +73,12 @@ class Neighbours:
 
     def average(self, patches_Bnn: Complex[Tensor, "B n n"], weight_nn: Float[Tensor, "n n"]) -> Complex[Tensor, "H W"]:
         """Average overlapping patches by their weights; 1 where there is none."""
-        return normalised(place_at(patches_Bnn * weight_nn, self.patches), self.weight_HW)
+        share, rest = self._normaliser
+        return place_at(patches_Bnn * weight_nn, self.patches) * share + rest
+
+    @cached_property
+    def _normaliser(self) -> tuple[Tensor, Tensor]:
+        return _normaliser(self.weight_HW)
 
     def weight_at_fields(self) -> Float[Tensor, "B f f"]:
         """Sum of the weights of all patches, at each pixel that the network sees."""
@@ -81,6 +87,12 @@ class Neighbours:
 
 def normalised(sum_HW: Complex[Tensor, "H W"], weight_HW: Float[Tensor, "H W"]) -> Complex[Tensor, "H W"]:
     """Weighted mean from a weighted sum; 1 where no patch lies."""
+    share, rest = _normaliser(weight_HW)
+    return sum_HW * share + rest
+
+
+def _normaliser(weight_HW: Tensor) -> tuple[Tensor, Tensor]:
+    """Factor on a weighted sum, and what is added to it, of shape (H, W): one over the weight and 0, or 0 and 1."""
     known = weight_HW > 0
     share = torch.where(known, weight_HW.clamp_min(_LEAST).reciprocal(), torch.zeros_like(weight_HW))
-    return sum_HW * share + (~known).to(share.dtype)
+    return share, (~known).to(share.dtype)

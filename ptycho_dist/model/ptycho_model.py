@@ -21,7 +21,7 @@ from ptycho_dist.model.features import (
 )
 from ptycho_dist.model.neighbours import Neighbours, Sides
 from ptycho_dist.physics.bodies import Body
-from ptycho_dist.physics.epie_step import backproject, centre, correction_of
+from ptycho_dist.physics.epie_step import backproject, centre, correction_of, damped
 from ptycho_dist.physics.intensity import ForwardModel
 from ptycho_dist.physics.likelihood import Patterns
 from ptycho_dist.physics.misfit import pattern_misfits
@@ -80,6 +80,7 @@ class _Known:
 
     patterns: Patterns
     physics: ForwardModel
+    damping_P1ff: Tensor
     wave_ff: Tensor
     light_B2ff: Tensor
 
@@ -193,13 +194,14 @@ class PtychoModel(nn.Module):
         physics = self.optics.forward_model.fixed()
         patterns = Patterns.of(counts_BNN, physics.propagator, self.mask)
         wave = relative_wave(orthogonalise(physics.probe_PNN)[0], self.field_px)
-        return _Known(patterns, physics, wave, self._light(near, photons_per_count))
+        damping = damped(physics.probe_PNN, self.field_px)
+        return _Known(patterns, physics, damping, wave, self._light(near, photons_per_count))
 
     def _improve(
         self, stage: int, canvas_HW: Complex[Tensor, "H W"], near: Neighbours, known: _Known
     ) -> Complex[Tensor, "B n n"]:
         objects = extract_at(canvas_HW.detach(), near.frames)
-        correction = correction_of(known.patterns, known.physics, self.field_px, objects)
+        correction = correction_of(known.patterns, known.physics, objects, known.damping_P1ff)
         seen = exchange_features(correction, known.wave_ff, centre(objects, self.field_px), known.light_B2ff)
         exponent = bounded(self._change(stage, correction, seen))
         improved: Tensor = centre(objects, self.output_px) * exponential(exponent)

@@ -26,26 +26,30 @@ class Indexed:
         int64, shape (B,), on the device of the canvases: place of each window's first pixel in the flat canvas.
     fraction
         Float, shape (B, 2), there too: sub-pixel parts of (y, x).
-    n
-        Side of a patch.
+    inside
+        int64, shape (n + 1, n + 1), there too: way from the first pixel to each pixel of a window in the flat canvas.
     canvas_px
         Canvas rows and columns (H, W).
     """
 
     start: Tensor
     fraction: Tensor
-    n: int
+    inside: Tensor
     canvas_px: tuple[int, int]
 
     @classmethod
     def at(cls, corner: Tensor, fraction: Tensor, n: int, canvas_px: tuple[int, int]) -> Indexed:
         """Prepare from the corners' whole and sub-pixel parts (B, 2)."""
-        return cls(corner[:, 0] * canvas_px[1] + corner[:, 1], fraction, n, canvas_px)
+        offset = torch.arange(n + 1, device=corner.device)
+        inside = (offset * canvas_px[1])[:, None] + offset
+        return cls(corner[:, 0] * canvas_px[1] + corner[:, 1], fraction, inside, canvas_px)
 
     def to(self, device: torch.device) -> Indexed:
         """Bring it to the device of the canvases, without waiting."""
-        start, fraction = (one.to(device, non_blocking=True) for one in (self.start, self.fraction))
-        return Indexed(start, fraction, self.n, self.canvas_px)
+        start, fraction, inside = (
+            one.to(device, non_blocking=True) for one in (self.start, self.fraction, self.inside)
+        )
+        return Indexed(start, fraction, inside, self.canvas_px)
 
     def gather(self, canvas_HW: Tensor) -> Tensor:
         """Interpolate the patches (B, n, n) from a canvas."""
@@ -75,16 +79,15 @@ class Indexed:
 
     def whole(self, canvas_HW: Tensor) -> Tensor:
         """Pixels of the windows as they are, (B, n + 1, n + 1)."""
-        side = self.n + 1
-        return canvas_HW.reshape(-1).index_select(0, self._index).view(len(self.start), side, side)
+        return canvas_HW.reshape(-1).index_select(0, self._index).view(len(self.start), *self.inside.shape)
 
     def take(self, numbers: Some) -> Indexed:
         """Take some of the patches."""
         if isinstance(numbers, slice):
-            return Indexed(self.start[numbers], self.fraction[numbers], self.n, self.canvas_px)
+            return Indexed(self.start[numbers], self.fraction[numbers], self.inside, self.canvas_px)
         places = torch.from_numpy(numbers).to(self.start.device, non_blocking=True)
         start, fraction = (one.index_select(0, places) for one in (self.start, self.fraction))
-        return Indexed(start, fraction, self.n, self.canvas_px)
+        return Indexed(start, fraction, self.inside, self.canvas_px)
 
     def fraction_like(self, values: Tensor) -> Tensor:
         """Sub-pixel parts of (y, x), shape (B, 2), in the precision of values: theirs, or single."""
@@ -102,9 +105,7 @@ class Indexed:
         row is the next one, and beyond the last the last pixel stands in.
         """
         rows, columns = self.canvas_px
-        offset = torch.arange(self.n + 1, device=self.start.device)
-        inside = (offset * columns)[:, None] + offset
-        return (self.start[:, None, None] + inside).clamp_max_(rows * columns - 1).reshape(-1)
+        return (self.start[:, None, None] + self.inside).clamp_max_(rows * columns - 1).reshape(-1)
 
     def _shares(self, like: Tensor) -> tuple[Tensor, Tensor]:
         fraction = self.fraction_like(like)

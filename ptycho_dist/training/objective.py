@@ -67,8 +67,8 @@ class Objective:
     def terms(self, model: PtychoModel, batch: ScanBatch) -> Terms:
         """Each term of this rank's patterns of one scan in a step, summed over them."""
         photons = batch.photons
-        rows, columns = (int(side) for side in batch.canvas_px)
-        stages = list(model.canvases(photons, batch.corners_px, (rows, columns), 1 / float(batch.count_factor)))
+        rows, columns = batch.canvas_px
+        stages = list(model.canvases(photons, batch.corners_px, (rows, columns), batch.photons_per_count))
         patches, weight = stages[-1][0], model.patch_weight()
         makers: dict[str, Callable[[], Tensor]] = {
             DATA: lambda: with_earlier(self._misfits(model, [canvas for _, canvas in stages], photons, batch)),
