@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,3 +64,60 @@ class _Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
             tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
             self.bytes_moved += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
         return result
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Operations that a piece of work hands to a device; views and bare allocations, which launch nothing, left out.
+
+    Parameters
+    ----------
+    names
+        How often each was called.
+    made_bytes
+        Bytes of all tensors that were made.
+    """
+
+    names: Counter[str]
+    made_bytes: int
+
+    @property
+    def total(self) -> int:
+        """How many in all."""
+        return self.names.total()
+
+
+def operations(work: Callable[[], object]) -> Operations:
+    """Do the work once and count its operations."""
+    tally = Tally()
+    with tally:
+        work()
+    return Operations(tally.names, tally.made_bytes)
+
+
+_BARE = ("aten.empty", "aten.new_empty", "aten.detach")
+
+
+class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts operations by name, and the bytes of what they make."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: Counter[str] = Counter()
+        self.made_bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func.is_view:
+            return result
+        if not str(func).startswith(_BARE):
+            self.names[str(func)] += 1
+        given = {_storage(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        made = {_storage(leaf) for leaf in tree_leaves(result) if isinstance(leaf, Tensor)} - given
+        self.made_bytes += sum(size for _, size in made)
+        return result
+
+
+def _storage(tensor: Tensor) -> tuple[int, int]:
+    storage = tensor.untyped_storage()
+    return storage.data_ptr(), storage.nbytes()

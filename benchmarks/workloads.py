@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from ptycho_dist.factory.refine import create_refine_payload
 from ptycho_dist.launching.environment import single_rank
 from ptycho_dist.model.build import build_model
 from ptycho_dist.model.ptycho_model import PtychoModel
+from ptycho_dist.physics.bodies import Body
 from ptycho_dist.physics.propagators import FarField
 from ptycho_dist.refine.amplitudes import AmplitudeReader
 from ptycho_dist.refine.batching import make_batching
@@ -52,6 +53,8 @@ class Setting:
         Side of a pattern, patterns at once, and how many of them share a canvas in training.
     model
         Network and stages.
+    body
+        How patches are moved; None for what suits the device.
     """
 
     device: torch.device
@@ -59,6 +62,7 @@ class Setting:
     patterns: int
     group_size: int
     model: ModelConfig
+    body: Body | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def training(setting: Setting, variant: str) -> Workload:
         optimizer.zero_grad(set_to_none=True)
         with _precision(setting, variant):
             objects = [found for _, found in model.canvases(counts, corners, canvas)]
-            misfits = [model.misfit("amplitude", one, corners, counts).sum() for one in objects]
+            misfits = [one.sum() for one in model.misfits("amplitude", objects, corners, counts)]
             loss = with_earlier(misfits) / (setting.patterns * _PHOTONS)
         torch.autograd.backward(loss)
         optimizer.step()
@@ -117,21 +121,28 @@ def prediction(setting: Setting, variant: str) -> Workload:
 
 def refinement(setting: Setting, variant: str) -> Workload:
     """One pass over all patterns, so many of them in an update as the variant says."""
+    engine = refiner(setting, {"refine.batch_size": _UPDATES[variant]})
+    engine.iterate(0)
+    return Workload("refinement, one pass", variant, setting.patterns, lambda: engine.iterate(1))
+
+
+def refiner(setting: Setting, overrides: Mapping[str, object]) -> Refiner:
+    """Prepare a refinement of a simulated scan, whose amplitudes are in memory."""
     with tempfile.TemporaryDirectory() as name:
         scan = simulate(SimulateConfig(
             output_file=Path(name) / "scan.h5", n_patterns=setting.patterns, N=setting.N, defocus_m=_DEFOCUS_M,
             step_px=_STEP_PX, photons=_PHOTONS))  # fmt: skip
-        overrides = {"accelerator": setting.device.type, "refine.batch_size": _UPDATES[variant]}
-        payload = create_refine_payload(scan, name, overrides)
+        payload = create_refine_payload(scan, name, {"accelerator": setting.device.type, **overrides})
         config = payload.refine_config
         with open_scan(scan) as opened:
             like = torch.zeros((), device=setting.device)
             estimate, _ = make_estimate(read_start(opened, None), opened, (payload.data_config, config), like)
+            estimate.body = setting.body
             measured = AmplitudeReader(opened, FarField(), like, single_rank())
             method, drawn = make_method(config, estimate), make_batching(config, estimate)
             engine = Refiner(config, estimate, method, drawn, measured, None, _ROOM_BYTES)
-            engine.iterate(0)
-    return Workload("refinement, one pass", variant, setting.patterns, lambda: engine.iterate(1))
+            _ = measured.whole
+    return engine
 
 
 WORKLOADS: dict[Maker, tuple[str, ...]] = {
@@ -159,9 +170,15 @@ def _model(setting: Setting, variant: str) -> PtychoModel:
     probe = torch.from_numpy(plate.probe(setting.N).astype(np.complex64))[None]
     torch.manual_seed(0)
     model = build_model(DataConfig(N=setting.N, nphotons=_PHOTONS, n_modes=1), setting.model, probe).to(setting.device)
+    model.sizes = replace(model.sizes, body=setting.body)
     if variant == COMPILED:
         model.networks = nn.ModuleList([torch.compile(network) for network in model.networks])  # type: ignore[misc]
     return model
+
+
+def model_and_batch(setting: Setting) -> tuple[PtychoModel, tuple[Tensor, Tensor, tuple[int, int]]]:
+    """Give the network, and counts (B, N, N), corners (B, 2) and size of the canvas that it is trained on."""
+    return _model(setting, EAGER), _batch(setting)
 
 
 def _batch(setting: Setting) -> tuple[Tensor, Tensor, tuple[int, int]]:

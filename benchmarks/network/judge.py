@@ -52,7 +52,7 @@ class Truth:
             return cls(np.asarray(scan.positions_px), scan.probe, Placed(scan.object_, (y, x)))
 
     def compare(self, found: Placed) -> ReferenceMetrics:
-        """Compare an object with it; one so unlike it that no shift, or a false one, is found, where it says it lies."""
+        """Compare an object with it; one so unlike it that no true shift is found, where it says that it lies."""
         area = self._area(self.placed)
         try:
             moved = compare_in_place(found, self.placed, self._area)

@@ -37,7 +37,7 @@ _REGIONS, _REGION_PATTERNS, _REGION_STREAM = 2, 96, 5
 
 
 class ScanBatch(NamedTuple):
-    """Tensors of one rank's share of one step, of one scan.
+    """One rank's share of one step, of one scan; numbers that the host needs are no tensors, so that none is read back.
 
     The groups' canvases are stacked into one tall canvas.
     """
@@ -48,10 +48,12 @@ class ScanBatch(NamedTuple):
     """shape (B, N, N): counts as the file has them, DC at the centre; integers of up to 2 bytes, else float32."""
     corners_px: Tensor
     """float64, shape (B, 2): patch corners (y, x) on the tall canvas."""
-    canvas_px: Tensor
-    """int64, shape (2,): rows and columns of the tall canvas."""
+    canvas_px: Sequence[int]
+    """Rows and columns of the tall canvas."""
     count_factor: Tensor
     """float32 scalar: factor from the file's counts to photons."""
+    photons_per_count: float
+    """What one of the photons of the batch stands for: one over the factor."""
     labels: Tensor | None = None
     """complex64, shape (B, n, n): what the network should predict, where it learns from a stored object."""
     probe: Tensor | None = None
@@ -74,12 +76,12 @@ class StepBatch(NamedTuple):
 
     parts: tuple[ScanBatch, ...]
     """Patterns of one scan each."""
-    weight: Tensor
-    """float32 scalar: 0 when this rank only joins the collectives."""
-    n_patterns_global: Tensor
-    """float32 scalar: patterns in the step over all ranks."""
-    n_patterns_accumulated: Tensor
-    """float32 scalar: patterns in all steps whose gradients are added."""
+    weight: float
+    """0 when this rank only joins the collectives."""
+    n_patterns_global: float
+    """Patterns in the step over all ranks."""
+    n_patterns_accumulated: float
+    """Patterns in all steps whose gradients are added."""
 
     @property
     def n_patterns(self) -> int:
@@ -118,9 +120,9 @@ class StepDataset(Dataset[StepBatch]):
     def __getitem__(self, share: StepShare) -> StepBatch:
         return StepBatch(
             tuple(self.part(number, groups) for number, groups in share.parts),
-            torch.tensor(share.weight),
-            torch.tensor(float(share.n_patterns_global)),
-            torch.tensor(float(share.n_patterns_accumulated)),
+            float(share.weight),
+            float(share.n_patterns_global),
+            float(share.n_patterns_accumulated),
         )
 
     def part(self, number: int, groups: Sequence[IntArray]) -> ScanBatch:
@@ -160,12 +162,14 @@ def read_groups(scan: Scan, groups: Sequence[IntArray], count_factor: float, lab
     rows = np.concatenate(groups)
     counts = scan.read_numbers(rows)
     corners, canvas = stack_canvases([scan.positions_px[group] for group in groups], scan.header.N)
+    factor = torch.tensor(float(count_factor))
     return ScanBatch(
         0,
         torch.from_numpy(counts),
         torch.from_numpy(corners),
-        torch.tensor(canvas),
-        torch.tensor(float(count_factor)),
+        canvas,
+        factor,
+        1 / float(factor),
         None if labels is None else labels.patches(scan.positions_px[rows]),
     )
 

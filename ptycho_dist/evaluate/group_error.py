@@ -60,9 +60,9 @@ def squared_residual(model: PtychoModel, batch: ScanBatch) -> Tensor:
     """Squared residual of a model's prediction, and photons; float64, shape (2,), on the CPU."""
     device, dtype = model.steps.device, model.steps.dtype
     photons, corners = batch.photons.to(device, dtype), batch.corners_px.to(device)
-    rows, columns = batch.canvas_px.tolist()
+    rows, columns = batch.canvas_px
     with torch.no_grad():
-        canvas = model.object_of(photons, corners, (rows, columns), 1 / float(batch.count_factor))
+        canvas = model.object_of(photons, corners, (rows, columns), batch.photons_per_count)
         misfit = model.misfit("amplitude", canvas, corners, photons)
     return torch.stack([misfit.double().sum(), sum_valid(photons.double(), model.mask).sum()]).cpu()
 

@@ -30,26 +30,33 @@ def features(
 
     Differentiable in correction and exponent.
     """
-    wave = centre(probe_NN / probe_NN.abs().max(), correction_Bff.shape[-1])
+    wave = relative_wave(probe_NN, correction_Bff.shape[-1])
     channels: Tensor = _Features.apply(correction_Bff, wave, exponent_Bnn)
     return channels
 
 
 def exchange_features(
     correction_Bff: Complex[Tensor, "B f f"],
-    probe_NN: Complex[Tensor, "N N"],
+    wave_ff: Complex[Tensor, "f f"],
     present_Bff: Complex[Tensor, "B f f"],
     light_B2ff: Float[Tensor, "B 2 f f"],
 ) -> Float[Tensor, "B 8 f f"]:
     """Real and imaginary parts of correction, correction times probe, and present object less 1; and the light.
 
+    The wave is that of :func:`relative_wave`.
+
     The present object is turned to the phase 0 where the probe is bright, for no pattern tells its phase.
     """
-    wave = centre(probe_NN / probe_NN.abs().max(), correction_Bff.shape[-1])
-    mean = (wave.abs().square() * present_Bff).sum(dim=(-2, -1), keepdim=True)
+    mean = (wave_ff.abs().square() * present_Bff).sum(dim=(-2, -1), keepdim=True)
     turned = present_Bff * (mean.conj() / mean.abs().clamp_min(_TINY)) - 1
-    parts = [part for image in (correction_Bff, correction_Bff * wave, turned) for part in (image.real, image.imag)]
+    parts = [part for image in (correction_Bff, correction_Bff * wave_ff, turned) for part in (image.real, image.imag)]
     return torch.cat([torch.stack(parts, dim=1), light_B2ff], dim=1)
+
+
+def relative_wave(probe_NN: Complex[Tensor, "N N"], side: int) -> Complex[Tensor, "f f"]:
+    """Middle of a probe, relative to its largest magnitude."""
+    wave: Tensor = centre(probe_NN / probe_NN.abs().max(), side)
+    return wave
 
 
 def light_channel(photons: Float[Tensor, "*B f f"]) -> Float[Tensor, "*B f f"]:

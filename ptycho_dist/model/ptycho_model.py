@@ -17,9 +17,12 @@ from ptycho_dist.model.features import (
     exponential,
     features,
     light_channel,
+    relative_wave,
 )
 from ptycho_dist.model.neighbours import Neighbours, Sides
-from ptycho_dist.physics.epie_step import backproject, centre, correction_of
+from ptycho_dist.physics.bodies import Body
+from ptycho_dist.physics.epie_step import backproject, centre, correction_of, damped
+from ptycho_dist.physics.intensity import ForwardModel
 from ptycho_dist.physics.likelihood import Patterns
 from ptycho_dist.physics.misfit import pattern_misfits
 from ptycho_dist.physics.optics import Optics
@@ -46,6 +49,8 @@ class PatchSizes:
         Patterns that the network sees together, as channels.
     exchange
         Whether overlapping patches agree on one object after each stage.
+    body
+        How patches are moved to and from canvases; None for what suits the device.
     """
 
     N: int
@@ -53,6 +58,7 @@ class PatchSizes:
     output_px: int
     patterns_per_sample: int = 1
     exchange: bool = False
+    body: Body | None = None
 
     @property
     def features(self) -> int:
@@ -62,7 +68,21 @@ class PatchSizes:
     @property
     def sides(self) -> Sides:
         """Sides of frame, field and patch."""
-        return Sides(self.N, self.field_px, self.output_px)
+        return Sides(self.N, self.field_px, self.output_px, self.body)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What all stages know of some patterns, whatever the object; not differentiated.
+
+    The wave is that of the probe's principal mode, relative to its largest magnitude.
+    """
+
+    patterns: Patterns
+    physics: ForwardModel
+    damping_P1ff: Tensor
+    wave_ff: Tensor
+    light_B2ff: Tensor
 
 
 class PtychoModel(nn.Module):
@@ -167,13 +187,22 @@ class PtychoModel(nn.Module):
         photons_per_count
             What one of the scaled counts stands for: so the network knows how much light there was.
         """
-        physics = self.optics.forward_model
+        return self._improve(stage, canvas_HW, near, self._known(counts_BNN, near, photons_per_count))
+
+    def _known(self, counts_BNN: Float[Tensor, "B N N"], near: Neighbours, photons_per_count: float) -> _Known:
+        """Prepare what all stages use."""
+        physics = self.optics.forward_model.fixed()
         patterns = Patterns.of(counts_BNN, physics.propagator, self.mask)
-        principal = orthogonalise(physics.probe_PNN.detach())[0]
+        wave = relative_wave(orthogonalise(physics.probe_PNN)[0], self.field_px)
+        damping = damped(physics.probe_PNN, self.field_px)
+        return _Known(patterns, physics, damping, wave, self._light(near, photons_per_count))
+
+    def _improve(
+        self, stage: int, canvas_HW: Complex[Tensor, "H W"], near: Neighbours, known: _Known
+    ) -> Complex[Tensor, "B n n"]:
         objects = extract_at(canvas_HW.detach(), near.frames)
-        correction = correction_of(patterns, physics, self.field_px, objects)
-        light = self._light(near, photons_per_count)
-        seen = exchange_features(correction, principal, centre(objects, self.field_px), light)
+        correction = correction_of(known.patterns, known.physics, objects, known.damping_P1ff)
+        seen = exchange_features(correction, known.wave_ff, centre(objects, self.field_px), known.light_B2ff)
         exponent = bounded(self._change(stage, correction, seen))
         improved: Tensor = centre(objects, self.output_px) * exponential(exponent)
         return improved
@@ -194,9 +223,9 @@ class PtychoModel(nn.Module):
             yield patches, self.assemble(patches, corners_px, canvas_px)
             return
         near, weight = self.neighbours(corners_px, canvas_px), self.patch_weight()
-        canvas = self.optics.probe.new_ones(canvas_px)
+        canvas, known = self.optics.probe.new_ones(canvas_px), self._known(counts_BNN, near, photons_per_count)
         for stage in range(len(self.networks)):
-            patches = self.improve(stage, counts_BNN, canvas, near, photons_per_count)
+            patches = self._improve(stage, canvas, near, known)
             canvas = near.average(patches, weight)
             yield patches, canvas
 
@@ -240,10 +269,23 @@ class PtychoModel(nn.Module):
         counts_BNN: Float[Tensor, "B N N"],
     ) -> Float[Tensor, " B"]:
         """Misfit of each pattern to the object on a canvas; ``kind`` as in physics.likelihood."""
-        rows, columns = canvas_HW.shape
-        objects = extract_at(canvas_HW, PatchGeometry.build(corners_px, self.N, (rows, columns)))
-        physics = self.optics.forward_model
-        return pattern_misfits(kind, objects, physics, Patterns.of(counts_BNN, physics.propagator, self.mask))
+        (misfits,) = self.misfits(kind, [canvas_HW], corners_px, counts_BNN)
+        return misfits
+
+    def misfits(
+        self,
+        kind: str,
+        canvases: Sequence[Complex[Tensor, "H W"]],
+        corners_px: Float[Tensor, "B 2"],
+        counts_BNN: Float[Tensor, "B N N"],
+    ) -> list[Float[Tensor, " B"]]:
+        """Misfits of each pattern to the objects on several canvases of one size; see :meth:`misfit`."""
+        rows, columns = canvases[0].shape
+        where = PatchGeometry.build(corners_px, self.N, (rows, columns), self.sizes.body)
+        patterns = Patterns.of(counts_BNN, self.optics.propagator, self.mask)
+        return [
+            pattern_misfits(kind, extract_at(canvas, where), self.optics.forward_model, patterns) for canvas in canvases
+        ]
 
     def patch_weight(self) -> Float[Tensor, "n n"]:
         """Weight of each pixel of a predicted patch when patches are averaged."""

@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 from ptycho_dist.physics.intensity import ForwardModel
 from ptycho_dist.physics.likelihood import Patterns
 from ptycho_dist.physics.probe import probe_intensity
+from ptycho_dist.physics.propagators import Propagator
 
 _REGULARISATION = 0.05
 _OPAQUE, _LARGEST = 1e-6, 4.0
@@ -47,28 +48,29 @@ def backproject(
     Tensor, complex, shape (B, s, s)
         (Better object minus present object) over present object, damped where the probe is dark.
     """
-    fixed = _fixed(model)
+    fixed = model.fixed()
     if patches_Bnn is None:
         N = fixed.probe_PNN.shape[-1]
         waves = fixed.waves(fixed.probe_PNN.new_ones(1, N, N))
-        return _back(waves, _ratio(waves, patterns, fixed).ratio, fixed, side)
+        return _back(waves, _ratio(waves, patterns, fixed).ratio, fixed.propagator, damped(fixed.probe_PNN, side))
     correction: Tensor = _Correction.apply(patches_Bnn, fixed, patterns, side)
     return correction
 
 
 def correction_of(
-    patterns: Patterns, model: ForwardModel, side: int, objects_BNN: Complex[Tensor, "B N N"]
+    patterns: Patterns, model: ForwardModel, objects_BNN: Complex[Tensor, "B N N"], damping_P1ss: Tensor
 ) -> Complex[Tensor, "B s s"]:
     """Relative correction that each pattern asks of a present object that fills its frame; not differentiable.
 
-    Parameters are those of :func:`backproject`, but for the object. Its magnitude approaches 4, which a better object
-    hardly ever needs: where the present object is nearly opaque a relative change has no bound.
+    Parameters are those of :func:`backproject`, but for the object, and what :func:`damped` gives of the probe. Its
+    magnitude approaches 4, which a better object hardly ever needs: where the present object is nearly opaque a
+    relative change has no bound.
     """
-    fixed = _fixed(model)
+    fixed = model.fixed()
     with torch.no_grad():
         waves = fixed.waves(objects_BNN)
-        step = _back(waves, _ratio(waves, patterns, fixed).ratio, fixed, side)
-        present = centre(objects_BNN, side)
+        step = _back(waves, _ratio(waves, patterns, fixed).ratio, fixed.propagator, damping_P1ss)
+        present = centre(objects_BNN, damping_P1ss.shape[-1])
         relative = step * present.conj() / (present.abs().square() + _OPAQUE)
         size = relative.abs()
         limited: Tensor = relative * (_LARGEST * torch.tanh(size / _LARGEST) / size.clamp_min(_OPAQUE))
@@ -80,11 +82,6 @@ def centre(images: Tensor, side: int) -> Tensor:
     margin = (images.shape[-1] - side) // 2
     inside = slice(margin, margin + side)
     return images[..., inside, inside]
-
-
-def _fixed(model: ForwardModel) -> ForwardModel:
-    background = None if model.background_NN is None else model.background_NN.detach()
-    return ForwardModel(model.probe_PNN.detach(), model.propagator, background)
 
 
 class _Ratio(NamedTuple):
@@ -104,15 +101,15 @@ def _ratio(waves_PBNN: Tensor, patterns: Patterns, model: ForwardModel) -> _Rati
     return _Ratio(ratio, slope)
 
 
-def _damped(probe_PNN: Tensor, side: int) -> Tensor:
+def damped(probe_PNN: Complex[Tensor, "P N N"], side: int) -> Complex[Tensor, "P 1 s s"]:
     """Factor (P, 1, s, s) from a change of the wave to one of the object."""
     bright = probe_intensity(probe_PNN)
     return centre(probe_PNN.conj() / (bright + _REGULARISATION * bright.max()), side)[:, None]
 
 
-def _back(waves_PBNN: Tensor, ratio_BNN: Tensor, model: ForwardModel, side: int) -> Tensor:
-    exit_waves = model.propagator.backward(waves_PBNN * ratio_BNN)
-    return (centre(exit_waves, side) * _damped(model.probe_PNN, side)).sum(dim=0)
+def _back(waves_PBNN: Tensor, ratio_BNN: Tensor, propagator: Propagator, damping_P1ss: Tensor) -> Tensor:
+    exit_waves = propagator.backward(waves_PBNN * ratio_BNN)
+    return (centre(exit_waves, damping_P1ss.shape[-1]) * damping_P1ss).sum(dim=0)
 
 
 def _reciprocal(values: Tensor) -> Tensor:
@@ -129,7 +126,7 @@ class _Correction(torch.autograd.Function):
         centre(objects, n).copy_(patches)
         waves = model.waves(objects)
         ratio, slope = _ratio(waves, patterns, model)
-        correction = _back(waves, ratio, model, side)
+        correction = _back(waves, ratio, model.propagator, damped(model.probe_PNN, side))
         inverse = _reciprocal(patches)
         near = centre(correction, n)
         near.mul_(inverse)
@@ -148,7 +145,7 @@ class _Correction(torch.autograd.Function):
         of_patches = -near * by_patches.conj()
         near.mul_(inverse.conj())
         frame = torch.zeros_like(waves)
-        torch.mul(grad, _damped(probe, side).conj(), out=centre(frame, side))
+        torch.mul(grad, damped(probe, side).conj(), out=centre(frame, side))
         back = propagator.forward(frame)
         along = (back * waves.conj()).real.sum(dim=0) * slope
         exit_waves = propagator.backward(back * ratio - waves * along)

@@ -32,6 +32,11 @@ class ForwardModel:
     propagator: Propagator
     background_NN: Tensor | None = None
 
+    def fixed(self) -> ForwardModel:
+        """Return it cut off from differentiation."""
+        background = None if self.background_NN is None else self.background_NN.detach()
+        return ForwardModel(self.probe_PNN.detach(), self.propagator, background)
+
     def waves(self, objects_BNN: Complex[Tensor, "B N N"]) -> Complex[Tensor, "P B N N"]:
         """Propagate object patches O, times the probe, to the detector."""
         exit_waves = self.probe_PNN[:, None] * objects_BNN

@@ -7,58 +7,89 @@ adjoint spreads a patch onto the same pixels with the same coefficients.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Complex, Float, Num
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ptycho_dist.errors import PhysicsError
+from ptycho_dist.physics.bodies import Body, PatchMover
+from ptycho_dist.physics.indexed import Indexed
+from ptycho_dist.physics.rectangles import RectanglePatches
 
 
 @dataclass(frozen=True)
 class PatchGeometry:
     """Where B patches of side ``n`` lie on a canvas.
 
-    On a CPU rectangles of the canvas are added up one by one, which is several times faster than indices;
-    elsewhere one indexed operation moves all patches.
-
     Parameters
     ----------
     corner
         int64, shape (B, 2): whole part of the corners (y, x).
     fraction
-        float, shape (B, 2), sub-pixel parts of (y, x); None when all are whole.
+        float, shape (B, 2), sub-pixel parts of (y, x); None when all are whole, as far as the host knows.
     n
         Side of a patch.
     canvas_px
         Canvas rows and columns (H, W).
+    body
+        How patches are moved.
     """
 
     corner: Tensor
     fraction: Tensor | None
     n: int
     canvas_px: tuple[int, int]
+    body: Body = Body.RECTANGLES
 
     @classmethod
-    def build(cls, positions_px: Float[Tensor, "B 2"], n: int, canvas_px: tuple[int, int]) -> PatchGeometry:
+    def build(
+        cls,
+        positions_px: Float[Tensor, "B 2"],
+        n: int,
+        canvas_px: tuple[int, int],
+        body: Body | None = None,
+        *,
+        is_inside: bool = False,
+    ) -> PatchGeometry:
         """Prepare the windows of patches whose corners are ``positions_px``.
+
+        Where they are moved by index nothing is read back from the device: that patches lie inside the canvas is
+        checked there, without waiting.
+
+        Parameters
+        ----------
+        positions_px : Tensor, float, shape (B, 2)
+            Patch corners (y, x) in canvas pixels, on the device of the canvases.
+        n
+            Side of a patch.
+        canvas_px
+            Canvas rows and columns.
+        body
+            How patches are moved; None for what suits the device.
+        is_inside
+            Whether it is known that they lie inside the canvas.
 
         Raises
         ------
         PhysicsError
-            If a patch does not lie inside the canvas.
+            If a patch does not lie inside the canvas, where the host knows.
+        RuntimeError
+            Then, where only the device knows.
         """
+        moved = body or Body.suiting(positions_px.device)
         corner = torch.floor(positions_px).to(torch.int64)
         fraction = positions_px - corner
-        found = cls(corner, fraction if bool((fraction != 0).any()) else None, n, canvas_px)
-        require_inside(corner, found.window, canvas_px)
+        if moved is Body.INDEXED:
+            if not is_inside:
+                _assert_inside(positions_px, n, canvas_px)
+            return cls(corner, fraction, n, canvas_px, moved)
+        found = cls(corner, fraction if bool((fraction != 0).any()) else None, n, canvas_px, moved)
+        if not is_inside:
+            require_inside(corner, found.window, canvas_px)
         return found
 
     @property
@@ -76,41 +107,22 @@ class PatchGeometry:
 
     def gather(self, canvas_HW: Tensor) -> Tensor:
         """Interpolate patches (B, n, n) from a canvas (H, W)."""
-        if canvas_HW.device.type == "cpu":
-            patches = canvas_HW.new_zeros(len(self.corner), self.n, self.n)
-            for patch, rows, columns, share in self._rectangles:
-                patches[patch].add_(canvas_HW[rows, columns], alpha=share)
-            return patches
-        big = canvas_HW.reshape(-1).index_select(0, self.index).view(-1, self.window, self.window)
-        if self.fraction is None:
-            return big
-        fy, fx = self._weights(canvas_HW)
-        mixed = mix(big[:, :-1], big[:, 1:], fy)
-        return mix(mixed[:, :, :-1], mixed[:, :, 1:], fx)
+        return self._mover.gather(canvas_HW)
 
     def scatter(self, patches_Bnn: Tensor) -> Tensor:
         """Sum patches (B, n, n) onto a new canvas (H, W): the adjoint of :meth:`gather`."""
-        canvas = patches_Bnn.new_zeros(self.canvas_px)
-        if patches_Bnn.device.type == "cpu":
-            for patch, rows, columns, share in self._rectangles:
-                canvas[rows, columns].add_(patches_Bnn[patch], alpha=share)
-            return canvas
-        canvas.view(-1).index_add_(0, self.index, self.windows(patches_Bnn).reshape(-1))
-        return canvas
+        return self._mover.scatter(patches_Bnn)
+
+    @cached_property
+    def _mover(self) -> PatchMover:
+        if self.body is Body.RECTANGLES:
+            return RectanglePatches(self.corner, self.fraction, self.n, self.canvas_px)
+        fraction = torch.zeros_like(self.corner, dtype=torch.float64) if self.fraction is None else self.fraction
+        return Indexed.at(self.corner, fraction, self.n, self.canvas_px)
 
     def windows(self, patches_Bnn: Tensor) -> Tensor:
         """Spread patches (B, n, n) over the canvas windows (B, m, m) that they touch."""
         return patches_Bnn if self.fraction is None else self._spread(patches_Bnn)
-
-    @cached_property
-    def _rectangles(self) -> list[tuple[int, slice, slice, float]]:
-        """Which rectangles of the canvas make up each patch, and with what share: one, or up to four."""
-        shares = torch.zeros(self.corner.shape, dtype=torch.float64) if self.fraction is None else self.fraction
-        return [
-            (patch, slice(y + dy, y + dy + self.n), slice(x + dx, x + dx + self.n), share)
-            for patch, ((y, x), (fy, fx)) in enumerate(zip(self.corner.tolist(), shares.tolist(), strict=True))
-            for dy, dx, share in _bilinear(fy, fx)
-        ]
 
     def _weights(self, like: Tensor) -> tuple[Tensor, Tensor]:
         if self.fraction is None:
@@ -208,142 +220,6 @@ def place(
     return place_at(patches_Bnn, PatchGeometry.build(positions_px, patches_Bnn.shape[-1], canvas_px))
 
 
-@dataclass(frozen=True)
-class Windows:
-    """Where B patches of side ``n`` lie on a large canvas: the work grows with the patches, not with the canvas.
-
-    On a CPU patches are strided views of the canvas, which is several times faster than gathering by index;
-    elsewhere all patches are gathered at once.
-
-    Parameters
-    ----------
-    positions_px
-        float64, shape (B, 2), on the CPU: patch corners (y, x) in canvas pixels.
-    n
-        Side of a patch.
-    canvas_px
-        Canvas rows and columns (H, W); a pixel beyond the patches is needed, as for fractional positions.
-    is_inside
-        Whether it is known that they lie inside the canvas.
-
-    Raises
-    ------
-    PhysicsError
-        If a patch does not lie inside the canvas.
-    """
-
-    positions_px: Tensor
-    n: int
-    canvas_px: tuple[int, int]
-    is_inside: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.is_inside:
-            require_inside(self._corner, self.n + 1, self.canvas_px)
-
-    def __len__(self) -> int:
-        return len(self.positions_px)
-
-    def gather(self, canvas_HW: Complex[Tensor, "H W"]) -> Complex[Tensor, "B n n"]:
-        """Interpolate the patches from a (contiguous) canvas."""
-        if canvas_HW.device.type != "cpu":
-            return self._geometry(canvas_HW).gather(canvas_HW)
-        n, canvas = self.n, _as_real_rows(canvas_HW)
-        rows = canvas.new_empty(len(self), n, 2 * n + 2)
-        for row, (start, fy) in zip(rows.unbind(), self._starts, strict=True):
-            torch.lerp(self._strip(canvas, start), self._strip(canvas, start + canvas.shape[1]), fy, out=row)
-        patches = torch.lerp(rows[:, :, :-2], rows[:, :, 2:], self._across(canvas))
-        return torch.view_as_complex(patches.view(len(self), n, n, 2))
-
-    def add_to(self, canvas_HW: Complex[Tensor, "H W"], patches_Bnn: Complex[Tensor, "B n n"], factor: float) -> None:
-        """Add ``factor`` times the adjoint of :meth:`gather` to a (contiguous) canvas, in place."""
-        if canvas_HW.device.type != "cpu":
-            canvas_HW.add_(self._geometry(canvas_HW).scatter(patches_Bnn), alpha=factor)
-            return
-        n, canvas = self.n, _as_real_rows(canvas_HW)
-        right = torch.view_as_real(patches_Bnn).reshape(len(self), n, 2 * n)
-        across = self._across(canvas)
-        rows = right.new_empty(len(self), n, 2 * n + 2)
-        torch.mul(right, 1 - across, out=rows[:, :, :-2])
-        rows[:, :, -2:] = 0
-        rows[:, :, 2:].addcmul_(right, across)
-        for row, (start, fy) in zip(rows.unbind(), self._starts, strict=True):
-            self._strip(canvas, start).add_(row, alpha=factor * (1 - fy))
-            if fy:
-                self._strip(canvas, start + canvas.shape[1]).add_(row, alpha=factor * fy)
-
-    def take(self, numbers: NDArray[np.int64] | slice) -> Windows:
-        """Take some of the windows, which need not be checked again."""
-        places = range(len(self))[numbers] if isinstance(numbers, slice) else numbers.tolist()
-        part = numbers if isinstance(numbers, slice) else torch.from_numpy(numbers)
-        taken = Windows(self.positions_px[part], self.n, self.canvas_px, is_inside=True)
-        starts = [self._starts[place] for place in places]
-        vars(taken).update(_corner=self._corner[part], _fraction=self._fraction[part], _starts=starts)
-        return taken
-
-    def clear(self, canvas_HW: Complex[Tensor, "H W"]) -> None:
-        """Put zeros where :meth:`add_to` adds to."""
-        if canvas_HW.device.type != "cpu":
-            canvas_HW.zero_()
-            return
-        canvas, side = _as_real_rows(canvas_HW), self.n + 1
-        for start, _ in self._starts:
-            canvas.as_strided((side, 2 * side), (canvas.shape[1], 1), start).zero_()
-
-    def slopes(self, canvas_HW: Complex[Tensor, "H W"]) -> tuple[Complex[Tensor, "B n n"], Complex[Tensor, "B n n"]]:
-        """Give the derivatives of the patches along y and x, per pixel; exact for the bilinear interpolation."""
-        fraction = self._fraction.to(canvas_HW.device, canvas_HW.real.dtype)
-        fy, fx = fraction[:, 0, None, None], fraction[:, 1, None, None]
-        big = self._whole(canvas_HW)
-        near, below, right, far = big[:, :-1, :-1], big[:, 1:, :-1], big[:, :-1, 1:], big[:, 1:, 1:]
-        return mix(below - near, far - right, fx), mix(right - near, far - below, fy)
-
-    def _whole(self, canvas_HW: Tensor) -> Tensor:
-        """Pixels of the windows as they are, (B, n + 1, n + 1)."""
-        side = self.n + 1
-        if canvas_HW.device.type != "cpu":
-            corner = self._corner.to(canvas_HW.device, torch.float64)
-            return PatchGeometry.build(corner, side, self.canvas_px).gather(canvas_HW)
-        width = self.canvas_px[1]
-        strips = [canvas_HW.as_strided((side, side), (width, 1), start // 2) for start, _ in self._starts]
-        return torch.stack(strips)
-
-    @cached_property
-    def _corner(self) -> Tensor:
-        return torch.floor(self.positions_px).to(torch.int64)
-
-    @cached_property
-    def _fraction(self) -> Tensor:
-        return self.positions_px - self._corner
-
-    @cached_property
-    def _starts(self) -> list[tuple[int, float]]:
-        """Place of each window's first pixel among the canvas' real numbers, and the fraction along y."""
-        starts = 2 * (self._corner[:, 0] * self.canvas_px[1] + self._corner[:, 1])
-        return list(zip(starts.tolist(), self._fraction[:, 0].tolist(), strict=True))
-
-    def _across(self, like: Tensor) -> Tensor:
-        return self._fraction[:, 1, None, None].to(like.dtype)
-
-    def _strip(self, canvas: Tensor, start: int) -> Tensor:
-        """Rows of a window, one pixel wider than the patch, as real numbers."""
-        return canvas.as_strided((self.n, 2 * self.n + 2), (canvas.shape[1], 1), start)
-
-    def _geometry(self, like: Tensor) -> PatchGeometry:
-        return PatchGeometry.build(self.positions_px.to(like.device), self.n, self.canvas_px)
-
-
-def _as_real_rows(canvas_HW: Tensor) -> Tensor:
-    return torch.view_as_real(canvas_HW).view(canvas_HW.shape[0], -1)
-
-
-def _bilinear(fy: float, fx: float) -> Iterator[tuple[int, int, float]]:
-    """Yield the steps (y, x) to the pixels that a point between them is made of, and their shares, zeros left out."""
-    for (dy, wy), (dx, wx) in product(enumerate((1 - fy, fy)), enumerate((1 - fx, fx))):
-        if wy * wx:
-            yield dy, dx, wy * wx
-
-
 def mix(a: Tensor, b: Tensor, fraction: Tensor) -> Tensor:
     """Interpolate linearly between two tensors."""
     return a * (1 - fraction) + b * fraction
@@ -366,3 +242,12 @@ def require_inside(corner: Tensor, window: int, canvas_px: tuple[int, int]) -> N
             f"{canvas_px[0]} x {canvas_px[1]} pixels; expected all inside. Pad the canvas or shift the positions."
         )
         raise PhysicsError(msg)
+
+
+def _assert_inside(positions_px: Tensor, n: int, canvas_px: tuple[int, int]) -> None:
+    """Let the device check that patches lie inside a canvas."""
+    y, x = positions_px.unbind(dim=1)
+    inside = (y.clamp(0, canvas_px[0] - n) == y) & (x.clamp(0, canvas_px[1] - n) == x)
+    torch._assert_async(
+        inside.all(), f"a patch of side {n} leaves the canvas of {canvas_px[0]} x {canvas_px[1]} pixels"
+    )

@@ -45,7 +45,7 @@ class Share:
     def of(self, numbers: IntArray) -> Tensor:
         """Amplitudes of some of the patterns (b, N, N)."""
         places = torch.from_numpy(np.searchsorted(self.numbers, numbers))
-        return self.amplitude_nNN.index_select(0, places.to(self.amplitude_nNN.device))
+        return self.amplitude_nNN.index_select(0, places.to(self.amplitude_nNN.device, non_blocking=True))
 
 
 @dataclass(frozen=True)

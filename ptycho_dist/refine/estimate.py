@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ptycho_dist.physics.bodies import Body
 from ptycho_dist.physics.intensity import ForwardModel
-from ptycho_dist.physics.patches import Windows
 from ptycho_dist.physics.probe import probe_intensity
 from ptycho_dist.physics.propagators import Propagator
+from ptycho_dist.physics.windows import Windows
 from ptycho_dist.types import IntArray
 
 
@@ -31,6 +32,8 @@ class Estimate:
         Photons of each pattern's illumination over their mean, float64, shape (B,), on the CPU.
     background_NN
         Counts that do not come from the object, float, shape (N, N), in detector order; None without.
+    body
+        How patches are moved; None for what suits the device.
     """
 
     object_HW: Tensor
@@ -38,6 +41,7 @@ class Estimate:
     positions_px: Tensor
     flux_B: Tensor
     background_NN: Tensor | None = None
+    body: Body | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """All arrays by name."""
@@ -55,7 +59,11 @@ class Estimate:
 
     def windows(self) -> Windows:
         """Where all patterns are on the object."""
-        return Windows(self.positions_px, self.N, self.canvas_px)
+        return self.windows_at(self.positions_px)
+
+    def windows_at(self, positions_px: Tensor) -> Windows:
+        """Where patterns at some positions (B, 2) are on the object."""
+        return Windows(positions_px, self.N, self.canvas_px, self.object_HW.device, self.body)
 
     def some(self, numbers: IntArray) -> Estimate:
         """Return that of some patterns, by ascending numbers; object, probe and background are shared with this."""
@@ -77,8 +85,13 @@ class Estimate:
     def copy(self) -> Estimate:
         """Copy it, so that a change of the copy leaves this one alone."""
         background = None if self.background_NN is None else self.background_NN.clone()
-        return Estimate(
-            self.object_HW.clone(), self.probe_PNN.clone(), self.positions_px.clone(), self.flux_B.clone(), background
+        return replace(
+            self,
+            object_HW=self.object_HW.clone(),
+            probe_PNN=self.probe_PNN.clone(),
+            positions_px=self.positions_px.clone(),
+            flux_B=self.flux_B.clone(),
+            background_NN=background,
         )
 
     def dimmed(self, share: float) -> Estimate:

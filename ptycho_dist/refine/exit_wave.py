@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ptycho_dist.physics.likelihood import modulus
-from ptycho_dist.physics.patches import Windows
 from ptycho_dist.physics.propagators import Propagator
+from ptycho_dist.physics.windows import Windows
 from ptycho_dist.refine.estimate import Estimate
 from ptycho_dist.refine.fused import Fused
 
@@ -131,7 +131,7 @@ def flux_ratio(batch: Batch, residual: Residual) -> Tensor:
     fitted: Tensor = torch.linalg.vecdot(measured.flatten(1), modelled.flatten(1))
     power = torch.linalg.vecdot(modelled.flatten(1), modelled.flatten(1)).clamp_min(_TINY)
     factor: Tensor = (fitted / power).square()
-    return factor.double().cpu()
+    return factor.double()
 
 
 def background_ratio(batch: Batch, residual: Residual) -> Tensor:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ptycho_dist.distributed.sharding import shards
-from ptycho_dist.physics.patches import Windows
 from ptycho_dist.physics.propagators import Propagator
+from ptycho_dist.physics.windows import Windows
 
 
 @dataclass(frozen=True)

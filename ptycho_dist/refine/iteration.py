@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ptycho_dist.config.refine import RefineConfig
-from ptycho_dist.physics.patches import Windows
 from ptycho_dist.physics.probe import orthogonalise
+from ptycho_dist.physics.windows import Windows
 from ptycho_dist.refine.amplitudes import AmplitudeReader, Share
 from ptycho_dist.refine.batching import Batching, Drawn
 from ptycho_dist.refine.estimate import Estimate
@@ -82,17 +82,10 @@ class Refiner:
         float
             Fourier error of the patterns as they were met, before their own update.
         """
-        found = _Findings.empty(self.estimate, fits_background=self.background != "none")
-        scale, windows = self._scale(iteration), self.estimate.windows()
-        push = Push(self.estimate, self.config.momentum or 0.0, self.velocity_HW)
-        order = self.batching.of(iteration)
+        one, order = self.begin(iteration), self.batching.of(iteration)
+        push, found = Push(self.estimate, self.config.momentum or 0.0, self.velocity_HW), one.found
         for done, (drawn, share) in enumerate(self._met(order, found), start=1):
-            batch = self._batch(drawn, share, windows)
-            own = residual(self.estimate, batch, self.reader.propagator, self.method.ratio)
-            self._note(iteration, drawn.numbers[batch.part], batch, own, found)
-            run_update(self.method.update(self.estimate, batch, own, scale), batch, self._join)
-            if self.support_NN is not None:
-                self.estimate.probe_PNN *= self.support_NN
+            self.update(one, drawn, share)
             if _is_quarter(done, len(order)):
                 push.repeat()
         self.velocity_HW = push.velocity_HW
@@ -101,6 +94,20 @@ class Refiner:
         if self._searches(iteration):
             self._find_lost(found)
         return found.error()
+
+    def begin(self, iteration: int) -> Pass:
+        """Prepare a pass over all patterns."""
+        found = Findings.empty(self.estimate, fits_background=self.background != "none")
+        return Pass(iteration, self._scale(iteration), self.estimate.windows(), found)
+
+    def update(self, one: Pass, drawn: Drawn, share: Share) -> None:
+        """Update object and probe by a batch of patterns; nothing is read back from the device."""
+        batch = self._batch(drawn, share, one.windows)
+        own = residual(self.estimate, batch, self.reader.propagator, self.method.ratio)
+        self._note(one.iteration, drawn.numbers[batch.part], batch, own, one.found)
+        run_update(self.method.update(self.estimate, batch, own, one.scale), batch, self._join)
+        if self.support_NN is not None:
+            self.estimate.probe_PNN *= self.support_NN
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes, by name."""
@@ -121,7 +128,7 @@ class Refiner:
     def _join(self) -> Join:
         return keep_own if self.reader.is_alone else join_sums
 
-    def _met(self, order: Sequence[Drawn], found: _Findings) -> Iterator[tuple[Drawn, Share]]:
+    def _met(self, order: Sequence[Drawn], found: Findings) -> Iterator[tuple[Drawn, Share]]:
         """Yield batches with the amplitudes of this rank's patterns in them."""
         for piece, share in self._pieces(order):
             found.photons_B[share.numbers] = share.photons_n
@@ -139,7 +146,7 @@ class Refiner:
         own = drawn.numbers[part]
         amplitude = share.of(own)
         if self.config.flux:
-            amplitude = amplitude / self.estimate.flux_B[own].sqrt().to(amplitude)[:, None, None]
+            amplitude = amplitude / self.estimate.flux_B[own].sqrt().to(amplitude, non_blocking=True)[:, None, None]
         everyone = windows.take(drawn.numbers)
         return Batch(
             everyone=everyone,
@@ -151,15 +158,15 @@ class Refiner:
             fused=self.fused,
         )
 
-    def _note(self, iteration: int, numbers: IntArray, batch: Batch, own: Residual, found: _Findings) -> None:
+    def _note(self, iteration: int, numbers: IntArray, batch: Batch, own: Residual, found: Findings) -> None:
         """Note what a batch says of everything but object and probe."""
         if not len(numbers):
             return
         found.met.append((numbers, own.squared_B))
         if self._moves(iteration):
-            found.shifts_px[numbers] = shifts(self.estimate, batch, own)
+            found.shifted.append((numbers, shifts(self.estimate, batch, own)))
         if self.config.flux:
-            found.flux_B[numbers] = flux_ratio(batch, own)
+            found.dimmed.append((numbers, flux_ratio(batch, own)))
         if found.background_NN is not None:
             found.background_NN += background_ratio(batch, own)
 
@@ -170,7 +177,7 @@ class Refiner:
         start = self.config.position_start
         return start is not None and iteration > start and (iteration - start) % _SEARCH_EVERY == 0
 
-    def _find_lost(self, found: _Findings) -> None:
+    def _find_lost(self, found: Findings) -> None:
         """Put positions that are in a wrong minimum where the object explains their patterns best."""
         numbers = lost(found.squared_B, found.photons_B)
         own = numbers[self.reader.own(numbers)]
@@ -181,7 +188,7 @@ class Refiner:
         (shifts_px,) = self._join([shifts_px])
         self.estimate.move(shifts_px)
 
-    def _settle(self, iteration: int, found: _Findings) -> None:
+    def _settle(self, iteration: int, found: Findings) -> None:
         """Change what is changed once in an iteration."""
         estimate, count = self.estimate, len(self.estimate.positions_px)
         if self._moves(iteration):
@@ -213,8 +220,11 @@ def _is_quarter(done: int, count: int) -> bool:
 
 
 @dataclass
-class _Findings:
-    """What one pass has found; each rank fills in its own patterns, the others' are zero."""
+class Findings:
+    """What one pass has found; each rank fills in its own patterns, the others' are zero.
+
+    What batches say stays where it was made until the pass is over, so that no batch waits for the one before.
+    """
 
     squared_B: Tensor
     photons_B: Tensor
@@ -222,9 +232,12 @@ class _Findings:
     flux_B: Tensor
     background_NN: Tensor | None
     met: list[tuple[IntArray, Tensor]] = field(default_factory=list)
+    shifted: list[tuple[IntArray, Tensor]] = field(default_factory=list)
+    dimmed: list[tuple[IntArray, Tensor]] = field(default_factory=list)
 
     @classmethod
-    def empty(cls, estimate: Estimate, *, fits_background: bool) -> _Findings:
+    def empty(cls, estimate: Estimate, *, fits_background: bool) -> Findings:
+        """Prepare for a pass."""
         count, background = len(estimate.positions_px), estimate.background_NN if fits_background else None
         return cls(
             squared_B=torch.zeros(count, dtype=torch.float64),
@@ -236,9 +249,11 @@ class _Findings:
 
     def join(self, flux_B: Tensor, join: Join) -> None:
         """Add up over the ranks what was met at a flux (B,)."""
-        if self.met:
-            numbers = np.concatenate([one for one, _ in self.met])
-            self.squared_B[numbers] = torch.cat([one for _, one in self.met]).double().cpu() * flux_B[numbers]
+        for into, said in ((self.squared_B, self.met), (self.shifts_px, self.shifted), (self.flux_B, self.dimmed)):
+            if said:
+                numbers = np.concatenate([one for one, _ in said])
+                into[numbers] = torch.cat([one for _, one in said]).double().cpu()
+        self.squared_B *= flux_B
         found = [self.squared_B, self.photons_B, self.shifts_px, self.flux_B]
         self.squared_B, self.photons_B, self.shifts_px, self.flux_B = join(found)
         if self.background_NN is not None:
@@ -248,3 +263,25 @@ class _Findings:
         """Fourier error of the patterns as they were met; NaN of no photons."""
         photons = float(self.photons_B.sum())
         return math.sqrt(float(self.squared_B.sum()) / photons) if photons > 0 else math.nan
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A pass over all patterns.
+
+    Parameters
+    ----------
+    iteration
+        Its number, from 0.
+    scale
+        Factor on the step lengths.
+    windows
+        Where all patterns are on the object.
+    found
+        What the batches so far have found.
+    """
+
+    iteration: int
+    scale: float
+    windows: Windows
+    found: Findings

@@ -59,7 +59,7 @@ def _step_lengths(estimate: Estimate, residual: Residual, direction_BNN: Tensor,
     right = torch.stack(wanted, dim=1)
     damped = [value + _DAMPING * value.mean() + 1e-20 for value in (one, two)]
     normal = torch.stack([torch.stack([damped[0], cross], 1), torch.stack([cross, damped[1]], 1)], 1)
-    lengths: Tensor = torch.linalg.solve(normal, right)
+    lengths: Tensor = torch.linalg.solve_ex(normal, right).result
     return lengths
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ptycho_dist.physics.patches import Windows
 from ptycho_dist.physics.propagators import Propagator
 from ptycho_dist.refine.estimate import Estimate
 from ptycho_dist.refine.exit_wave import Batch, Residual, amplitude_ratio, residual
@@ -20,7 +19,7 @@ _LOST, _AT_ONCE = 2.0, 32
 
 
 def shifts(estimate: Estimate, batch: Batch, found: Residual) -> Tensor:
-    """Shifts of this rank's positions that explain the residual best, float64 (B, 2) on the CPU, in pixels.
+    """Shifts of this rank's positions that explain the residual best, float64 (B, 2), in pixels.
 
     A shift changes the exit wave by the probe times the object's slope; the two slopes are fitted to
     the back-projected misfit (Odstrcil et al., Opt. Express 26, 3108 (2018),
@@ -34,10 +33,10 @@ def shifts(estimate: Estimate, batch: Batch, found: Residual) -> Tensor:
     normal = torch.stack([torch.stack([dot(down, down), cross], 1), torch.stack([cross, dot(across, across)], 1)], 1)
     normal, right = normal.double(), torch.stack([dot(down, wanted), dot(across, wanted)], dim=1).double()
     damping = 1e-3 * normal.diagonal(dim1=1, dim2=2).sum(dim=1).clamp_min(1e-12)
-    fitted = torch.linalg.solve(normal + torch.diag_embed(damping[:, None].expand(-1, 2)), right)
+    fitted = torch.linalg.solve_ex(normal + torch.diag_embed(damping[:, None].expand(-1, 2)), right).result
     length = fitted.norm(dim=1, keepdim=True)
     bounded: Tensor = fitted * (LONGEST_PX / length.clamp_min(LONGEST_PX))
-    return bounded.cpu()
+    return bounded
 
 
 def _real(wave_BNN: Tensor) -> Tensor:
@@ -72,6 +71,6 @@ def _misfits(
     estimate: Estimate, propagator: Propagator, places_px: Tensor, modulus_NN: Tensor, mask_NN: Tensor | None
 ) -> Tensor:
     """Misfit of one pattern at several places."""
-    windows = Windows(places_px, estimate.N, estimate.canvas_px)
+    windows = estimate.windows_at(places_px)
     batch = Batch(windows, slice(0, len(windows)), windows, modulus_NN.expand(len(windows), -1, -1), mask_NN=mask_NN)
     return residual(estimate, batch, propagator, amplitude_ratio).squared_B.cpu()

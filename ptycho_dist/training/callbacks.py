@@ -74,7 +74,7 @@ class Throughput(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: StepBatch, batch_idx: int
     ) -> None:
         """Count the global step's patterns."""
-        self._patterns += float(batch.n_patterns_global)
+        self._patterns += batch.n_patterns_global
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the epoch's speed by this rank's clock; not synced, for only rank 0's progress bar would wait for it."""

@@ -171,7 +171,7 @@ class HeldOut(Callback):
     ) -> None:
         """Predict, if it is time; not after a step that was undone, and after the last one when it is all over."""
         module = _module(pl_module)
-        self._seen += float(batch.n_patterns_global)
+        self._seen += batch.n_patterns_global
         if module.steps - self._looked < self._every or module.agreed.fault or trainer.should_stop:
             return
         found = self._look(trainer, module, len(module.train_losses) + 1)

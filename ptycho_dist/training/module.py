@@ -150,8 +150,8 @@ class PtychoModule(pl.LightningModule):
     def training_step(self, batch: StepBatch, batch_idx: int) -> Tensor:
         """Loss of this rank; its mean over ranks is the global loss."""
         terms, weights = self._terms(batch), self.objective.weights(self.current_epoch)
-        self._own = _Own({name: term.detach() for name, term in terms.items()}, weights, float(batch.n_patterns_global))
-        share = self._world * self._execution.accum_steps / float(batch.n_patterns_accumulated)
+        self._own = _Own({name: term.detach() for name, term in terms.items()}, weights, batch.n_patterns_global)
+        share = self._world * self._execution.accum_steps / batch.n_patterns_accumulated
         return weigh(terms, weights) * share
 
     def on_after_backward(self) -> None:
@@ -173,7 +173,7 @@ class PtychoModule(pl.LightningModule):
     def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
         """Add this rank's share to the validation loss."""
         loss = weigh(self._terms(batch), self.objective.final_weights())
-        self._val_sums += torch.tensor([float(loss), float(batch.weight) * batch.n_patterns])
+        self._val_sums += torch.tensor([float(loss), batch.weight * batch.n_patterns])
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's loss over all ranks, and keep it in ``train_losses``; NaN where no step of it was good."""

@@ -67,19 +67,22 @@ class Objective:
     def terms(self, model: PtychoModel, batch: ScanBatch) -> Terms:
         """Each term of this rank's patterns of one scan in a step, summed over them."""
         photons = batch.photons
-        rows, columns = (int(side) for side in batch.canvas_px)
-        stages = list(model.canvases(photons, batch.corners_px, (rows, columns), 1 / float(batch.count_factor)))
+        rows, columns = batch.canvas_px
+        stages = list(model.canvases(photons, batch.corners_px, (rows, columns), batch.photons_per_count))
         patches, weight = stages[-1][0], model.patch_weight()
         makers: dict[str, Callable[[], Tensor]] = {
-            DATA: lambda: with_earlier([self._misfit(model, canvas, photons, batch) for _, canvas in stages]),
+            DATA: lambda: with_earlier(self._misfits(model, [canvas for _, canvas in stages], photons, batch)),
             LABEL: lambda: with_earlier([label_error(one, _labels(batch), weight).sum() for one, _ in stages]),
             TV: lambda: total_variation(patches, weight).sum(),
             AMPLITUDE: lambda: amplitude_deviation(patches, weight).sum(),
         }
         return {name: makers[name]() for name in self.names}
 
-    def _misfit(self, model: PtychoModel, canvas: Tensor, photons: Tensor, batch: ScanBatch) -> Tensor:
-        return model.misfit(self.training.likelihood, canvas, batch.corners_px, photons).sum() / self.photons
+    def _misfits(
+        self, model: PtychoModel, canvases: Sequence[Tensor], photons: Tensor, batch: ScanBatch
+    ) -> list[Tensor]:
+        found = model.misfits(self.training.likelihood, canvases, batch.corners_px, photons)
+        return [one.sum() / self.photons for one in found]
 
 
 def with_earlier(values: Sequence[Tensor]) -> Tensor:

@@ -36,7 +36,7 @@ def same(one: StepBatch, other: StepBatch) -> bool:
     (first,), (second,) = one.parts, other.parts
     pairs = [*zip(first[1:-1], second[1:-1], strict=True), *zip(one[1:], other[1:], strict=True)]
     travels_alike = str(list(first.propagation)) == str(list(second.propagation))
-    return travels_alike and all(a is b or torch.equal(a, b) for a, b in pairs)
+    return travels_alike and all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs)
 
 
 def test_stack_canvases_keeps_differences_within_a_group_and_parts_groups() -> None:

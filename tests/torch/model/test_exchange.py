@@ -52,7 +52,7 @@ def whole(scan: Scan) -> ScanBatch:
 
 
 def fourier_errors(model: PtychoModel, batch: ScanBatch) -> list[float]:
-    shape = tuple(batch.canvas_px.tolist())
+    shape = batch.canvas_px
     with torch.no_grad():
         canvases = [canvas for _, canvas in model.canvases(batch.photons, batch.corners_px, shape)]
         misfits = [model.misfit("amplitude", one, batch.corners_px, batch.photons).sum() for one in canvases]
@@ -67,7 +67,7 @@ def test_stages_of_an_untrained_network_come_closer_to_the_patterns_one_after_an
 
 def test_improve_of_some_patterns_gives_what_it_gives_of_all(dense: Scan) -> None:
     model, batch = model_of(dense).double(), whole(dense)
-    shape = tuple(batch.canvas_px.tolist())
+    shape = batch.canvas_px
     near = model.neighbours(batch.corners_px, shape)
     canvas = torch.polar(torch.ones(shape), torch.linspace(0, 1, shape[1]).expand(shape)).to(torch.complex128)
     with torch.no_grad():
@@ -79,7 +79,7 @@ def test_improve_of_some_patterns_gives_what_it_gives_of_all(dense: Scan) -> Non
 def test_improve_does_not_depend_on_the_phase_of_the_object(dense: Scan) -> None:
     model, batch = lively(model_of(dense, step=0.5)).double(), whole(dense)
     with torch.no_grad():
-        shape = tuple(batch.canvas_px.tolist())
+        shape = batch.canvas_px
         near, ones = model.neighbours(batch.corners_px, shape), torch.ones(shape, dtype=torch.complex128)
         plain, turned = (model.improve(0, batch.photons.double(), ones * z, near) for z in (1, np.exp(2j)))
     assert torch.allclose(turned, plain * np.exp(2j), atol=1e-9)
@@ -88,7 +88,7 @@ def test_improve_does_not_depend_on_the_phase_of_the_object(dense: Scan) -> None
 def test_improve_knows_how_much_light_there_was(dense: Scan) -> None:
     model, batch = lively(model_of(dense)).double(), whole(dense)
     with torch.no_grad():
-        shape = tuple(batch.canvas_px.tolist())
+        shape = batch.canvas_px
         near, ones = model.neighbours(batch.corners_px, shape), torch.ones(shape, dtype=torch.complex128)
         bright, dark = (model.improve(0, batch.photons.double(), ones, near, share) for share in (1.0, 1e-3))
     assert float((bright - dark).abs().max()) > 1e-3
@@ -96,7 +96,7 @@ def test_improve_knows_how_much_light_there_was(dense: Scan) -> None:
 
 def test_average_of_equal_patches_is_their_object_and_1_beside_it(dense: Scan) -> None:
     model, batch = model_of(dense), whole(dense)
-    shape = tuple(batch.canvas_px.tolist())
+    shape = batch.canvas_px
     near, weight = model.neighbours(batch.corners_px, shape), model.patch_weight()
     patches = torch.full((len(dense), 16, 16), 0.5 + 0.25j, dtype=torch.complex64)
     canvas = near.average(patches, weight)
@@ -108,7 +108,7 @@ def test_average_of_equal_patches_is_their_object_and_1_beside_it(dense: Scan) -
 
 def test_gradient_of_each_stage_comes_from_its_own_object(dense: Scan) -> None:
     model, batch = model_of(dense, stages=2), whole(dense)
-    shape = tuple(batch.canvas_px.tolist())
+    shape = batch.canvas_px
     first, second = (canvas for _, canvas in model.canvases(batch.photons, batch.corners_px, shape))
     of_first = torch.autograd.grad(first.abs().sum(), list(model.networks[0].parameters()), retain_graph=True)
     of_second = torch.autograd.grad(second.abs().sum(), list(model.networks[0].parameters()), allow_unused=True)

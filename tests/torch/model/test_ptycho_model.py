@@ -52,7 +52,7 @@ def step(scan: Scan) -> ScanBatch:
 
 
 def loss_of(model: PtychoModel, batch: ScanBatch, kind: str = "amplitude") -> torch.Tensor:
-    rows, columns = batch.canvas_px.tolist()
+    rows, columns = batch.canvas_px
     stages = model.canvases(batch.photons, batch.corners_px, (rows, columns))
     misfits = [model.misfit(kind, canvas, batch.corners_px, batch.photons).sum() for _, canvas in stages]
     return with_earlier(misfits) / batch.photons.sum()
@@ -161,7 +161,7 @@ def test_fixed_probe_is_no_parameter(tiny_scan: Scan) -> None:
 def test_gradient_of_a_step_in_its_patches_and_its_probe_is_right(tiny_scan: Scan) -> None:
     model = lively(model_of(tiny_scan)).double()
     batch = step(tiny_scan)
-    counts, (rows, columns) = batch.photons.double(), batch.canvas_px.tolist()
+    counts, (rows, columns) = batch.photons.double(), batch.canvas_px
     patches = model.predict(counts).detach().requires_grad_()
     canvas = model.assemble(patches, batch.corners_px, (rows, columns))
     model.misfit("amplitude", canvas, batch.corners_px, counts).sum().backward()

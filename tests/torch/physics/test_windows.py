@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ptycho_dist.errors import PhysicsError
-from ptycho_dist.physics.patches import Windows, extract, place
+from ptycho_dist.physics.patches import extract, place
+from ptycho_dist.physics.windows import Windows
 
 CANVAS = (40, 37)
 N = 12

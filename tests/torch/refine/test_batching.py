@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from ptycho_dist.distributed.sharding import shard
-from ptycho_dist.physics.patches import Windows
+from ptycho_dist.physics.windows import Windows
 from ptycho_dist.refine.batching import LEAST_TOGETHER, Batching, Overlap
 from ptycho_dist.refine.exit_wave import Batch
 from ptycho_dist.refine.lengths import Crowd, joint_length

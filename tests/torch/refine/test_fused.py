@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ptycho_dist.config.refine import METHOD_DEFAULTS, RefineConfig
-from ptycho_dist.physics.patches import Windows
 from ptycho_dist.physics.propagators import FarField
+from ptycho_dist.physics.windows import Windows
 from ptycho_dist.refine.estimate import Estimate
 from ptycho_dist.refine.exit_wave import Batch, amplitude_ratio, poisson_ratio, residual
 from ptycho_dist.refine.fused import Fused

@@ -15,9 +15,9 @@ from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.evaluate.run import evaluate_product
 from ptycho_dist.launching.environment import single_rank
-from ptycho_dist.physics.patches import Windows
 from ptycho_dist.physics.probe import disc
 from ptycho_dist.physics.propagators import FarField, NearField, Propagator, wavelength_m
+from ptycho_dist.physics.windows import Windows
 from ptycho_dist.refine.amplitudes import AmplitudeReader
 from ptycho_dist.refine.estimate import Estimate
 from ptycho_dist.refine.exit_wave import Batch, amplitude_ratio, residual

@@ -1,0 +1,64 @@
+"""Two ways to move patches between a canvas and a batch, which give the same up to rounding.
+
+Rectangles of the canvas are moved one by one, which is several times faster on a CPU; one indexed operation moves all
+patches, so that an accelerator is given the same few operations for any number of them.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Some = NDArray[np.int64] | slice
+"""Some patches, by number."""
+
+
+class Body(Enum):
+    """How patches are moved."""
+
+    RECTANGLES = "rectangles"
+    INDEXED = "indexed"
+
+    @classmethod
+    def suiting(cls, device: torch.device) -> Body:
+        """Choose the one that is fast on a device."""
+        return cls.RECTANGLES if device.type == "cpu" else cls.INDEXED
+
+
+@runtime_checkable
+class PatchMover(Protocol):
+    """Moves B patches of side n at prepared places."""
+
+    def gather(self, canvas_HW: Tensor) -> Tensor:
+        """Interpolate patches (B, n, n) from a canvas (H, W)."""
+
+    def scatter(self, patches_Bnn: Tensor) -> Tensor:
+        """Sum patches (B, n, n) onto a new canvas (H, W): the adjoint of :meth:`gather`."""
+
+
+@runtime_checkable
+class WindowMover(Protocol):
+    """Moves B patches of side n at prepared places of a (contiguous) canvas, which is much larger than they are."""
+
+    def gather(self, canvas_HW: Tensor) -> Tensor:
+        """Interpolate the patches (B, n, n) from a canvas."""
+
+    def add_to(self, canvas_HW: Tensor, patches_Bnn: Tensor, factor: float) -> None:
+        """Add ``factor`` times the adjoint of :meth:`gather` to a canvas, in place."""
+
+    def clear(self, canvas_HW: Tensor) -> None:
+        """Put zeros where :meth:`add_to` adds to."""
+
+    def whole(self, canvas_HW: Tensor) -> Tensor:
+        """Pixels of the windows as they are, (B, n + 1, n + 1)."""
+
+    def take(self, numbers: Some) -> WindowMover:
+        """Take some of the patches."""
+
+    def fraction_like(self, values: Tensor) -> Tensor:
+        """Sub-pixel parts of (y, x), shape (B, 2), real, on the device and in the precision of values."""
