@@ -47,8 +47,27 @@ def test_resolve_devices_takes_what_was_launched(context: RankContext, devices: 
     assert (resolved.accelerator, resolved.devices, resolved.strategy) == ("cpu", devices, strategy)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "precision", "found"),
+    [("auto", "32-true", "compiled"), ("auto", "64-true", "torch"), ("torch", "32-true", "torch")],
+)
+def test_loops_are_compiled_where_they_can_be(wanted: str, precision: str, found: str) -> None:
+    given = PyTorchExecutionConfig(accelerator="cpu", devices=1, precision=precision, cpu_loops=wanted)
+    assert resolve_devices(given, spawned(1)).cpu_loops == found
+
+
+def test_compiled_loops_are_refused_where_there_are_none() -> None:
+    given = PyTorchExecutionConfig(accelerator="cpu", devices=1, precision="64-true", cpu_loops="compiled")
+    with pytest.raises(
+        ConfigError, match="cpu_loops = 'compiled' with precision 64-true on cpu; expected 32-true on cpu"
+    ):
+        resolve_devices(given, spawned(1))
+
+
 def test_resolve_devices_keeps_what_was_given() -> None:
-    given = PyTorchExecutionConfig(accelerator="cpu", devices=2, strategy="ddp", precision="bf16-mixed")
+    given = PyTorchExecutionConfig(
+        accelerator="cpu", devices=2, strategy="ddp", precision="bf16-mixed", cpu_loops="torch"
+    )
     assert resolve_devices(given, spawned(2)) == given
 
 
