@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import ModuleType
@@ -12,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptycho_dist.distributed.sharding import shards
 from ptycho_dist.physics.propagators import Propagator
 from ptycho_dist.physics.windows import Windows
 
@@ -68,18 +66,18 @@ class Fused:
         if not count:
             return patches, waves, squared, modelled
         places = windows.positions_px.numpy()
-        self._run(self._kernels.illuminate, count, waves, object_HW, places, probe_PNN, patches, waves)
+        self._run(self._kernels.illuminate, waves, object_HW, places, probe_PNN, patches, waves)
         waves = propagator.forward(waves).contiguous()
         background = self._zeros_NN if background_NN is None else background_NN
         self._run(
-            self._kernels.compare, count, waves, waves, measured_BNN, self.mask_NN, background, modelled, squared
+            self._kernels.compare, waves, waves, measured_BNN, self.mask_NN, background, modelled, squared
         )  # fmt: skip
         return patches, propagator.backward(waves), squared, modelled
 
     def object_direction(self, guide_PNN: Tensor, waves_PBNN: Tensor) -> Tensor:
         """Multiply exit waves by the conjugate guide, and sum over modes, (B, N, N)."""
         direction = waves_PBNN.new_empty(waves_PBNN.shape[1:])
-        self._run(self._kernels.back_project, len(direction), waves_PBNN, waves_PBNN, guide_PNN, direction)
+        self._run(self._kernels.back_project, waves_PBNN, waves_PBNN, guide_PNN, direction)
         return direction
 
     def probe_direction(self, waves_PBNN: Tensor, patches_BNN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -87,19 +85,19 @@ class Fused:
         modes, _, N, _ = waves_PBNN.shape
         change, light = waves_PBNN.new_empty(modes, N, N), self.mask_NN.new_empty(N, N)
         squared = self.mask_NN.new_empty(N)
-        self._run(self._kernels.probe_change, N, waves_PBNN, waves_PBNN, patches_BNN, change, light, squared)
+        self._run(self._kernels.probe_change, waves_PBNN, waves_PBNN, patches_BNN, change, light, squared)
         return change, light, squared.sum()
 
     def add_to(self, canvas_HW: Tensor, windows: Windows, steps_BNN: Tensor, factor: float) -> None:
         """Add ``factor`` times the adjoint of the interpolation of patches to a canvas, in place."""
         places = windows.positions_px.numpy()
-        self._run(self._kernels.add, len(canvas_HW), steps_BNN, canvas_HW, places, steps_BNN, factor)
+        self._run(self._kernels.add, steps_BNN, canvas_HW, places, steps_BNN, factor, self.threads)
 
     def agreement(self, canvas_HW: Tensor, windows: Windows, steps_BNN: Tensor) -> tuple[Tensor, Tensor]:
         """Square (B,) of each step, and its product (B,) with what a canvas has in its window."""
         found = self.mask_NN.new_empty(len(steps_BNN), 2)
         places = windows.positions_px.numpy()
-        self._run(self._kernels.agreement, len(steps_BNN), steps_BNN, canvas_HW, places, steps_BNN, found)
+        self._run(self._kernels.agreement, steps_BNN, canvas_HW, places, steps_BNN, found)
         return found[:, 0], found[:, 1]
 
     def step_products(
@@ -108,7 +106,7 @@ class Fused:
         """Give the five inner products (B,) that decide on the lengths of steps of object and probe."""
         found = self.mask_NN.new_empty(len(direction_BNN), 5)
         arrays = (direction_BNN, probe_PNN, patches_BNN, probe_step_PNN, waves_PBNN)
-        self._run(self._kernels.step_products, len(found), waves_PBNN, *arrays, found)
+        self._run(self._kernels.step_products, waves_PBNN, *arrays, found)
         return tuple(found.unbind(dim=1))
 
     @cached_property
@@ -118,22 +116,11 @@ class Fused:
 
         return kernels
 
-    @cached_property
-    def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.threads, thread_name_prefix="refine")
-
-    def _run(self, kernel: Callable[..., None], count: int, load: Tensor, *given: Any) -> None:
-        """Run a kernel over a range, by threads where there is enough to do."""
-        arrays = [_as_numbers(one) if isinstance(one, Tensor) else one for one in given]  # strided ones are refused
-        threads = min(self.threads, max(1, load.numel() // self.worth_a_thread))
-        if threads == 1:
-            kernel(*arrays, 0, count)
-            return
-        parts = [part for part in shards(count, threads) if len(part)]
-        done = [self._pool.submit(kernel, *arrays, part.start, part.stop) for part in parts]
-        wait(done)
-        for one in done:
-            one.result()
+    def _run(self, kernel: Callable[..., None], load: Tensor, *given: Any) -> None:
+        """Run a kernel, by threads where there is enough to do; strided tensors are refused."""
+        arrays = [_as_numbers(one) if isinstance(one, Tensor) else one for one in given]
+        self._kernels.use_threads(min(self.threads, max(1, load.numel() // self.worth_a_thread)))
+        kernel(*arrays)
 
 
 def _as_numbers(values: Tensor) -> Any:

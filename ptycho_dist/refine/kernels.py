@@ -1,8 +1,7 @@
 """Compiled loops of the refinement on a CPU: each goes over its arrays once, where operations of torch go many times.
 
-Complex arrays come as real ones with real and imaginary parts in turn, so their last axis is twice as long. Each
-kernel works on a range of its first or second axis, so threads can share it; sums are taken in one order, whatever
-the ranges are.
+Complex arrays come as real ones with real and imaginary parts in turn, so their last axis is twice as long. Threads
+share patterns, rows of the probe, or bands of rows of the canvas; sums are taken in one order for any number of them.
 """
 
 from __future__ import annotations
@@ -21,11 +20,16 @@ _LEAST = np.float32(TINY)
 _ONE = np.float32(1)
 
 
+def use_threads(count: int) -> None:
+    """Let the kernels that this thread calls next use so many threads, as far as there are processors."""
+    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+
+
 def _compiled(signature: str) -> Callable[[Callable[..., None]], Any]:
     """Compile a function once for a machine; where no folder can keep it, once for a process."""
 
     def compile_it(function: Callable[..., None]) -> Any:
-        options: dict[str, Any] = {"nogil": True, "fastmath": _FAST, "error_model": "numpy"}
+        options: dict[str, Any] = {"parallel": True, "nogil": True, "fastmath": _FAST, "error_model": "numpy"}
         try:
             return numba.njit(signature, cache=True, **options)(function)
         except RuntimeError:
@@ -34,11 +38,11 @@ def _compiled(signature: str) -> Callable[[Callable[..., None]], Any]:
     return compile_it
 
 
-@_compiled("void(f4[:,::1], f8[:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,:,::1], i8, i8)")
-def illuminate(canvas, positions_px, probe, patches, waves, first, last):  # type: ignore[no-untyped-def]
+@_compiled("void(f4[:,::1], f8[:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,:,::1])")
+def illuminate(canvas, positions_px, probe, patches, waves):  # type: ignore[no-untyped-def]
     """Interpolate patches (B, N, 2 N) from a canvas (H, 2 W), and multiply them by the probe: waves (P, B, N, 2 N)."""
     side = patches.shape[2]
-    for b in range(first, last):
+    for b in numba.prange(patches.shape[0]):
         y, x = math.floor(positions_px[b, 0]), math.floor(positions_px[b, 1])
         fy, fx = np.float32(positions_px[b, 0] - y), np.float32(positions_px[b, 1] - x)
         gy, gx = _ONE - fy, _ONE - fx
@@ -54,13 +58,13 @@ def illuminate(canvas, positions_px, probe, patches, waves, first, last):  # typ
                     wave[j + 1] = light[j] * patch[j + 1] + light[j + 1] * patch[j]
 
 
-@_compiled("void(f4[:,:,:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,:,::1], f4[::1], i8, i8)")
-def compare(waves, measured, mask, background, modelled, squared, first, last):  # type: ignore[no-untyped-def]
+@_compiled("void(f4[:,:,:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,:,::1], f4[::1])")
+def compare(waves, measured, mask, background, modelled, squared):  # type: ignore[no-untyped-def]
     """Model amplitudes (B, N, N), and turn waves into the change that would explain the measured ones.
 
     The squared misfit (B,) is summed over valid pixels.
     """
-    for b in range(first, last):
+    for b in numba.prange(modelled.shape[0]):
         total = np.float32(0)
         for i in range(modelled.shape[1]):
             model, data, valid, dark = modelled[b, i], measured[b, i], mask[i], background[i]
@@ -84,10 +88,10 @@ def compare(waves, measured, mask, background, modelled, squared, first, last): 
         squared[b] = total
 
 
-@_compiled("void(f4[:,:,:,::1], f4[:,:,::1], f4[:,:,::1], i8, i8)")
-def back_project(waves, guide, direction, first, last):  # type: ignore[no-untyped-def]
+@_compiled("void(f4[:,:,:,::1], f4[:,:,::1], f4[:,:,::1])")
+def back_project(waves, guide, direction):  # type: ignore[no-untyped-def]
     """Multiply waves (P, B, N, 2 N) by the conjugate guide (P, N, 2 N), and sum over modes (B, N, 2 N)."""
-    for b in range(first, last):
+    for b in numba.prange(direction.shape[0]):
         for i in range(direction.shape[1]):
             found = direction[b, i]
             for p in range(waves.shape[0]):
@@ -99,13 +103,10 @@ def back_project(waves, guide, direction, first, last):  # type: ignore[no-untyp
                     found[j + 1] = imaginary if p == 0 else found[j + 1] + imaginary
 
 
-@_compiled("void(f4[:,:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,::1], f4[::1], i8, i8)")
-def probe_change(waves, patches, change, light, squared, first, last):  # type: ignore[no-untyped-def]
-    """Sum over patterns what they ask of the probe (P, N, 2 N), the light of patches (N, N), and squares of each row.
-
-    The range is of rows.
-    """
-    for i in range(first, last):
+@_compiled("void(f4[:,:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,::1], f4[::1])")
+def probe_change(waves, patches, change, light, squared):  # type: ignore[no-untyped-def]
+    """Sum over patterns: change of the probe (P, N, 2 N), light of the patches (N, N), and squares in each row (N,)."""
+    for i in numba.prange(light.shape[0]):
         light[i] = 0
         for p in range(waves.shape[0]):
             change[p, i] = 0
@@ -125,36 +126,38 @@ def probe_change(waves, patches, change, light, squared, first, last):  # type: 
         squared[i] = total
 
 
-@_compiled("void(f4[:,::1], f8[:,::1], f4[:,:,::1], f4, i8, i8)")
-def add(canvas, positions_px, steps, factor, first, last):  # type: ignore[no-untyped-def]
-    """Add ``factor`` times the adjoint of the interpolation of steps (B, N, 2 N) to a range of rows of a canvas."""
+@_compiled("void(f4[:,::1], f8[:,::1], f4[:,:,::1], f4, i8)")
+def add(canvas, positions_px, steps, factor, bands):  # type: ignore[no-untyped-def]
+    """Add ``factor`` times the adjoint of the interpolation of steps (B, N, 2 N) to bands of rows of a canvas."""
     n, side = steps.shape[1], steps.shape[2]
-    row = np.empty(side + 2, np.float32)
-    for b in range(steps.shape[0]):
-        y, x = math.floor(positions_px[b, 0]), math.floor(positions_px[b, 1])
-        fy, fx = np.float32(positions_px[b, 0] - y), np.float32(positions_px[b, 1] - x)
-        upper, lower, gx = (_ONE - fy) * factor, fy * factor, _ONE - fx
-        for i in range(max(0, first - y - 1), min(n, last - y)):
-            step = steps[b, i]
-            row[0], row[1] = gx * step[0], gx * step[1]
-            for j in range(2, side):
-                row[j] = gx * step[j] + fx * step[j - 2]
-            row[side], row[side + 1] = fx * step[side - 2], fx * step[side - 1]
-            if y + i >= first:
-                here = canvas[y + i, 2 * x : 2 * x + side + 2]
-                for j in range(side + 2):
-                    here[j] += upper * row[j]
-            if y + i + 1 < last:
-                below = canvas[y + i + 1, 2 * x : 2 * x + side + 2]
-                for j in range(side + 2):
-                    below[j] += lower * row[j]
+    for band in numba.prange(bands):
+        first, last = band * canvas.shape[0] // bands, (band + 1) * canvas.shape[0] // bands
+        row = np.empty(side + 2, np.float32)
+        for b in range(steps.shape[0]):
+            y, x = math.floor(positions_px[b, 0]), math.floor(positions_px[b, 1])
+            fy, fx = np.float32(positions_px[b, 0] - y), np.float32(positions_px[b, 1] - x)
+            upper, lower, gx = (_ONE - fy) * factor, fy * factor, _ONE - fx
+            for i in range(max(0, first - y - 1), min(n, last - y)):
+                step = steps[b, i]
+                row[0], row[1] = gx * step[0], gx * step[1]
+                for j in range(2, side):
+                    row[j] = gx * step[j] + fx * step[j - 2]
+                row[side], row[side + 1] = fx * step[side - 2], fx * step[side - 1]
+                if y + i >= first:
+                    here = canvas[y + i, 2 * x : 2 * x + side + 2]
+                    for j in range(side + 2):
+                        here[j] += upper * row[j]
+                if y + i + 1 < last:
+                    below = canvas[y + i + 1, 2 * x : 2 * x + side + 2]
+                    for j in range(side + 2):
+                        below[j] += lower * row[j]
 
 
-@_compiled("void(f4[:,::1], f8[:,::1], f4[:,:,::1], f4[:,::1], i8, i8)")
-def agreement(canvas, positions_px, steps, found, first, last):  # type: ignore[no-untyped-def]
+@_compiled("void(f4[:,::1], f8[:,::1], f4[:,:,::1], f4[:,::1])")
+def agreement(canvas, positions_px, steps, found):  # type: ignore[no-untyped-def]
     """Sum of squares of each step (B, N, 2 N), and its product with the canvas in its window: (B, 2)."""
     side = steps.shape[2]
-    for b in range(first, last):
+    for b in numba.prange(steps.shape[0]):
         y, x = math.floor(positions_px[b, 0]), math.floor(positions_px[b, 1])
         fy, fx = np.float32(positions_px[b, 0] - y), np.float32(positions_px[b, 1] - x)
         gy, gx = _ONE - fy, _ONE - fx
@@ -169,13 +172,13 @@ def agreement(canvas, positions_px, steps, found, first, last):  # type: ignore[
         found[b, 0], found[b, 1] = own, along
 
 
-@_compiled("void(f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,:,::1], f4[:,::1], i8, i8)")
-def step_products(direction, probe, patches, probe_step, waves, found, first, last):  # type: ignore[no-untyped-def]
+@_compiled("void(f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,:,::1], f4[:,::1])")
+def step_products(direction, probe, patches, probe_step, waves, found):  # type: ignore[no-untyped-def]
     """Real inner products of what a step of the object and one of the probe do to the exit waves, and of the waves.
 
     Found (B, 5): object by object, probe by probe, object by probe, object by waves, probe by waves; summed over modes.
     """
-    for b in range(first, last):
+    for b in numba.prange(direction.shape[0]):
         oo, pp, op, ow, pw = np.float32(0), np.float32(0), np.float32(0), np.float32(0), np.float32(0)
         for i in range(direction.shape[1]):
             patch, along = patches[b, i], direction[b, i]
