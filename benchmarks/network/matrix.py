@@ -12,13 +12,13 @@ from typing import Any
 from benchmarks.network.cells import Cell
 from benchmarks.network.judge import Truth, judge_uncertainty
 from benchmarks.network.ours import Found, network, ours, plain
-from benchmarks.network.peer import Job, judged, run_jobs
+from benchmarks.network.peer import Job, run_jobs
 from benchmarks.network.quality import judge_all
 from ptycho_dist.atomic import atomic_path
 
 logger = logging.getLogger(__name__)
 
-_OURS, _PEER, _QUALITY = "ours.json", "peer.json", "quality.json"
+_OURS, _QUALITY = "ours.json", "quality.json"
 _FACTS = ("regularisation", "regularisation_start", "refined_from")
 GOOD = 0.9
 """Phase SSIM from which on an iterative result leaves nothing to be gained."""
@@ -51,12 +51,10 @@ def measure_ours(cell: Cell, folder: Path) -> dict[str, Any]:
 
 def measure_peer(cells: Sequence[Cell], folder: Path, python: str) -> None:
     """Let pty-chi reconstruct all cells that it has not, each for as long as ours took."""
-    left = [cell for cell in cells if not (folder / cell.name / _PEER).is_file()]
-    jobs = [_job(cell, folder / cell.name) for cell in left]
+    jobs = [job for job in (_job(cell, folder / cell.name) for cell in cells) if not job.is_done]
     run_jobs(python, jobs, folder / "peer-jobs.json")
     for job in jobs:
-        best = judged(job, Truth.of(job.scan))[0]
-        write(job.folder / _PEER, {"peer": told_of(best)})
+        (job.folder / _QUALITY).unlink(missing_ok=True)
 
 
 def _job(cell: Cell, folder: Path) -> Job:
@@ -68,12 +66,7 @@ def together(cells: Sequence[Cell], folder: Path) -> list[dict[str, Any]]:
 
     The best one has the best phase SSIM, the closest one has phases that correlate best with the truth.
     """
-    found = []
-    for cell in cells:
-        own, kept = measure_ours(cell, folder / cell.name), folder / cell.name / _PEER
-        peer = read(kept) if kept.is_file() else {}
-        found.append({**own, **peer, **_closeness(folder / cell.name)})
-    return found
+    return [measure_ours(cell, folder / cell.name) | _closeness(folder / cell.name) for cell in cells]
 
 
 def _closeness(folder: Path) -> dict[str, Any]:

@@ -25,20 +25,17 @@ class Found:
     name
         How.
     path
-        Its product, or NPZ.
+        Its product.
     ssim_phase
         Phase SSIM against the truth.
     seconds
         Processor time.
-    number
-        Which of several objects of an NPZ.
     """
 
     name: str
     path: Path
     ssim_phase: float
     seconds: float
-    number: int = 0
 
 
 def refine(scan: Path, output: Path, **settings: Any) -> tuple[Path, float]:

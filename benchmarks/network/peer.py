@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.network.judge import Truth
-from benchmarks.network.ours import Found
 from ptycho_dist.data.scan import open_scan
 from ptycho_dist.evaluate.metrics import Placed
 
@@ -38,6 +37,15 @@ class Job:
     folder: Path
     seconds: float
 
+    @property
+    def is_done(self) -> bool:
+        """Whether all methods have left their objects."""
+        return all(self.output(name).is_file() for name in METHODS)
+
+    def output(self, method: str) -> Path:
+        """NPZ of a method's objects."""
+        return self.folder / f"{method}.npz"
+
 
 def run_jobs(python: str, jobs: Sequence[Job], listing: Path) -> None:
     """Let pty-chi reconstruct all scans, in one process of its own Python."""
@@ -46,7 +54,7 @@ def run_jobs(python: str, jobs: Sequence[Job], listing: Path) -> None:
         npz = job.folder / "scan.npz"
         write_tike(job.scan, npz)
         asked += [
-            {"scan": str(npz), "output": str(job.folder / f"{name}.npz"), "method": name, "seconds": job.seconds}
+            {"scan": str(npz), "output": str(job.output(name)), "method": name, "seconds": job.seconds}
             for name in METHODS
         ]
     listing.write_text(json.dumps(asked), encoding="utf-8")
@@ -65,20 +73,6 @@ def write_tike(path: Path, npz: Path) -> None:
             scan=np.asarray(scan.positions_px, np.float32)[None],
             probe=scan.probe[None, None],
         )
-
-
-def judged(job: Job, truth: Truth) -> list[Found]:
-    """Give all objects that it kept, best one first."""
-    found = []
-    for method in METHODS:
-        path = job.folder / f"{method}.npz"
-        with np.load(path) as file:
-            epochs, seconds = file["epochs"].tolist(), file["seconds"].tolist()
-        found += [
-            Found(f"pty-chi {method} {count}", path, truth.ssim(placed_peer(path, number, truth)), spent, number)
-            for number, (count, spent) in enumerate(zip(epochs, seconds, strict=True))
-        ]
-    return sorted(found, key=lambda one: -one.ssim_phase)
 
 
 def placed_peer(path: Path, number: int, truth: Truth) -> Placed:

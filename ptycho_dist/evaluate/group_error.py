@@ -63,7 +63,12 @@ def squared_residual(model: PtychoModel, batch: ScanBatch) -> Tensor:
     rows, columns = batch.canvas_px
     with torch.no_grad():
         canvas = model.object_of(photons, corners, (rows, columns), batch.photons_per_count)
-        misfit = model.misfit("amplitude", canvas, corners, photons)
+        return residual_of_object(model, canvas, corners, photons)
+
+
+def residual_of_object(model: PtychoModel, object_HW: Tensor, corners_px: Tensor, photons: Tensor) -> Tensor:
+    """As :func:`squared_residual`, of patterns (B, N, N) at corners (B, 2) of an object (H, W)."""
+    misfit = model.misfit("amplitude", object_HW, corners_px, photons)
     return torch.stack([misfit.double().sum(), sum_valid(photons.double(), model.mask).sum()]).cpu()
 
 

@@ -17,10 +17,10 @@ from ptycho_dist.data.batches import PatternBatches
 from ptycho_dist.data.grouping import neighbor_groups
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.errors import ConfigError
+from ptycho_dist.evaluate.group_error import residual_of_object
 from ptycho_dist.evaluate.metrics import Placed, compare_to_reference
 from ptycho_dist.model.neighbours import Neighbours, normalised
 from ptycho_dist.model.ptycho_model import PtychoModel
-from ptycho_dist.physics.likelihood import sum_valid
 from ptycho_dist.physics.patches import PatchGeometry, place_at
 from ptycho_dist.types import Canvas, IntArray
 
@@ -111,9 +111,7 @@ class _Piece:
 
     def residual(self, model: PtychoModel, object_HW: Tensor) -> Tensor:
         """Squared residual, and photons; float64, shape (2,), on the CPU."""
-        photons = self.own(model, self.photons)
-        misfit = model.misfit("amplitude", object_HW, self.corners_px, photons)
-        return torch.stack([misfit.double().sum(), sum_valid(photons.double(), model.mask).sum()]).cpu()
+        return residual_of_object(model, object_HW, self.corners_px, self.own(model, self.photons))
 
 
 def _pieces(

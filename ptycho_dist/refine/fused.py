@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
 from typing import Any
@@ -32,10 +32,6 @@ class Fused:
     threads: int
     mask_NN: Tensor
     worth_a_thread: int = 2**16
-    _zeros_NN: Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_zeros_NN", torch.zeros_like(self.mask_NN))
 
     @classmethod
     def of(cls, N: int, mask_NN: Tensor | None, threads: int) -> Fused:
@@ -108,6 +104,10 @@ class Fused:
         arrays = (direction_BNN, probe_PNN, patches_BNN, probe_step_PNN, waves_PBNN)
         self._run(self._kernels.step_products, waves_PBNN, *arrays, found)
         return tuple(found.unbind(dim=1))
+
+    @cached_property
+    def _zeros_NN(self) -> Tensor:  # noqa: N802  # the letters of shapes
+        return torch.zeros_like(self.mask_NN)
 
     @cached_property
     def _kernels(self) -> ModuleType:

@@ -38,13 +38,19 @@ def _compiled(signature: str) -> Callable[[Callable[..., None]], Any]:
     return compile_it
 
 
+@numba.njit(inline="always")
+def _place(corner_px):  # type: ignore[no-untyped-def]
+    """Whole parts (y, x) of a corner in pixels, and its sub-pixel parts."""
+    y, x = math.floor(corner_px[0]), math.floor(corner_px[1])
+    return y, x, np.float32(corner_px[0] - y), np.float32(corner_px[1] - x)
+
+
 @_compiled("void(f4[:,::1], f8[:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,:,::1])")
 def illuminate(canvas, positions_px, probe, patches, waves):  # type: ignore[no-untyped-def]
     """Interpolate patches (B, N, 2 N) from a canvas (H, 2 W), and multiply them by the probe: waves (P, B, N, 2 N)."""
     side = patches.shape[2]
     for b in numba.prange(patches.shape[0]):
-        y, x = math.floor(positions_px[b, 0]), math.floor(positions_px[b, 1])
-        fy, fx = np.float32(positions_px[b, 0] - y), np.float32(positions_px[b, 1] - x)
+        y, x, fy, fx = _place(positions_px[b])
         gy, gx = _ONE - fy, _ONE - fx
         for i in range(patches.shape[1]):
             up, down = canvas[y + i, 2 * x : 2 * x + side + 2], canvas[y + i + 1, 2 * x : 2 * x + side + 2]
@@ -134,8 +140,7 @@ def add(canvas, positions_px, steps, factor, bands):  # type: ignore[no-untyped-
         first, last = band * canvas.shape[0] // bands, (band + 1) * canvas.shape[0] // bands
         row = np.empty(side + 2, np.float32)
         for b in range(steps.shape[0]):
-            y, x = math.floor(positions_px[b, 0]), math.floor(positions_px[b, 1])
-            fy, fx = np.float32(positions_px[b, 0] - y), np.float32(positions_px[b, 1] - x)
+            y, x, fy, fx = _place(positions_px[b])
             upper, lower, gx = (_ONE - fy) * factor, fy * factor, _ONE - fx
             for i in range(max(0, first - y - 1), min(n, last - y)):
                 step = steps[b, i]
@@ -158,8 +163,7 @@ def agreement(canvas, positions_px, steps, found):  # type: ignore[no-untyped-de
     """Sum of squares of each step (B, N, 2 N), and its product with the canvas in its window: (B, 2)."""
     side = steps.shape[2]
     for b in numba.prange(steps.shape[0]):
-        y, x = math.floor(positions_px[b, 0]), math.floor(positions_px[b, 1])
-        fy, fx = np.float32(positions_px[b, 0] - y), np.float32(positions_px[b, 1] - x)
+        y, x, fy, fx = _place(positions_px[b])
         gy, gx = _ONE - fy, _ONE - fx
         own, along = np.float32(0), np.float32(0)
         for i in range(steps.shape[1]):

@@ -12,11 +12,13 @@ import torch
 from ptycho_dist.bundle import save_bundle
 from ptycho_dist.config.simulate import SimulateConfig
 from ptycho_dist.data.scan import Scan
+from ptycho_dist.data.scan_set import open_source
 from ptycho_dist.factory.inference import create_inference_payload
 from ptycho_dist.factory.payload import InferencePayload, TrainingPayload
 from ptycho_dist.factory.training import create_training_payload
+from ptycho_dist.launching.environment import detect
 from ptycho_dist.simulate.run import simulate
-from ptycho_dist.training.run import build_module
+from ptycho_dist.training.run import TrainingResult, build_module, run_training
 
 SMALL: dict[str, Any] = {"accelerator": "cpu", "width": 8, "depth": 1, "stages": 2, "group_size": 4,
                          "batch_size": 2}  # fmt: skip
@@ -35,6 +37,13 @@ def simulate_tiny(path: Path, **changes: Any) -> Path:
 def training_payload(scan: Path, output_dir: Path, **overrides: Any) -> TrainingPayload:
     """Payload of a small training; a keyword is an override."""
     return create_training_payload(scan, output_dir, SMALL | overrides)
+
+
+def train_small(source: Path, output_dir: Path, *, resume: bool = False, **overrides: Any) -> TrainingResult:
+    """Train for a moment on a scan or a set of scans; a keyword is an override."""
+    payload = training_payload(source, output_dir, **overrides)
+    with open_source(source) as opened:
+        return run_training(payload, detect(os.environ), opened, resume=resume)
 
 
 def untrained_bundle(payload: TrainingPayload, scan: Scan, *, noise: float = 0.05) -> Path:

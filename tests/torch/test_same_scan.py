@@ -21,14 +21,9 @@ from ptycho_dist.factory import config_file
 from ptycho_dist.refine import checkpoint
 from ptycho_dist.training import run as training_run
 from ptycho_dist.training.checkpoints import STATE_KEY, VerifiedCheckpointIO, newest_whole, step_path
-from tests.support.runs import SMALL, forget_launchers, simulate_tiny, training_payload
+from tests.support.runs import SMALL, simulate_tiny, training_payload
 
 FLAGS = ["--accelerator", "cpu", "--width", "8", "--depth", "1", "--max_epochs", "1", "--quiet"]
-
-
-@pytest.fixture(autouse=True)
-def _one_plain_rank(monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_launchers(monkeypatch)
 
 
 @pytest.fixture

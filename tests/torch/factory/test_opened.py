@@ -12,16 +12,10 @@ from ptycho_dist import create_refine_payload, create_training_payload
 from ptycho_dist.data.scan import ScanOptions, open_scan
 from ptycho_dist.data.scan_set import open_set
 from ptycho_dist.errors import ConfigError
-from tests.support.runs import forget_launchers
 from tests.support.scans import make_scan, write_tike
 from tests.support.sets import simulate_small_set
 
 GIVEN = {"accelerator": "cpu"}
-
-
-@pytest.fixture(autouse=True)
-def _one_plain_rank(monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_launchers(monkeypatch)
 
 
 @pytest.mark.parametrize("create", [create_training_payload, create_refine_payload])

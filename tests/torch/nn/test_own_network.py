@@ -17,14 +17,9 @@ from ptycho_dist.inference.run import run_inference
 from ptycho_dist.launching.environment import detect
 from ptycho_dist.nn import registry
 from ptycho_dist.training.run import run_training
-from tests.support.runs import forget_launchers, inference_payload, training_payload
+from tests.support.runs import inference_payload, training_payload
 
 PAGE = Path(__file__).parents[3] / "docs" / "extending.md"
-
-
-@pytest.fixture(autouse=True)
-def _one_plain_rank(monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_launchers(monkeypatch)
 
 
 def example() -> str:

@@ -18,15 +18,9 @@ from ptycho_dist.factory.refine import create_refine_payload
 from ptycho_dist.launching.environment import detect
 from ptycho_dist.launching.signals import StopSignals
 from ptycho_dist.refine.run import Callback, Control, RefinementResult, run_refinement
-from tests.support.runs import forget_launchers
 from tests.support.truth import Truth, make_truth
 
 Refine = Callable[..., RefinementResult]
-
-
-@pytest.fixture(autouse=True)
-def _one_plain_rank(monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_launchers(monkeypatch)
 
 
 @pytest.fixture(scope="session")

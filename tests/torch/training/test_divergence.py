@@ -18,7 +18,7 @@ from ptycho_dist.errors import TrainingError
 from ptycho_dist.launching.environment import detect
 from ptycho_dist.launching.signals import StopRequested
 from ptycho_dist.training.run import run_training
-from tests.support.runs import forget_launchers, simulate_tiny, training_payload
+from tests.support.runs import simulate_tiny, training_payload
 
 HARD = {
     "1e2 photons": {"photons": 1e2},
@@ -29,11 +29,6 @@ HARD = {
     "doses 1:100": {"fault": "doses"},
 }
 """Scans that a training has to bear: doses, dead pixels, a wrong probe."""
-
-
-@pytest.fixture(autouse=True)
-def _one_plain_rank(monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_launchers(monkeypatch)
 
 
 @pytest.mark.parametrize("what", HARD)

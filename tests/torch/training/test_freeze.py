@@ -15,14 +15,9 @@ from ptycho_dist.errors import ConfigError
 from ptycho_dist.launching.environment import detect
 from ptycho_dist.training.freeze import freeze
 from ptycho_dist.training.run import build_module, run_training
-from tests.support.runs import forget_launchers, simulate_tiny, training_payload
+from tests.support.runs import simulate_tiny, training_payload
 
 EVERYTHING = ("networks", "steps", "probe", "intensity_scale")
-
-
-@pytest.fixture(autouse=True)
-def _one_plain_rank(monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_launchers(monkeypatch)
 
 
 def trained(path: Path, folder: Path, **changes: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

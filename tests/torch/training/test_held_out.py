@@ -21,7 +21,7 @@ from ptycho_dist.data.datamodule import ScanDataModule
 from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.sampler import split_scans
 from ptycho_dist.data.scan import open_scan
-from ptycho_dist.data.scan_set import open_set, open_source
+from ptycho_dist.data.scan_set import open_set
 from ptycho_dist.data.set_index import entry_of, write_index
 from ptycho_dist.evaluate.comparison import compare_and_draw
 from ptycho_dist.evaluate.fourier import fourier_errors
@@ -31,9 +31,9 @@ from ptycho_dist.launching.environment import detect
 from ptycho_dist.training import run
 from ptycho_dist.training.held_out import Predictor
 from ptycho_dist.training.module import PtychoModule
-from ptycho_dist.training.run import TrainingResult, run_training
+from ptycho_dist.training.run import TrainingResult
 from tests.support.ranks import rank_context
-from tests.support.runs import forget_launchers, inference_payload, simulate_tiny, training_payload
+from tests.support.runs import forget_launchers, inference_payload, simulate_tiny, train_small, training_payload
 from tests.support.scans import make_scan, write_own
 from tests.support.sets import simulate_small_set
 from tests.torch.training.test_mlflow import select
@@ -44,11 +44,6 @@ TRAIN: dict[str, Any] = {"max_epochs": 3, "batch_size": 3, "val_fraction": 0.25,
 """3 scans of 4 groups to train on: 4 steps an epoch, 12 in all."""
 LOOKS = [2, 4, 6, 8, 10, 12]
 RUINOUS: dict[str, Any] = {"learning_rate": 0.5, "scheduler": "Default"}
-
-
-@pytest.fixture(autouse=True)
-def _one_plain_rank(monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_launchers(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +59,7 @@ def start(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(source: Path, folder: Path, *, resume: bool = False, **overrides: Any) -> TrainingResult:
-    payload = training_payload(source, folder, **(TRAIN | overrides))
-    with open_source(source) as opened:
-        return run_training(payload, detect(os.environ), opened, resume=resume)
+    return train_small(source, folder, resume=resume, **(TRAIN | overrides))
 
 
 def curve(folder: Path, name: str = "held_out_fourier_error") -> list[tuple[int, float]]:

@@ -19,16 +19,11 @@ from ptycho_dist.inference.run import load_model, run_inference
 from ptycho_dist.launching.environment import detect
 from ptycho_dist.physics.propagators import FarField, NearField, wavelength_m
 from ptycho_dist.training.run import TrainingResult, run_training
-from tests.support.runs import forget_launchers, inference_payload, simulate_tiny, training_payload
+from tests.support.runs import inference_payload, simulate_tiny, training_payload
 from tests.support.truth import Truth, make_truth
 
 UNITS = {"pixel_size_m": 1e-7, "energy_eV": 8000.0, "detector_distance_m": 2e-3}
 TRAIN = {"learning_rate": 5e-3, "max_epochs": 8, "logger_backend": "none"}
-
-
-@pytest.fixture(autouse=True)
-def _one_plain_rank(monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_launchers(monkeypatch)
 
 
 @pytest.fixture

@@ -25,14 +25,8 @@ from ptycho_dist.launching.environment import detect
 from ptycho_dist.physics.regularisers import amplitude_deviation, label_error, total_variation
 from ptycho_dist.training.objective import physics_share
 from ptycho_dist.training.run import build_module, run_training
-from tests.support.runs import forget_launchers, training_payload
+from tests.support.runs import training_payload
 from tests.support.sets import simulate_small_set
-
-
-@pytest.fixture(autouse=True)
-def _one_plain_rank(monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_launchers(monkeypatch)
-
 
 Train = Callable[..., list[dict[str, str]]]
 

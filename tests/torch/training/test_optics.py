@@ -28,16 +28,11 @@ from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.physics.optics import Optics, OpticsOptions
 from ptycho_dist.physics.probe import disc, mode_powers
 from ptycho_dist.training.run import build_module, run_training
-from tests.support.runs import forget_launchers, inference_payload, training_payload
+from tests.support.runs import inference_payload, training_payload
 from tests.support.sets import simulate_small_set
 from tests.support.truth import make_truth
 
 TRAIN: dict[str, Any] = {"learning_rate": 5e-3, "max_epochs": 3, "logger_backend": "none"}
-
-
-@pytest.fixture(autouse=True)
-def _one_plain_rank(monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_launchers(monkeypatch)
 
 
 def train(path: Path, folder: Path, **changes: Any) -> Path:

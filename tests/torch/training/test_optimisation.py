@@ -16,16 +16,11 @@ from ptycho_dist.bundle import load_bundle
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.launching.environment import detect
 from ptycho_dist.training.run import run_training
-from tests.support.runs import forget_launchers, training_payload
+from tests.support.runs import training_payload
 
 State = dict[str, Tensor]
 Train = Callable[..., State]
 OPTIMISERS = ("adam", "adamw", "sgd")
-
-
-@pytest.fixture(autouse=True)
-def _one_plain_rank(monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_launchers(monkeypatch)
 
 
 @pytest.fixture

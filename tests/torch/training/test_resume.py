@@ -22,14 +22,9 @@ from ptycho_dist.launching.environment import detect
 from ptycho_dist.launching.signals import StopRequested, StopSignals
 from ptycho_dist.training import checkpoints
 from ptycho_dist.training.run import run_training
-from tests.support.runs import forget_launchers, training_payload
+from tests.support.runs import training_payload
 
 SETTINGS: dict[str, Any] = {"max_epochs": 3, "checkpoint_interval_s": 0.0, "val_fraction": 0.2}
-
-
-@pytest.fixture(autouse=True)
-def _one_plain_rank(monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_launchers(monkeypatch)
 
 
 @pytest.fixture

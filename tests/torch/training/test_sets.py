@@ -21,7 +21,7 @@ from ptycho_dist.config.precedence import RunRequest
 from ptycho_dist.data.datamodule import ScanDataModule
 from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.scan import Scan, open_scan
-from ptycho_dist.data.scan_set import open_set, open_source
+from ptycho_dist.data.scan_set import open_set
 from ptycho_dist.data.set_index import entry_of, write_index
 from ptycho_dist.errors import BundleError, ConfigError, DataFormatError
 from ptycho_dist.factory.payload import TrainingPayload
@@ -30,17 +30,12 @@ from ptycho_dist.launching.environment import detect
 from ptycho_dist.pipeline import run_train
 from ptycho_dist.training.run import TrainingResult, build_module, run_training
 from tests.support.ranks import rank_context
-from tests.support.runs import forget_launchers, inference_payload, simulate_tiny, training_payload
+from tests.support.runs import forget_launchers, inference_payload, simulate_tiny, train_small, training_payload
 from tests.support.scans import make_scan, write_own
 from tests.support.sets import simulate_small_set, write_set
 from tests.torch.training.test_resume import Killed, die_at
 
 TRAIN: dict[str, Any] = {"max_epochs": 6, "batch_size": 3, "learning_rate": 5e-3}
-
-
-@pytest.fixture(autouse=True)
-def _one_plain_rank(monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_launchers(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +44,7 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(source: Path, folder: Path, *, resume: bool = False, **overrides: Any) -> TrainingResult:
-    payload = training_payload(source, folder, **(TRAIN | overrides))
-    with open_source(source) as opened:
-        return run_training(payload, detect(os.environ), opened, resume=resume)
+    return train_small(source, folder, resume=resume, **(TRAIN | overrides))
 
 
 @dataclass(frozen=True)
