@@ -1,7 +1,7 @@
-"""Two ways to move patches between a canvas and a batch, which give the same up to rounding.
+"""Ways to move patches between a canvas and a batch, which give the same up to rounding.
 
-Rectangles of the canvas are moved one by one, which is several times faster on a CPU; one indexed operation moves all
-patches, so that an accelerator is given the same few operations for any number of them.
+Rectangles of the canvas are moved one by one, by operations of torch or, several times faster, by compiled loops; one
+indexed operation moves all patches, so that an accelerator is given the same few operations for any number of them.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ class Body(Enum):
     """How patches are moved."""
 
     RECTANGLES = "rectangles"
+    COMPILED = "compiled"
     INDEXED = "indexed"
 
     @classmethod
     def suiting(cls, device: torch.device) -> Body:
         """Choose the one that is fast on a device."""
-        return cls.RECTANGLES if device.type == "cpu" else cls.INDEXED
+        return cls.COMPILED if device.type == "cpu" else cls.INDEXED
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Complex, Float, Num
@@ -19,6 +19,9 @@ from ptycho_dist.errors import PhysicsError
 from ptycho_dist.physics.bodies import Body, PatchMover
 from ptycho_dist.physics.indexed import Indexed
 from ptycho_dist.physics.rectangles import RectanglePatches
+
+if TYPE_CHECKING:
+    from ptycho_dist.physics.compiled import CompiledPatches
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,9 @@ class PatchGeometry:
 
     @cached_property
     def _mover(self) -> PatchMover:
-        if self.body is Body.RECTANGLES:
-            return RectanglePatches(self.corner, self.fraction, self.n, self.canvas_px)
+        if self.body is not Body.INDEXED:
+            mover = RectanglePatches if self.body is Body.RECTANGLES else _compiled_patches()
+            return mover(self.corner, self.fraction, self.n, self.canvas_px)
         fraction = torch.zeros_like(self.corner, dtype=torch.float64) if self.fraction is None else self.fraction
         return Indexed.at(self.corner, fraction, self.n, self.canvas_px)
 
@@ -141,6 +145,13 @@ class PatchGeometry:
         big[:, :-1] = columns * (1 - fy)
         big[:, 1:] += columns * fy
         return big
+
+
+def _compiled_patches() -> type[CompiledPatches]:
+    """Import the loops where they are first needed, for numba takes a while."""
+    from ptycho_dist.physics.compiled import CompiledPatches
+
+    return CompiledPatches
 
 
 class _Gather(torch.autograd.Function):

@@ -7,15 +7,15 @@ share patterns, rows of the probe, or bands of rows of the canvas; sums are take
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
 
+from ptycho_dist.kernels.compiling import compiled
 from ptycho_dist.physics.likelihood import TINY
 
-_FAST = {"contract", "reassoc", "nsz", "arcp"}
+_PARALLEL: dict[str, Any] = {"parallel": True, "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
 _LEAST = np.float32(TINY)
 _ONE = np.float32(1)
 
@@ -25,19 +25,6 @@ def use_threads(count: int) -> None:
     numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
 
 
-def _compiled(signature: str) -> Callable[[Callable[..., None]], Any]:
-    """Compile a function once for a machine; where no folder can keep it, once for a process."""
-
-    def compile_it(function: Callable[..., None]) -> Any:
-        options: dict[str, Any] = {"parallel": True, "nogil": True, "fastmath": _FAST, "error_model": "numpy"}
-        try:
-            return numba.njit(signature, cache=True, **options)(function)
-        except RuntimeError:
-            return numba.njit(signature, **options)(function)
-
-    return compile_it
-
-
 @numba.njit(inline="always")
 def _place(corner_px):  # type: ignore[no-untyped-def]
     """Whole parts (y, x) of a corner in pixels, and its sub-pixel parts."""
@@ -45,7 +32,7 @@ def _place(corner_px):  # type: ignore[no-untyped-def]
     return y, x, np.float32(corner_px[0] - y), np.float32(corner_px[1] - x)
 
 
-@_compiled("void(f4[:,::1], f8[:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,:,::1])")
+@compiled("void(f4[:,::1], f8[:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,:,::1])", **_PARALLEL)
 def illuminate(canvas, positions_px, probe, patches, waves):  # type: ignore[no-untyped-def]
     """Interpolate patches (B, N, 2 N) from a canvas (H, 2 W), and multiply them by the probe: waves (P, B, N, 2 N)."""
     side = patches.shape[2]
@@ -64,7 +51,7 @@ def illuminate(canvas, positions_px, probe, patches, waves):  # type: ignore[no-
                     wave[j + 1] = light[j] * patch[j + 1] + light[j + 1] * patch[j]
 
 
-@_compiled("void(f4[:,:,:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,:,::1], f4[::1])")
+@compiled("void(f4[:,:,:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,:,::1], f4[::1])", **_PARALLEL)
 def compare(waves, measured, mask, background, modelled, squared):  # type: ignore[no-untyped-def]
     """Model amplitudes (B, N, N), and turn waves into the change that would explain the measured ones.
 
@@ -94,7 +81,7 @@ def compare(waves, measured, mask, background, modelled, squared):  # type: igno
         squared[b] = total
 
 
-@_compiled("void(f4[:,:,:,::1], f4[:,:,::1], f4[:,:,::1])")
+@compiled("void(f4[:,:,:,::1], f4[:,:,::1], f4[:,:,::1])", **_PARALLEL)
 def back_project(waves, guide, direction):  # type: ignore[no-untyped-def]
     """Multiply waves (P, B, N, 2 N) by the conjugate guide (P, N, 2 N), and sum over modes (B, N, 2 N)."""
     for b in numba.prange(direction.shape[0]):
@@ -109,7 +96,7 @@ def back_project(waves, guide, direction):  # type: ignore[no-untyped-def]
                     found[j + 1] = imaginary if p == 0 else found[j + 1] + imaginary
 
 
-@_compiled("void(f4[:,:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,::1], f4[::1])")
+@compiled("void(f4[:,:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,::1], f4[::1])", **_PARALLEL)
 def probe_change(waves, patches, change, light, squared):  # type: ignore[no-untyped-def]
     """Sum over patterns: change of the probe (P, N, 2 N), light of the patches (N, N), and squares in each row (N,)."""
     for i in numba.prange(light.shape[0]):
@@ -132,7 +119,7 @@ def probe_change(waves, patches, change, light, squared):  # type: ignore[no-unt
         squared[i] = total
 
 
-@_compiled("void(f4[:,::1], f8[:,::1], f4[:,:,::1], f4, i8)")
+@compiled("void(f4[:,::1], f8[:,::1], f4[:,:,::1], f4, i8)", **_PARALLEL)
 def add(canvas, positions_px, steps, factor, bands):  # type: ignore[no-untyped-def]
     """Add ``factor`` times the adjoint of the interpolation of steps (B, N, 2 N) to bands of rows of a canvas."""
     n, side = steps.shape[1], steps.shape[2]
@@ -158,7 +145,7 @@ def add(canvas, positions_px, steps, factor, bands):  # type: ignore[no-untyped-
                         below[j] += lower * row[j]
 
 
-@_compiled("void(f4[:,::1], f8[:,::1], f4[:,:,::1], f4[:,::1])")
+@compiled("void(f4[:,::1], f8[:,::1], f4[:,:,::1], f4[:,::1])", **_PARALLEL)
 def agreement(canvas, positions_px, steps, found):  # type: ignore[no-untyped-def]
     """Sum of squares of each step (B, N, 2 N), and its product with the canvas in its window: (B, 2)."""
     side = steps.shape[2]
@@ -176,7 +163,7 @@ def agreement(canvas, positions_px, steps, found):  # type: ignore[no-untyped-de
         found[b, 0], found[b, 1] = own, along
 
 
-@_compiled("void(f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,:,::1], f4[:,::1])")
+@compiled("void(f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,:,::1], f4[:,::1])", **_PARALLEL)
 def step_products(direction, probe, patches, probe_step, waves, found):  # type: ignore[no-untyped-def]
     """Real inner products of what a step of the object and one of the probe do to the exit waves, and of the waves.
 

@@ -19,8 +19,9 @@ from ptycho_dist.data.scan import open_scan
 from ptycho_dist.distributed.rank_group import RankGroup, SingleRank
 from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.errors import ConfigError
+from ptycho_dist.physics.bodies import Body
 from ptycho_dist.physics.intensity import ForwardModel
-from ptycho_dist.physics.patches import extract
+from ptycho_dist.physics.patches import PatchGeometry
 from ptycho_dist.physics.propagators import FarField
 from ptycho_dist.simulate.objects import PictureObject
 from ptycho_dist.simulate.probes import ZonePlate, aberrated, incoherent_modes
@@ -122,7 +123,10 @@ def own_rows(n_patterns: int, rank: int, world: int) -> Shard:
 
 @dataclass(frozen=True)
 class _Patterns:
-    """Noisy patterns of an object, chunk by chunk; the noise depends on seed and pattern only."""
+    """Noisy patterns of an object, chunk by chunk; the noise depends on seed and pattern only.
+
+    Patches are moved in one way on every machine: the last bit of an intensity can decide on a count.
+    """
 
     object_: NDArray[np.complex64]
     corners: FloatArray
@@ -134,7 +138,8 @@ class _Patterns:
         canvas, model = torch.from_numpy(self.object_), ForwardModel(torch.from_numpy(self.probe), FarField())
         for start in range(rows.start, rows.stop, _CHUNK):
             corners = torch.from_numpy(self.corners[start : start + _CHUNK])
-            intensity = model.propagator.rearrange(model.counts(extract(canvas, corners, self.probe.shape[-1])))
+            where = PatchGeometry.build(corners, self.probe.shape[-1], self.object_.shape, Body.RECTANGLES)
+            intensity = model.propagator.rearrange(model.counts(where.gather(canvas)))
             noise = np.random.default_rng((self.seed, 1 + start // _CHUNK))
             yield noise.poisson(intensity.double().numpy())
 

@@ -21,6 +21,7 @@ from ptycho_dist.physics.windows import Windows
 N, CANVAS = 5, (23, 17)
 CLOSE = {torch.complex64: 1e-6, torch.complex128: 1e-12}
 BODIES = list(Body)
+OTHERS = pytest.mark.parametrize("other", [Body.COMPILED, Body.INDEXED])
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,12 @@ def assert_adjoint(patches: Tensor, gathered: Tensor, canvas: Tensor, spread: Te
 
 @GEOMETRIES
 @DTYPES
-def test_both_bodies_gather_and_scatter_the_same(case: Case, dtype: torch.dtype) -> None:
+@OTHERS
+def test_all_bodies_gather_and_scatter_the_same(case: Case, dtype: torch.dtype, other: Body) -> None:
     canvas, patches = random(*CANVAS, dtype=dtype), random(len(case.corners), N, N, dtype=dtype, seed=1)
-    by_rectangle, by_index = (geometry(case, body) for body in BODIES)
-    assert_close(by_index.gather(canvas), by_rectangle.gather(canvas))
-    assert_close(by_index.scatter(patches), by_rectangle.scatter(patches))
+    by_rectangle, otherwise = (geometry(case, body) for body in (Body.RECTANGLES, other))
+    assert_close(otherwise.gather(canvas), by_rectangle.gather(canvas))
+    assert_close(otherwise.scatter(patches), by_rectangle.scatter(patches))
 
 
 @GEOMETRIES
@@ -107,7 +109,7 @@ def test_scatter_is_the_adjoint_of_gather(case: Case, dtype: torch.dtype, body: 
 @DTYPES
 def test_both_bodies_serve_windows_alike(case: Case, dtype: torch.dtype) -> None:
     canvas, patches = random(*CANVAS, dtype=dtype), random(len(case.corners), N, N, dtype=dtype, seed=1)
-    by_rectangle, by_index = (windows(case, body) for body in BODIES)
+    by_rectangle, by_index = (windows(case, body) for body in (Body.RECTANGLES, Body.INDEXED))
     assert_close(by_index.gather(canvas), by_rectangle.gather(canvas))
     for one, other in zip(by_index.slopes(canvas), by_rectangle.slopes(canvas), strict=True):
         assert_close(one, other)
@@ -149,7 +151,7 @@ def test_windows_that_are_taken_keep_their_body(body: Body, numbers: np.ndarray 
 
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("whole", [True, False])
-def test_gradients_of_both_bodies_are_right(body: Body, whole: bool) -> None:
+def test_gradients_of_all_bodies_are_right(body: Body, whole: bool) -> None:
     where = geometry(CASES["whole" if whole else "fractional"], body)
     canvas = random(*CANVAS, dtype=torch.complex128).requires_grad_()
     patches = random(len(where.corner), N, N, dtype=torch.complex128).requires_grad_()
@@ -157,27 +159,38 @@ def test_gradients_of_both_bodies_are_right(body: Body, whole: bool) -> None:
     assert torch.autograd.gradcheck(lambda many: place_at(many, where), (patches,))
 
 
-def test_real_canvases_are_moved_by_index_too() -> None:
-    by_rectangle, by_index = (geometry(CASES["fractional"], body) for body in BODIES)
-    weights = random(7, N, N, dtype=torch.float64)
+@OTHERS
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_real_canvases_are_moved_in_all_ways_too(other: Body, dtype: torch.dtype) -> None:
+    by_rectangle, otherwise = (geometry(CASES["fractional"], body) for body in (Body.RECTANGLES, other))
+    weights, close = random(7, N, N, dtype=dtype), 1e-6 if dtype == torch.float32 else 1e-12
     canvas = by_rectangle.scatter(weights)
-    assert torch.allclose(by_index.scatter(weights), canvas, atol=1e-12)
-    assert torch.allclose(by_index.gather(canvas), by_rectangle.gather(canvas), atol=1e-12)
+    assert torch.allclose(otherwise.scatter(weights), canvas, atol=close)
+    assert torch.allclose(otherwise.gather(canvas), by_rectangle.gather(canvas), atol=close)
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_canvases_and_patches_may_be_conjugate_or_strided_views(body: Body) -> None:
+    where, dtype = geometry(CASES["fractional"], body), torch.complex128
+    canvas, patches = random(*CANVAS[::-1], dtype=dtype).T, random(7, N, N, dtype=dtype).transpose(1, 2)
+    assert_close(where.gather(canvas.conj()), where.gather(canvas.contiguous()).conj().resolve_conj())
+    assert_close(where.scatter(patches.conj()), where.scatter(patches.contiguous()).conj().resolve_conj())
 
 
 @pytest.mark.parametrize("corner", [(-0.1, 0.0), (0.0, -3.0), (18.5, 0.0), (19.0, 0.0), (0.0, 12.2), (0.0, 1e9)])
-def test_both_bodies_refuse_a_patch_outside_the_canvas(corner: tuple[float, float]) -> None:
+def test_all_bodies_refuse_a_patch_outside_the_canvas(corner: tuple[float, float]) -> None:
     case = Case([(1.0, 1.0), corner])
-    with pytest.raises(PhysicsError, match=r"patch 1 of side \d at corner .* leaves the canvas of 23 x 17 pixels"):
-        geometry(case, Body.RECTANGLES)
+    for body in (Body.RECTANGLES, Body.COMPILED):
+        with pytest.raises(PhysicsError, match=r"patch 1 of side \d at corner .* leaves the canvas of 23 x 17 pixels"):
+            geometry(case, body)
     with pytest.raises(RuntimeError, match="a patch of side 5 leaves the canvas of 23 x 17 pixels"):
         geometry(case, Body.INDEXED)
 
 
 def test_the_device_decides_unless_a_body_is_asked_for() -> None:
-    assert Body.suiting(torch.device("cpu")) is Body.RECTANGLES
+    assert Body.suiting(torch.device("cpu")) is Body.COMPILED
     assert Body.suiting(torch.device("cuda")) is Body.INDEXED
-    assert PatchGeometry.build(places(CASES["one"]), N, CANVAS).body is Body.RECTANGLES
+    assert PatchGeometry.build(places(CASES["one"]), N, CANVAS).body is Body.COMPILED
     on_meta = PatchGeometry.build(places(CASES["one"]).to("meta"), N, CANVAS)
     assert on_meta.body is Body.INDEXED
 

@@ -1,0 +1,1 @@
+"""Compiled loops over plain arrays, which know neither physics nor ranks."""
