@@ -98,8 +98,7 @@ def training(setting: Setting, variant: str) -> Workload:
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
         with _precision(setting, variant):
-            objects = [found for _, found in model.canvases(counts, corners, canvas)]
-            misfits = [one.sum() for one in model.misfits("amplitude", objects, corners, counts)]
+            misfits = [one.misfits("amplitude").sum() for one in model.stages(counts, corners, canvas)]
             loss = with_earlier(misfits) / (setting.patterns * _PHOTONS)
         torch.autograd.backward(loss)
         optimizer.step()

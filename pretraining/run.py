@@ -58,7 +58,7 @@ def group_loss(network: PtychoModel, group: Group) -> Tensor:
     model = model_for(network, group)
     rows, columns = group.truth_HW.shape
     weight = model.neighbours(group.corners_px, (rows, columns)).weight_HW
-    canvases = [canvas for _, canvas in model.canvases(group.counts_BNN, group.corners_px, (rows, columns))]
+    canvases = [one.canvas_HW for one in model.stages(group.counts_BNN, group.corners_px, (rows, columns))]
     errors = [(object_error(one, group.truth_HW, weight).clamp_max(_WORST) + _TINY).sqrt() for one in canvases]
     return errors[-1] + _EARLIER * torch.stack(errors[:-1]).sum()
 

@@ -20,9 +20,10 @@ from ptycho_dist.model.features import (
     relative_wave,
 )
 from ptycho_dist.model.neighbours import Neighbours, Sides
+from ptycho_dist.model.stage_object import StageObject
 from ptycho_dist.physics.bodies import Body
 from ptycho_dist.physics.epie_step import backproject, centre, correction_of, damped
-from ptycho_dist.physics.intensity import ForwardModel
+from ptycho_dist.physics.intensity import ForwardModel, Modelled
 from ptycho_dist.physics.likelihood import Patterns
 from ptycho_dist.physics.misfit import pattern_misfits
 from ptycho_dist.physics.optics import Optics
@@ -156,9 +157,10 @@ class PtychoModel(nn.Module):
 
     def _predict_apart(self, counts_BNN: Float[Tensor, "B N N"]) -> Complex[Tensor, "B n n"]:
         count, N = len(counts_BNN), self.N
-        corners = torch.stack([torch.arange(count) * N, torch.zeros(count)], dim=1).to(counts_BNN.device, torch.float64)
-        *_, (patches, _) = self.canvases(counts_BNN, corners, (count * N, N))
-        return patches
+        down = torch.arange(count, dtype=torch.float64, device=counts_BNN.device) * N
+        corners = torch.stack([down, torch.zeros_like(down)], dim=1)
+        *_, last = self.stages(counts_BNN, corners, (count * N, N))
+        return last.patches_Bnn
 
     def neighbours(self, corners_px: Float[Tensor, "B 2"], canvas_px: tuple[int, int]) -> Neighbours:
         """Place patterns on a canvas by the corners of their frames."""
@@ -187,7 +189,9 @@ class PtychoModel(nn.Module):
         photons_per_count
             What one of the scaled counts stands for: so the network knows how much light there was.
         """
-        return self._improve(stage, canvas_HW, near, self._known(counts_BNN, near, photons_per_count))
+        known = self._known(counts_BNN, near, photons_per_count)
+        frames = extract_at(canvas_HW.detach(), near.frames)
+        return self._improve(stage, frames, Modelled.of(frames, known.physics), known)
 
     def _known(self, counts_BNN: Float[Tensor, "B N N"], near: Neighbours, photons_per_count: float) -> _Known:
         """Prepare what all stages use."""
@@ -198,36 +202,42 @@ class PtychoModel(nn.Module):
         return _Known(patterns, physics, damping, wave, self._light(near, photons_per_count))
 
     def _improve(
-        self, stage: int, canvas_HW: Complex[Tensor, "H W"], near: Neighbours, known: _Known
+        self, stage: int, objects: Complex[Tensor, "B N N"], modelled: Modelled, known: _Known
     ) -> Complex[Tensor, "B n n"]:
-        objects = extract_at(canvas_HW.detach(), near.frames)
-        correction = correction_of(known.patterns, known.physics, objects, known.damping_P1ff)
+        propagator = known.physics.propagator
+        correction = correction_of(known.patterns, modelled, propagator, objects, known.damping_P1ff)
         seen = exchange_features(correction, known.wave_ff, centre(objects, self.field_px), known.light_B2ff)
         exponent = bounded(self._change(stage, correction, seen))
         improved: Tensor = centre(objects, self.output_px) * exponential(exponent)
         return improved
 
-    def canvases(
+    def stages(
         self,
         counts_BNN: Float[Tensor, "B N N"],
         corners_px: Float[Tensor, "B 2"],
         canvas_px: tuple[int, int],
         photons_per_count: float = 1.0,
-    ) -> Iterator[tuple[Complex[Tensor, "B n n"], Complex[Tensor, "H W"]]]:
+    ) -> Iterator[StageObject]:
         """Yield the patches that each stage makes, and the object on which they agree; for each stage alone.
 
         Where patches are not exchanged, only the last stage ends in an object.
         """
+        near, weight = self.neighbours(corners_px, canvas_px), self.patch_weight()
         if not self.sizes.exchange:
             patches = self.predict(counts_BNN)
-            yield patches, self.assemble(patches, corners_px, canvas_px)
+            patterns = Patterns.of(counts_BNN, self.optics.propagator, self.mask)
+            yield StageObject(patches, near.average(patches, weight), near, patterns, self.optics.forward_model)
             return
-        near, weight = self.neighbours(corners_px, canvas_px), self.patch_weight()
-        canvas, known = self.optics.probe.new_ones(canvas_px), self._known(counts_BNN, near, photons_per_count)
+        known = self._known(counts_BNN, near, photons_per_count)
+        alike = self.optics.probe.new_ones(1, self.N, self.N)
+        objects, modelled = alike.expand(len(counts_BNN), self.N, self.N), Modelled.of(alike, known.physics)
         for stage in range(len(self.networks)):
-            patches = self._improve(stage, canvas, near, known)
+            patches = self._improve(stage, objects, modelled, known)
             canvas = near.average(patches, weight)
-            yield patches, canvas
+            made = StageObject(patches, canvas, near, known.patterns, self.optics.forward_model)
+            yield made
+            if stage + 1 < len(self.networks):
+                objects, modelled = made.frames_BNN.detach(), made.modelled
 
     def object_of(
         self,
@@ -236,9 +246,9 @@ class PtychoModel(nn.Module):
         canvas_px: tuple[int, int],
         photons_per_count: float = 1.0,
     ) -> Complex[Tensor, "H W"]:
-        """Object that all stages make of some patterns; parameters as of :meth:`canvases`."""
-        *_, (_, canvas) = self.canvases(counts_BNN, corners_px, canvas_px, photons_per_count)
-        return canvas
+        """Object that all stages make of some patterns; parameters as of :meth:`stages`."""
+        *_, last = self.stages(counts_BNN, corners_px, canvas_px, photons_per_count)
+        return last.canvas_HW
 
     def _light(self, near: Neighbours, photons_per_count: float) -> Float[Tensor, "B 2 f f"]:
         """Photons that fell on each pixel: in the pattern itself, and in all patterns."""
@@ -269,23 +279,10 @@ class PtychoModel(nn.Module):
         counts_BNN: Float[Tensor, "B N N"],
     ) -> Float[Tensor, " B"]:
         """Misfit of each pattern to the object on a canvas; ``kind`` as in physics.likelihood."""
-        (misfits,) = self.misfits(kind, [canvas_HW], corners_px, counts_BNN)
-        return misfits
-
-    def misfits(
-        self,
-        kind: str,
-        canvases: Sequence[Complex[Tensor, "H W"]],
-        corners_px: Float[Tensor, "B 2"],
-        counts_BNN: Float[Tensor, "B N N"],
-    ) -> list[Float[Tensor, " B"]]:
-        """Misfits of each pattern to the objects on several canvases of one size; see :meth:`misfit`."""
-        rows, columns = canvases[0].shape
+        rows, columns = canvas_HW.shape
         where = PatchGeometry.build(corners_px, self.N, (rows, columns), self.sizes.body)
         patterns = Patterns.of(counts_BNN, self.optics.propagator, self.mask)
-        return [
-            pattern_misfits(kind, extract_at(canvas, where), self.optics.forward_model, patterns) for canvas in canvases
-        ]
+        return pattern_misfits(kind, extract_at(canvas_HW, where), self.optics.forward_model, patterns)
 
     def patch_weight(self) -> Float[Tensor, "n n"]:
         """Weight of each pixel of a predicted patch when patches are averaged."""

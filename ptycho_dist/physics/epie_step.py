@@ -16,7 +16,7 @@ from jaxtyping import Complex
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ptycho_dist.physics.intensity import ForwardModel
+from ptycho_dist.physics.intensity import ForwardModel, Modelled
 from ptycho_dist.physics.likelihood import Patterns
 from ptycho_dist.physics.probe import probe_intensity
 from ptycho_dist.physics.propagators import Propagator
@@ -51,25 +51,40 @@ def backproject(
     fixed = model.fixed()
     if patches_Bnn is None:
         N = fixed.probe_PNN.shape[-1]
-        waves = fixed.waves(fixed.probe_PNN.new_ones(1, N, N))
-        return _back(waves, _ratio(waves, patterns, fixed).ratio, fixed.propagator, damped(fixed.probe_PNN, side))
+        made = Modelled.of(fixed.probe_PNN.new_ones(1, N, N), fixed)
+        ratio = _ratio(made.intensity_BNN, patterns).ratio
+        return _back(made.waves_PBNN, ratio, fixed.propagator, damped(fixed.probe_PNN, side))
     correction: Tensor = _Correction.apply(patches_Bnn, fixed, patterns, side)
     return correction
 
 
 def correction_of(
-    patterns: Patterns, model: ForwardModel, objects_BNN: Complex[Tensor, "B N N"], damping_P1ss: Tensor
+    patterns: Patterns,
+    modelled: Modelled,
+    propagator: Propagator,
+    objects_BNN: Complex[Tensor, "B N N"],
+    damping_P1ss: Tensor,
 ) -> Complex[Tensor, "B s s"]:
     """Relative correction that each pattern asks of a present object that fills its frame; not differentiable.
 
-    Parameters are those of :func:`backproject`, but for the object, and what :func:`damped` gives of the probe. Its
-    magnitude approaches 4, which a better object hardly ever needs: where the present object is nearly opaque a
-    relative change has no bound.
+    The magnitude of what is returned approaches 4, which a better object hardly ever needs: where the present object is
+    nearly opaque a relative change has no bound.
+
+    Parameters
+    ----------
+    patterns
+        The patterns, in the detector order of the propagator.
+    modelled
+        What the forward model makes of the object.
+    propagator
+        That of the model.
+    objects_BNN : Tensor, complex, shape (B, N, N)
+        Present object.
+    damping_P1ss : Tensor, complex, shape (P, 1, s, s)
+        What :func:`damped` gives of the probe.
     """
-    fixed = model.fixed()
     with torch.no_grad():
-        waves = fixed.waves(objects_BNN)
-        step = _back(waves, _ratio(waves, patterns, fixed).ratio, fixed.propagator, damping_P1ss)
+        step = _back(modelled.waves_PBNN, _ratio(modelled.intensity_BNN, patterns).ratio, propagator, damping_P1ss)
         present = centre(objects_BNN, damping_P1ss.shape[-1])
         relative = step * present.conj() / (present.abs().square() + _OPAQUE)
         size = relative.abs()
@@ -91,8 +106,8 @@ class _Ratio(NamedTuple):
     """Its derivative by the modelled intensity, times -2."""
 
 
-def _ratio(waves_PBNN: Tensor, patterns: Patterns, model: ForwardModel) -> _Ratio:
-    intensity = model.intensity(waves_PBNN) + _TINY
+def _ratio(intensity_BNN: Tensor, patterns: Patterns) -> _Ratio:
+    intensity = intensity_BNN + _TINY
     ratio = patterns.modulus_BNN * torch.rsqrt(intensity)
     if patterns.mask_NN is not None:
         ratio = ratio * patterns.mask_NN
@@ -124,8 +139,8 @@ class _Correction(torch.autograd.Function):
         n, N = patches.shape[-1], model.probe_PNN.shape[-1]
         objects = patches.new_ones(len(patches), N, N)
         centre(objects, n).copy_(patches)
-        waves = model.waves(objects)
-        ratio, slope = _ratio(waves, patterns, model)
+        waves, intensity = Modelled.of(objects, model)
+        ratio, slope = _ratio(intensity, patterns)
         correction = _back(waves, ratio, model.propagator, damped(model.probe_PNN, side))
         inverse = _reciprocal(patches)
         near = centre(correction, n)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
@@ -57,3 +59,22 @@ class ForwardModel:
     ) -> Float[Tensor, "B N N"]:
         """Turn object patches into counts."""
         return self.intensity(self.waves(objects_BNN), flux_B)
+
+
+class Modelled(NamedTuple):
+    """What a forward model makes of object patches; not differentiated.
+
+    Patches that are alike for all patterns may be given once.
+    """
+
+    waves_PBNN: Tensor
+    """Waves at the detector."""
+    intensity_BNN: Tensor
+    """Counts."""
+
+    @classmethod
+    def of(cls, objects_BNN: Complex[Tensor, "B N N"], model: ForwardModel) -> Modelled:
+        """Propagate object patches to the detector."""
+        with torch.no_grad():
+            waves = model.waves(objects_BNN)
+            return cls(waves, model.intensity(waves))

@@ -13,14 +13,18 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ptycho_dist.physics.intensity import ForwardModel
+from ptycho_dist.physics.intensity import ForwardModel, Modelled
 from ptycho_dist.physics.likelihood import TERMS, Patterns, sum_valid
 from ptycho_dist.physics.photon_noise import expected_misfit
 from ptycho_dist.physics.propagators import Propagator
 
 
 def pattern_misfits(
-    kind: str, objects_BNN: Complex[Tensor, "B N N"], model: ForwardModel, patterns: Patterns
+    kind: str,
+    objects_BNN: Complex[Tensor, "B N N"],
+    model: ForwardModel,
+    patterns: Patterns,
+    modelled: Modelled | None = None,
 ) -> Float[Tensor, " B"]:
     """Misfit of each pattern to its object patch; differentiable in objects, probe and background.
 
@@ -34,9 +38,12 @@ def pattern_misfits(
         Probe, propagation and background.
     patterns
         The patterns, in the detector order of the model's propagator.
+    modelled
+        What the model makes of the object patches, where it is known.
     """
+    made = modelled or Modelled.of(objects_BNN, model)
     misfits: Tensor = _Misfits.apply(
-        objects_BNN, model.probe_PNN, model.background_NN, model.propagator, patterns, kind
+        objects_BNN, model.probe_PNN, model.background_NN, made, model.propagator, patterns, kind
     )
     return misfits
 
@@ -83,16 +90,15 @@ class _Misfits(torch.autograd.Function):
         objects: Tensor,
         probe: Tensor,
         background: Tensor | None,
+        modelled: Modelled,
         propagator: Propagator,
         patterns: Patterns,
         kind: str,
     ) -> Tensor:
-        model = ForwardModel(probe, propagator, background)
-        waves = model.waves(objects)
-        misfit, slope = TERMS[kind](model.intensity(waves), patterns.counts_BNN, patterns.modulus_BNN)
+        misfit, slope = TERMS[kind](modelled.intensity_BNN, patterns.counts_BNN, patterns.modulus_BNN)
         if patterns.mask_NN is not None:
             slope = torch.where(patterns.mask_NN, slope, torch.zeros_like(slope))
-        ctx.save_for_backward(objects, probe, waves, slope)
+        ctx.save_for_backward(objects, probe, modelled.waves_PBNN, slope)
         ctx.propagator = propagator
         return sum_valid(misfit, patterns.mask_NN)
 
@@ -109,4 +115,4 @@ class _Misfits(torch.autograd.Function):
             of_probe = (objects.conj() * exit_waves).sum(dim=1)
         if ctx.needs_input_grad[2]:
             of_background = weight.sum(dim=0) / 2
-        return of_objects, of_probe, of_background, None, None, None
+        return of_objects, of_probe, of_background, None, None, None, None

@@ -13,6 +13,7 @@ from ptycho_dist.config.schema import TrainingConfig
 from ptycho_dist.data.datamodule import ScanBatch
 from ptycho_dist.errors import TrainingError
 from ptycho_dist.model.ptycho_model import PtychoModel
+from ptycho_dist.model.stage_object import StageObject
 from ptycho_dist.physics.regularisers import amplitude_deviation, label_error, total_variation
 
 DATA, LABEL, TV, AMPLITUDE = "data", "label", "tv", "amplitude"
@@ -68,21 +69,18 @@ class Objective:
         """Each term of this rank's patterns of one scan in a step, summed over them."""
         photons = batch.photons
         rows, columns = batch.canvas_px
-        stages = list(model.canvases(photons, batch.corners_px, (rows, columns), batch.photons_per_count))
-        patches, weight = stages[-1][0], model.patch_weight()
+        stages = list(model.stages(photons, batch.corners_px, (rows, columns), batch.photons_per_count))
+        patches, weight = stages[-1].patches_Bnn, model.patch_weight()
         makers: dict[str, Callable[[], Tensor]] = {
-            DATA: lambda: with_earlier(self._misfits(model, [canvas for _, canvas in stages], photons, batch)),
-            LABEL: lambda: with_earlier([label_error(one, _labels(batch), weight).sum() for one, _ in stages]),
+            DATA: lambda: with_earlier([self._misfit(one) for one in stages]),
+            LABEL: lambda: with_earlier([label_error(one.patches_Bnn, _labels(batch), weight).sum() for one in stages]),
             TV: lambda: total_variation(patches, weight).sum(),
             AMPLITUDE: lambda: amplitude_deviation(patches, weight).sum(),
         }
         return {name: makers[name]() for name in self.names}
 
-    def _misfits(
-        self, model: PtychoModel, canvases: Sequence[Tensor], photons: Tensor, batch: ScanBatch
-    ) -> list[Tensor]:
-        found = model.misfits(self.training.likelihood, canvases, batch.corners_px, photons)
-        return [one.sum() / self.photons for one in found]
+    def _misfit(self, stage: StageObject) -> Tensor:
+        return stage.misfits(self.training.likelihood).sum() / self.photons
 
 
 def with_earlier(values: Sequence[Tensor]) -> Tensor:

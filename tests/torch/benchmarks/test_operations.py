@@ -96,7 +96,9 @@ def test_positions_and_flux_are_refined_without_reading() -> None:
 
 @pytest.mark.parametrize("method", ["pie", "lsqml", "gradient"])
 def test_both_bodies_refine_alike(method: str) -> None:
-    by_rectangle, by_index = (refiner(setting_of(24, body=body), {"refine.method": method}) for body in Body)
+    by_rectangle, by_index = (
+        refiner(setting_of(24, body=body), {"refine.method": method}) for body in (Body.RECTANGLES, Body.INDEXED)
+    )
     for iteration in range(2):
         errors = [engine.iterate(iteration) for engine in (by_rectangle, by_index)]
         assert errors[1] == pytest.approx(errors[0], rel=1e-4)

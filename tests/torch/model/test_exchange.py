@@ -54,7 +54,7 @@ def whole(scan: Scan) -> ScanBatch:
 def fourier_errors(model: PtychoModel, batch: ScanBatch) -> list[float]:
     shape = batch.canvas_px
     with torch.no_grad():
-        canvases = [canvas for _, canvas in model.canvases(batch.photons, batch.corners_px, shape)]
+        canvases = [one.canvas_HW for one in model.stages(batch.photons, batch.corners_px, shape)]
         misfits = [model.misfit("amplitude", one, batch.corners_px, batch.photons).sum() for one in canvases]
     return [float((misfit / batch.photons.sum()).sqrt()) for misfit in misfits]
 
@@ -109,7 +109,7 @@ def test_average_of_equal_patches_is_their_object_and_1_beside_it(dense: Scan) -
 def test_gradient_of_each_stage_comes_from_its_own_object(dense: Scan) -> None:
     model, batch = model_of(dense, stages=2), whole(dense)
     shape = batch.canvas_px
-    first, second = (canvas for _, canvas in model.canvases(batch.photons, batch.corners_px, shape))
+    first, second = (one.canvas_HW for one in model.stages(batch.photons, batch.corners_px, shape))
     of_first = torch.autograd.grad(first.abs().sum(), list(model.networks[0].parameters()), retain_graph=True)
     of_second = torch.autograd.grad(second.abs().sum(), list(model.networks[0].parameters()), allow_unused=True)
     assert any(float(one.abs().max()) > 0 for one in of_first)

@@ -53,8 +53,8 @@ def step(scan: Scan) -> ScanBatch:
 
 def loss_of(model: PtychoModel, batch: ScanBatch, kind: str = "amplitude") -> torch.Tensor:
     rows, columns = batch.canvas_px
-    stages = model.canvases(batch.photons, batch.corners_px, (rows, columns))
-    misfits = [model.misfit(kind, canvas, batch.corners_px, batch.photons).sum() for _, canvas in stages]
+    stages = model.stages(batch.photons, batch.corners_px, (rows, columns))
+    misfits = [one.misfits(kind).sum() for one in stages]
     return with_earlier(misfits) / batch.photons.sum()
 
 
