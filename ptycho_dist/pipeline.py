@@ -30,7 +30,7 @@ from ptycho_dist.data.survey.sources import require_sound_source
 from ptycho_dist.distributed.agreement import require_agreement
 from ptycho_dist.distributed.claim import claimed_by_rank_0
 from ptycho_dist.distributed.collectives import all_gather_object, from_rank_0, on_all_ranks, process_group
-from ptycho_dist.distributed.devices import device_of, process_group_backend
+from ptycho_dist.distributed.devices import device_of, process_group_backend, set_determinism
 from ptycho_dist.doctor.run import require_healthy
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.evaluate.group_report import GROUPS
@@ -289,6 +289,7 @@ def _job(
     require_launch(execution, context)
     backend = process_group_backend(execution.accelerator)
     device = device_of(execution.accelerator, context.local_rank)
+    set_determinism(device, execution.deterministic)
     with (
         StopSignals() as stop,
         process_group(context, backend, execution.timeout_s, device),

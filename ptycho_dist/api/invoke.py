@@ -168,5 +168,7 @@ def _keep_torch(stack: ExitStack) -> None:
     stack.enter_context(torch.random.fork_rng())
     warns = torch.is_deterministic_algorithms_warn_only_enabled()
     stack.callback(torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled(), warn_only=warns)
+    fills = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    stack.callback(setattr, torch.utils.deterministic, "fill_uninitialized_memory", fills)
     for name in ("benchmark", "deterministic"):
         stack.callback(setattr, torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))

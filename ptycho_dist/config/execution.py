@@ -28,7 +28,7 @@ _NAMES_OF_STAGES: Mapping[tuple[str, ...], str] = {
     (TRAIN, INFER): "pin_memory",
     (INFER, REFINE): "cpu_loops",
     (INFER,): "inference_batch_size middle_trim",
-    (TRAIN,): """strategy deterministic gradient_clip_val gradient_clip_algorithm accum_steps num_workers
+    (TRAIN,): """strategy cuda_graphs deterministic gradient_clip_val gradient_clip_algorithm accum_steps num_workers
         persistent_workers prefetch_factor learning_rate scheduler checkpoint_save_top_k checkpoint_monitor_metric
         checkpoint_mode early_stop_patience logger_backend recon_log_every_n_epochs recon_log_num_patches
         recon_log_fixed_indices recon_log_stitch recon_log_max_stitch_samples""",
@@ -57,6 +57,9 @@ class PyTorchExecutionConfig:
 
     strategy: str = "auto"
     """auto, ddp or single_device. auto is ddp for more than one rank."""
+
+    cuda_graphs: bool | str = "auto"
+    """Capture a training step as CUDA graphs, which spares a GPU its wait for the host. auto: on a GPU."""
 
     deterministic: bool | str = True
     """Deterministic algorithms: True, False or "warn"."""
@@ -156,6 +159,7 @@ class PyTorchExecutionConfig:
         if self.devices != "auto":
             validators.require_int("execution.devices", self.devices, 1)
         validators.require_choice("execution.strategy", self.strategy, STRATEGIES)
+        validators.require_choice("execution.cuda_graphs", self.cuda_graphs, ("auto", True, False))
         validators.require_choice("execution.deterministic", self.deterministic, (True, False, "warn"))
         validators.require_choice("execution.precision", self.precision, PRECISIONS)
         validators.require_choice("execution.cpu_loops", self.cpu_loops, LOOPS)

@@ -26,6 +26,24 @@ def device_of(accelerator: str, local_rank: int) -> torch.device:
     return torch.device("cuda", 0 if torch.cuda.device_count() == 1 else local_rank)
 
 
+def set_determinism(device: torch.device, wanted: bool | str) -> None:
+    """Let a GPU give the same bits in each run, where that is wanted; a CPU does so anyway.
+
+    Memory that is about to be written is not filled first, as torch would do in this mode.
+
+    Parameters
+    ----------
+    device
+        Of this rank.
+    wanted
+        True, False, or "warn" where an operation that cannot is to be told of only.
+    """
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if device.type == "cuda" and wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(mode=True, warn_only=wanted == "warn")
+
+
 def gpu_of(device: torch.device) -> str:
     """Tell which GPU a device is, whatever its index in this process: its UUID, or that of its MIG instance.
 

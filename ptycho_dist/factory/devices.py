@@ -36,7 +36,9 @@ def resolve_devices(config: PyTorchExecutionConfig, context: RankContext) -> PyT
     strategy = _strategy(config.strategy, devices * context.nodes)
     _check_precision(config.precision, accelerator)
     loops = _loops(config.cpu_loops, accelerator, config.precision)
-    return replace(config, accelerator=accelerator, devices=devices, strategy=strategy, cpu_loops=loops)
+    graphs = _graphs(config, accelerator)
+    settled = replace(config, accelerator=accelerator, devices=devices, strategy=strategy)
+    return replace(settled, cpu_loops=loops, cuda_graphs=graphs)
 
 
 def require_launch(config: PyTorchExecutionConfig, context: RankContext) -> None:
@@ -125,6 +127,18 @@ def _strategy(wanted: str, ranks: int) -> str:
         )
         raise ConfigError(msg)
     return wanted
+
+
+def _graphs(config: PyTorchExecutionConfig, accelerator: str) -> bool:
+    """Whether a training step is captured; gradients of several steps are not added up in place by graphs."""
+    can = accelerator != "cpu" and config.accum_steps == 1
+    if config.cuda_graphs is True and not can:
+        msg = (
+            f"execution.cuda_graphs = True on {accelerator} with execution.accum_steps = {config.accum_steps}; "
+            "expected a GPU and accum_steps = 1. Set execution.cuda_graphs = 'auto'."
+        )
+        raise ConfigError(msg)
+    return can if config.cuda_graphs == "auto" else bool(config.cuda_graphs)
 
 
 def _loops(wanted: str, accelerator: str, precision: str) -> str:

@@ -1,12 +1,15 @@
 """Ways to move patches between a canvas and a batch, which give the same up to rounding.
 
 Rectangles of the canvas are moved one by one, by operations of torch or, several times faster, by compiled loops; one
-indexed operation moves all patches, so that an accelerator is given the same few operations for any number of them.
+indexed operation moves all patches, so that an accelerator is given the same few operations for any number of them; a
+kernel of Triton does that in one launch, and in one order, where an indexed sum takes any.
 """
 
 from __future__ import annotations
 
 from enum import Enum
+from functools import lru_cache
+from importlib.util import find_spec
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -24,11 +27,25 @@ class Body(Enum):
     RECTANGLES = "rectangles"
     COMPILED = "compiled"
     INDEXED = "indexed"
+    TRITON = "triton"
 
     @classmethod
     def suiting(cls, device: torch.device) -> Body:
         """Choose the one that is fast on a device."""
-        return cls.COMPILED if device.type == "cpu" else cls.INDEXED
+        if device.type == "cpu":
+            return cls.COMPILED
+        return cls.TRITON if device.type == "cuda" and has_triton() else cls.INDEXED
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether all patches are moved at once, by places that the host does not read."""
+        return self in (Body.INDEXED, Body.TRITON)
+
+
+@lru_cache(maxsize=1)
+def has_triton() -> bool:
+    """Whether kernels of Triton can be compiled here."""
+    return find_spec("triton") is not None
 
 
 @runtime_checkable

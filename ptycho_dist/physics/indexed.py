@@ -6,14 +6,15 @@ positions are interpolated like the others, with the share 0 of their neighbours
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ptycho_dist.physics.bodies import Some
+from ptycho_dist.physics.bodies import Body, Some
 
 
 @dataclass(frozen=True)
@@ -38,18 +39,18 @@ class Indexed:
     canvas_px: tuple[int, int]
 
     @classmethod
-    def at(cls, corner: Tensor, fraction: Tensor, n: int, canvas_px: tuple[int, int]) -> Indexed:
+    def at(cls, corner: Tensor, fraction: Tensor, n: int, canvas_px: tuple[int, int]) -> Self:
         """Prepare from the corners' whole and sub-pixel parts (B, 2)."""
         offset = torch.arange(n + 1, device=corner.device)
         inside = (offset * canvas_px[1])[:, None] + offset
         return cls(corner[:, 0] * canvas_px[1] + corner[:, 1], fraction, inside, canvas_px)
 
-    def to(self, device: torch.device) -> Indexed:
+    def to(self, device: torch.device) -> Self:
         """Bring it to the device of the canvases, without waiting."""
         start, fraction, inside = (
             one.to(device, non_blocking=True) for one in (self.start, self.fraction, self.inside)
         )
-        return Indexed(start, fraction, inside, self.canvas_px)
+        return replace(self, start=start, fraction=fraction, inside=inside)
 
     def gather(self, canvas_HW: Tensor) -> Tensor:
         """Interpolate the patches (B, n, n) from a canvas."""
@@ -81,13 +82,13 @@ class Indexed:
         """Pixels of the windows as they are, (B, n + 1, n + 1)."""
         return canvas_HW.reshape(-1).index_select(0, self._index).view(len(self.start), *self.inside.shape)
 
-    def take(self, numbers: Some) -> Indexed:
+    def take(self, numbers: Some) -> Self:
         """Take some of the patches."""
         if isinstance(numbers, slice):
-            return Indexed(self.start[numbers], self.fraction[numbers], self.inside, self.canvas_px)
+            return replace(self, start=self.start[numbers], fraction=self.fraction[numbers])
         places = torch.from_numpy(numbers).to(self.start.device, non_blocking=True)
         start, fraction = (one.index_select(0, places) for one in (self.start, self.fraction))
-        return Indexed(start, fraction, self.inside, self.canvas_px)
+        return replace(self, start=start, fraction=fraction)
 
     def fraction_like(self, values: Tensor) -> Tensor:
         """Sub-pixel parts of (y, x), shape (B, 2), in the precision of values: theirs, or single."""
@@ -110,6 +111,42 @@ class Indexed:
     def _shares(self, like: Tensor) -> tuple[Tensor, Tensor]:
         fraction = self.fraction_like(like)
         return fraction[:, 0, None, None, None], fraction[:, 1, None, None, None]
+
+
+class TritonIndexed(Indexed):
+    """Moves patches by kernels of Triton, one launch each; sums are taken in the order of the patches."""
+
+    def gather(self, canvas_HW: Tensor) -> Tensor:
+        """Interpolate the patches (B, n, n) from a canvas."""
+        from ptycho_dist.kernels import triton_patches
+
+        n = len(self.inside) - 1
+        patches = canvas_HW.new_empty(len(self.start), n, n)
+        triton_patches.gather(_plain(canvas_HW), self.start, self.fraction, _step(canvas_HW), _plain(patches))
+        return patches
+
+    def add_to(self, canvas_HW: Tensor, patches_Bnn: Tensor, factor: float) -> None:
+        """Add ``factor`` times the adjoint of :meth:`gather` to a (contiguous) canvas, in place."""
+        from ptycho_dist.kernels import triton_patches
+
+        canvas, patches = _plain(canvas_HW), _plain(patches_Bnn)
+        triton_patches.add(canvas, self.start, self.fraction, _step(canvas_HW), patches, factor)
+
+
+def indexed(body: Body) -> type[Indexed]:
+    """Give the class that moves patches by index in one of these ways."""
+    return TritonIndexed if body is Body.TRITON else Indexed
+
+
+def _step(values: Tensor) -> int:
+    """Give the number of real numbers in a pixel."""
+    return 1 + values.is_complex()
+
+
+def _plain(values: Tensor) -> Tensor:
+    """Show a tensor as real numbers, real and imaginary parts beside each other; a contiguous one is not copied."""
+    plain = values.detach().resolve_conj().contiguous()
+    return torch.view_as_real(plain).flatten(-2) if values.is_complex() else plain
 
 
 def _as_real(values: Tensor) -> Tensor:

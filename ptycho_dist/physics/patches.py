@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ptycho_dist.errors import PhysicsError
 from ptycho_dist.physics.bodies import Body, PatchMover
-from ptycho_dist.physics.indexed import Indexed
+from ptycho_dist.physics.indexed import indexed
 from ptycho_dist.physics.rectangles import RectanglePatches
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class PatchGeometry:
         moved = body or Body.suiting(positions_px.device)
         corner = torch.floor(positions_px).to(torch.int64)
         fraction = positions_px - corner
-        if moved is Body.INDEXED:
+        if moved.is_indexed:
             if not is_inside:
                 _assert_inside(positions_px, n, canvas_px)
             return cls(corner, fraction, n, canvas_px, moved)
@@ -118,11 +118,11 @@ class PatchGeometry:
 
     @cached_property
     def _mover(self) -> PatchMover:
-        if self.body is not Body.INDEXED:
+        if not self.body.is_indexed:
             mover = RectanglePatches if self.body is Body.RECTANGLES else _compiled_patches()
             return mover(self.corner, self.fraction, self.n, self.canvas_px)
         fraction = torch.zeros_like(self.corner, dtype=torch.float64) if self.fraction is None else self.fraction
-        return Indexed.at(self.corner, fraction, self.n, self.canvas_px)
+        return indexed(self.body).at(self.corner, fraction, self.n, self.canvas_px)
 
     def windows(self, patches_Bnn: Tensor) -> Tensor:
         """Spread patches (B, n, n) over the canvas windows (B, m, m) that they touch."""

@@ -10,7 +10,7 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from ptycho_dist.physics.bodies import Body, Some, WindowMover
-from ptycho_dist.physics.indexed import Indexed
+from ptycho_dist.physics.indexed import indexed
 from ptycho_dist.physics.patches import mix, require_inside
 from ptycho_dist.physics.rectangles import RectangleWindows
 
@@ -86,6 +86,7 @@ class Windows:
         corner = torch.floor(self.positions_px).to(torch.int64)
         fraction = self.positions_px - corner
         device = self.device or self.positions_px.device
-        if (self.body or Body.suiting(device)) is Body.INDEXED:
-            return Indexed.at(corner, fraction, self.n, self.canvas_px).to(device)
+        body = self.body or Body.suiting(device)
+        if body.is_indexed:
+            return indexed(body).at(corner, fraction, self.n, self.canvas_px).to(device)
         return RectangleWindows.at(corner, fraction, self.n, self.canvas_px[1])

@@ -21,6 +21,7 @@ from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.physics.optics import Optics, OpticsOptions
 from ptycho_dist.physics.probe import select_modes
 from ptycho_dist.training import loggers
+from ptycho_dist.training.captured import CapturedTerms
 from ptycho_dist.training.checkpoints import STATE_KEY
 from ptycho_dist.training.objective import Objective, Terms, add_terms, weigh
 from ptycho_dist.training.optim import (
@@ -122,6 +123,7 @@ class PtychoModule(pl.LightningModule):
         self._photons = payload.photons
         self._fingerprint, self._scan_checksum = payload.result_fingerprint(), payload.scan_checksum
         self.objective = Objective(self._training, payload.photons)
+        self._captured = CapturedTerms(self.objective, model) if self._execution.cuda_graphs is True else None
         self._support_px = payload.data_config.probe_support_px
         self._world = world
         self.train_losses: list[float] = []
@@ -235,8 +237,14 @@ class PtychoModule(pl.LightningModule):
 
     def _terms(self, batch: StepBatch) -> Terms:
         """Terms of this rank's share, summed over its patterns; 0 where it only joins the collectives."""
-        summed = add_terms([self.objective.terms(self.model_of(part), part) for part in batch.parts])
+        summed = add_terms([self._terms_of(part) for part in batch.parts])
         return {name: term * batch.weight for name, term in summed.items()}
+
+    def _terms_of(self, part: ScanBatch) -> Terms:
+        """Terms of one scan's patterns; of a single scan's by a CUDA graph, where such are wanted."""
+        if self._captured is None or part.probe is not None or not torch.is_grad_enabled():
+            return self.objective.terms(self.model_of(part), part)
+        return self._captured.terms(part)
 
     def model_of(self, part: ScanBatch) -> PtychoModel:
         """Return the network with the optics of one scan: the model's own, or those that come with the patterns."""
