@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -39,13 +38,13 @@ class Indexed:
     canvas_px: tuple[int, int]
 
     @classmethod
-    def at(cls, corner: Tensor, fraction: Tensor, n: int, canvas_px: tuple[int, int]) -> Self:
+    def at(cls, corner: Tensor, fraction: Tensor, n: int, canvas_px: tuple[int, int]) -> Indexed:
         """Prepare from the corners' whole and sub-pixel parts (B, 2)."""
         offset = torch.arange(n + 1, device=corner.device)
         inside = (offset * canvas_px[1])[:, None] + offset
         return cls(corner[:, 0] * canvas_px[1] + corner[:, 1], fraction, inside, canvas_px)
 
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device) -> Indexed:
         """Bring it to the device of the canvases, without waiting."""
         start, fraction, inside = (
             one.to(device, non_blocking=True) for one in (self.start, self.fraction, self.inside)
@@ -82,7 +81,7 @@ class Indexed:
         """Pixels of the windows as they are, (B, n + 1, n + 1)."""
         return canvas_HW.reshape(-1).index_select(0, self._index).view(len(self.start), *self.inside.shape)
 
-    def take(self, numbers: Some) -> Self:
+    def take(self, numbers: Some) -> Indexed:
         """Take some of the patches."""
         if isinstance(numbers, slice):
             return replace(self, start=self.start[numbers], fraction=self.fraction[numbers])
@@ -122,7 +121,7 @@ class TritonIndexed(Indexed):
 
         n = len(self.inside) - 1
         patches = canvas_HW.new_empty(len(self.start), n, n)
-        triton_patches.gather(_plain(canvas_HW), self.start, self.fraction, _step(canvas_HW), _plain(patches))
+        triton_patches.gather(_plain(canvas_HW), self._corner, self.fraction, _step(canvas_HW), _plain(patches))
         return patches
 
     def add_to(self, canvas_HW: Tensor, patches_Bnn: Tensor, factor: float) -> None:
@@ -130,7 +129,13 @@ class TritonIndexed(Indexed):
         from ptycho_dist.kernels import triton_patches
 
         canvas, patches = _plain(canvas_HW), _plain(patches_Bnn)
-        triton_patches.add(canvas, self.start, self.fraction, _step(canvas_HW), patches, factor)
+        triton_patches.add(canvas, self._corner, self.fraction, _step(canvas_HW), patches, factor)
+
+    @cached_property
+    def _corner(self) -> tuple[Tensor, Tensor]:
+        """Whole parts of the corners, int64, shape (B,), of y and of x."""
+        columns = self.canvas_px[1]
+        return self.start // columns, self.start % columns
 
 
 def indexed(body: Body) -> type[Indexed]:
