@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -176,6 +177,51 @@ def all_reduce_sum(values: Tensor) -> Tensor:
         values = values.clone()
         dist.all_reduce(values, op=dist.ReduceOp.SUM)
     return values
+
+
+@dataclass
+class Sum:
+    """Numbers of this rank, and their sums over all ranks, on their way; read once they are needed.
+
+    Parameters
+    ----------
+    values
+        Shape (2, n): those of this rank, and of all.
+    work
+        The message, where it goes through a group; None without.
+    arrived
+        When a GPU has copied them to the host.
+    """
+
+    values: Tensor
+    work: dist.Work | None = None
+    arrived: torch.cuda.Event | None = None
+
+    def read(self) -> list[list[float]]:
+        """Wait for them, and give both as numbers."""
+        if self.work is not None:
+            self.work.wait()
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        found: list[list[float]] = self.values.tolist()
+        return found
+
+
+def start_sum(own: Tensor) -> Sum:
+    """Begin to sum numbers (n,) over all ranks, where they are; nothing is waited for.
+
+    Sums of other messages may be begun before these are read, in the same order on every rank.
+    """
+    values = own.repeat(2, 1)
+    on_gpu = own.device.type == "cuda"
+    work = dist.all_reduce(values[1], op=dist.ReduceOp.SUM, async_op=not on_gpu) if is_open() else None
+    if not on_gpu:
+        return Sum(values, work)
+    host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    host.copy_(values, non_blocking=True)
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    arrived.record()
+    return Sum(host, None, arrived)
 
 
 def on_all_ranks(work: Callable[[], T], beat_s: float = BEAT_S) -> T:

@@ -60,6 +60,8 @@ class Budget(Callback):
             module.pace.slow_down(step, f"training.max_time = {self._training.max_time} is nearly up")
         if step % LOOK_EVERY == 0 and step > self._looked and not module.pace.is_decaying(step):
             self._looked = step
+            if module.is_doubtful:
+                return
             error = self.error(module)
             loggers.record(trainer.loggers, {METRIC: error, "epoch": trainer.current_epoch}, module.steps - 1)
             module.pace.look(step, error)

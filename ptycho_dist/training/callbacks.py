@@ -126,7 +126,7 @@ class Rehearsal(Callback):
 class ResumePoints(Checkpoint):
     """Keeps checkpoints from which a killed or stopped training resumes exactly.
 
-    All ranks agree in each step (:class:`~ptycho_dist.training.module.Agreed`) whether to make one: rank 0's
+    All ranks agree in each step (:class:`~ptycho_dist.training.said.Agreed`) whether to make one: rank 0's
     clock or a signal to any rank decides.
 
     Parameters
@@ -175,7 +175,8 @@ class ResumePoints(Checkpoint):
         StopRequested
             On every rank, if one was told to stop; the state is saved then.
         """
-        if module.agreed.save or module.agreed.stop:
+        if module.agreed.save or module.agreed.stop or self._interval_s == 0:
+            module.close_books()
             self._save(trainer, module, batch)
         if module.agreed.stop:
             self._stop.stop()

@@ -174,6 +174,8 @@ class HeldOut(Callback):
         self._seen += batch.n_patterns_global
         if module.steps - self._looked < self._every or module.agreed.fault or trainer.should_stop:
             return
+        if module.is_doubtful:
+            return
         found = self._look(trainer, module, len(module.train_losses) + 1)
         if self._keeps_best:
             self._offer(found)

@@ -33,34 +33,9 @@ from ptycho_dist.training.optim import (
     plateau_state,
 )
 from ptycho_dist.training.pace import Pace
+from ptycho_dist.training.said import WISHES, Agreed, Said, Step
 from ptycho_dist.training.watch import Watch
 from ptycho_dist.types import Propagation
-
-_WISHES = ("stop", "save", "is_late")
-
-
-@dataclass(frozen=True)
-class Agreed:
-    """What all ranks know after a step.
-
-    Parameters
-    ----------
-    terms
-        Each term of the loss, summed over the patterns of the global step.
-    stop, save, is_late
-        Whether any rank wants to stop, or to save, or to come to an end.
-    gradient_norm
-        Norm of the gradient, where it is watched; summed over the ranks.
-    fault
-        What is wrong with the step; empty where nothing is.
-    """
-
-    terms: dict[str, float]
-    stop: bool
-    save: bool
-    is_late: bool = False
-    gradient_norm: float = 0.0
-    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,11 +104,13 @@ class PtychoModule(pl.LightningModule):
         self.train_losses: list[float] = []
         self.steps = 0
         """Batches done in all."""
-        self.agreed = Agreed({}, stop=False, save=False)
+        self.agreed = Agreed()
+        """What became known with the last step."""
         self.watch = Watch()
         self.pace = Pace(0, self._training.min_gain)
-        self._wishes = dict.fromkeys(_WISHES, False)
+        self._wishes = dict.fromkeys(WISHES, False)
         self._own: _Own | None = None
+        self._said: list[Said] = []
         self._place = (0, 0)
         self._epoch_sums = EpochSums()
         self._val_sums = torch.zeros(2, dtype=torch.float64)
@@ -157,20 +134,65 @@ class PtychoModule(pl.LightningModule):
         return weigh(terms, weights) * share
 
     def on_after_backward(self) -> None:
-        """Agree on the step; here, because the ranks have just waited for each other's gradients."""
+        """Say how the step went, and find out how the one before went: no step waits for its own numbers.
+
+        What decides on the state to be kept, and the last of an epoch or of the training, is known at once.
+        """
         own = self._own
         if own is None:
             msg = "no step was made before this backward pass; expected training_step to come first"
             raise TrainingError(msg)
-        agreed = self._agree(own.terms)
-        loss = sum(own.weights[name] * term for name, term in agreed.terms.items())
-        fault = self.watch.look(loss / own.patterns, agreed.gradient_norm, own.weights)
-        self.agreed = replace(agreed, fault=self._where(fault, own.terms))
-        if not fault:
-            self._epoch_sums.add(loss, own.patterns, agreed.terms)
-            terms = self._each("{}_loss_step", agreed.terms, own.patterns)
-            self._record({"train_loss_step": loss / own.patterns} | terms | learning_rates(self._optimizer))
+        step = Step(self.steps, self.current_epoch, own.weights, own.patterns, learning_rates(self._optimizer))
+        norm = self._gradient_norm(next(iter(own.terms.values())))
+        self._said.append(Said.begin(step, own.terms, norm, self._wishes))
         self.steps += 1
+        known = [*self._said] if self._must_know() else self._said[:-1]
+        self._said = self._said[len(known) :]
+        self.agreed = Agreed()
+        for one in known:
+            self._take_in(one)
+
+    def _must_know(self) -> bool:
+        """Whether the step just done decides on what comes next; the same on every rank."""
+        is_last = self.trainer.is_last_batch or self.trainer.global_step + 1 >= self.pace.end
+        return is_last or self.watch.is_full_with(len(self._said))
+
+    def _take_in(self, said: Said) -> None:
+        step, loss = said.step, said.loss
+        fault = self.watch.look(loss / step.patterns, said.gradient_norm, step.weights)
+        if fault and not self.agreed.fault:
+            self.agreed = replace(self.agreed, fault=self._where(fault, said), fault_step=step.number + 1)
+        stop, save, is_late = said.wishes()
+        self.agreed = replace(self.agreed, stop=stop, save=save, is_late=is_late)
+        if not fault:
+            self._epoch_sums.add(loss, step.patterns, said.terms)
+            self._log(said)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether a step that was done is not finite; waits for its numbers."""
+        return not all(one.is_finite for one in self._said)
+
+    def forget(self) -> None:
+        """Forget the steps whose numbers are on their way, and the present window: all were undone."""
+        for one in self._said:
+            one.read()
+        self._said = []
+        self.watch.forget()
+
+    def close_books(self) -> None:
+        """Log what is known of the steps so far, and do not do twice what the ranks wished, before a state is saved."""
+        for one in self._said:
+            one.void_wishes()
+            if one.is_finite:
+                self._log(one)
+
+    def _log(self, said: Said) -> None:
+        step, terms = said.step, self._each("{}_loss_step", said.terms, said.step.patterns)
+        values = {"train_loss_step": said.loss / step.patterns} | terms | step.rates | {"epoch": step.epoch}
+        if not said.is_logged:
+            loggers.record(self.trainer.loggers, values, step.number)
+        said.is_logged = True
 
     def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
         """Add this rank's share to the validation loss."""
@@ -208,6 +230,7 @@ class PtychoModule(pl.LightningModule):
             "step": self.steps,
             "epoch_sums": asdict(self._epoch_sums),
             "watch": asdict(self.watch),
+            "said": [one.state() for one in self._said],
             "pace": asdict(self.pace),
             "train_losses": list(self.train_losses),
             "plateau": None if self._plateau is None else plateau_state(self._plateau),
@@ -219,6 +242,7 @@ class PtychoModule(pl.LightningModule):
         self.steps, self._epoch_sums = state["step"], EpochSums(**state["epoch_sums"])
         self.train_losses = list(state["train_losses"])
         self.watch.restore(state["watch"])
+        self._said = [Said.of_state(one) for one in state["said"]]
         self.pace.restore(state["pace"])
         self._plateau_state = state["plateau"]
 
@@ -264,33 +288,24 @@ class PtychoModule(pl.LightningModule):
         """Mean of each term over patterns, where there is more than one."""
         return {name.format(one): term / patterns for one, term in terms.items()} if len(terms) > 1 else {}
 
-    def _agree(self, terms: Terms) -> Agreed:
-        """Add the terms of all ranks up, and find out what any of them wishes."""
-        own = torch.stack([*terms.values(), self._gradient_norm(next(iter(terms.values())))]).tolist()
-        wishes = [float(self._wishes[name]) for name in _WISHES]
-        *totals, norm, stop, save, late = all_reduce_sum(torch.tensor([*own, *wishes], dtype=torch.float64)).tolist()
-        found = dict(zip(terms, totals, strict=True))
-        return Agreed(found, stop=stop > 0, save=save > 0, is_late=late > 0, gradient_norm=norm)
-
     def _gradient_norm(self, like: Tensor) -> Tensor:
         """Norm of the gradient so far; zero with 16-mixed, whose scaler watches its own gradients."""
         if self._execution.precision == "16-mixed":
             return torch.zeros_like(like)
         return get_total_norm([one.grad for one in self.parameters() if one.grad is not None]).to(like)
 
-    def _where(self, fault: str, terms: Terms) -> str:
+    def _where(self, fault: str, said: Said) -> str:
         """Add to a fault on which ranks the loss is not finite."""
-        if not fault:
-            return ""
-        losses = all_gather_object(sum(float(term) for term in terms.values()))
+        losses = all_gather_object(said.own_loss)
         bad = [f"{loss} on rank {rank}" for rank, loss in enumerate(losses) if not math.isfinite(loss)]
         return f"{fault} ({', '.join(bad)})" if bad else fault
 
     def failure(self, why: str) -> str:
         """Say that the training cannot go on, and what to do."""
         fault = self.agreed.fault or "the weights are not finite"
+        step = self.agreed.fault_step or self.steps
         return (
-            f"step {self.steps} (epoch {self.current_epoch + 1}): {fault}, and {why}; expected finite losses that "
+            f"step {step} (epoch {self.current_epoch + 1}): {fault}, and {why}; expected finite losses that "
             f"fall. Lower execution.learning_rate (now {self._execution.learning_rate}) or "
             f"training.probe_learning_rate (now {self._training.probe_learning_rate}), or set "
             f"execution.gradient_clip_val lower (now {self._execution.gradient_clip_val}); start anew with --resume "

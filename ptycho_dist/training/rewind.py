@@ -96,7 +96,8 @@ class Rewind(Callback):
         logger.warning(
             "step %d (epoch %d): %s; back to the state before step %d, all learning rates are %g of what they were "
             "from here on (%d of at most %d times)",
-            module.steps, trainer.current_epoch + 1, module.agreed.fault, good.step + 1, FACTOR, self._count, MOST,
+            module.agreed.fault_step, trainer.current_epoch + 1, module.agreed.fault, good.step + 1, FACTOR,
+            self._count, MOST,
         )  # fmt: skip
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -154,7 +155,7 @@ class Rewind(Callback):
             averaging.restore(good.averaged)
         if scaler is not None:
             scaler.load_state_dict(good.scaler)
-        module.watch.forget()
+        module.forget()
         return good
 
 

@@ -55,7 +55,11 @@ class Watch:
     @property
     def is_full(self) -> bool:
         """Whether a window is complete."""
-        return self.steps >= (WINDOW if self.best is not None else min(_FIRST, WINDOW))
+        return self.is_full_with(0)
+
+    def is_full_with(self, steps: int) -> bool:
+        """Whether so many more steps complete it."""
+        return self.steps + steps >= (WINDOW if self.best is not None else min(_FIRST, WINDOW))
 
     def turn(self) -> bool:
         """Begin the next window; tells whether the losses of this one are those of a good state."""
