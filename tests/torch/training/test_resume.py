@@ -222,7 +222,9 @@ def test_signal_saves_between_two_steps_and_the_training_resumes(
         with pytest.raises(StopRequested, match=number.name):
             train(tmp_path / "stopped", checkpoint_interval_s=1e6)
     saved = list((tmp_path / "stopped" / "checkpoints").glob("step-*.ckpt"))
-    assert [checkpoints.load(path)["ptycho_dist"]["step"] for path in saved] == [6]  # what the ranks wish is known a step later
+    assert [checkpoints.load(path)["ptycho_dist"]["step"] for path in saved] == [
+        6
+    ]  # what the ranks wish is known a step later
     train(tmp_path / "stopped", resume=True, checkpoint_interval_s=1e6)
     require_equal(tmp_path / "stopped", tmp_path / "whole")
 
