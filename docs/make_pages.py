@@ -14,6 +14,7 @@ ACTS_ON = {
     "accelerator": "Trainer accelerator, device of the tensors",
     "devices": "ranks per node: Trainer devices, process group, shards",
     "strategy": "Trainer strategy",
+    "cuda_graphs": "forward and backward pass of a training step",
     "deterministic": "Trainer deterministic (torch deterministic algorithms)",
     "precision": "Trainer precision; autocast in prediction",
     "gradient_clip_val": "Trainer gradient_clip_val",

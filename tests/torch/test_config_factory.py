@@ -36,7 +36,7 @@ FILE: dict[str, Any] = {
     "accelerator": "auto", "deterministic": False, "num_workers": 1, "enable_progress_bar": True, "devices": 4,
     "strategy": "auto", "precision": "64-true", "learning_rate": 3e-4,
 }  # fmt: skip
-IN_FORCE = {"auto": {"accelerator": "cpu", "strategy": "ddp", "cpu_loops": "compiled"}}
+IN_FORCE = {"auto": {"accelerator": "cpu", "strategy": "ddp", "cpu_loops": "compiled", "cuda_graphs": False}}
 KNOBS = tuple(EXPLICIT)
 
 ANOTHER_VALUE: dict[str, Any] = {
@@ -49,7 +49,7 @@ ANOTHER_VALUE: dict[str, Any] = {
     "recon_log_stitch": True, "recon_log_max_stitch_samples": 9, "inference_batch_size": 7,
     "middle_trim": 2, "cpu_loops": "torch", "timeout_s": 12.0,
 }  # fmt: skip
-NEEDS_MORE = {"accelerator", "persistent_workers", "prefetch_factor", "checkpoint_monitor_metric"}
+NEEDS_MORE = {"accelerator", "cuda_graphs", "persistent_workers", "prefetch_factor", "checkpoint_monitor_metric"}
 
 
 @pytest.fixture(autouse=True)
@@ -161,7 +161,7 @@ class TestExecutionConfigPrecedence:
         assert {payload.provenance[name] for name in names} == {"default"}
         assert payload.execution_config == PyTorchExecutionConfig(
             accelerator="cpu", devices=1, strategy="single_device", checkpoint_monitor_metric="train_loss",
-            inference_batch_size=32, cpu_loops="compiled",
+            inference_batch_size=32, cpu_loops="compiled", cuda_graphs=False,
         )  # fmt: skip
 
     def test_nothing_is_left_at_auto(self, make: Make) -> None:

@@ -55,6 +55,7 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "inference_batch_size": (0, 1.5),
         "middle_trim": (-1, None),
         "cpu_loops": ("numba", None),
+        "cuda_graphs": ("yes", None),
         "timeout_s": (0.0, math.inf),
     },
     DoctorConfig: {"under": ("mpiexec", ""), "ranks": (0, 1.5), "json": (1, None)},

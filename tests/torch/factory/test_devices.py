@@ -64,9 +64,21 @@ def test_compiled_loops_are_refused_where_there_are_none() -> None:
         resolve_devices(given, spawned(1))
 
 
+@pytest.mark.parametrize("wanted", ["auto", False])
+def test_no_graphs_are_captured_on_a_cpu(wanted: bool | str) -> None:
+    given = PyTorchExecutionConfig(accelerator="cpu", devices=1, cuda_graphs=wanted)
+    assert resolve_devices(given, spawned(1)).cuda_graphs is False
+
+
+def test_graphs_are_refused_where_they_cannot_be() -> None:
+    given = PyTorchExecutionConfig(accelerator="cpu", devices=1, cuda_graphs=True, accum_steps=3)
+    with pytest.raises(ConfigError, match=r"cuda_graphs = True on cpu with execution\.accum_steps = 3; expected a GPU"):
+        resolve_devices(given, spawned(1))
+
+
 def test_resolve_devices_keeps_what_was_given() -> None:
     given = PyTorchExecutionConfig(
-        accelerator="cpu", devices=2, strategy="ddp", precision="bf16-mixed", cpu_loops="torch"
+        accelerator="cpu", devices=2, strategy="ddp", precision="bf16-mixed", cpu_loops="torch", cuda_graphs=False
     )
     assert resolve_devices(given, spawned(2)) == given
 
