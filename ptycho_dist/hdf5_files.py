@@ -153,7 +153,7 @@ class _Disk(io.RawIOBase):
         """Write bytes at the position."""
         content = memoryview(data).cast("B")
         if self.failure is None:
-            self._keep_failure(lambda: _write_all(self._descriptor, content, self._position))
+            self._keep_failure(lambda: write_all(self._descriptor, content, self._position))
         if self.failure is not None:
             self._kept.append((self._position, bytes(content)))
         self._position += len(content)
@@ -181,7 +181,8 @@ class _Disk(io.RawIOBase):
             self.failure = self.failure or error
 
 
-def _write_all(descriptor: int, content: memoryview, start: int) -> None:
+def write_all(descriptor: int, content: memoryview, start: int) -> None:
+    """Write bytes to an open file from a position on."""
     done = 0
     while done < len(content):
         done += os.pwrite(descriptor, content[done:], start + done)

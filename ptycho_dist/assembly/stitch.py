@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +72,7 @@ def require_complete(folder: Path, manifest: Manifest) -> PlacedShards:
     Returns
     -------
     PlacedShards
-        What :func:`stitch` needs of them.
+        What :class:`Stitching` needs of them.
 
     Raises
     ------
@@ -93,23 +95,46 @@ def require_complete(folder: Path, manifest: Manifest) -> PlacedShards:
     return PlacedShards(tuple(paths), corners, shapes)
 
 
-def stitch(placed: PlacedShards, manifest: Manifest, tile_px: int) -> Iterator[ObjectTile]:
-    """Yield the stitched object in tiles of at most ``tile_px`` squared.
-
-    Memory is that of one tile, whatever the scan; one shard is open at a time, however many there are, and for a tile
-    only those that have a part on it.
+@dataclass(frozen=True)
+class Stitching:
+    """What is needed to stitch any tile of an object; small enough to be sent to every rank.
 
     Parameters
     ----------
     placed
         Complete shards, of :func:`require_complete`.
-    manifest
-        What they are parts of.
+    canvas
+        Rectangle of the object in the frame of the positions.
+    bits
+        Binary digits after the point of the sums.
     tile_px
-        Side of a tile in pixels.
+        Largest side of a tile in pixels.
     """
-    for tile in _tiles(manifest.canvas, tile_px):
-        yield _stitch_tile(placed.on(tile), tile, manifest)
+
+    placed: PlacedShards
+    canvas: Canvas
+    bits: int
+    tile_px: int
+
+    def tiles(self, rank: int = 0, world: int = 1) -> Iterator[ObjectTile]:
+        """Yield the tiles of a rank; those of all ranks make up the object.
+
+        Memory is that of one tile, whatever the scan; one shard is open at a time, however many there are, and for a
+        tile only those that have a part on it.
+        """
+        own = shard(_count_tiles(self.canvas, self.tile_px), rank, world)
+        for tile in islice(_tiles(self.canvas, self.tile_px), own.start, own.stop):
+            yield _stitch_tile(self.placed.on(tile), tile, self)
+
+
+def stitch(placed: PlacedShards, manifest: Manifest, tile_px: int) -> Iterator[ObjectTile]:
+    """Yield all tiles of an object, in one process; see :class:`Stitching`."""
+    return Stitching(placed, manifest.canvas, manifest.bits, tile_px).tiles()
+
+
+def _count_tiles(canvas: Canvas, tile_px: int) -> int:
+    rows, columns = canvas.shape
+    return math.ceil(rows / tile_px) * math.ceil(columns / tile_px)
 
 
 def _tiles(canvas: Canvas, tile_px: int) -> Iterator[Canvas]:
@@ -120,15 +145,15 @@ def _tiles(canvas: Canvas, tile_px: int) -> Iterator[Canvas]:
             yield Canvas(origin, (min(tile_px, rows - top), min(tile_px, columns - left)))
 
 
-def _stitch_tile(paths: Sequence[Path], tile: Canvas, manifest: Manifest) -> ObjectTile:
-    canvas = manifest.canvas
+def _stitch_tile(paths: Sequence[Path], tile: Canvas, stitching: Stitching) -> ObjectTile:
+    canvas = stitching.canvas
     sums = {name: np.zeros(tile.shape, np.int64) for name in shards.SUMS}
     for path in paths:
         with shards.open_checked(path) as file:
             _add_overlap(file, tile, sums)
     corner = (tile.corner[0] - canvas.corner[0], tile.corner[1] - canvas.corner[1])
     mean = normalise(sums["real"], sums["imag"], sums["weight"])
-    return ObjectTile(corner, mean, sums["count"].astype(np.int32), disagreement(sums, manifest.bits))
+    return ObjectTile(corner, mean, sums["count"].astype(np.int32), disagreement(sums, stitching.bits))
 
 
 def _add_overlap(file: ShardFile, tile: Canvas, sums: dict[str, NDArray[np.int64]]) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ptycho_dist.assembly.shards import Manifest, read_manifest
-from ptycho_dist.assembly.stitch import require_complete, stitch
+from ptycho_dist.assembly.stitch import Stitching, require_complete
 from ptycho_dist.data.formats.product_h5 import BACKGROUND, COVERAGE, DISAGREEMENT, ProductGeometry, ProductWriter
+from ptycho_dist.data.formats.product_tiles import OBJECT, UnfinishedProduct
+from ptycho_dist.distributed.collectives import from_rank_0, on_all_ranks
+from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.types import ProductMetadata, Propagation
 
 logger = logging.getLogger(__name__)
@@ -24,6 +28,56 @@ def product_name(shard_dir: Path) -> str:
     return str(read_manifest(shard_dir).facts.get("product_name", PRODUCT_NAME))
 
 
+@dataclass(frozen=True)
+class StitchWork:
+    """A product that is yet to be stitched, by one process or by all ranks together.
+
+    Parameters
+    ----------
+    stitching
+        Gives the tiles.
+    product
+        Takes them.
+    """
+
+    stitching: Stitching
+    product: UnfinishedProduct
+
+    @classmethod
+    def begin(cls, shard_dir: Path, path: Path) -> StitchWork:
+        """Write all of a product but what lies on the object's canvas.
+
+        Raises
+        ------
+        ShardError
+            If a shard is missing, foreign or damaged; nothing is written then.
+        """
+        manifest = read_manifest(shard_dir)
+        placed, facts = require_complete(shard_dir, manifest), manifest.facts
+        with ProductWriter(path, _metadata(facts), manifest.canvas.shape, _geometry(manifest)) as writer:
+            writer.write_probe(manifest.probe_PNN)
+            writer.write_positions(manifest.positions_px, manifest.indexes)
+            writer.write_losses(facts["losses"])
+            if manifest.background_NN is not None:
+                writer.write_extra(BACKGROUND, manifest.background_NN)
+            product = writer.leave_tiles_open({COVERAGE: "int32", DISAGREEMENT: "float32"})
+        return cls(Stitching(placed, manifest.canvas, manifest.bits, int(facts["stitch_tile_px"])), product)
+
+    def write(self, rank: int = 0, world: int = 1) -> None:
+        """Stitch and write the tiles of a rank."""
+        with self.product.tiles() as writer:
+            for tile in self.stitching.tiles(rank, world):
+                writer.write(OBJECT, tile.corner, tile.object_)
+                writer.write(COVERAGE, tile.corner, tile.count)
+                writer.write(DISAGREEMENT, tile.corner, tile.disagreement)
+
+    def end(self) -> Path:
+        """Let the product appear, when all tiles are written."""
+        self.product.publish()
+        logger.info("object of %d x %d pixels written to %s", *self.stitching.canvas.shape, self.product.path)
+        return self.product.path
+
+
 def stitch_to_product(shard_dir: Path, path: Path) -> Path:
     """Stitch the shards of a folder tile by tile into a product file.
 
@@ -34,23 +88,31 @@ def stitch_to_product(shard_dir: Path, path: Path) -> Path:
     ShardError
         If a shard is missing, foreign or damaged; nothing is written then.
     """
-    manifest = read_manifest(shard_dir)
-    placed = require_complete(shard_dir, manifest)
-    facts = manifest.facts
-    with ProductWriter(path, _metadata(facts), manifest.canvas.shape, _geometry(manifest)) as writer:
-        writer.write_probe(manifest.probe_PNN)
-        writer.write_positions(manifest.positions_px, manifest.indexes)
-        writer.write_losses(facts["losses"])
-        if manifest.background_NN is not None:
-            writer.write_extra(BACKGROUND, manifest.background_NN)
-        writer.create_extra(COVERAGE, manifest.canvas.shape, "int32")
-        writer.create_extra(DISAGREEMENT, manifest.canvas.shape, "float32")
-        for tile in stitch(placed, manifest, int(facts["stitch_tile_px"])):
-            writer.write_object_tile(tile.corner, tile.object_)
-            writer.write_extra_tile(COVERAGE, tile.corner, tile.count)
-            writer.write_extra_tile(DISAGREEMENT, tile.corner, tile.disagreement)
-    logger.info("object of %d x %d pixels written to %s", *manifest.canvas.shape, path)
-    return path
+    work = StitchWork.begin(shard_dir, path)
+    try:
+        work.write()
+        return work.end()
+    finally:
+        work.product.discard()
+
+
+def stitch_on_ranks(shard_dir: Path, path: Path, context: RankContext) -> Path:
+    """Do the same on all ranks together, each its own tiles; the file is the same on any number of them.
+
+    Raises
+    ------
+    ShardError
+        On rank 0, if a shard is missing, foreign or damaged; nothing is written then.
+    OtherRankError
+        Where another rank has failed; what was written is removed.
+    """
+    work = from_rank_0(lambda: StitchWork.begin(shard_dir, path))
+    try:
+        on_all_ranks(lambda: work.write(context.rank, context.world))
+        return from_rank_0(work.end)
+    finally:
+        if context.rank == 0:
+            work.product.discard()
 
 
 def _metadata(facts: dict[str, Any]) -> ProductMetadata:

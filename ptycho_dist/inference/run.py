@@ -1,4 +1,4 @@
-"""Predict in shards on all ranks; rank 0 stitches them."""
+"""Predict in shards on all ranks, and stitch them on all ranks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from ptycho_dist.factory.payload import InferencePayload
 from ptycho_dist.inference.exchange import Agreed, agree
 from ptycho_dist.inference.found_probe import FoundProbe, forget_found_probe
 from ptycho_dist.inference.patch_store import place_model
-from ptycho_dist.inference.product import PRODUCT_NAME, stitch_to_product
+from ptycho_dist.inference.product import PRODUCT_NAME, stitch_on_ranks
 from ptycho_dist.inference.rank_work import ShardWork
 from ptycho_dist.inference.region import region_of
 from ptycho_dist.launching.environment import RankContext
@@ -74,7 +74,7 @@ def run_inference(
     found: FoundProbe | None = None,
     resume: bool = False,
 ) -> InferenceResult:
-    """Predict this rank's shard, and stitch all of them on rank 0.
+    """Predict this rank's shard, and stitch this rank's tiles of the object.
 
     Parameters
     ----------
@@ -112,16 +112,16 @@ def run_inference(
         _predict(payload, context, scan, placed, context.rank in missing)
     predicted = time.monotonic()
     path = payload.inference_config.output_dir / name
-    from_rank_0(lambda: _stitch(folder, path))
-    from_rank_0(lambda: forget_found_probe(payload.output_dir))
+    stitch_on_ranks(folder, path, context)
+    from_rank_0(lambda: _forget_intermediates(folder, payload.output_dir))
     seconds = {"prediction": predicted - started, "stitching": time.monotonic() - predicted}
     return InferenceResult(path, seconds, len(region.rows))
 
 
-def _stitch(folder: Path, path: Path) -> None:
-    stitch_to_product(folder, path)
+def _forget_intermediates(folder: Path, output_dir: Path) -> None:
     for left in folder.glob("patches-*"):
         left.unlink()
+    forget_found_probe(output_dir)
 
 
 def _prepare(folder: Path, manifest: Manifest, *, resume: bool) -> None:

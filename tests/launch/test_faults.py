@@ -201,12 +201,12 @@ def test_rank_that_is_twenty_times_slower_changes_nothing(
 SLOW_STITCHING = """
 import time
 from ptycho_dist import cli
-from ptycho_dist.inference import run
-stitch = run.stitch_to_product
+from ptycho_dist.inference.product import StitchWork
+write = StitchWork.write
 def slow(*arguments):
     time.sleep(15)
-    stitch(*arguments)
-run.stitch_to_product = slow
+    write(*arguments)
+StitchWork.write = slow
 cli.program()
 """
 

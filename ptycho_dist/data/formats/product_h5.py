@@ -28,6 +28,7 @@ from ptycho_dist.data.formats.product import (
     Product,
     ProductGeometry,
 )
+from ptycho_dist.data.formats.product_tiles import OBJECT, UnfinishedProduct, create_in_place, place_of
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.hdf5_files import OutputFile, writing
 from ptycho_dist.types import FAR_FIELD, FloatArray, IntArray, ProductMetadata, Propagation
@@ -48,7 +49,6 @@ __all__ = [
 ]
 
 _EXTRAS, _VERDICT = "ptycho_dist", "ptycho_dist_verdict"
-_TILE_PX = 256
 _UNITS_NOTE = "Pixel size unknown: attributes and positions named in metres hold object pixels."
 _METADATA = {
     "detector_object_distance_m": "detector_object_distance_m",
@@ -94,6 +94,7 @@ class ProductWriter:
         self._file: OutputFile | None = None
         self._stack = ExitStack()
         self._tiles = 0
+        self._is_left_open = False
 
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,9 +114,24 @@ class ProductWriter:
             self._stack.close()
             if kind is None:
                 self._require_complete(missing)
+                if self._is_left_open:
+                    return
                 publish(self._temporary, self._path)
         finally:
-            self._temporary.unlink(missing_ok=True)
+            if kind is not None or not self._is_left_open:
+                self._temporary.unlink(missing_ok=True)
+
+    def leave_tiles_open(self, extras: Mapping[str, str]) -> UnfinishedProduct:
+        """Leave the object, and arrays of our own of its shape and of some types, to be written after this block.
+
+        The file then does not appear under its name at the end of the block, but when what is returned is published.
+        """
+        file = self._open()
+        group = file.require_group(_EXTRAS)
+        arrays = {name: create_in_place(group, name, self._shape, dtype) for name, dtype in extras.items()}
+        places = {name: place_of(dataset) for name, dataset in {OBJECT: file["object"], **arrays}.items()}
+        self._tiles, self._is_left_open = 1, True
+        return UnfinishedProduct(self._path, self._temporary, places)
 
     def write_object_tile(self, corner: tuple[int, int], tile: ComplexArray) -> None:
         """Write a tile (h, w) of the object, its first pixel at ``corner`` (row, column)."""
@@ -162,17 +178,6 @@ class ProductWriter:
                 del file[name]
             file.create_dataset(name, data=data)
 
-    def create_extra(self, name: str, shape: tuple[int, ...], dtype: str) -> None:
-        """Make an array of our own, zero at the start, to be filled by :meth:`write_extra_tile`."""
-        self._open().require_group(_EXTRAS).create_dataset(name, shape, dtype, chunks=True)
-
-    def write_extra_tile(self, name: str, corner: tuple[int, int], tile: NDArray[Any]) -> None:
-        """Write a tile (h, w) of an array of our own, its first pixel at ``corner``."""
-        rows, columns = (slice(start, start + size) for start, size in zip(corner, tile.shape, strict=True))
-        file = self._open()
-        file[f"{_EXTRAS}/{name}"][rows, columns] = tile
-        file.require_written()
-
     def write_extra(self, name: str, array: NDArray[Any]) -> None:
         """Write an array of our own into the group ``ptycho_dist``, which other programs ignore."""
         self._open().require_group(_EXTRAS).create_dataset(name, data=array)
@@ -203,8 +208,7 @@ class ProductWriter:
         file.attrs["ptycho_dist_provenance"] = json.dumps(self._metadata.provenance, sort_keys=True, default=str)
 
     def _create_object(self, file: h5py.File) -> None:
-        tile = (1, min(_TILE_PX, self._shape[0]), min(_TILE_PX, self._shape[1]))
-        dataset = file.create_dataset("object", (1, *self._shape), "complex64", chunks=tile)
+        dataset = create_in_place(file, "object", (1, *self._shape), "complex64")
         dataset.attrs["center_y_m"], dataset.attrs["center_x_m"] = self._geometry.centre_of_object(self._shape)
         dataset.attrs["pixel_width_m"] = dataset.attrs["pixel_height_m"] = self._geometry.scale
         file.create_dataset("object_layer_spacing_m", data=np.empty(0))

@@ -14,7 +14,7 @@ import torch
 
 from ptycho_dist.assembly.accumulate import FixedPointSum, fraction_bits
 from ptycho_dist.assembly.shards import Manifest, read_manifest, shard_path, write_manifest, write_shard
-from ptycho_dist.assembly.stitch import PlacedShards, require_complete, stitch
+from ptycho_dist.assembly.stitch import PlacedShards, Stitching, require_complete, stitch
 from ptycho_dist.distributed.sharding import local_slice, shard
 from ptycho_dist.errors import ShardError
 from ptycho_dist.types import Canvas
@@ -80,6 +80,15 @@ def test_tile_size_does_not_matter(tmp_path: Path, tile_px: int) -> None:
     object_, found = whole(tmp_path, manifest, tile_px)
     assert object_.tobytes() == expected.tobytes()
     assert np.array_equal(found, counts)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 7, 100])
+def test_tiles_of_all_ranks_make_up_the_object(tmp_path: Path, world: int) -> None:
+    manifest = write_all(tmp_path, 12, 3)
+    stitching = Stitching(require_complete(tmp_path, manifest), manifest.canvas, manifest.bits, 7)
+    corners = [[tile.corner for tile in stitching.tiles(rank, world)] for rank in range(world)]
+    assert [corner for own in corners for corner in own] == [tile.corner for tile in stitching.tiles()]
+    assert max(map(len, corners)) - min(map(len, corners)) <= 1
 
 
 def test_tile_opens_only_the_shards_that_have_a_part_on_it(tmp_path: Path) -> None:
