@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -177,6 +177,21 @@ def all_reduce_sum(values: Tensor) -> Tensor:
         values = values.clone()
         dist.all_reduce(values, op=dist.ReduceOp.SUM)
     return values
+
+
+def swap(outgoing: Mapping[int, Tensor], incoming: Mapping[int, Tensor]) -> None:
+    """Send tensors to some ranks and fill others from some, all at once; both sides know size and type.
+
+    Parameters
+    ----------
+    outgoing, incoming
+        Contiguous tensors by rank.
+    """
+    sends = [dist.P2POp(dist.isend, values, rank) for rank, values in outgoing.items()]
+    receipts = [dist.P2POp(dist.irecv, values, rank) for rank, values in incoming.items()]
+    if sends or receipts:
+        for work in dist.batch_isend_irecv([*sends, *receipts]):
+            work.wait()
 
 
 @dataclass

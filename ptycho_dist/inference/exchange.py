@@ -15,7 +15,8 @@ from ptycho_dist.assembly.accumulate import add_fixed, fraction_bits
 from ptycho_dist.data.batches import PatternBatches, loader_options
 from ptycho_dist.data.grouping import canonical_order
 from ptycho_dist.data.scan import Scan
-from ptycho_dist.distributed.collectives import all_reduce_sum, on_all_ranks
+from ptycho_dist.distributed.collectives import on_all_ranks
+from ptycho_dist.distributed.overlaps import Overlaps
 from ptycho_dist.distributed.sharding import local_slice, shard
 from ptycho_dist.factory.payload import InferencePayload
 from ptycho_dist.inference.precision import precision_context
@@ -36,9 +37,11 @@ class Agreed:
     Parameters
     ----------
     object_HW, weight_HW
-        Object and sum of the weights of all patches, on a canvas on the device of the model.
+        Object and sum of the weights of all patches, on the device of the model: the rectangle that this rank's
+        patterns need.
     corners_px
-        float64, shape (B, 2): corners of the frames of all patterns of the scan on that canvas.
+        float64, shape (B, 2): corners of the frames of all patterns of the scan in that rectangle; those of others may
+        lie outside.
     stage
         Number of the stage that comes next.
     photons_per_count
@@ -79,20 +82,35 @@ def agree(model: PtychoModel, scan: Scan, payload: InferencePayload, context: Ra
     """
     stages, N = len(model.networks), payload.data_config.N
     rows = region_of(payload, scan.positions_px, margin_px=(stages - 1) * (N + 1)).rows
-    canvas = Canvas.around(scan.positions_px[rows], N)
-    corners = scan.positions_px - np.asarray(canvas.origin_px)
-    order = rows[canonical_order(scan.positions_px[rows])]
-    own = order[local_slice(shard(len(order), context.rank, context.world))]
+    own = _own_of(rows, scan, context)
+    whole = Canvas.around(scan.positions_px[rows], N)
+    tile = _tile(
+        model, scan, whole, np.union1d(own, _own_of(region_of(payload, scan.positions_px).rows, scan, context))
+    )
+    # Whole pixels are taken off last, which is exact: all ranks have the same bits of sub-pixel parts.
+    corners = (scan.positions_px - np.asarray(whole.origin_px)) - np.subtract(tile.origin_px, whole.origin_px)
     work = _Share(model, scan, payload, own, fraction_bits(payload.n_patterns))
-    weight = model.patch_weight()
-    (total,) = _joined(lambda: work.weights(corners, canvas.shape), work.bits, weight)
-    object_ = model.optics.probe.new_ones(canvas.shape)
-    agreed = Agreed(object_, total, corners, 0, 1 / payload.count_factor)
+    join = _Join(Overlaps.of(tile, context), work.bits, model.patch_weight())
+    (total,) = join.sums(lambda: work.weights(corners, tile.shape))
+    agreed = Agreed(model.optics.probe.new_ones(tile.shape), total, corners, 0, 1 / payload.count_factor)
     for stage in range(stages - 1):
-        real, imaginary = _joined(partial(work.sums, agreed), work.bits, weight)
+        real, imaginary = join.sums(partial(work.sums, agreed))
         mean = normalised(torch.complex(real, imaginary), total)
         agreed = replace(agreed, object_HW=mean, stage=stage + 1)
     return agreed
+
+
+def _own_of(rows: IntArray, scan: Scan, context: RankContext) -> IntArray:
+    """Give this rank's share of some patterns: neighbours in the scan."""
+    order = rows[canonical_order(scan.positions_px[rows])]
+    return order[local_slice(shard(len(order), context.rank, context.world))]
+
+
+def _tile(model: PtychoModel, scan: Scan, whole: Canvas, own: IntArray) -> Canvas:
+    """Give the rectangle of the frames that some patterns need; all where patterns are seen together with others."""
+    if model.sizes.patterns_per_sample > 1:
+        return whole
+    return Canvas.around(scan.positions_px[own], model.N) if len(own) else Canvas(whole.origin_px, (0, 0))
 
 
 def batches_of(
@@ -144,6 +162,26 @@ class _Share:
         return PatchGeometry.build(corners_px + self.model.margin_px, self.model.output_px, (rows, columns))
 
 
-def _joined(make: Callable[[], Tensor], bits: int, like: Tensor) -> Tensor:
-    """Add integer sums of all ranks, and make them real numbers of the type and device of ``like``."""
-    return (all_reduce_sum(on_all_ranks(make)).double() * 2.0**-bits).to(like)
+@dataclass(frozen=True)
+class _Join:
+    """Adds up what ranks have on their rectangles.
+
+    Parameters
+    ----------
+    overlaps
+        Where the rectangles meet.
+    bits
+        Binary digits after the point of integer sums.
+    like
+        Type and device of the real numbers that they become.
+    """
+
+    overlaps: Overlaps
+    bits: int
+    like: Tensor
+
+    def sums(self, make: Callable[[], Tensor]) -> Tensor:
+        """Add integer sums of all ranks, and make them real numbers."""
+        sums = on_all_ranks(make)
+        self.overlaps.add(sums)
+        return (sums.double() * 2.0**-self.bits).to(self.like)
