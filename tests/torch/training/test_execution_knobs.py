@@ -373,6 +373,15 @@ def check_middle_trim(make: Make) -> None:
         assert (how.trim_px, how.side, how.offset_px) == (trim, side, 8 + trim)
 
 
+def check_cuda_graphs(make: Make) -> None:
+    with pytest.raises(ConfigError, match=r"execution\.cuda_graphs = True on cpu"):
+        make(cuda_graphs=True)
+    for wanted in ("auto", False):
+        run = make(cuda_graphs=wanted)
+        assert run.payload.execution_config.cuda_graphs is False
+        run.fit()
+
+
 def check_cpu_loops(make: Make) -> None:
     for loops, expected in (("auto", "compiled"), ("compiled", "compiled"), ("torch", "torch")):
         payload, _ = _prediction(make, cpu_loops=loops)

@@ -83,7 +83,7 @@ def test_real_divergence_is_rewound_until_the_rate_is_small_enough(
 ) -> None:
     with caplog.at_level(logging.WARNING, logger="ptycho_dist"):
         result = train(
-            simulate_tiny(tmp_path / "scan.h5"), tmp_path, learning_rate=200.0, optimizer="sgd", scheduler="Default",
+            simulate_tiny(tmp_path / "scan.h5"), tmp_path, learning_rate=20.0, optimizer="sgd", scheduler="Default",
             gradient_clip_val=None,
         )  # fmt: skip
     assert result.losses[-1] < 1
