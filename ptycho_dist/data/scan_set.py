@@ -13,7 +13,7 @@ from ptycho_dist.data.formats.base import ScanOptions
 from ptycho_dist.data.scan import Scan, open_scan, open_unselected, read_header, select_rows
 from ptycho_dist.data.set_index import INDEX_NAME, SET_FORMAT, SetEntry, checksum_of, read_index
 from ptycho_dist.data.survey.cache import keep, load, name_of
-from ptycho_dist.data.survey.collect import join, survey_rows, take_sample
+from ptycho_dist.data.survey.collect import as_measured, as_stored, join, survey_rows, take_sample
 from ptycho_dist.distributed.collectives import all_gather_object, from_rank_0, on_all_ranks, place
 from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.errors import DataFormatError
@@ -257,8 +257,8 @@ def _look(base: Scan) -> Scan:
     if kept is None:
         sample = from_rank_0(lambda: take_sample(path, raw))
         own = shard(len(base), *place())
-        part = on_all_ranks(lambda: survey_rows(path, raw, own, sample))
-        kept = join(all_gather_object(part))
+        part = on_all_ranks(lambda: survey_rows(path, as_stored(raw), own, sample))
+        kept = as_measured(join(all_gather_object(part)), raw)
         from_rank_0(lambda: keep(name, kept))
     return on_all_ranks(lambda: select_rows(base, kept))
 
