@@ -1,9 +1,10 @@
 """Patterns per second of the loaders against a plain sequential h5py read of the same rows.
 
-Run ``python -m benchmarks.loader_speed``. The file is what ``ptycho-dist simulate`` writes: chunked and
-compressed. Plain is one thread that reads the rows 64 at a time in file order, as they are stored; the loaders
-read them in the order of prediction and of training (whose groups are found anew in each epoch, and counted),
-check them, and give float32 tensors.
+Run ``python -m benchmarks.loader_speed``. The file is what ``ptycho-dist simulate`` writes: in spatial order (or
+``--order as_measured``), in compressed chunks of several patterns. Plain is one thread that reads the rows 64 at a time
+in file order, as they are stored; the loaders read them in the order of prediction and of training (whose groups are
+found anew in each epoch, and counted), and check them. A training keeps the chunks that it read last; its first epoch,
+of a scan opened anew, has none.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from rich.table import Table
 from torch.utils.data import DataLoader
 
 from benchmarks.common import ptycho_dist, write_results
+from ptycho_dist.config.command_settings import ORDERS
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.schema import DataConfig, TrainingConfig
 from ptycho_dist.data.batches import PatternBatches
@@ -32,7 +34,7 @@ from ptycho_dist.data.scan import Scan, open_scan
 from ptycho_dist.types import IntArray
 from tests.support.ranks import rank_context
 
-AIM = 0.8
+AIMS = {"prediction": 0.8, "training": 0.7}
 _ROWS = 64
 
 
@@ -59,6 +61,12 @@ def training(scan: Scan) -> int:
     return sum(batch.n_patterns for batch in module.train_dataloader())
 
 
+def first_epoch(path: Path) -> int:
+    """Open a scan, and read it as the first epoch of a training does."""
+    with open_scan(path) as scan:
+        return training(scan)
+
+
 def best_speed(read: Callable[[], int], repeats: int) -> float:
     """Patterns per second of the fastest of some repeats."""
     speeds = []
@@ -74,15 +82,18 @@ def main() -> int:
     parser.add_argument("--patterns", type=int, default=4000, help="patterns of the simulated scan")
     parser.add_argument("--side", type=int, default=64, help="detector pixels along a side")
     parser.add_argument("--repeats", type=int, default=5, help="readings of each kind; the fastest counts")
+    parser.add_argument("--order", choices=ORDERS, default=ORDERS[0], help="order in which patterns are stored")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "scan.h5"
-        ptycho_dist("simulate", str(path), "--n_patterns", str(arguments.patterns), "--N", str(arguments.side))
+        size = ("--n_patterns", str(arguments.patterns), "--N", str(arguments.side), "--order", arguments.order)
+        ptycho_dist("simulate", str(path), *size)
         with open_scan(path) as scan:
             order = canonical_order(scan.positions_px)
             ways: dict[str, Callable[[], int]] = {
                 "plain h5py": lambda: plain(path),
                 "prediction": lambda: prediction(scan, order),
+                "training, first epoch": lambda: first_epoch(path),
                 "training": lambda: training(scan),
             }
             speeds = {way: best_speed(read, arguments.repeats) for way, read in ways.items()}
@@ -93,7 +104,7 @@ def main() -> int:
     Console().print(table)
     results = {"n_patterns": arguments.patterns, "N": arguments.side, "patterns_per_s": speeds, "ratios": ratios}
     sys.stdout.write(f"written to {write_results('loader_speed', results)}\n")
-    return int(min(ratios.values()) < AIM)
+    return int(any(ratios[way] < aim for way, aim in AIMS.items()))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ Run ``python -m benchmarks.scale``. One process plays all ranks in turn: it cuts
 groups of an epoch, finds and solves the phases, writes every shard, checks them and stitches, with the code that jobs
 run. Positions are a raster with jitter, patches and products are made up; nothing is predicted or sent. Stages of each
 rank are timed as one rank has them; peak memory is what the process held beyond what it held before (Linux with
-glibc). The last table tells with which power of the number of patterns a stage grows, by least squares.
+glibc). Each number of ranks has a scan of so many patterns a rank, and, up to a size, the scans of the others. The last
+table tells with which powers of the number of patterns, and of ranks, a stage grows, by least squares of both.
 """
 
 from __future__ import annotations
@@ -153,18 +154,25 @@ def measure(ranks: int, patterns_per_rank: int, folder: Path) -> list[Measured]:
     return watch.measured
 
 
-def exponents(measured: Sequence[Measured]) -> dict[str, tuple[float, float]]:
-    """Powers of the number of patterns with which seconds and memory of each stage grow, by least squares."""
+def exponents(measured: Sequence[Measured]) -> dict[str, dict[str, float]]:
+    """Powers of the numbers of patterns and of ranks with which each stage grows, by least squares of logarithms."""
     found = {}
     for stage in dict.fromkeys(one.stage for one in measured):
         rows = [one for one in measured if one.stage == stage]
-        patterns = np.log([one.patterns for one in rows])
-        seconds, memory = (
-            float(np.polyfit(patterns, np.log(np.maximum(values, 1e-6)), 1)[0])
-            for values in ([one.seconds for one in rows], [max(one.peak_mb, _LEAST_MB) for one in rows])
-        )
-        found[stage] = (seconds, memory)
+        sizes = np.log([[one.patterns, one.ranks, np.e] for one in rows])
+        values = np.log([[max(one.seconds, 1e-6), max(one.peak_mb, _LEAST_MB)] for one in rows])
+        powers = np.linalg.lstsq(sizes, values, rcond=None)[0]
+        names = ("time_patterns", "time_ranks", "memory_patterns", "memory_ranks")
+        found[stage] = dict(zip(names, powers[:2].T.ravel().tolist(), strict=True))
     return found
+
+
+def cases(numbers: Sequence[int], patterns_per_rank: int, most: int) -> list[tuple[int, int]]:
+    """Numbers of ranks and of patterns a rank: each with its own scan, and with smaller scans of the others."""
+    own = [(ranks, patterns_per_rank) for ranks in numbers]
+    totals = [ranks * patterns_per_rank for ranks in numbers if ranks * patterns_per_rank <= most]
+    shared = [(ranks, total // ranks) for ranks in numbers for total in totals if total // ranks > 1]
+    return sorted(dict.fromkeys(own + shared))
 
 
 def main() -> int:
@@ -172,20 +180,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--ranks", type=int, nargs="+", default=[64, 256, 1024, 4096], help="numbers of ranks")
     parser.add_argument("--patterns-per-rank", type=int, default=64, help="patterns of each rank")
+    parser.add_argument(
+        "--most-shared", type=int, default=70_000, help="patterns of the largest scan that all numbers of ranks divide"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     measured: list[Measured] = []
-    for ranks in arguments.ranks:
+    for ranks, share in cases(arguments.ranks, arguments.patterns_per_rank, arguments.most_shared):
         with tempfile.TemporaryDirectory() as name:
-            measured += measure(ranks, arguments.patterns_per_rank, Path(name))
+            measured += measure(ranks, share, Path(name))
     table = Table("stage", "ranks", "patterns", "s", "MB", title=f"{arguments.patterns_per_rank} patterns a rank")
     for one in sorted(measured, key=lambda one: one.stage):
         table.add_row(one.stage, str(one.ranks), str(one.patterns), f"{one.seconds:.4f}", f"{one.peak_mb:.1f}")
     Console().print(table)
     powers = exponents(measured) if len(arguments.ranks) > 1 else {}
-    fitted = Table("stage", "power of time", "power of memory")
-    for stage, (seconds, memory) in powers.items():
-        fitted.add_row(stage, f"{seconds:.2f}", f"{memory:.2f}")
+    fitted = Table("stage", "time: patterns", "ranks", "memory: patterns", "ranks", title="powers")
+    for stage, of_stage in powers.items():
+        fitted.add_row(stage, *(f"{power:.2f}" for power in of_stage.values()))
     Console().print(fitted)
     results = {"measured": [asdict(one) for one in measured], "exponents": powers}
     sys.stdout.write(f"written to {write_results('scale', results)}\n")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from ptycho_dist.commands.path_checks import SCAN_SUFFIXES, require_output_file, require_scan
 from ptycho_dist.commands.registry import SCAN_HELP, Command, Typed, register_command
-from ptycho_dist.commands.startup import make_request, required_path, write_on_ranks
-from ptycho_dist.config.command_settings import RanksConfig
+from ptycho_dist.commands.startup import make_request, own_section, required_path, write_on_ranks
+from ptycho_dist.config.command_settings import ConvertConfig, RanksConfig
 from ptycho_dist.config.schema import DataConfig
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ COMMAND = Command(
     paths={"output_file": "HDF5 file to write."},
     second_operand="output_file",
     stages=(),
-    sections={"data": DataConfig, "ranks": RanksConfig},
+    sections={"data": DataConfig, "convert": ConvertConfig, "ranks": RanksConfig},
 )
 
 
@@ -38,6 +38,7 @@ def convert(typed: Typed) -> int:
     source, target = required_path(typed, "scan"), required_path(typed, "output_file")
     require_scan(source)
     require_output_file(target, SCAN_SUFFIXES)
+    order = ConvertConfig(**own_section(typed, "convert", ConvertConfig)).order
     request = make_request(typed)
 
     def write(ranks: RankGroup) -> Path:
@@ -47,6 +48,6 @@ def convert(typed: Typed) -> int:
 
         options = reader_options(request.levels({"data": DataConfig}))
         with ranks.on_all_ranks(lambda: open_scan(source, options, unpack=True)) as scan:
-            return convert_scan(scan, target, ranks)
+            return convert_scan(scan, target, ranks, order)
 
     return write_on_ranks(typed, write)

@@ -36,6 +36,7 @@ _GROUPS = {
     "execution": "execution: ranks, devices, precision (or --execution.NAME)",
     "simulate": "simulated scan (or --simulate.NAME)",
     "set": "set of simulated scans (or --set.NAME)",
+    "convert": "how it is stored (or --convert.NAME)",
     "doctor": "examination (or --doctor.NAME)",
     "plan": "what is predicted (or --plan.NAME)",
     "ranks": "ranks that share the work (or --ranks.NAME)",

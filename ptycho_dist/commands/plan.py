@@ -87,11 +87,14 @@ def _measure_beside(typed: Typed) -> Measurement:
 
 
 def _write_json(found: Calibration, measurements: Sequence[Measurement], rows: Sequence[Row]) -> None:
+    from ptycho_dist.plan.model import limit_of
+
     report = {
         "job": asdict(found.job) | {"steps": found.job.steps},
         "measurements": [asdict(one) for one in measurements],
         "rows": [asdict(row) | {"total_s": row.total_s, "memory_bytes": found.memory_bytes[row.ranks]} for row in rows],
         "idle_ranks": idle_ranks(found.job, rows),
+        "stops_paying": asdict(limit_of(found.job, measurements)),
     }
     sys.stdout.write(f"{json.dumps(report, indent=1)}\n")
 
@@ -99,6 +102,8 @@ def _write_json(found: Calibration, measurements: Sequence[Measurement], rows: S
 def _write_table(found: Calibration, measurements: Sequence[Measurement], rows: Sequence[Row]) -> None:
     from rich.console import Console
     from rich.table import Table
+
+    from ptycho_dist.plan.model import limit_of
 
     job, last = found.job, measurements[-1]
     table = Table(title=f"{job.n_patterns} patterns, {job.steps} steps of {job.batch_size} groups of {job.group_size}")
@@ -124,6 +129,8 @@ def _write_table(found: Calibration, measurements: Sequence[Measurement], rows: 
         f"A prediction, not a measurement: more ranks than {last.ranks} are taken to have hosts and an interconnect "
         f"like these. A global step of {job.batch_size} groups feeds at most {job.batch_size} ranks."
     )
+    limit = limit_of(job, measurements)
+    console.print(f"Adding ranks stops paying at {limit.ranks}: {limit.reason}.")
     for ranks, idle in idle_ranks(job, rows).items():
         console.print(f"Warning: of {ranks} ranks {idle} idle in each step; set batch_size = {ranks} or more for them.")
 

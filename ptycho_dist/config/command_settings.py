@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from ptycho_dist.config import validators
 from ptycho_dist.errors import ConfigError
 
+SPATIAL, AS_MEASURED = ORDERS = ("spatial", "as_measured")
+"""Orders in which the patterns of a scan are stored."""
 LAUNCHERS = ("srun", "torchrun", "mpirun", None)
 
 
@@ -50,6 +52,17 @@ class PlanConfig:
     def numbers(self) -> tuple[int, ...]:
         """The numbers of ranks, ascending."""
         return tuple(sorted({int(word) for word in self.ranks.split(",")}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertConfig:
+    """How the converted scan is stored."""
+
+    order: str = SPATIAL
+    """Order in which patterns are stored: spatial (neighbours side by side) or as_measured. Numbers stay the same."""
+
+    def __post_init__(self) -> None:
+        validators.require_choice("convert.order", self.order, ORDERS)
 
 
 @dataclass(frozen=True, kw_only=True)

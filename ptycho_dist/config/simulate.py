@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_dist.config import validators
+from ptycho_dist.config.command_settings import ORDERS, SPATIAL
 from ptycho_dist.errors import ConfigError
 
 PICTURES = ("astronaut", "brick", "camera", "coins", "grass", "gravel", "moon", "page", "text")
@@ -85,6 +86,9 @@ class SimulateConfig:
     seed: int = 0
     """Seed of scan points, noise and aberrations."""
 
+    order: str = SPATIAL
+    """Order in which patterns are stored: spatial (neighbours side by side) or as_measured. Numbers stay the same."""
+
     def __post_init__(self) -> None:
         validators.require_int("simulate.n_patterns", self.n_patterns, 1)
         validators.require_int("simulate.N", self.N, 16)
@@ -109,6 +113,7 @@ class SimulateConfig:
                     f"simulate.{name} = {getattr(self, name)!r}; expected a number below {top}. Change simulate.{name}."
                 )
                 raise ConfigError(msg)
+        validators.require_choice("simulate.order", self.order, ORDERS)
         for name in ("phase_picture", "amplitude_picture"):
             validators.require_choice(f"simulate.{name}", getattr(self, name), PICTURES)
 

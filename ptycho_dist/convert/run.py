@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho_dist.config.command_settings import SPATIAL
 from ptycho_dist.data.formats.ptycho_dist_h5_ranks import write_scan_h5_on_ranks
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent
 from ptycho_dist.data.scan import Scan
+from ptycho_dist.data.spatial import in_spatial_order, own_rows
 from ptycho_dist.distributed.rank_group import RankGroup, TorchRankGroup
-from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import Shard
 
@@ -21,8 +22,10 @@ _logger = logging.getLogger(__name__)
 _CHUNK = 64
 
 
-def convert(scan: Scan, output_file: Path, ranks: RankGroup | None = None) -> Path:
+def convert(scan: Scan, output_file: Path, ranks: RankGroup | None = None, order: str = SPATIAL) -> Path:
     """Write a scan in the project's HDF5 layout; each rank reads and writes its own rows.
+
+    Patterns keep their numbers, in whatever order they are stored.
 
     Parameters
     ----------
@@ -32,6 +35,8 @@ def convert(scan: Scan, output_file: Path, ranks: RankGroup | None = None) -> Pa
         HDF5 file to write.
     ranks
         Exchange with other ranks that convert a part each; alone where None.
+    order
+        Order in which the patterns are stored: ``spatial`` or ``as_measured``.
 
     Returns
     -------
@@ -47,7 +52,7 @@ def convert(scan: Scan, output_file: Path, ranks: RankGroup | None = None) -> Pa
     if output_file.resolve() == header.path.resolve():
         msg = f"{output_file} is the scan itself; expected another file to write. Choose another name."
         raise DataFormatError(msg)
-    own = shard(header.n_patterns, ranks.rank, ranks.world)
+    own = own_rows(header.n_patterns, ranks.rank, ranks.world)
     origin = scan.object_origin_px
     content = ScanContent(
         patterns=_patterns(scan, own),
@@ -66,6 +71,8 @@ def convert(scan: Scan, output_file: Path, ranks: RankGroup | None = None) -> Pa
             "conversions": list(header.conversions),
         },
     )
+    if order == SPATIAL:
+        content = in_spatial_order(content, scan.read_patterns, own)
     path = write_scan_h5_on_ranks(output_file, content, own, ranks)
     _logger.info("converted %d patterns of %s into %s", header.n_patterns, header.path, path)
     return path

@@ -17,8 +17,8 @@ from ptycho_dist.data.formats.base import BoolArray, ComplexArray, RawScan, Scan
 from ptycho_dist.data.formats.intensity import read_counts, read_numbers, sample_index
 from ptycho_dist.data.formats.registry import open_raw
 from ptycho_dist.data.survey.cache import keep, load, name_of
-from ptycho_dist.data.survey.collect import Survey, survey_rows, take_sample
-from ptycho_dist.data.survey.findings import Finding, Place, bad_frames, bad_pixels, find, of_rows, settled
+from ptycho_dist.data.survey.collect import Survey, as_measured, as_stored, of_rows, survey_rows, take_sample
+from ptycho_dist.data.survey.findings import Finding, Place, bad_frames, bad_pixels, find, settled
 from ptycho_dist.data.survey.gain import Gain, gain_of
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.physics.sampling import probe_diameter
@@ -288,7 +288,8 @@ def survey_of(scan: Scan) -> Survey:
     name, path, raw = name_of(scan.header.checksum, scan.raw), scan.header.path, scan.raw
     found = load(name)
     if found is None:
-        found = survey_rows(path, raw, Shard(0, 1, 0, len(scan)), take_sample(path, raw))
+        whole = Shard(0, 1, 0, len(scan))
+        found = as_measured(survey_rows(path, as_stored(raw), whole, take_sample(path, raw)), raw)
         keep(name, found)
     return found
 

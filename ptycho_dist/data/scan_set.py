@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,11 @@ from ptycho_dist.data.formats.base import ScanOptions
 from ptycho_dist.data.scan import Scan, open_scan, open_unselected, read_header, select_rows
 from ptycho_dist.data.set_index import INDEX_NAME, SET_FORMAT, SetEntry, checksum_of, read_index
 from ptycho_dist.data.survey.cache import keep, load, name_of
-from ptycho_dist.data.survey.collect import join, survey_rows, take_sample
+from ptycho_dist.data.survey.collect import as_measured, as_stored, join, survey_rows, take_sample
 from ptycho_dist.distributed.collectives import all_gather_object, from_rank_0, on_all_ranks, place
 from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.errors import DataFormatError
+from ptycho_dist.launching.environment import detect
 from ptycho_dist.types import ScanHeader, Shard
 
 __all__ = [
@@ -207,47 +209,66 @@ def open_source(path: Path, options: ScanOptions | None = None) -> Source:
 
 
 def open_on_ranks(path: Path, options: ScanOptions | None = None) -> Source:
-    """Open a scan or a set of scans on every rank; rank 0 alone reads a scan for its checksum.
+    """Open a scan or a set of scans on every rank; of a scan, rank 0 alone reads the file.
 
+    The others receive what it found (header, positions, probe, mask), and open the file when they first need patterns.
+    They look at its size; the first rank of each node compares a sample of its content too. A rank that was given
+    another path than rank 0 opens its own file, and compares both.
     All patterns of a scan are looked at once, by all ranks together; see :mod:`ptycho_dist.data.survey`.
 
     Raises
     ------
     DataFormatError
-        If a rank cannot open it, or sees a file of another size or content than rank 0.
+        If rank 0 cannot open it, or a rank sees a file of another size or content than rank 0.
     """
     opened: list[Scan] = []
 
-    def open_first() -> tuple[str, int, str] | None:
+    def open_first() -> tuple[Scan, int, str] | None:
         if path.is_dir():
             return None
         opened.append(open_unselected(path, options))
-        return opened[0].header.checksum, opened[0].n_bytes, opened[0].sample_checksum()
+        return opened[0], opened[0].n_bytes, opened[0].sample_checksum()
 
     known = from_rank_0(open_first)
 
     def open_here() -> Source:
         if known is None:
             return open_set(path, options)
-        if opened:
-            return opened[0]
-        scan = open_unselected(path, options, known_checksum=known[0])
-        if scan.n_bytes != known[1]:
-            msg = (
-                f"{path} has {scan.n_bytes} bytes on this rank and {known[1]} on rank 0; expected the same file. Give "
-                "a path that leads all ranks to one file, or copy it again."
-            )
-            raise DataFormatError(msg)
-        if (sample := scan.sample_checksum()) != known[2]:
-            msg = (
-                f"a sample of {path} has the checksum {sample} on this rank and {known[2]} on rank 0; expected the "
-                "same file. Give a path that leads all ranks to one file, or copy it again."
-            )
-            raise DataFormatError(msg)
-        return scan
+        return opened[0] if opened else received(path, *known)
 
     source = on_all_ranks(open_here)
     return source if isinstance(source, ScanSet) else _look(source)
+
+
+def received(path: Path, scan: Scan, n_bytes: int, sample: str) -> Scan:
+    """Take the scan that rank 0 has opened, and check that this rank sees the same file.
+
+    Parameters
+    ----------
+    path
+        Where this rank finds it.
+    scan, n_bytes, sample
+        What rank 0 opened; size in bytes, and checksum of a sample, of its files.
+    """
+    is_elsewhere = path != scan.header.path
+    if is_elsewhere:
+        here = open_unselected(path, scan.options, known_checksum=scan.header.checksum)
+    else:
+        here = Scan(scan.header, scan.raw, scan.options, file_state(path, scan.companions))
+    if here.n_bytes != n_bytes:
+        msg = (
+            f"{path} has {here.n_bytes} bytes on this rank and {n_bytes} on rank 0; expected the same file. Give "
+            "a path that leads all ranks to one file, or copy it again."
+        )
+        raise DataFormatError(msg)
+    compares = is_elsewhere or detect(os.environ).local_rank == 0
+    if compares and (found := here.sample_checksum()) != sample:
+        msg = (
+            f"a sample of {path} has the checksum {found} on this rank and {sample} on rank 0; expected the "
+            "same file. Give a path that leads all ranks to one file, or copy it again."
+        )
+        raise DataFormatError(msg)
+    return here
 
 
 def _look(base: Scan) -> Scan:
@@ -257,8 +278,8 @@ def _look(base: Scan) -> Scan:
     if kept is None:
         sample = from_rank_0(lambda: take_sample(path, raw))
         own = shard(len(base), *place())
-        part = on_all_ranks(lambda: survey_rows(path, raw, own, sample))
-        kept = join(all_gather_object(part))
+        part = on_all_ranks(lambda: survey_rows(path, as_stored(raw), own, sample))
+        kept = as_measured(join(all_gather_object(part)), raw)
         from_rank_0(lambda: keep(name, kept))
     return on_all_ranks(lambda: select_rows(base, kept))
 

@@ -18,6 +18,7 @@ from ptycho_dist.data.scan_set import ScanSet, Source, read_source_header
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory.config_file import read_config_file
 from ptycho_dist.factory.devices import resolve_devices
+from ptycho_dist.factory.loader import choose_loader
 from ptycho_dist.launching.environment import detect
 from ptycho_dist.types import ScanHeader
 
@@ -151,7 +152,7 @@ def build_execution(resolution: Resolution) -> PyTorchExecutionConfig:
     config = build(PyTorchExecutionConfig, "execution", resolution)
     if config.checkpoint_monitor_metric == "auto":
         config = replace(config, checkpoint_monitor_metric="train_loss")
-    return resolve_devices(config, detect(os.environ))
+    return choose_loader(resolve_devices(config, detect(os.environ)), resolution, trains=False)
 
 
 def require_same_n(header: ScanHeader, resolution: Resolution) -> None:

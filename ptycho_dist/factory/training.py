@@ -21,6 +21,7 @@ from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory import crosschecks
 from ptycho_dist.factory.devices import resolve_devices
 from ptycho_dist.factory.from_bundle import WarmStart, warm_start
+from ptycho_dist.factory.loader import choose_loader
 from ptycho_dist.factory.payload import TrainingPayload
 from ptycho_dist.factory.settings import (
     DEFAULT_INFERENCE_BATCH_SIZE,
@@ -210,4 +211,4 @@ def _build_execution(resolution: Resolution, training: TrainingConfig) -> PyTorc
     if config.checkpoint_monitor_metric == "auto":
         metric = "val_loss" if training.val_fraction > 0 else "train_loss"
         config = replace(config, checkpoint_monitor_metric=metric)
-    return resolve_devices(config, detect(os.environ))
+    return choose_loader(resolve_devices(config, detect(os.environ)), resolution)

@@ -33,6 +33,7 @@ from ptycho_dist.factory.settings import reader_options
 from ptycho_dist.factory.training import training_payload
 from ptycho_dist.inference.run import run_inference
 from ptycho_dist.launching.environment import RankContext
+from ptycho_dist.plan.messages import RING, TREE, Interconnect, sent_bytes
 from ptycho_dist.plan.model import Job, Measurement, fit_line
 from ptycho_dist.training.run import TrainingResult, run_training
 from ptycho_dist.types import Canvas
@@ -109,7 +110,8 @@ def measure(request: RunRequest, payload: TrainingPayload, scan: Scan, context: 
         timed = [_step_seconds(bench, size, n_part, payload.data_config) for size in sizes]
         predict_s, stitch_s = _prediction_seconds(bench, n_part)
         gradient_bytes = from_rank_0(lambda: _weight_bytes(folder / BUNDLE_FOLDER))
-    latency_s, bytes_per_s = _interconnect(context)
+    reduction = TREE if "nccl" in process_group_backend(payload.execution_config.accelerator) else RING
+    latency_s, bytes_per_s = _interconnect(context, reduction)
     shares = [-(-size // context.world) * job.group_size for size in sizes]
     return Measurement(
         ranks=context.world,
@@ -121,6 +123,7 @@ def measure(request: RunRequest, payload: TrainingPayload, scan: Scan, context: 
         gradient_bytes=gradient_bytes,
         latency_s=latency_s,
         bytes_per_s=bytes_per_s,
+        reduction=reduction,
     )
 
 
@@ -172,14 +175,14 @@ def _prediction_seconds(bench: _Bench, n_part: int) -> tuple[float, float]:
     return seconds["prediction"] / -(-n_part // bench.context.world), seconds["stitching"] / (height * width)
 
 
-def _interconnect(context: RankContext) -> tuple[float, float]:
+def _interconnect(context: RankContext, reduction: str) -> tuple[float, float]:
     """Latency (s) and bandwidth (bytes/s) of adding tensors up over all ranks; 0 and infinite for one rank."""
     if context.world == 1:
         return 0.0, math.inf
     seconds = [_sum_seconds(size) for size in _MESSAGE_BYTES]
-    share = 2 * (context.world - 1) / context.world
-    start_s, byte_s = fit_line([share * size for size in _MESSAGE_BYTES], seconds)
-    return start_s / (2 * math.ceil(math.log2(context.world))), 1 / byte_s if byte_s > 0 else math.inf
+    start_s, byte_s = fit_line([sent_bytes(size, context.world) for size in _MESSAGE_BYTES], seconds)
+    rounds = Interconnect(reduction=reduction).rounds(context.world)
+    return start_s / rounds, 1 / byte_s if byte_s > 0 else math.inf
 
 
 def _sum_seconds(size: int) -> float:

@@ -6,6 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ptycho_dist.plan.messages import RING, Interconnect, sent_bytes
+
+_CONTROL_BYTES = 64
+"""What ranks agree on in each step beside the gradients: a few float64 numbers."""
+_LEAST_GAIN = 1.1
+"""Speed-up of twice the ranks below which they do not pay."""
+_MOST_RANKS = 1 << 14
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
@@ -27,6 +35,8 @@ class Measurement:
         Bytes of the gradients that ranks add up in each step.
     latency_s, bytes_per_s
         Interconnect: duration of an empty message, and bandwidth; 0 and infinite for one rank.
+    reduction
+        How sums go round, as :class:`~ptycho_dist.plan.messages.Interconnect` has it.
     """
 
     ranks: int
@@ -38,19 +48,12 @@ class Measurement:
     gradient_bytes: int
     latency_s: float = 0.0
     bytes_per_s: float = math.inf
+    reduction: str = RING
 
     def communication_s(self, ranks: int) -> float:
-        """Duration of adding up gradients: 2 log2(w) messages, 2 (w - 1) / w times the bytes (Thakur et al., 2005).
-
-        References
-        ----------
-        .. [1] Thakur, Rabenseifner, Gropp, Optimization of collective communication operations in MPICH (2005),
-           section 4.5 (Rabenseifner's algorithm), DOI 10.1177/1094342005051521.
-        """
-        if ranks == 1:
-            return 0.0
-        rounds = 2 * math.ceil(math.log2(ranks))
-        return rounds * self.latency_s + sent_bytes(self.gradient_bytes, ranks) / self.bytes_per_s
+        """Duration of the messages of a step: the sum of the gradients, and one of the few numbers ranks agree on."""
+        net = Interconnect(latency_s=self.latency_s, bytes_per_s=self.bytes_per_s, reduction=self.reduction)
+        return net.sum_s(self.gradient_bytes, ranks) + net.sum_s(_CONTROL_BYTES, ranks)
 
     def step_seconds(self, patterns: float, ranks: int) -> float:
         """Duration of a step in which a rank has so many patterns; linear between and beyond the two sizes."""
@@ -113,15 +116,9 @@ class Row:
         return self.training_s + self.prediction_s + self.stitching_s
 
 
-def sent_bytes(gradient_bytes: int, ranks: int) -> float:
-    """Bytes that each rank sends to add the gradients of all ranks up."""
-    return 2 * (ranks - 1) / ranks * gradient_bytes
-
-
 def predict(job: Job, measurements: Sequence[Measurement], ranks: int) -> Row:
     """Predict a job on so many ranks, from the calibration on the nearest smaller (or equal) number of ranks."""
-    fitting = [one for one in measurements if one.ranks <= ranks]
-    base = max(fitting, key=lambda one: one.ranks) if fitting else min(measurements, key=lambda one: one.ranks)
+    base = _nearest(measurements, ranks)
     return Row(
         ranks=ranks,
         training_s=base.setup_s + job.steps * base.step_seconds(job.share(ranks), ranks),
@@ -130,6 +127,46 @@ def predict(job: Job, measurements: Sequence[Measurement], ranks: int) -> Row:
         sent_bytes=sent_bytes(base.gradient_bytes, ranks),
         is_measured=any(one.ranks == ranks for one in measurements),
     )
+
+
+def _nearest(measurements: Sequence[Measurement], ranks: int) -> Measurement:
+    fitting = [one for one in measurements if one.ranks <= ranks]
+    return max(fitting, key=lambda one: one.ranks) if fitting else min(measurements, key=lambda one: one.ranks)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Where adding ranks stops paying: the last number of ranks that does, and why twice as many do not."""
+
+    ranks: int
+    reason: str
+
+
+def limit_of(job: Job, measurements: Sequence[Measurement], most: int = _MOST_RANKS) -> Limit:
+    """Double the ranks until that makes the job less than a tenth faster, and tell what is in the way."""
+    ranks = 1
+    while 2 * ranks <= most:
+        now, more = (predict(job, measurements, number) for number in (ranks, 2 * ranks))
+        if now.total_s < _LEAST_GAIN * more.total_s:
+            return Limit(ranks, _reason(job, _nearest(measurements, 2 * ranks), more))
+        ranks *= 2
+    return Limit(ranks, f"up to {most} ranks, beyond which nothing is predicted, each doubling pays")
+
+
+def _reason(job: Job, base: Measurement, row: Row) -> str:
+    """Name the largest part of a job that more ranks do not make shorter."""
+    messages_s = job.steps * base.communication_s(row.ranks)
+    steps_s = max(0.0, row.training_s - base.setup_s - messages_s)
+    fed = f"a global step of {job.batch_size} groups feeds at most {job.batch_size} ranks; raise batch_size"
+    around = "the same work of a step on any number of ranks"
+    parts = {
+        f"messages between {row.ranks} ranks": messages_s,
+        "set-up of the training, which ranks do not share": base.setup_s,
+        "stitching, which rank 0 does alone": row.stitching_s,
+        fed if job.batch_size < row.ranks else around: steps_s,
+    }
+    name = max(parts, key=lambda one: parts[one])
+    return f"{name} ({parts[name]:.3g} of {row.total_s:.3g} s on {row.ranks} ranks)"
 
 
 def fit_line(sizes: Sequence[float], seconds: Sequence[float]) -> tuple[float, float]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import secrets
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ptycho_dist.config.command_settings import SPATIAL
 from ptycho_dist.config.simulate import SimulateConfig
 from ptycho_dist.data.formats.ptycho_dist_h5_ranks import write_scan_h5_on_ranks
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent
 from ptycho_dist.data.scan import open_scan
+from ptycho_dist.data.spatial import in_spatial_order, own_rows
 from ptycho_dist.distributed.rank_group import RankGroup, SingleRank
-from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.physics.bodies import Body
 from ptycho_dist.physics.intensity import ForwardModel
@@ -59,7 +63,7 @@ def simulate(config: SimulateConfig, ranks: RankGroup | None = None) -> Path:
     rows, columns = (np.ceil(positions.max(axis=0)) - origin + config.N + _MARGIN_PX).astype(int)
     object_ = _picture_object(config).make((int(rows), int(columns)))
     probe = np.sqrt(config.photons) * ranks.on_all_ranks(lambda: make_probe(config))
-    own = own_rows(config.n_patterns, ranks.rank, ranks.world)
+    own = own_rows(config.n_patterns, ranks.rank, ranks.world, _CHUNK)
     content = ScanContent(
         patterns=_Patterns(object_, positions - origin, probe.astype(np.complex64), config.seed).of(own),
         positions_px=positions,
@@ -71,9 +75,31 @@ def simulate(config: SimulateConfig, ranks: RankGroup | None = None) -> Path:
         detector_distance_m=config.detector_distance_m,
         metadata={"simulated": described(config)},
     )
-    path = write_scan_h5_on_ranks(config.output_file, content, own, ranks)
+    path = (_write_spatially if config.order == SPATIAL else write_scan_h5_on_ranks)(
+        config.output_file, content, own, ranks
+    )
     _logger.info("simulated %d patterns of %d px into %s", config.n_patterns, config.N, path)
     return path
+
+
+def _write_spatially(path: Path, content: ScanContent, rows: Shard, ranks: RankGroup) -> Path:
+    """Write a scan in spatial order: first as it is measured, for noise is drawn in that order, then from there."""
+    with _folder_beside(path, ranks) as folder:
+        measured = write_scan_h5_on_ranks(folder / path.name, content, rows, ranks)
+        with ranks.on_all_ranks(lambda: open_scan(measured, known_checksum="not needed")) as scan:
+            stored = in_spatial_order(content, scan.raw.patterns.read, rows)
+            return write_scan_h5_on_ranks(path, stored, rows, ranks)
+
+
+@contextmanager
+def _folder_beside(path: Path, ranks: RankGroup) -> Iterator[Path]:
+    """Folder beside a file, the same on every rank, that is removed at the end."""
+    folder = path.with_name(f".{path.name}.measured-{ranks.all_gather(secrets.token_hex(4))[0]}.tmp")
+    try:
+        yield folder
+    finally:
+        if ranks.rank == 0:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def described(config: SimulateConfig) -> dict[str, Any]:
@@ -113,12 +139,6 @@ def _supplied_modes(path: Path, config: SimulateConfig) -> NDArray[np.complex128
         raise ConfigError(msg)
     modes = probe[: config.n_modes].astype(np.complex128)
     return np.asarray(modes / np.linalg.norm(modes))
-
-
-def own_rows(n_patterns: int, rank: int, world: int) -> Shard:
-    """Patterns of a rank: whole chunks, so that each pattern is computed the same way on any number of ranks."""
-    chunks = shard(-(-n_patterns // _CHUNK), rank, world)
-    return Shard(rank, world, min(chunks.start * _CHUNK, n_patterns), min(chunks.stop * _CHUNK, n_patterns))
 
 
 @dataclass(frozen=True)

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import h5py
 import hdf5plugin  # noqa: F401  (registers the compression filters of detector files)
-import numpy as np
-from numpy.typing import NDArray
 
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.hdf5_files import describe_refusal, open_for_reading
-from ptycho_dist.types import IntArray
 
 
 def open_file(path: Path) -> h5py.File:
@@ -74,7 +69,7 @@ def require_dataset(file: h5py.File, path: Path, key: str) -> h5py.Dataset:
         msg = f"{key!r} in {path} is no dataset or a broken link; expected a dataset. Re-export the file."
         raise DataFormatError(msg)
     stored = [entry[0] for entry in dataset.external or ()]
-    for target in (*stored, *(_file_of(source) for source in _other_sources(dataset))):
+    for target in (*stored, *(file_of(source) for source in other_sources(dataset))):
         _require_inside(path, key, target)
     return dataset
 
@@ -116,8 +111,8 @@ def _files_behind(file: h5py.File, path: Path, key: str) -> Iterator[Path]:
             yield from _files_behind(other, target, inner.lstrip("/"))
         return
     yield from ((folder / entry[0]).resolve() for entry in dataset.external or ())
-    for source in _other_sources(dataset):
-        part, inner = folder / _file_of(source), source.dset_name.lstrip("/")
+    for source in other_sources(dataset):
+        part, inner = folder / file_of(source), source.dset_name.lstrip("/")
         yield part
         with reading(part) as other:
             held = require_dataset(other, part, inner).shape
@@ -135,7 +130,7 @@ def _holds(source: Any, held: tuple[int, ...]) -> bool:
     return len(last) == len(held) and all(index < size for index, size in zip(last, held, strict=True))
 
 
-def _other_sources(dataset: h5py.Dataset) -> list[Any]:
+def other_sources(dataset: h5py.Dataset) -> list[Any]:
     """List the sources of a virtual dataset that lie in other files."""
     sources = dataset.virtual_sources() if dataset.is_virtual else ()
     return [source for source in sources if source.file_name != "."]
@@ -146,7 +141,7 @@ def as_source_name(name: str) -> str:
     return name.replace("%", "%%")
 
 
-def _file_of(source: Any) -> str:
+def file_of(source: Any) -> str:
     """Name of the file of a virtual source; undoes :func:`as_source_name`."""
     return str(source.file_name).replace("%%", "%")
 
@@ -159,99 +154,3 @@ def _require_inside(path: Path, key: str, target: str) -> None:
             "Copy the data next to the file and link it there."
         )
         raise DataFormatError(msg)
-
-
-class H5Patterns:
-    """Pattern rows of an HDF5 dataset; each process opens its own handle, and holds the parts of a virtual one."""
-
-    def __init__(self, path: Path, key: str, shape: tuple[int, int, int]) -> None:
-        self._path = path
-        self._key = key
-        self._shape = shape
-        self._file: h5py.File | None = None
-        self._parts: list[h5py.File] = []
-        self._source: h5py.h5d.DatasetID | None = None
-        self._pid = -1
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(B, N, N)."""
-        return self._shape
-
-    def read(self, index: IntArray) -> NDArray[Any]:
-        """Return the raw rows ``index`` (any order, repeats allowed), shape (len(index), N, N)."""
-        rows, place = np.unique(index, return_inverse=True)
-        try:
-            source = self._opened()
-            values = np.empty((len(rows), *self._shape[1:]), source.dtype)
-            _read_runs(source, rows, values)
-        except (OSError, RuntimeError, KeyError) as error:
-            if isinstance(error, OSError) and error.filename is not None:
-                raise
-            msg = f"{self._key!r} in {self._path} cannot be read ({error}); the file is damaged. Copy it again."
-            raise DataFormatError(msg) from error
-        return values if len(place) == len(rows) and (place[1:] > place[:-1]).all() else values[place]
-
-    def unwritten(self) -> IntArray:
-        """Rows of which no chunk was written; those of a virtual or contiguous dataset count as written."""
-        with reading(self._path) as file:
-            dataset = require_dataset(file, self._path, self._key)
-            if dataset.chunks is None or dataset.is_virtual:
-                return np.empty(0, np.int64)
-            written = np.zeros(self._shape[0], np.bool_)
-            depth = dataset.chunks[0]
-
-            def mark(chunk: Any) -> None:
-                written[chunk.chunk_offset[0] : chunk.chunk_offset[0] + depth] = True
-
-            dataset.id.chunk_iter(mark)
-        return np.flatnonzero(~written)
-
-    def close(self) -> None:
-        """Close the handle of this process."""
-        if self._file is not None and self._pid == os.getpid():
-            for one in (self._file, *self._parts):
-                one.close()
-        self._file = self._source = None
-        self._parts = []
-
-    def _opened(self) -> h5py.h5d.DatasetID:
-        if self._source is None or self._pid != os.getpid():
-            self._file = open_file(self._path)
-            self._pid = os.getpid()
-            dataset = require_dataset(self._file, self._path, self._key)
-            self._parts = _hold_sources(self._path, dataset)
-            self._source = dataset.id
-        return self._source
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None, "_parts": [], "_source": None, "_pid": -1}
-
-
-def _hold_sources(path: Path, dataset: h5py.Dataset) -> list[h5py.File]:
-    """Open the files of a virtual dataset now, while a failure is an error; later HDF5 gives zeros for such rows.
-
-    HDF5 shares a file that is open already, but needs a descriptor for a moment until it knows.
-    """
-    parts = dict.fromkeys(path.resolve().parent / _file_of(source) for source in _other_sources(dataset))
-    held = [open_file(part) for part in parts]
-    if held:
-        open_file(path).close()
-    for source in _other_sources(dataset):
-        dataset[tuple(int(first) for first in source.vspace.get_select_bounds()[0])]
-    return held
-
-
-def _read_runs(source: h5py.h5d.DatasetID, rows: IntArray, values: NDArray[Any]) -> None:
-    """Read sorted rows into an array; HDF5 is called directly, for h5py prepares each call longer than HDF5 reads."""
-    space, kind = source.get_space(), source.get_type()
-    for start, stop in _runs(rows):
-        block = (stop - start, *values.shape[1:])
-        space.select_hyperslab((int(rows[start]), 0, 0), block)
-        source.read(h5py.h5s.create_simple(block), space, values[start:stop], kind)
-
-
-def _runs(rows: IntArray) -> Iterator[tuple[int, int]]:
-    breaks = np.flatnonzero(np.diff(rows) != 1) + 1
-    bounds = [0, *breaks.tolist(), len(rows)]
-    return ((a, b) for a, b in pairwise(bounds) if b > a)

@@ -1,12 +1,13 @@
-"""Reader of the project's own scan layout (HDF5, one chunk per pattern).
+"""Reader of the project's own scan layout (HDF5).
 
 Root attributes: ``format`` ("ptycho_dist_scan"), ``schema_version`` (1), ``mean_counts``,
 ``nphotons`` (where known), ``pixel_size_m``, ``energy_eV``, ``detector_distance_m`` (NaN where
 unknown), ``metadata_json``. Datasets, each with an attribute ``units``:
 ``patterns`` (B, N, N) counts with DC at the centre, ``positions_px`` (B, 2) patch corners (y, x),
-optional ``probe`` (P, N, N), ``mask`` (N, N) with True = valid, ``probe_mask`` (N, N) with True = the
-probe may differ from zero, and ``object`` (H, W) with the attribute ``origin_px`` (y, x): the position
-of its pixel (0, 0).
+optional ``measured_index`` (B,): the number in the measurement of each stored pattern, ``probe`` (P, N, N), ``mask``
+(N, N) with True = valid, ``probe_mask`` (N, N) with True = the probe may differ from zero, and ``object`` (H, W) with
+the attribute ``origin_px`` (y, x): the position of its pixel (0, 0). Patterns are delivered in the order of the
+measurement, in whatever order they are stored.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ from numpy.typing import NDArray
 
 from ptycho_dist.data.formats import checks, hdf5
 from ptycho_dist.data.formats.base import NAN, BoolArray, ComplexArray, RawScan, ScanOptions
+from ptycho_dist.data.formats.hdf5_patterns import H5Patterns
 from ptycho_dist.data.formats.intensity import kind_of_counts
 from ptycho_dist.data.formats.registry import register_format
+from ptycho_dist.data.formats.stored_order import MeasuredOrder, checked_index, place_of
 from ptycho_dist.errors import DataFormatError
-from ptycho_dist.types import FloatArray
+from ptycho_dist.types import FloatArray, IntArray
 
 NAME = "ptycho_dist_h5"
 KEYS = ("patterns", "positions_px")
-_READ = (*KEYS, "probe", "mask", "probe_mask", "object")
+_READ = (*KEYS, "measured_index", "probe", "mask", "probe_mask", "object")
 MARK = "ptycho_dist_scan"
 SCHEMA_VERSION = 1
 _DEFLATE_RATIO = 1100  # deflate compresses at most 1032 to 1
@@ -62,12 +65,15 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
         if positions.shape != (shape[0], 2):
             msg = f"'positions_px' in {path} has shape {positions.shape}; expected ({shape[0]}, 2). Write it again."
             raise DataFormatError(msg)
+        stored = H5Patterns(path, "patterns", shape)
+        positions_px = checks.checked_positions(path, _load(path, file, "positions_px"), shape[0])
+        place = _place(path, file, shape[0])
         return RawScan(
             format_name=NAME,
-            patterns=hdf5.H5Patterns(path, "patterns", shape),
+            patterns=stored if place is None else MeasuredOrder(stored, place),
             fftshift=False,
             square=kind.square,
-            positions_px=checks.checked_positions(path, _load(path, file, "positions_px"), shape[0]),
+            positions_px=positions_px if place is None else positions_px[place],
             probe=_probe(path, file, shape[1]),
             mask=_mask(path, file, shape[1]),
             probe_mask=_probe_mask(path, file, shape[1]),
@@ -114,6 +120,13 @@ def _number(path: Path, file: h5py.File, name: str) -> float | None:
         msg = f"attribute {name!r} of {path} is {value}; expected a number > 0, or NaN. Correct it, or leave it out."
         raise DataFormatError(msg)
     return None if np.isnan(value) else float(value)
+
+
+def _place(path: Path, file: h5py.File, n_patterns: int) -> IntArray | None:
+    """Where the file holds each pattern of the measurement; None where they are in order."""
+    if "measured_index" not in list(file):
+        return None
+    return place_of(checked_index(path, _load(path, file, "measured_index"), n_patterns))
 
 
 def _probe(path: Path, file: h5py.File, N: int) -> ComplexArray | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import hdf5plugin
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,13 +17,16 @@ from ptycho_dist.atomic import atomic_path
 from ptycho_dist.data.formats.base import NAN, BoolArray, ComplexArray
 from ptycho_dist.data.formats.intensity import DEAD_PIXEL
 from ptycho_dist.data.formats.ptycho_dist_h5 import MARK, SCHEMA_VERSION
+from ptycho_dist.data.formats.stored_order import place_of
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.hdf5_files import OutputFile, writing
-from ptycho_dist.types import FloatArray
+from ptycho_dist.types import FloatArray, IntArray
 
 _DTYPES: tuple[np.dtype[Any], ...] = tuple(np.dtype(t) for t in (np.uint8, np.uint16, np.uint32, np.float32))
 COPY_ROWS = 256
 """Patterns that are copied at once."""
+_CHUNK_BYTES, _CHUNK_ROWS = 1 << 16, 64
+"""Counts in a chunk, and the most patterns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +36,12 @@ class ScanContent:
     Parameters
     ----------
     patterns
-        Chunks (n, N, N) of photon counts, DC at the centre, in scan order; consumed once.
+        Chunks (n, N, N) of photon counts, DC at the centre, in the order of the file; consumed once.
     positions_px
-        float64, shape (B, 2): patch corners (y, x) in object pixels.
+        float64, shape (B, 2): patch corners (y, x) in object pixels, in the order of the file.
+    measured_index
+        int64, shape (B,): number in the measurement of each stored pattern, by which readers know it; None where they
+        are stored as they were measured.
     probe
         complex64, shape (P, N, N), or None.
     mask
@@ -53,6 +60,7 @@ class ScanContent:
 
     patterns: Iterable[NDArray[Any]]
     positions_px: FloatArray
+    measured_index: IntArray | None = None
     probe: ComplexArray | None = None
     mask: BoolArray | None = None
     probe_mask: BoolArray | None = None
@@ -197,10 +205,10 @@ def _smallest_dtype(chunk: NDArray[Any]) -> np.dtype[Any]:
 
 
 def create_patterns(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> h5py.Dataset:
-    """Make a dataset with one compressed chunk for each pattern."""
-    return file.create_dataset(
-        name, shape, dtype, chunks=(1, *shape[1:]), compression="gzip", compression_opts=1, shuffle=True
-    )
+    """Make a dataset of patterns, compressed in chunks of several (bitshuffle and LZ4)."""
+    pattern_bytes = int(np.prod(shape[1:])) * dtype.itemsize
+    depth = max(1, min(_CHUNK_BYTES // max(pattern_bytes, 1), _CHUNK_ROWS, shape[0]))
+    return file.create_dataset(name, shape, dtype, chunks=(depth, *shape[1:]), **hdf5plugin.Bitshuffle(cname="lz4"))
 
 
 def write_facts(file: h5py.File, content: ScanContent, sums: FloatArray) -> None:
@@ -217,12 +225,16 @@ def write_facts(file: h5py.File, content: ScanContent, sums: FloatArray) -> None
     """
     _write_arrays(file, content)
     _write_attributes(file, content)
-    file.attrs["mean_counts"] = float(sums.sum()) / len(sums)
+    measured = sums if content.measured_index is None else sums[place_of(content.measured_index)]
+    file.attrs["mean_counts"] = float(measured.sum()) / len(sums)
 
 
 def _write_arrays(file: h5py.File, content: ScanContent) -> None:
     positions = file.create_dataset("positions_px", data=np.asarray(content.positions_px, dtype=np.float64))
     positions.attrs.update({"units": "px", "meaning": "patch corner", "axes": "y,x"})
+    if content.measured_index is not None:
+        index = file.create_dataset("measured_index", data=np.asarray(content.measured_index, dtype=np.int64))
+        index.attrs.update({"units": "1", "meaning": "number of the pattern in the measurement"})
     if content.probe is not None:
         probe = file.create_dataset("probe", data=np.asarray(content.probe, dtype=np.complex64))
         probe.attrs.update({"units": "sqrt(counts)", "axes": "mode,y,x"})

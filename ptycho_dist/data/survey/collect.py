@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from scipy.ndimage import uniform_filter
 
 from ptycho_dist.data.formats.base import BoolArray, RawScan
 from ptycho_dist.data.formats.intensity import common_step, read_turned, sample_index
+from ptycho_dist.data.formats.stored_order import MeasuredOrder
 from ptycho_dist.data.survey.gain import gain_of_noise
 from ptycho_dist.types import FloatArray, IntArray, Shard
 
@@ -116,6 +117,24 @@ def _whole_step(positive: FloatArray) -> float:
     """Return the greatest common divisor of whole numbers; 1 where they are too large to tell, or none."""
     exact = positive[positive < _EXACT]
     return float(np.gcd.reduce(exact.astype(np.int64))) if exact.size else 1.0
+
+
+def as_stored(raw: RawScan) -> RawScan:
+    """See a scan in the order in which its file stores it, in which all patterns are read fastest; for a survey."""
+    patterns = raw.patterns
+    return replace(raw, patterns=patterns.source) if isinstance(patterns, MeasuredOrder) else raw
+
+
+def as_measured(survey: Survey, raw: RawScan) -> Survey:
+    """Put what was found in the patterns of :func:`as_stored` in the order of the measurement."""
+    patterns = raw.patterns
+    return of_rows(survey, patterns.place) if isinstance(patterns, MeasuredOrder) else survey
+
+
+def of_rows(survey: Survey, rows: IntArray) -> Survey:
+    """Survey of some patterns (numbers, int64); what it says of pixels stays that of all."""
+    names = ("totals", "peaks", "likeness", "unwritten", "lost")
+    return replace(survey, **{name: getattr(survey, name)[rows] for name in names})
 
 
 def survey_rows(path: Path, raw: RawScan, share: Shard, sample: Sample) -> Survey:

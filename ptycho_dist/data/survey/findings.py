@@ -361,12 +361,6 @@ def _count(which: NDArray[np.bool_]) -> str:
     return f"{len(where)} pixel(s), at ({y}, {x}){' and elsewhere' if more else ''},"
 
 
-def of_rows(survey: Survey, rows: IntArray) -> Survey:
-    """Survey of some patterns (numbers, int64); what it says of pixels stays that of all."""
-    names = ("totals", "peaks", "likeness", "unwritten", "lost")
-    return replace(survey, **{name: getattr(survey, name)[rows] for name in names})
-
-
 def require_sound(path: Path, findings: Sequence[Finding]) -> None:
     """Refuse a scan with which something is certainly wrong.
 

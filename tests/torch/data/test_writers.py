@@ -26,7 +26,7 @@ def test_scan_writer_takes_the_smallest_type_when_a_later_chunk_needs_more(
     path = write_own(tmp_path / "s.h5", make_scan(), patterns=iter([counts[:5], counts[5:10], counts[10:]]))
     with h5py.File(path) as file:
         assert file["patterns"].dtype == dtype
-        assert file["patterns"].chunks == (1, 16, 16)
+        assert file["patterns"].chunks == (12, 16, 16)
         assert file["positions_px"].attrs["units"] == "px"
     scan = open_scan(path)
     np.testing.assert_array_equal(scan.read_patterns(np.arange(12)), counts.astype(np.float32))

@@ -56,7 +56,7 @@ def test_many_shards_are_stitched_with_few_open_files(tmp_path: Path) -> None:
 EXHAUSTED = """
 import torch, h5py
 from ptycho_dist.assembly.shards import damage_of, read_manifest
-from ptycho_dist.data.formats.hdf5 import H5Patterns
+from ptycho_dist.data.formats.hdf5_patterns import H5Patterns
 from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.errors import PtychoDistError
 import numpy as np, os

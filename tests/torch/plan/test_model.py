@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from ptycho_dist.config.command_settings import PlanConfig
-from ptycho_dist.plan.model import Job, Measurement, fit_line, predict, sent_bytes
+from ptycho_dist.plan.messages import TREE, Interconnect, halo_bytes, sent_bytes
+from ptycho_dist.plan.model import Job, Measurement, fit_line, limit_of, predict
 
 JOB = Job(n_patterns=1000, canvas_px=10_000, n_groups=125, group_size=8, batch_size=16, epochs=10, max_steps=None)
 ALONE = Measurement(
@@ -34,10 +35,42 @@ def test_step_on_the_calibrated_ranks_is_what_was_measured() -> None:
 
 
 def test_step_on_more_ranks_has_less_work_and_more_communication() -> None:
-    assert PAIR.communication_s(2) == pytest.approx(2 * 0.01 + 0.1)
-    assert PAIR.communication_s(8) == pytest.approx(6 * 0.01 + 0.175)
-    compute = 0.9 - 0.12 - (64 - 16) * 0.8 / 64
-    assert PAIR.step_seconds(16, 8) == pytest.approx(compute + 0.235)
+    two, eight = 4 * 0.01 + 1064e-4, 28 * 0.01 + 1.75 * 1064e-4
+    assert PAIR.communication_s(1) == 0
+    assert PAIR.communication_s(2) == pytest.approx(two)
+    assert PAIR.communication_s(8) == pytest.approx(eight)
+    compute = 0.9 - two - (64 - 16) * 0.8 / 64
+    assert PAIR.step_seconds(16, 8) == pytest.approx(compute + eight)
+
+
+def test_ring_waits_for_all_ranks_tree_for_their_logarithm_and_halo_for_neighbours() -> None:
+    ring = Interconnect(latency_s=1e-3, bytes_per_s=1e6)
+    tree = replace(ring, reduction=TREE)
+    assert [ring.rounds(ranks) for ranks in (1, 2, 64)] == [0, 2, 126]
+    assert [tree.rounds(ranks) for ranks in (1, 2, 64, 65)] == [0, 2, 12, 14]
+    assert ring.sum_s(1000, 4) == pytest.approx(6e-3 + 1.5e-3)
+    assert ring.halo_s(2000, 8) == pytest.approx(8e-3 + 2e-3)
+    assert halo_bytes(100, 10) == pytest.approx((120**2 - 100**2) * 8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "job", "ranks", "words"),
+    [
+        ({"latency_s": 0.0, "bytes_per_s": math.inf}, JOB, 16, "feeds at most 16 ranks; raise batch_size"),
+        ({"latency_s": 0.2}, replace(JOB, batch_size=125), 4, "messages between 8 ranks"),
+        ({"setup_s": 1e4}, JOB, 1, "set-up of the training"),
+        ({"stitch_s": 1.0}, JOB, 1, "stitching"),
+    ],
+)
+def test_plan_says_where_adding_ranks_stops_paying_and_why(
+    changes: dict[str, float], job: Job, ranks: int, words: str
+) -> None:
+    ideal = replace(PAIR, patterns=(0, 128), step_s=(0.4, 2.0), **changes)
+    limit = limit_of(job, [ideal])
+    assert limit.ranks == ranks
+    assert words in limit.reason
+    now, more = (predict(job, [ideal], number).total_s for number in (ranks, 2 * ranks))
+    assert now < 1.1 * more
 
 
 def test_prediction_starts_from_the_nearest_calibration() -> None:
