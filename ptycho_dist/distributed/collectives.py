@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
@@ -176,6 +176,30 @@ def all_reduce_sum(values: Tensor) -> Tensor:
         values = values.clone()
         dist.all_reduce(values, op=dist.ReduceOp.SUM)
     return values
+
+
+def swap(outgoing: Mapping[int, Tensor], incoming: Mapping[int, Tensor]) -> None:
+    """Send tensors to some ranks and fill others from some, all at once; both sides know size and type.
+
+    Parameters
+    ----------
+    outgoing, incoming
+        Contiguous tensors by rank.
+    """
+    sends = [dist.P2POp(dist.isend, values, rank) for rank, values in outgoing.items()]
+    receipts = [dist.P2POp(dist.irecv, values, rank) for rank, values in incoming.items()]
+    if sends or receipts:
+        for work in dist.batch_isend_irecv([*sends, *receipts]):
+            work.wait()
+
+
+def all_gather(values: Tensor) -> list[Tensor]:
+    """Give every rank the tensor of every rank, of one shape, in rank order."""
+    if not is_open():
+        return [values]
+    gathered = [torch.empty_like(values) for _ in range(dist.get_world_size())]
+    dist.all_gather(gathered, values)
+    return gathered
 
 
 def on_all_ranks(work: Callable[[], T], beat_s: float = BEAT_S) -> T:

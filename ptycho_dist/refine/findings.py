@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -38,6 +39,19 @@ class Totals:
     shift_px: Tensor
     flux: Tensor
     background_NN: Tensor | None = None
+
+    LENGTH: ClassVar[int] = 6
+    """Numbers of :meth:`flat`."""
+
+    def flat(self) -> Tensor:
+        """All but the background, float64, shape (6,)."""
+        return torch.stack([self.count, self.squared, self.photons, *self.shift_px, self.flux])
+
+    @classmethod
+    def of(cls, flat: Tensor, background_NN: Tensor | None) -> Totals:
+        """Read what :meth:`flat` gave."""
+        count, squared, photons, *shift, flux = flat
+        return cls(count, squared, photons, torch.stack(shift), flux, background_NN)
 
     @property
     def error(self) -> float:

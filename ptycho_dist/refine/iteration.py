@@ -24,6 +24,7 @@ from ptycho_dist.refine.positions import lost, search, shifts
 from ptycho_dist.refine.reductions import Join, as_real, join_sums, keep_own, run_update
 from ptycho_dist.types import IntArray
 
+QUARTERS = 4
 _COOLEST = 0.1
 _SEARCH_EVERY = 10
 """Iterations between two searches for lost positions."""
@@ -94,14 +95,14 @@ class Refiner:
         """Prepare a pass over all patterns."""
         found = Findings.empty(self.estimate, fits_background=self.background != "none")
         push = Push(self.estimate, self.config.momentum or 0.0, self.velocity_HW)
-        return Pass(iteration, self._scale(iteration), self.estimate.windows(), found, push)
+        return Pass(iteration, self.scale(iteration), self.estimate.windows(), found, push)
 
     def quarters(self, one: Pass) -> Iterator[int]:
         """Make the updates of a pass; yields their number after each quarter of it."""
         order, done = self.batching.of(one.iteration), 0
         met = self._met(order, one.found)
-        for quarter in range(1, 5):
-            upto = -(-quarter * len(order) // 4)
+        for quarter in range(1, QUARTERS + 1):
+            upto = -(-quarter * len(order) // QUARTERS)
             for drawn, share in islice(met, upto - done):
                 self.update(one, drawn, share)
             yield upto - done
@@ -127,6 +128,10 @@ class Refiner:
         self._settle(one, whole)
         if self._searches(one.iteration):
             self._find_lost(one.found)
+
+    def ended(self) -> Refiner:
+        """Give what goes on after the iterations."""
+        return self
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes, by name."""
@@ -223,7 +228,7 @@ class Refiner:
     def _mean_over_valid(self, values_NN: Tensor) -> float:
         return float((values_NN if self.mask_NN is None else values_NN[self.mask_NN]).double().mean())
 
-    def _scale(self, iteration: int) -> float:
+    def scale(self, iteration: int) -> float:
         """Factor on steps: 1, falling geometrically to a tenth over the last share of the iterations."""
         cooling = (self.config.cooling or 0.0) * self.config.iterations
         late = iteration + 1 - (self.config.iterations - cooling)
