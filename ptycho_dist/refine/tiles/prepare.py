@@ -48,8 +48,7 @@ def cut_tiles(reader: AmplitudeReader, config: RefineConfig) -> Parts | None:
         return None
     patterns, context = cut(reader.scan.positions_px, tiles), reader.context
     own = range(tiles)[local_slice(shard(tiles, context.rank, context.world))]
-    alone = replace(single_rank(), local_rank=context.local_rank)
-    readers = {number: replace(reader, context=alone, sample=patterns[number]) for number in own}
+    readers = {number: replace(reader, context=single_rank(), sample=patterns[number]) for number in own}
     return Parts(patterns, readers, int(config.memory_GiB * 2**30 / max(1, len(own))))
 
 

@@ -51,17 +51,27 @@ class Tile:
         """Corners of its patterns on the whole canvas, float64, shape (b, 2)."""
         return self.estimate.positions_px + torch.tensor(self.rectangle.low, dtype=torch.float64)
 
-    def copy_from(self, whole: Refiner) -> None:
-        """Take its part of everything that changes."""
-        own, given = self.estimate, whole.estimate
+    def tensors(self) -> dict[str, Tensor]:
+        """Give what it has for itself, by name; positions too, whose last bits depend on where they are counted from."""
+        state = {f"method.{name}": value for name, value in self.refiner.method.state().items()}
+        return {"positions_px": self.estimate.positions_px, **state}
+
+    def restore(self, tensors: Mapping[str, Tensor], whole: Refiner) -> None:
+        """Restore what :meth:`tensors` returned, and its part of the whole."""
+        own, given, velocity = self.estimate, whole.estimate, whole.velocity_HW
         own.object_HW.copy_(given.object_HW[self.rectangle.slices])
         own.probe_PNN.copy_(given.probe_PNN)
-        own.positions_px = given.positions_px[self.patterns] - torch.tensor(self.rectangle.low, dtype=torch.float64)
+        own.positions_px = tensors["positions_px"].clone()
         own.flux_B = given.flux_B[self.patterns]
         if own.background_NN is not None and given.background_NN is not None:
             own.background_NN.copy_(given.background_NN)
-        velocity = whole.velocity_HW
         self.refiner.velocity_HW = None if velocity is None else velocity[self.rectangle.slices].clone()
+        self.refiner.method.restore(without_prefix(tensors, "method."))
+
+
+def without_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Tensors whose names begin with a prefix, by the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 @dataclass(frozen=True)
@@ -122,21 +132,14 @@ class TiledRefiner:
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes, of the tiles of all ranks, by name; called on all ranks."""
         self.gather()
-        own = {
-            f"tile.{tile.number}.{name}": value
-            for tile in self.tiles
-            for name, value in tile.refiner.method.state().items()
-        }
+        own = {f"tile.{tile.number}.{name}": value for tile in self.tiles for name, value in tile.tensors().items()}
         return self.whole.tensors() | self.exchange.named(own)
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Restore what :meth:`tensors` returned, on any number of ranks."""
         self.whole.restore({name: value for name, value in tensors.items() if not name.startswith("tile.")})
         for tile in self.tiles:
-            prefix = f"tile.{tile.number}."
-            state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-            tile.refiner.method.restore(state)
-            tile.copy_from(self.whole)
+            tile.restore(without_prefix(tensors, f"tile.{tile.number}."), self.whole)
 
     def gather(self) -> None:
         """Bring the tiles of all ranks together in the whole; called on all ranks."""
