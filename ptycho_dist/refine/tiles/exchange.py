@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -68,6 +69,12 @@ class Exchange:
     def own(self) -> range:
         """Numbers of this rank's tiles."""
         return self._runs[self.rank]
+
+    @property
+    def halo_px(self) -> int:
+        """Pixels that this rank sends to others when tiles are joined."""
+        pairs = [pair for found in self._across.values() for pair in found]
+        return sum(math.prod(self._common(*pair).shape) for pair in pairs)
 
     def with_neighbours(self, own: Mapping[int, Tensor], like: Tensor) -> dict[int, Said]:
         """Give each of this rank's tiles what the others say of its part of the object.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from ptycho_dist.refine.tiles.cutting import Rectangle
 from ptycho_dist.refine.tiles.exchange import Exchange
 from ptycho_dist.refine.tiles.joining import extrapolated, in_order, step_of_light, total, weight
 from ptycho_dist.types import IntArray
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Tile:
         return self.estimate.positions_px + torch.tensor(self.rectangle.low, dtype=torch.float64)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Give what it has for itself, by name; positions too, whose last bits depend on where they are counted from."""
+        """Give what it has for itself, by name; positions, too, for their last bits depend on the origin."""
         state = {f"method.{name}": value for name, value in self.refiner.method.state().items()}
         return {"positions_px": self.estimate.positions_px, **state}
 
@@ -127,6 +130,11 @@ class TiledRefiner:
     def ended(self) -> Refiner:
         """Give what goes on after the iterations: the whole, gathered."""
         self.gather()
+        account = self.exchange.account
+        logger.info(
+            "%d tiles on %d ranks: this one sent %.2f MiB and was %.1f s in exchanges",
+            len(self.shares), self.exchange.world, account.sent_bytes / 2**20, account.seconds,
+        )  # fmt: skip
         return self.whole
 
     def tensors(self) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.tiles import seams, seams_of
 from ptycho_dist.config.refine import default_tiles
 from ptycho_dist.data.formats.product_h5 import Product, read_product
 from ptycho_dist.errors import ConfigError
@@ -105,6 +106,17 @@ def test_object_by_small_tiles_is_nearly_as_good_as_at_once(
     tiled = refine(many.path, **settings, tiles=4, name="tiled")
     assert tiled.fourier_errors[-1] < 1.1 * whole.fourier_errors[-1]
     assert phase_error_rad(product_of(tiled), many) < 1.3 * phase_error_rad(product_of(whole), many) + 1e-3
+
+
+def test_borders_of_tiles_leave_no_seam(many: Truth, refine: Refine) -> None:
+    whole, tiled = (refine(many.path, iterations=20, tiles=count, name=str(count)) for count in (1, 4))
+    found, expected = seams_of(tiled.product_path, 4), seams_of(whole.product_path, 4)
+    assert 0.95 < found / expected < 1.05
+    product = product_of(tiled)
+    turned = product.object_.copy()
+    turned[:, turned.shape[1] // 2 :] *= np.exp(0.2j)
+    corners = product.positions_px - np.asarray(product.geometry.object_origin_px)
+    assert seams(turned, corners, 32, 4) > 1.05 * expected
 
 
 @pytest.fixture(scope="module")
