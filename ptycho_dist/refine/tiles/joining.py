@@ -21,7 +21,6 @@ from torch import Tensor
 
 from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.physics.probe import probe_intensity
-from ptycho_dist.refine.reductions import as_real
 from ptycho_dist.refine.tiles.cutting import Rectangle
 
 _TINY, _SATURATED = 1e-12, 1e6
@@ -83,8 +82,8 @@ def extrapolated(before: Tensor, of_tiles: Sequence[Tensor], shares: Sequence[fl
 
 
 def _square(values: Tensor) -> Tensor:
-    flat = as_real(values).reshape(-1)
-    return torch.dot(flat, flat)
+    flat = values.reshape(-1)
+    return torch.vdot(flat, flat).real
 
 
 def in_order(of_tiles: Sequence[Tensor]) -> Tensor:
