@@ -71,14 +71,14 @@ def step_of_light(config: RefineConfig, probe_PNN: Tensor) -> Tensor:
 def extrapolated(before: Tensor, of_tiles: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
     r"""Join what all tiles have made of the same unknown, each with its share :math:`a_k` of the patterns.
 
-    The mean of their changes is too short where they ask for different ones; it is extrapolated by
-    :math:`\sum_k a_k |\Delta_k|^2 / |\sum_k a_k \Delta_k|^2`, as parallel projections are (Combettes, IEEE Trans. Image
-    Process. 6, 493 (1997), DOI 10.1109/83.563316), at most to the sum.
+    The mean of their changes is too short where they ask for different ones. It is multiplied by the root of what
+    extrapolates it, :math:`\sum_k a_k |\Delta_k|^2 / |\sum_k a_k \Delta_k|^2` (Combettes, IEEE Trans. Image Process. 6,
+    493 (1997), DOI 10.1109/83.563316): the whole extrapolation would bring the noise of each tile into what all share.
     """
     changes = [one - before for one in of_tiles]
     mean = in_order([one * share for one, share in zip(changes, shares, strict=True)])
     squared = in_order([_square(one) * share for one, share in zip(changes, shares, strict=True)])
-    return before + mean * (squared / _square(mean).clamp_min(_TINY)).clamp(1.0, float(len(changes)))
+    return before + mean * (squared / _square(mean).clamp_min(_TINY)).clamp(1.0, float(len(changes))).sqrt()
 
 
 def _square(values: Tensor) -> Tensor:
