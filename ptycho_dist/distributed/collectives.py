@@ -239,6 +239,15 @@ def start_sum(own: Tensor) -> Sum:
     return Sum(host, None, arrived)
 
 
+def all_gather(values: Tensor) -> list[Tensor]:
+    """Give every rank the tensor of every rank, of one shape, in rank order."""
+    if not is_open():
+        return [values]
+    gathered = [torch.empty_like(values) for _ in range(dist.get_world_size())]
+    dist.all_gather(gathered, values)
+    return gathered
+
+
 def on_all_ranks(work: Callable[[], T], beat_s: float = BEAT_S) -> T:
     """Do local work (without collectives) on every rank; if it fails on one, raise on all.
 

@@ -17,6 +17,8 @@ from ptycho_dist.refine.choice import is_beaten
 from ptycho_dist.refine.initial import Start, read_start
 from ptycho_dist.refine.iteration import Refiner
 from ptycho_dist.refine.prepare import make_reader, make_refiner
+from ptycho_dist.refine.tiles.prepare import cut_tiles, tiled
+from ptycho_dist.refine.tiles.refiner import TiledRefiner
 from ptycho_dist.types import Canvas
 
 logger = logging.getLogger(__name__)
@@ -43,7 +45,7 @@ class Candidate:
     """
 
     name: str
-    refiner: Refiner
+    refiner: Refiner | TiledRefiner
     canvas: Canvas
     start: Start
 
@@ -170,8 +172,10 @@ def make_candidates(payload: RefinePayload, context: RankContext, scan: Scan) ->
     execution = payload.execution_config
     reader = make_reader(scan, data, execution, context)
     paths = {NETWORK: config.start, ONES: None}
+    parts = cut_tiles(reader, config)
     made = []
     for name in _STARTS[config.start_from]:
         start = read_start(scan, paths[name], data.propagation)
-        made.append(Candidate(name, *make_refiner(start, reader, (data, config), execution.cpu_loops), start))
+        refiner, canvas = make_refiner(start, reader, (data, config), execution.cpu_loops)
+        made.append(Candidate(name, tiled(refiner, parts) if parts else refiner, canvas, start))
     return Candidates(made, config.iterations, config.cooling or 0.0)

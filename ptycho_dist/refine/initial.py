@@ -165,8 +165,8 @@ def make_estimate(
         If the start holds values that are not finite.
     """
     data, config = configs
-    margin = _MARGIN_PX if config.position_start is None else _ROOM_TO_MOVE_PX
-    canvas = Canvas.around(start.positions_px, scan.header.N, grid_px=start.origin_px % 1.0, margin=margin)
+    grid, margin = start.origin_px % 1.0, room_px(config)
+    canvas = Canvas.around(start.positions_px, scan.header.N, grid_px=grid, margin=margin)
     whole = np.ones(canvas.shape, np.complex128)
     if start.object_ is not None:
         _embed(whole, start.object_, np.rint(start.origin_px - np.asarray(canvas.origin_px)).astype(int))
@@ -188,6 +188,11 @@ def make_estimate(
         flux_B=torch.from_numpy(flux),
         background_NN=_background(start, scan, data, like),
     ), canvas
+
+
+def room_px(config: RefineConfig) -> int:
+    """Pixels that are kept around the patterns, for them to move where positions are refined."""
+    return _MARGIN_PX if config.position_start is None else _ROOM_TO_MOVE_PX
 
 
 def _embed(canvas: NDArray[np.complex128], object_: ComplexArray, corner: NDArray[np.int64]) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from ptycho_dist.refine.amplitudes import AmplitudeReader, Share
 from ptycho_dist.refine.batching import Batching, Drawn
 from ptycho_dist.refine.estimate import Estimate
 from ptycho_dist.refine.exit_wave import Batch, Residual, background_ratio, flux_ratio, residual
+from ptycho_dist.refine.findings import Findings, Pass, Totals
 from ptycho_dist.refine.fused import Fused
 from ptycho_dist.refine.methods import Method
 from ptycho_dist.refine.momentum import Push
@@ -24,6 +24,7 @@ from ptycho_dist.refine.positions import lost, search, shifts
 from ptycho_dist.refine.reductions import Join, as_real, join_sums, keep_own, run_update
 from ptycho_dist.types import IntArray
 
+QUARTERS = 4
 _COOLEST = 0.1
 _SEARCH_EVERY = 10
 """Iterations between two searches for lost positions."""
@@ -82,23 +83,30 @@ class Refiner:
         float
             Fourier error of the patterns as they were met, before their own update.
         """
-        one, order = self.begin(iteration), self.batching.of(iteration)
-        push, found = Push(self.estimate, self.config.momentum or 0.0, self.velocity_HW), one.found
-        for done, (drawn, share) in enumerate(self._met(order, found), start=1):
-            self.update(one, drawn, share)
-            if _is_quarter(done, len(order)):
-                push.repeat()
-        self.velocity_HW = push.velocity_HW
-        found.join(self.estimate.flux_B, self._join)
-        self._settle(iteration, found)
-        if self._searches(iteration):
-            self._find_lost(found)
-        return found.error()
+        one = self.begin(iteration)
+        for updates in self.quarters(one):
+            if updates:
+                one.push.repeat()
+        whole = self.totals(one)
+        self.finish(one, whole)
+        return whole.error
 
     def begin(self, iteration: int) -> Pass:
         """Prepare a pass over all patterns."""
         found = Findings.empty(self.estimate, fits_background=self.background != "none")
-        return Pass(iteration, self._scale(iteration), self.estimate.windows(), found)
+        push = Push(self.estimate, self.config.momentum or 0.0, self.velocity_HW)
+        return Pass(iteration, self.scale(iteration), self.estimate.windows(), found, push)
+
+    def quarters(self, one: Pass) -> Iterator[int]:
+        """Make the updates of a pass; yields their number after each quarter of it."""
+        order, done = self.batching.of(one.iteration), 0
+        met = self._met(order, one.found)
+        for quarter in range(1, QUARTERS + 1):
+            upto = -(-quarter * len(order) // QUARTERS)
+            for drawn, share in islice(met, upto - done):
+                self.update(one, drawn, share)
+            yield upto - done
+            done = upto
 
     def update(self, one: Pass, drawn: Drawn, share: Share) -> None:
         """Update object and probe by a batch of patterns; nothing is read back from the device."""
@@ -108,6 +116,22 @@ class Refiner:
         run_update(self.method.update(self.estimate, batch, own, one.scale), batch, self._join)
         if self.support_NN is not None:
             self.estimate.probe_PNN *= self.support_NN
+
+    def totals(self, one: Pass) -> Totals:
+        """Sum what a pass has found over all patterns."""
+        one.found.join(self.estimate.flux_B, self._join)
+        return one.found.totals(self.estimate.flux_B)
+
+    def finish(self, one: Pass, whole: Totals) -> None:
+        """Change what is changed once in an iteration, given the totals over all patterns there are."""
+        self.velocity_HW = one.push.velocity_HW
+        self._settle(one, whole)
+        if self._searches(one.iteration):
+            self._find_lost(one.found)
+
+    def ended(self) -> Refiner:
+        """Give what goes on after the iterations."""
+        return self
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes, by name."""
@@ -188,17 +212,14 @@ class Refiner:
         (shifts_px,) = self._join([shifts_px])
         self.estimate.move(shifts_px)
 
-    def _settle(self, iteration: int, found: Findings) -> None:
-        """Change what is changed once in an iteration."""
-        estimate, count = self.estimate, len(self.estimate.positions_px)
-        if self._moves(iteration):
-            step = found.shifts_px - found.shifts_px.mean(dim=0)
-            estimate.move(self.config.position_step * step)
+    def _settle(self, one: Pass, whole: Totals) -> None:
+        estimate, found = self.estimate, one.found
+        if self._moves(one.iteration):
+            estimate.move(self.config.position_step * (found.shifts_px - whole.shift_px / whole.count))
         if self.config.flux and not self.fixes_flux:
-            flux = estimate.flux_B * found.flux_B
-            estimate.flux_B = flux / flux.mean()
-        if estimate.background_NN is not None and found.background_NN is not None:
-            estimate.background_NN *= found.background_NN / count
+            estimate.flux_B = estimate.flux_B * found.flux_B / (whole.flux / whole.count)
+        if estimate.background_NN is not None and whole.background_NN is not None:
+            estimate.background_NN *= whole.background_NN / int(whole.count)
             if self.background == "uniform":
                 estimate.background_NN.fill_(self._mean_over_valid(estimate.background_NN))
         if len(estimate.probe_PNN) > 1 and self.config.probe_step:
@@ -207,81 +228,8 @@ class Refiner:
     def _mean_over_valid(self, values_NN: Tensor) -> float:
         return float((values_NN if self.mask_NN is None else values_NN[self.mask_NN]).double().mean())
 
-    def _scale(self, iteration: int) -> float:
+    def scale(self, iteration: int) -> float:
         """Factor on steps: 1, falling geometrically to a tenth over the last share of the iterations."""
         cooling = (self.config.cooling or 0.0) * self.config.iterations
         late = iteration + 1 - (self.config.iterations - cooling)
         return float(_COOLEST ** (late / cooling)) if cooling > 0 and late > 0 else 1.0
-
-
-def _is_quarter(done: int, count: int) -> bool:
-    """Whether so many batches of an iteration complete a quarter of it."""
-    return 4 * done // count > 4 * (done - 1) // count
-
-
-@dataclass
-class Findings:
-    """What one pass has found; each rank fills in its own patterns, the others' are zero.
-
-    What batches say stays where it was made until the pass is over, so that no batch waits for the one before.
-    """
-
-    squared_B: Tensor
-    photons_B: Tensor
-    shifts_px: Tensor
-    flux_B: Tensor
-    background_NN: Tensor | None
-    met: list[tuple[IntArray, Tensor]] = field(default_factory=list)
-    shifted: list[tuple[IntArray, Tensor]] = field(default_factory=list)
-    dimmed: list[tuple[IntArray, Tensor]] = field(default_factory=list)
-
-    @classmethod
-    def empty(cls, estimate: Estimate, *, fits_background: bool) -> Findings:
-        """Prepare for a pass."""
-        count, background = len(estimate.positions_px), estimate.background_NN if fits_background else None
-        return cls(
-            squared_B=torch.zeros(count, dtype=torch.float64),
-            photons_B=torch.zeros(count, dtype=torch.float64),
-            shifts_px=torch.zeros(count, 2, dtype=torch.float64),
-            flux_B=torch.zeros(count, dtype=torch.float64),
-            background_NN=None if background is None else torch.zeros_like(background),
-        )
-
-    def join(self, flux_B: Tensor, join: Join) -> None:
-        """Add up over the ranks what was met at a flux (B,)."""
-        for into, said in ((self.squared_B, self.met), (self.shifts_px, self.shifted), (self.flux_B, self.dimmed)):
-            if said:
-                numbers = np.concatenate([one for one, _ in said])
-                into[numbers] = torch.cat([one for _, one in said]).double().cpu()
-        self.squared_B *= flux_B
-        found = [self.squared_B, self.photons_B, self.shifts_px, self.flux_B]
-        self.squared_B, self.photons_B, self.shifts_px, self.flux_B = join(found)
-        if self.background_NN is not None:
-            (self.background_NN,) = join([self.background_NN])
-
-    def error(self) -> float:
-        """Fourier error of the patterns as they were met; NaN of no photons."""
-        photons = float(self.photons_B.sum())
-        return math.sqrt(float(self.squared_B.sum()) / photons) if photons > 0 else math.nan
-
-
-@dataclass(frozen=True)
-class Pass:
-    """A pass over all patterns.
-
-    Parameters
-    ----------
-    iteration
-        Its number, from 0.
-    scale
-        Factor on the step lengths.
-    windows
-        Where all patterns are on the object.
-    found
-        What the batches so far have found.
-    """
-
-    iteration: int
-    scale: float
-    windows: Windows
-    found: Findings

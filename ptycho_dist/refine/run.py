@@ -25,8 +25,9 @@ from ptycho_dist.refine.candidates import Candidate, Candidates, make_candidates
 from ptycho_dist.refine.conclusion import conclude, concluded
 from ptycho_dist.refine.estimate import Estimate
 from ptycho_dist.refine.halves import refine_halves, tell_uncertainty
-from ptycho_dist.refine.initial import make_estimate
+from ptycho_dist.refine.initial import Start, make_estimate
 from ptycho_dist.refine.iterated import Iterated
+from ptycho_dist.refine.iteration import Refiner
 from ptycho_dist.refine.product import write_product
 
 logger = logging.getLogger(__name__)
@@ -162,14 +163,15 @@ def run_refinement(
     with control.stop.deferred():
         _iterate(candidates, watch)
         best = candidates.choose()
-        done = _iterated(payload, best)
+        refined = best.refiner.ended()
+        done = _iterated(payload, best.start, refined)
         conclusion = conclude(done, watch.poll)
         passes: list[float] = []
         final = concluded(done, conclusion, lambda error: _after_pass(best, passes, error, watch))
         halves = refine_halves(done, conclusion, watch.poll)
     by_start = {name: tuple(errors) for name, errors in candidates.errors.items()}
     by_start[best.name] += tuple(passes)
-    ended = replace(best, refiner=replace(best.refiner, estimate=final))
+    ended = replace(best, refiner=replace(refined, estimate=final))
 
     def finish() -> dict[str, Any]:
         told, extras = tell_uncertainty(done, final, halves)
@@ -190,10 +192,9 @@ def _resume(payload: RefinePayload, candidates: Candidates, scan: Scan) -> None:
         logger.info("resuming from iteration %d of the refinement", candidates.done)
 
 
-def _iterated(payload: RefinePayload, best: Candidate) -> Iterated:
-    refiner, configs = best.refiner, (payload.data_config, payload.refine_config)
-    scan, like = refiner.reader.scan, refiner.reader.like
-    return Iterated(refiner, lambda: make_estimate(best.start, scan, configs, like, refiner.support_NN)[0])
+def _iterated(payload: RefinePayload, start: Start, refiner: Refiner) -> Iterated:
+    configs, reader = (payload.data_config, payload.refine_config), refiner.reader
+    return Iterated(refiner, lambda: make_estimate(start, reader.scan, configs, reader.like, refiner.support_NN)[0])
 
 
 def _iterate(candidates: Candidates, watch: _Watch) -> None:

@@ -1,0 +1,1 @@
+"""Refinement by tiles: parts of a scan that are refined side by side, and joined where they overlap."""
