@@ -21,18 +21,6 @@ METHOD_DEFAULTS: Mapping[str, Mapping[str, float]] = {
 """Methods, and what their settings mean where they are not set."""
 
 
-_LEAST_PATTERNS, _LEAST_OF_TILE, _MOST_TILES = 2000, 250, 16
-"""Patterns of a scan that is cut where nothing is set, and of each tile: fewer converge more slowly than at once."""
-
-
-def default_tiles(n_patterns: int) -> int:
-    """Tiles of a scan where nothing is set: 16, or 8 where they would be small, or 1."""
-    tiles = 1
-    while n_patterns >= _LEAST_PATTERNS and 2 * tiles <= min(_MOST_TILES, n_patterns // _LEAST_OF_TILE):
-        tiles *= 2
-    return tiles
-
-
 def defaults_of(method: str, alpha: float) -> dict[str, float]:
     """Give what settings mean where they are not set.
 
@@ -82,9 +70,9 @@ class RefineConfig:
     cooling: float | None = None
     """Share of the iterations, the last ones, over which steps shrink to a tenth; 0.5 where not set (gradient: 0)."""
 
-    tiles: int | None = None
-    """Parts of the scan that are refined side by side and joined where they overlap; where not set 16, fewer (and 1,
-    the whole at once) for scans of few patterns. Ranks share tiles, and the answer depends on their number only."""
+    tiles: int = 1
+    """Parts of the scan that are refined side by side and joined where they overlap; 1: the whole at once. Ranks share
+    tiles, and the answer depends on their number only. Use 250 patterns a tile or more."""
 
     position_start: int | None = None
     """Iteration from which positions are refined; never where not set."""
@@ -115,7 +103,7 @@ class RefineConfig:
         validators.require_int("refine.iterations", self.iterations, 0)
         validators.require_choice("refine.method", self.method, tuple(METHOD_DEFAULTS))
         validators.require_optional_int("refine.batch_size", self.batch_size, 1)
-        validators.require_optional_int("refine.tiles", self.tiles, 1)
+        validators.require_int("refine.tiles", self.tiles, 1)
         validators.require_optional_positive("refine.object_step", self.object_step)
         if self.probe_step is not None:
             validators.require_positive("refine.probe_step", self.probe_step, zero_allowed=True)

@@ -43,7 +43,7 @@ class Parts:
 
 def cut_tiles(reader: AmplitudeReader, config: RefineConfig) -> Parts | None:
     """Cut a scan into the tiles of resolved settings; None where there is but one."""
-    tiles = config.tiles or 1
+    tiles = config.tiles
     if tiles == 1:
         return None
     patterns, context = cut(reader.scan.positions_px, tiles), reader.context
@@ -83,7 +83,7 @@ def _config_of_tile(config: RefineConfig) -> RefineConfig:
     """Give Adam as many steps in a pass as it has of the scan at once: its steps do not grow with the patterns."""
     if config.method != "gradient":
         return config
-    return replace(config, batch_size=max(1, round((config.batch_size or 1) / (config.tiles or 1))))
+    return replace(config, batch_size=max(1, round((config.batch_size or 1) / config.tiles)))
 
 
 def _part(whole: Estimate, patterns: IntArray, rectangle: Rectangle) -> Estimate:

@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.tiles import seams, seams_of
-from ptycho_dist.config.refine import default_tiles
 from ptycho_dist.data.formats.product_h5 import Product, read_product
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.factory.refine import create_refine_payload
@@ -44,11 +43,6 @@ def test_tiles_are_compact_and_a_run_of_them_too() -> None:
     tiles = cut(grid, 16)
     assert all((np.ptp(grid[one], axis=0) == 3).all() for one in tiles)
     assert (np.ptp(grid[np.concatenate(tiles[:4])], axis=0) == 7).all()
-
-
-@pytest.mark.parametrize(("n_patterns", "tiles"), [(10, 1), (516, 1), (1999, 1), (2000, 8), (4000, 16), (10**6, 16)])
-def test_scans_of_few_patterns_are_refined_at_once(n_patterns: int, tiles: int) -> None:
-    assert default_tiles(n_patterns) == tiles
 
 
 def test_changes_are_summed_in_the_dark_and_averaged_in_full_light() -> None:
