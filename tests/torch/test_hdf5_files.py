@@ -83,7 +83,7 @@ def test_limit_on_the_size_of_files_is_an_error(tmp_path: Path) -> None:
 
 
 def test_interrupt_in_mid_write_leaves_hdf5_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = hdf5_files._write_all
+    whole = hdf5_files.write_all
     calls = iter(range(1000))
 
     def interrupted(descriptor: int, content: memoryview, start: int) -> None:
@@ -91,7 +91,7 @@ def test_interrupt_in_mid_write_leaves_hdf5_whole(tmp_path: Path, monkeypatch: p
             raise KeyboardInterrupt
         whole(descriptor, content, start)
 
-    monkeypatch.setattr(hdf5_files, "_write_all", interrupted)
+    monkeypatch.setattr(hdf5_files, "write_all", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "a.h5")
     monkeypatch.undo()
