@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ptycho_dist.kernels import patches
+from ptycho_dist.physics.rectangles import RectanglePatches
 
 
-@dataclass(frozen=True)
-class CompiledPatches:
-    """Moves patches by loops; see :class:`~ptycho_dist.physics.bodies.PatchMover`.
-
-    Parameters
-    ----------
-    corner
-        int64, shape (B, 2), on the CPU: whole part of the corners (y, x).
-    fraction
-        float64, shape (B, 2), there too: sub-pixel parts of (y, x); None when all are whole.
-    n
-        Side of a patch.
-    canvas_px
-        Canvas rows and columns (H, W).
-    """
-
-    corner: Tensor
-    fraction: Tensor | None
-    n: int
-    canvas_px: tuple[int, int]
+class CompiledPatches(RectanglePatches):
+    """Moves the same rectangles by loops, on the CPU; see :class:`~ptycho_dist.physics.bodies.PatchMover`."""
 
     def gather(self, canvas_HW: Tensor) -> Tensor:
         """Interpolate patches (B, n, n) from a canvas (H, W)."""

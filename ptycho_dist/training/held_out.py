@@ -172,9 +172,8 @@ class HeldOut(Callback):
         """Predict, if it is time; not after a step that was undone, and after the last one when it is all over."""
         module = _module(pl_module)
         self._seen += batch.n_patterns_global
-        if module.steps - self._looked < self._every or module.agreed.fault or trainer.should_stop:
-            return
-        if module.is_doubtful:
+        is_early = module.steps - self._looked < self._every
+        if is_early or module.agreed.fault or trainer.should_stop or module.is_doubtful:
             return
         found = self._look(trainer, module, len(module.train_losses) + 1)
         if self._keeps_best:
