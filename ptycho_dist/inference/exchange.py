@@ -82,11 +82,12 @@ def agree(model: PtychoModel, scan: Scan, payload: InferencePayload, context: Ra
     """
     stages, N = len(model.networks), payload.data_config.N
     rows = region_of(payload, scan.positions_px, margin_px=(stages - 1) * (N + 1)).rows
-    own = _own_of(rows, scan, context)
+    own = needed = _own_of(rows, scan, context)
+    meant = region_of(payload, scan.positions_px).rows
+    if len(meant) < len(rows):
+        needed = np.union1d(own, _own_of(meant, scan, context))
     whole = Canvas.around(scan.positions_px[rows], N)
-    tile = _tile(
-        model, scan, whole, np.union1d(own, _own_of(region_of(payload, scan.positions_px).rows, scan, context))
-    )
+    tile = _tile(model, scan, whole, needed)
     # Whole pixels are taken off last, which is exact: all ranks have the same bits of sub-pixel parts.
     corners = (scan.positions_px - np.asarray(whole.origin_px)) - np.subtract(tile.origin_px, whole.origin_px)
     work = _Share(model, scan, payload, own, fraction_bits(payload.n_patterns))
