@@ -78,11 +78,11 @@ def stage_batch(patterns: int) -> Callable[[], object]:
 
 
 def refinement_update(patterns: int, method: str = "pie", crowding: float = _APART) -> Callable[[], object]:
-    """Make one update of the refinement, of object and probe, by so many patterns."""
+    """Make one update of the refinement, of object and probe, by so many patterns, in each of two passes."""
     engine = refiner(setting_of(patterns), {"refine.method": method})
-    one, share = engine.begin(0), engine.reader.whole
+    passes, share = iter([engine.begin(0), engine.begin(0)]), engine.reader.whole
     drawn = Drawn(share.numbers, crowding)
-    return lambda: engine.update(one, drawn, share)
+    return lambda: engine.update(next(passes), drawn, share)
 
 
 def counted(name: str, make: Callable[[int], Callable[[], object]], patterns: Sequence[int]) -> Counted:
