@@ -38,13 +38,14 @@ from ptycho_dist.factory.devices import require_launch
 from ptycho_dist.factory.inference import inference_payload, read_trained
 from ptycho_dist.factory.payload import InferencePayload, Payload, RefinePayload, TrainingPayload
 from ptycho_dist.factory.refine import refine_payload
-from ptycho_dist.factory.settings import execution_of, reader_options
+from ptycho_dist.factory.settings import data_of, execution_of, reader_options
 from ptycho_dist.factory.training import training_payload
 from ptycho_dist.inference.product import NETWORK_PRODUCT_NAME, PRODUCT_NAME, product_name, stitch_to_product
 from ptycho_dist.inference.run import InferenceResult, run_inference
 from ptycho_dist.launching.environment import RankContext, detect
 from ptycho_dist.launching.signals import StopSignals
 from ptycho_dist.probe_stage import find_probe
+from ptycho_dist.probe_start import with_start_probe
 from ptycho_dist.refine.progress import CsvLog, Lines, progress_bar
 from ptycho_dist.refine.run import Callback, Control, run_refinement
 
@@ -294,9 +295,10 @@ def _job(
         StopSignals() as stop,
         process_group(context, backend, execution.timeout_s, device),
         claimed_by_rank_0(_output_dir(request), command),
-        open_on_ranks(Path(str(request.scan)), reader_options(given)) as source,
+        open_on_ranks(Path(str(request.scan)), reader_options(given)) as opened,
     ):
-        require_sound_source(source, context)
+        require_sound_source(opened, context)
+        source = with_start_probe(opened, (data_of(given), execution, context))
         payload = on_all_ranks(lambda: make(source))
         require_healthy(payload, context)
         require_agreement(payload.to_dict(), all_gather_object)

@@ -19,7 +19,7 @@ from ptycho_dist.inference.found_probe import FoundProbe, give_probe, load_found
 from ptycho_dist.inference.patch_store import place_model
 from ptycho_dist.inference.run import load_model
 from ptycho_dist.launching.environment import RankContext
-from ptycho_dist.refine.sample import refine_probe
+from ptycho_dist.refine.sample import refine_sample
 from ptycho_dist.types import FloatArray, IntArray
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def _search(payload: InferencePayload, context: RankContext, scan: Scan) -> Foun
     supplied = model.optics.probe.cpu().numpy().astype(np.complex64)
     supplied_error = group_error(model, scan, held_back, payload.count_factor)
     settings = (data, payload.execution_config, context)
-    probe = refine_probe(scan, sample, supplied, inference.probe_iterations, settings)
+    probe, _ = refine_sample(scan, sample, supplied, inference.probe_iterations, settings)
     give_probe(model, probe)
     found_error = group_error(model, scan, held_back, payload.count_factor)
     is_better = found_error < _CLEARLY * supplied_error

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ptycho_dist.config import validators
+from ptycho_dist.config.probe_choice import parse_probe
 from ptycho_dist.errors import ConfigError
 
 INTENSITY_KINDS = ("auto", "counts", "amplitude")
@@ -102,7 +103,12 @@ class ScanOptions:
     detector_pixel_m: float | None = None
     """Size of a detector pixel in metres, where the file does not say."""
 
+    probe: str | None = None
+    """Probe to start from: mean_pattern, zone_plate:..., pinhole:..., gaussian:..., electron:... with NAME=NUMBER, or a
+    file. That of the scan where not set; from the mean pattern where it holds none."""
+
     def __post_init__(self) -> None:
+        parse_probe(self.probe)
         validators.require_choice("data.intensity_kind", self.intensity_kind, INTENSITY_KINDS)
         if self.mask is not None and (not isinstance(self.mask, str) or not self.mask):
             msg = f"data.mask = {self.mask!r}; expected the name of a file. Change it."

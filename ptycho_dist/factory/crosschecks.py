@@ -69,7 +69,7 @@ def check_probe(header: ScanHeader) -> None:
         If it has none.
     """
     if header.n_modes == 0:
-        msg = f"{header.path} has no probe; expected at least one mode to start from. Add the probe to the scan file."
+        msg = f"{header.path} has no probe; expected at least one mode to start from. Give --probe."
         raise ConfigError(msg)
 
 

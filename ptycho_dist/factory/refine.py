@@ -164,8 +164,8 @@ def _assemble(resolution: Resolution, header: ScanHeader) -> RefinePayload:
 def _require_start(refine: RefineConfig, header: ScanHeader) -> None:
     if refine.start_from != "network" and header.n_modes == 0:
         msg = (
-            f"{header.path} has no probe, and an object of ones is to be refined with it; expected one. Put a probe "
-            "into the scan, or give a --start and no start_from."
+            f"{header.path} has no probe, and an object of ones is to be refined with it; expected one. Give --probe, "
+            "or give a --start and no start_from."
         )
         raise ConfigError(msg)
     if refine.start is not None and not refine.start.is_file():

@@ -118,10 +118,14 @@ def header_of(source: ScanSource, levels: Sequence[Level], *, set_allowed: bool 
     return source.header
 
 
+def data_of(levels: Sequence[Level]) -> DataConfig:
+    """Make the data config, as far as it is known before the scan is read."""
+    return build(DataConfig, "data", precedence.resolve([*levels, precedence.defaults({"data": DataConfig})]))
+
+
 def reader_options(levels: Sequence[Level]) -> ScanOptions:
     """Reader options that the data settings ask for, as far as they are known before the scan is read."""
-    given = precedence.resolve([*levels, precedence.defaults({"data": DataConfig})])
-    config = build(DataConfig, "data", given)
+    config = data_of(levels)
     return ScanOptions(**{field.name: getattr(config, field.name) for field in fields(ScanOptions)})
 
 

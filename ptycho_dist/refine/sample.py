@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -19,13 +20,13 @@ from ptycho_dist.types import IntArray
 _METHOD, _ALPHA, _PROBE_STEP = "pie", 1.0, 1.0
 
 
-def refine_probe(
+def refine_sample(
     scan: Scan,
     rows: IntArray,
     probe: ComplexArray,
     iterations: int,
     settings: tuple[DataConfig, PyTorchExecutionConfig, RankContext],
-) -> ComplexArray:
+) -> tuple[ComplexArray, float]:
     """Refine a probe, and an object of ones that is thrown away, with some patterns of a scan (ePIE).
 
     Calls no collective, so that one rank may do it for all.
@@ -47,6 +48,8 @@ def refine_probe(
     -------
     ndarray, complex64, shape (P, N, N)
         Modes whose propagated waves square to the file's counts.
+    float
+        Fourier error of the last pass; NaN without one.
     """
     given, execution, context = settings
     data = replace(given, probe_trainable=True, n_modes=len(probe))
@@ -54,9 +57,10 @@ def refine_probe(
     reader = replace(make_reader(scan, data, execution, alone), sample=rows)
     start = Start(None, np.zeros(2), probe, scan.positions_px[rows])
     refiner, _ = make_refiner(start, reader, (data, _config(scan, iterations)), execution.cpu_loops)
+    error = math.nan
     for iteration in range(iterations):
-        refiner.iterate(iteration)
-    return refiner.estimate.probe_PNN.cpu().numpy().astype(np.complex64)
+        error = refiner.iterate(iteration)
+    return refiner.estimate.probe_PNN.cpu().numpy().astype(np.complex64), error
 
 
 def _config(scan: Scan, iterations: int) -> RefineConfig:

@@ -46,6 +46,7 @@ VALUES: dict[str, Any] = {
     "beam_center_px": [15.0, 17.0],
     "binning": 2,
     "detector_pixel_m": 4.843e-4,
+    "probe": "mean_pattern",
     "propagation": "near_field",
     "source_distance_m": 1.0,
     "probe_support_px": 20.0,

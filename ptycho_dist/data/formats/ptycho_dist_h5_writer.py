@@ -246,7 +246,8 @@ def _write_arrays(file: h5py.File, content: ScanContent) -> None:
         probe_mask.attrs.update({"units": "1", "meaning": "True = the probe may differ from zero"})
     if content.object_ is not None:
         object_ = file.create_dataset("object", data=np.asarray(content.object_, dtype=np.complex64))
-        object_.attrs.update({"units": "1", "origin_px": content.object_origin_px or (0.0, 0.0)})
+        origin_px = (0.0, 0.0) if content.object_origin_px is None else content.object_origin_px
+        object_.attrs.update({"units": "1", "origin_px": origin_px})
 
 
 def _write_attributes(file: h5py.File, content: ScanContent) -> None:

@@ -102,6 +102,7 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "beam_center_px": ((1.0,), (1.0, math.nan), "middle", 3),
         "binning": (0, None, 1.5),
         "detector_pixel_m": (0.0, math.inf),
+        "probe": ("", 1, "zone_plate", "pinhole:diameter_m=wide", "gaussian:fwhm_m=0", "mean_pattern:width_m=1"),
     },
     ModelConfig: {
         "width": (4, None),
