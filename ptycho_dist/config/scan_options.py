@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ _SWITCHES = (
     "negate_y",
     "negate_x",
 )
+_FRAME = ("crop_px", "beam_center_px", "binning", "hot_pixel_ratio", "detector_pixel_m")
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
 
@@ -33,6 +35,9 @@ class ScanOptions:
 
     file_format: str = AUTO
     """Reader to use: auto, or a reader's name such as tike_npz, ptychopinn_npz, ptycho_dist_h5."""
+
+    map: str | None = None
+    """Scan map (YAML) that says where an HDF5 file holds what; found by the file's content where not set."""
 
     intensity_kind: str = AUTO
     """Whether the file holds counts or amplitudes (square roots of counts): auto, counts, amplitude."""
@@ -51,6 +56,18 @@ class ScanOptions:
 
     drop_frames: str | tuple[int, ...] | None = None
     """Patterns to leave out: numbers such as 3,11,24-30; auto (those found empty, unwritten or outlying); or none."""
+
+    hot_pixel_ratio: float | None = None
+    """Leave out pixels whose mean count is above this many times the median of the 5 x 5 pixels around them."""
+
+    crop_px: int | None = None
+    """Side N of the square of detector pixels around the beam centre that is kept, before binning; padded if larger."""
+
+    beam_center_px: tuple[float, float] | None = None
+    """Detector pixel (y, x) of the zero frequency, from 0; where not set, of the file or of the mean pattern."""
+
+    binning: int = 1
+    """Detector pixels a side whose counts are added to one (1, 2, 4, ...)."""
 
     transpose: bool = False
     """Exchange rows and columns of the patterns; before flips."""
@@ -82,6 +99,9 @@ class ScanOptions:
     detector_distance_m: float | None = None
     """Distance from object to detector in metres, where the file does not say."""
 
+    detector_pixel_m: float | None = None
+    """Size of a detector pixel in metres, where the file does not say."""
+
     def __post_init__(self) -> None:
         validators.require_choice("data.intensity_kind", self.intensity_kind, INTENSITY_KINDS)
         if self.mask is not None and (not isinstance(self.mask, str) or not self.mask):
@@ -89,12 +109,36 @@ class ScanOptions:
             raise ConfigError(msg)
         validators.require_choice("data.mask_polarity", self.mask_polarity, POLARITIES)
         validators.require_choice("data.position_unit", self.position_unit, tuple(POSITION_UNITS))
-        for name in (*GEOMETRY, "counts_per_photon"):
+        for name in (*GEOMETRY, "counts_per_photon", "detector_pixel_m", "hot_pixel_ratio"):
             validators.require_optional_positive(f"data.{name}", getattr(self, name))
         validators.require_choice("data.mask_saturated", self.mask_saturated, (None, True, False))
         for name in _SWITCHES:
             validators.require_bool(f"data.{name}", getattr(self, name))
         self.frames_to_drop()
+        self._require_frame()
+
+    def _require_frame(self) -> None:
+        if self.map is not None and (not isinstance(self.map, str) or not self.map):
+            msg = f"data.map = {self.map!r}; expected the name of a YAML file. Change it."
+            raise ConfigError(msg)
+        validators.require_optional_int("data.crop_px", self.crop_px, 8)
+        validators.require_int("data.binning", self.binning, 1)
+        if self.crop_px is not None and self.crop_px % (2 * self.binning):
+            msg = (
+                f"data.crop_px = {self.crop_px} with data.binning = {self.binning}; expected a multiple of "
+                f"{2 * self.binning}. Change it."
+            )
+            raise ConfigError(msg)
+        center = self.beam_center_px
+        is_pair = isinstance(center, tuple) and len(center) == 2 and all(type(one) in (int, float) for one in center)
+        if center is not None and not (is_pair and all(math.isfinite(one) for one in center)):
+            msg = f"data.beam_center_px = {center!r}; expected two numbers (y, x), such as [127.5,130]. Change it."
+            raise ConfigError(msg)
+
+    def frame_settings(self) -> tuple[str, ...]:
+        """Return the names of the settings in force that change the frame of the detector or which pixels count."""
+        default = ScanOptions()
+        return tuple(name for name in _FRAME if getattr(self, name) != getattr(default, name))
 
     def frames_to_drop(self) -> tuple[int, ...]:
         """Return the numbers of the patterns that are named to be left out, ascending.

@@ -40,6 +40,12 @@ VALUES: dict[str, Any] = {
     "pixel_size_m": 20e-9,
     "energy_eV": 8000.0,
     "detector_distance_m": 2.0,
+    "map": "scan_map.yaml",
+    "hot_pixel_ratio": 3.0,
+    "crop_px": 24,
+    "beam_center_px": (15.0, 17.0),
+    "binning": 2,
+    "detector_pixel_m": 75e-6,
     "propagation": "near_field",
     "source_distance_m": 1.0,
     "probe_support_px": 20.0,
@@ -49,7 +55,16 @@ VALUES: dict[str, Any] = {
 }
 DAILY = {"mask", "drop_frames", "flip_rows", "propagation", "n_modes", "background"}
 """Fields whose test runs every day; the others run with the exhaustive tests."""
-WITHOUT_EFFECT = {"file_format", "mask_saturated", "pixel_size_m", "energy_eV", "detector_distance_m"}
+WITHOUT_EFFECT = {
+    "file_format",
+    "mask_saturated",
+    "pixel_size_m",
+    "energy_eV",
+    "detector_distance_m",
+    "detector_pixel_m",
+    "hot_pixel_ratio",
+    "map",
+}
 """These say what is so anyway, in the scan of this test."""
 
 

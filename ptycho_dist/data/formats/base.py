@@ -91,6 +91,8 @@ class RawScan:
         What raw counts are divided by.
     clips_negative
         Whether negative counts become zero.
+    frame_key
+        How its rows are made of those that the file stores, where they are not these.
     """
 
     format_name: str
@@ -110,6 +112,7 @@ class RawScan:
     turn: Turn = field(default_factory=Turn)
     counts_per_photon: float = 1.0
     clips_negative: bool = False
+    frame_key: str = ""
     pixel_size_m: float = NAN
     energy_eV: float = NAN
     detector_distance_m: float = NAN

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from ptycho_dist.data.formats import hdf5, npz
+from ptycho_dist.data.formats import npz
 from ptycho_dist.data.formats.base import RawScan, ScanOptions
+from ptycho_dist.data.formats.containers import Container, container_of
+from ptycho_dist.data.formats.prepare import reframed
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.registry import Registry
 
-_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_ZIP_SIGNATURE = b"PK"
 Opener = Callable[[Path, ScanOptions], RawScan]
 Detector = Callable[[Collection[str]], bool]
 
@@ -25,9 +24,9 @@ class ScanFormat:
     Parameters
     ----------
     name, container
-        Name of the reader; ``"npz"`` or ``"hdf5"``.
+        Name of the reader; kind of file (:mod:`.containers`) such as ``"npz"`` or ``"hdf5"``.
     keys
-        Characteristic names in such a file.
+        Characteristic names in such a file; of HDF5 they may be paths.
     detect
         Tells from the names in a file whether it has this format.
     open_raw
@@ -79,53 +78,52 @@ def open_raw(path: Path, options: ScanOptions, *, unpack: bool = False) -> RawSc
     DataFormatError
         If the path is no scan of a known format, or a large compressed archive.
     """
+    raw = _opener(path, options, unpack=unpack)(path, options)
+    return reframed(path, raw, options) if options.frame_settings() and not raw.frame_key else raw
+
+
+def _opener(path: Path, options: ScanOptions, *, unpack: bool) -> Opener:
     container = _container(path)
-    if container == "npz" and not unpack:
+    if container.name == "npz" and not unpack:
         npz.require_in_place(path)
     if options.file_format == "auto":
-        return _detect(path, container).open_raw(path, options)
+        return _detect(path, container).open_raw
     named = _FORMATS.entries()
     chosen = named.get(options.file_format)
     if chosen is None:
         msg = f"data.file_format = {options.file_format!r}; expected auto or one of {', '.join(named)}. Change it."
         raise DataFormatError(msg)
-    if chosen.container != container:
-        msg = f"{path} is {container}; {chosen.name} is {chosen.container}. Use data.file_format = 'auto'."
+    if chosen.container != container.name:
+        msg = f"{path} is {container.name}; {chosen.name} is {chosen.container}. Use data.file_format = 'auto'."
         raise DataFormatError(msg)
-    return chosen.open_raw(path, options)
+    return chosen.open_raw
 
 
-def _container(path: Path) -> str:
+def _container(path: Path) -> Container:
     if not path.is_file():
         kind = "a folder" if path.is_dir() else "missing" if not path.exists() else "no regular file"
         msg = f"{path} is {kind}; expected a scan file ({_known()}). Give the path of the file."
         raise DataFormatError(msg)
+    container = container_of(path)
+    if container is not None:
+        return container
     with path.open("rb") as stream:
-        head = stream.read(len(_HDF5_SIGNATURE))
-    if head == _HDF5_SIGNATURE:
-        return "hdf5"
-    if head.startswith(_ZIP_SIGNATURE) or zipfile.is_zipfile(path):
-        return "npz"
+        head = stream.read(8)
     found = "empty" if not head else f"neither NPZ nor HDF5 (it starts with {head!r})"
     msg = f"{path} is {found}; expected a scan file ({_known()}). Export the scan again."
     raise DataFormatError(msg)
 
 
-def _detect(path: Path, container: str) -> ScanFormat:
-    keys = npz.member_names(path) if container == "npz" else _hdf5_keys(path)
-    fitting = [one for one in _FORMATS.entries().values() if one.container == container and one.detect(keys)]
+def _detect(path: Path, container: Container) -> ScanFormat:
+    keys = container.names(path)
+    fitting = [one for one in _FORMATS.entries().values() if one.container == container.name and one.detect(keys)]
     if fitting:
-        return max(fitting, key=lambda one: len({*one.keys} & {*keys}))
+        return max(fitting, key=lambda one: sum(key in keys for key in one.keys))
     msg = (
         f"{path} has no known scan format; it holds {', '.join(keys) or 'nothing'}. Known formats: {_known()}. "
         "Re-export it, or name the reader in data.file_format."
     )
     raise DataFormatError(msg)
-
-
-def _hdf5_keys(path: Path) -> tuple[str, ...]:
-    with hdf5.reading(path) as file:
-        return tuple(file)
 
 
 def _known() -> str:

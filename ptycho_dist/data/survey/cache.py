@@ -36,7 +36,7 @@ def cache_folder() -> Path | None:
 def name_of(checksum: str, raw: RawScan) -> str:
     """Name of a survey: by the content of the scan, its mask, and how it is read."""
     mask = b"" if raw.mask is None else np.packbits(raw.mask).tobytes()
-    read = f"{raw.format_name} {raw.square} {raw.turn} {raw.clips_negative} {raw.patterns.shape}"
+    read = f"{raw.format_name} {raw.square} {raw.turn} {raw.clips_negative} {raw.patterns.shape} {raw.frame_key}"
     return hashlib.sha256(f"{_FORM} {checksum} {read}".encode() + mask).hexdigest()
 
 

@@ -96,6 +96,12 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "negate_y": (1, None),
         "negate_x": (None,),
         "position_unit": ("mils", None),
+        "map": ("", 1),
+        "hot_pixel_ratio": (0.0, math.nan),
+        "crop_px": (4, 64.0, 65),
+        "beam_center_px": ((1.0,), (1.0, math.nan), "middle", 3),
+        "binning": (0, None, 1.5),
+        "detector_pixel_m": (0.0, math.inf),
     },
     ModelConfig: {
         "width": (4, None),

@@ -1,0 +1,308 @@
+"""From a :class:`~.measurement.Measurement` to a scan: dead pixels, dark and flat, crop, bins, units, and checks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ptycho_dist.config.scan_options import ScanOptions
+from ptycho_dist.data.formats import checks
+from ptycho_dist.data.formats.base import BoolArray, ComplexArray, PatternSource, RawScan
+from ptycho_dist.data.formats.dead_pixels import FrameSample, centre_of_mass, hot_pixels
+from ptycho_dist.data.formats.frame_work import FrameWork, PreparedFrames, Window
+from ptycho_dist.data.formats.intensity import Kind, find_kind, sample_index
+from ptycho_dist.data.formats.measurement import METRES, PIXELS, Geometry, Measurement, Positions
+from ptycho_dist.data.formats.object_pixel import corners_px, pixel_size, require_known, with_options
+from ptycho_dist.errors import DataFormatError
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """Which pixels count, the centre, and what was said of both; arrays have the zero frequency in the middle."""
+
+    valid: BoolArray
+    centre: tuple[float, float]
+    said: tuple[str, ...]
+
+
+def raw_scan_of(path: Path, measurement: Measurement, options: ScanOptions) -> RawScan:
+    """Make a scan of what a file says of a measurement.
+
+    Parameters
+    ----------
+    path
+        The file, for messages.
+    measurement
+        What its reader or map found.
+    options
+        What the user says.
+
+    Returns
+    -------
+    RawScan
+        Square frames, which are made of the file's when they are read; corners in object pixels; what was done, with
+        numbers, in ``conversions``.
+
+    Raises
+    ------
+    DataFormatError
+        If positions and frames differ in number, a number cannot be so (energy, distance, steps, counts below zero),
+        or the object pixel is needed and not known.
+    """
+    _require_lengths(path, measurement)
+    if options.position_unit != "px":
+        msg = (
+            f"data.position_unit = {options.position_unit!r}, but {measurement.format_name} knows the unit in {path}; "
+        )
+        raise DataFormatError(msg + "expected px. Leave it out, or name the unit in a map (positions: unit:).")
+    geometry = with_options(path, measurement.geometry, options)
+    source, said = measurement.frames, list(measurement.conversions)
+    work, square = _work(path, measurement, options, said)
+    side, new_side = min(source.shape[1:]), work.window.side
+    dx, how = pixel_size(path, geometry, side, new_side, options)
+    if measurement.positions.unit == METRES:
+        require_known(path, geometry, dx)
+    said += [how] if how else []
+    mask = _mask(path, work)
+    keeps_object = new_side == side and work.binning == 1
+    N = new_side // work.binning
+    return RawScan(
+        format_name=measurement.format_name,
+        patterns=source if work.is_nothing() else PreparedFrames(source, work),
+        fftshift=False,
+        square=square and not work.square,
+        positions_px=corners_px(path, measurement.positions, dx, (side, new_side), N),
+        probe=_probe(path, measurement, (side, new_side), work.binning, said),
+        mask=mask,
+        object_source=measurement.object_source if keeps_object else None,
+        object_origin_px=measurement.object_origin_px if keeps_object else None,
+        nphotons=measurement.nphotons,
+        conversions=tuple(said),
+        companions=measurement.companions,
+        frame_key=repr((work.window, work.binning, work.turn, work.is_corner, _digest(measurement))),
+        pixel_size_m=dx,
+        energy_eV=geometry.energy_eV,
+        detector_distance_m=geometry.detector_distance_m,
+    )
+
+
+def reframed(path: Path, raw: RawScan, options: ScanOptions) -> RawScan:
+    """Crop, bin and mask the square frames of a scan in object pixels as the user says; see :func:`raw_scan_of`."""
+    mask = raw.mask
+    found = Measurement(
+        format_name=raw.format_name,
+        frames=raw.patterns,
+        positions=Positions(values=raw.positions_px, unit=PIXELS),
+        geometry=Geometry(
+            energy_eV=raw.energy_eV, detector_distance_m=raw.detector_distance_m, pixel_size_m=raw.pixel_size_m
+        ),
+        kind="amplitude" if raw.square else "counts",
+        is_corner=raw.fftshift,
+        mask=np.fft.ifftshift(mask) if mask is not None and raw.fftshift else mask,
+        probe=raw.probe,
+        object_source=raw.object_source,
+        object_origin_px=raw.object_origin_px,
+        nphotons=raw.nphotons,
+        companions=raw.companions,
+        conversions=raw.conversions,
+    )
+    return raw_scan_of(path, found, options)
+
+
+def _work(path: Path, measurement: Measurement, options: ScanOptions, said: list[str]) -> tuple[FrameWork, bool]:
+    """Settle what is done to each frame, and whether the file has amplitudes; add what is done to ``said``."""
+    pixels = _pixels(path, measurement, options)
+    window, binning, cut = _window(measurement, pixels, options)
+    kind = _kind(measurement, pixels.valid, options)
+    said += (*pixels.said, *cut, *_work_in_words(measurement, kind))
+    work = FrameWork(
+        is_corner=measurement.is_corner,
+        valid=pixels.valid,
+        correction=measurement.correction,
+        square=kind.square and (binning > 1 or bool(measurement.correction)),
+        window=window,
+        binning=binning,
+        turn=measurement.turn,
+    )
+    return work, kind.square
+
+
+def _require_unit_unsaid(path: Path, measurement: Measurement, options: ScanOptions) -> None:
+    if options.position_unit != "px":
+        msg = (
+            f"data.position_unit = {options.position_unit!r}, but {measurement.format_name} knows the unit in {path}; "
+        )
+        raise DataFormatError(msg + "expected px. Leave it out, or name the unit in a map (positions: unit:).")
+
+
+def _mask(path: Path, work: FrameWork) -> BoolArray | None:
+    mask = work.mask()
+    if not mask.any():
+        msg = f"no detector pixel in {path} is valid; expected some. Check the mask and its polarity."
+        raise DataFormatError(msg)
+    return None if mask.all() else mask
+
+
+def _digest(measurement: Measurement) -> str:
+    """Name the corrections by their content."""
+    correction = measurement.correction
+    parts = [one for one in (correction.dark, correction.flat, correction.scale) if one is not None]
+    return ",".join(f"{float(np.sum(part * np.arange(1, part.size + 1).reshape(part.shape))):.17g}" for part in parts)
+
+
+def _require_lengths(path: Path, measurement: Measurement) -> None:
+    n_frames, values = measurement.frames.shape[0], measurement.positions.values
+    if len(values) != n_frames:
+        msg = (
+            f"{path} holds {n_frames} frames and {len(values)} positions; expected one position for each frame. Where "
+            "the file says how they belong together, name it in a map (positions: join: index or trigger); else export "
+            "them again, or leave frames out (frames: select)."
+        )
+        raise DataFormatError(msg)
+    checks.checked_positions(path, values, n_frames)
+
+
+def _pixels(path: Path, measurement: Measurement, options: ScanOptions) -> _Pixels:
+    """Look at a sample of the frames: which pixels count, and where the zero frequency is."""
+    source, said = measurement.frames, []
+    sample = FrameSample(source.shape[1:], measurement.dead_values)
+    for row in sample_index(source.shape[0]):
+        sample.add(source.read(np.array([row], np.int64))[0])
+    valid = np.ones(source.shape[1:], np.bool_) if measurement.mask is None else measurement.mask
+    if valid.shape != source.shape[1:]:
+        msg = f"the mask in {path} has shape {valid.shape}, its frames {source.shape[1:]}; expected equal shapes. "
+        raise DataFormatError(msg + "Name the right mask, or leave it out.")
+    if not valid.all():
+        said.append(f"mask: {int((~valid).sum())} pixels left out, as the file says")
+    flat = measurement.correction.flat
+    dead = (sample.unusable | (False if flat is None else ~(flat > 0))) & valid
+    if dead.any():
+        said.append(f"masked {int(dead.sum())} dead pixels in every frame (found in {sample.count} frames)")
+        valid = valid & ~dead
+    _require_counts(path, sample, measurement, options)
+    ratio = options.hot_pixel_ratio or measurement.hot_pixel_ratio
+    if ratio is not None:
+        hot = hot_pixels(sample.mean, valid, sample.count, ratio)
+        said.append(f"masked {int(hot.sum())} hot pixels (mean above {ratio:g} times the median around)")
+        valid = valid & ~hot
+    mean = sample.mean
+    if measurement.is_corner:
+        valid, mean = np.fft.fftshift(valid), np.fft.fftshift(mean)
+    centre, how = _centre(measurement, centre_of_mass(mean, valid), options)
+    return _Pixels(valid, centre, (*said, *how))
+
+
+def _require_counts(path: Path, sample: FrameSample, measurement: Measurement, options: ScanOptions) -> None:
+    clips = options.intensity_kind == "counts" or measurement.correction.dark is not None
+    if sample.lowest < 0 and not clips:
+        msg = (
+            f"frames in {path} hold counts down to {sample.lowest:.6g}; expected counts >= 0. Give --intensity_kind "
+            "counts, which takes negative values of a subtracted dark as 0, or mask such pixels (--mask, dead_values)."
+        )
+        raise DataFormatError(msg)
+
+
+def _centre(
+    measurement: Measurement, found: tuple[float, float], options: ScanOptions
+) -> tuple[tuple[float, float], list[str]]:
+    """Where the zero frequency is: as given, as the file says, in the middle, or the centre of mass."""
+    height, width = measurement.frames.shape[1:]
+    middle = (float(height // 2), float(width // 2))
+    stated = options.beam_center_px or measurement.beam_center_px
+    if measurement.is_corner:
+        return middle, []
+    words = []
+    if stated is not None:
+        inside = 0 <= stated[0] < height and 0 <= stated[1] < width
+        if inside or options.beam_center_px is not None:
+            whose = "given" if options.beam_center_px is not None else "of the file"
+            return stated, [f"beam centre: ({stated[0]:.6g}, {stated[1]:.6g}), as {whose}"]
+        words = [f"beam centre: ({stated[0]:.6g}, {stated[1]:.6g}) of the file is outside the frame, so not used"]
+    crops = options.crop_px or measurement.crop_px
+    if height == width and (crops is None or crops >= height):
+        return middle, words
+    words.append(f"beam centre: ({found[0]:.2f}, {found[1]:.2f}), centre of mass of the mean pattern")
+    return found, words
+
+
+def _window(measurement: Measurement, pixels: _Pixels, options: ScanOptions) -> tuple[Window, int, list[str]]:
+    height, width = measurement.frames.shape[1:]
+    default = ScanOptions()
+    binning = options.binning if options.binning != default.binning else measurement.binning
+    side = options.crop_px or measurement.crop_px
+    if side is None:
+        side = min(height, width)
+        step = 2 * binning if height != width or binning > 1 else 1
+        side -= side % step
+    top, left = (math.floor(one + 0.5) - side // 2 for one in pixels.centre)
+    window, words = Window(top, left, side), []
+    if not window.covers((height, width)):
+        pads = top < 0 or left < 0 or top + side > height or left + side > width
+        words.append(f"patterns: {side} x {side} of {height} x {width} pixels{', padded with masked ones' * pads}")
+    if binning > 1:
+        words.append(f"patterns: {binning} x {binning} pixels added to one")
+    return window, binning, words
+
+
+def _kind(measurement: Measurement, valid: BoolArray, options: ScanOptions) -> Kind:
+    """Tell counts from amplitudes, as the user says, as the file's format has it, or by the values."""
+    if options.intensity_kind == "auto" and measurement.kind != "auto":
+        square = measurement.kind == "amplitude"
+        return Kind(square, "amplitudes, squared to counts" if square else "counts")
+    return find_kind(_Valid(measurement.frames, valid, is_corner=measurement.is_corner), options)
+
+
+class _Valid:
+    """Frames whose masked pixels are zero, to judge their values."""
+
+    def __init__(self, source: PatternSource, valid: BoolArray, *, is_corner: bool) -> None:
+        self._source, self._valid = source, np.fft.ifftshift(valid) if is_corner else valid
+        self.shape, self.unwritten, self.close = source.shape, source.unwritten, source.close
+
+    def read(self, index: np.ndarray) -> np.ndarray:
+        values = self._source.read(index)
+        return np.where(self._valid, values, np.zeros((), values.dtype))
+
+
+def _work_in_words(measurement: Measurement, kind: Kind) -> list[str]:
+    correction, words = measurement.correction, []
+    if kind.square or measurement.kind == "auto":
+        words.append(f"patterns: {kind.reason}")
+    if measurement.is_corner:
+        words.append("patterns: zero frequency moved from the corner to the centre (fftshift)")
+    for name, said in (("dark", "dark subtracted"), ("flat", "divided by the flat"), ("scale", "scaled by a monitor")):
+        if getattr(correction, name) is not None:
+            words.append(f"patterns: {said}")
+    turn = measurement.turn
+    turned = [name for name in ("transpose", "flip_rows", "flip_columns") if getattr(turn, name)]
+    return [*words, f"patterns: turned ({', '.join(turned)})"] if turned else words
+
+
+def _probe(
+    path: Path, measurement: Measurement, sides: tuple[int, int], binning: int, said: list[str]
+) -> ComplexArray | None:
+    """Return the probe in the pixels of the frames that are used.
+
+    A crop of the detector keeps the field of view and changes the pixel: the far field is cropped alike. A bin keeps
+    the pixel and narrows the field of view.
+    """
+    if measurement.probe is None:
+        return None
+    side, new_side = sides
+    probe = checks.checked_probe(path, "probe", measurement.probe)
+    if probe.shape[-1] != side:
+        probe = checks.embed_probe(path, probe, side)[0]
+    if new_side != side:
+        far = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(probe, axes=(-2, -1)), norm="ortho"), axes=(-2, -1))
+        top = side // 2 - new_side // 2
+        far = Window(top, top, new_side).cut(far)
+        probe = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(far, axes=(-2, -1)), norm="ortho"), axes=(-2, -1))
+        said.append(f"probe: far field {'cropped' if new_side < side else 'padded'} to {new_side} px a side")
+    if binning > 1:
+        top = new_side // 2 - new_side // binning // 2
+        probe = Window(top, top, new_side // binning).cut(probe)
+        said.append(f"probe: middle {probe.shape[-1]} px a side")
+    return probe.astype(np.complex64)
