@@ -130,8 +130,12 @@ class ScanOptions:
             )
             raise ConfigError(msg)
         center = self.beam_center_px
-        is_pair = isinstance(center, tuple) and len(center) == 2 and all(type(one) in (int, float) for one in center)
-        if center is not None and not (is_pair and all(math.isfinite(one) for one in center)):
+        is_pair = (
+            isinstance(center, tuple | list)
+            and len(center) == 2
+            and all(type(number) in (int, float) for number in center)
+        )
+        if center is not None and not (is_pair and all(math.isfinite(number) for number in center)):
             msg = f"data.beam_center_px = {center!r}; expected two numbers (y, x), such as [127.5,130]. Change it."
             raise ConfigError(msg)
 
