@@ -9,6 +9,7 @@ from pathlib import Path
 from ptycho_dist.data.formats import npz
 from ptycho_dist.data.formats.base import RawScan, ScanOptions
 from ptycho_dist.data.formats.containers import Container, container_of
+from ptycho_dist.data.formats.no_scan import what_it_is
 from ptycho_dist.data.formats.prepare import reframed
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.registry import Registry
@@ -119,6 +120,9 @@ def _detect(path: Path, container: Container) -> ScanFormat:
     fitting = [one for one in _FORMATS.entries().values() if one.container == container.name and one.detect(keys)]
     if fitting:
         return max(fitting, key=lambda one: sum(key in keys for key in one.keys))
+    told = what_it_is(path, container.name, keys)
+    if told is not None:
+        raise DataFormatError(told)
     msg = (
         f"{path} has no known scan format; it holds {', '.join(keys) or 'nothing'}. Known formats: {_known()}. "
         "Re-export it, or name the reader in data.file_format."
