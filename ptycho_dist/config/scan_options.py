@@ -39,6 +39,9 @@ class ScanOptions:
     map: str | None = None
     """Scan map (YAML) that says where an HDF5 file holds what; found by the file's content where not set."""
 
+    positions_file: str | None = None
+    """File with the positions that the scan file lacks: product of Ptychodus, or text with columns named x and y."""
+
     intensity_kind: str = AUTO
     """Whether the file holds counts or amplitudes (square roots of counts): auto, counts, amplitude."""
 
@@ -104,9 +107,11 @@ class ScanOptions:
 
     def __post_init__(self) -> None:
         validators.require_choice("data.intensity_kind", self.intensity_kind, INTENSITY_KINDS)
-        if self.mask is not None and (not isinstance(self.mask, str) or not self.mask):
-            msg = f"data.mask = {self.mask!r}; expected the name of a file. Change it."
-            raise ConfigError(msg)
+        for name in ("mask", "positions_file"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or not value):
+                msg = f"data.{name} = {value!r}; expected the name of a file. Change it."
+                raise ConfigError(msg)
         validators.require_choice("data.mask_polarity", self.mask_polarity, POLARITIES)
         validators.require_choice("data.position_unit", self.position_unit, tuple(POSITION_UNITS))
         for name in (*GEOMETRY, "counts_per_photon", "detector_pixel_m", "hot_pixel_ratio"):

@@ -14,7 +14,8 @@ from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.data.formats.base import ComplexArray
 from ptycho_dist.data.formats.product import scan_settings
-from ptycho_dist.data.formats.product_h5 import BACKGROUND, FLUX, read_product
+from ptycho_dist.data.formats.product_h5 import BACKGROUND, FLUX
+from ptycho_dist.data.formats.results.reading import kind_of_result, read_result
 from ptycho_dist.data.scan import Scan, require_made_from
 from ptycho_dist.data.stored_object import read_stored_object
 from ptycho_dist.errors import ConfigError, DataFormatError, RefinementError
@@ -74,9 +75,9 @@ def read_start(scan: Scan, path: Path | None, propagation: str = FAR_FIELD.kind)
     """
     if path is None:
         return Start(None, np.zeros(2), _probe_of(scan, None), scan.positions_px)
-    if path.suffix == ".npz":
+    if path.suffix == ".npz" and kind_of_result(path) is None:
         return _from_npz(scan, path)
-    product = read_product(path)
+    product = read_result(path)
     count = scan.header.n_patterns
     if product.probe.shape[-1] != scan.header.N or not np.array_equal(np.sort(product.indexes), np.arange(count)):
         msg = (

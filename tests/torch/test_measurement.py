@@ -41,6 +41,7 @@ VALUES: dict[str, Any] = {
     "energy_eV": 8000.0,
     "detector_distance_m": 2.0,
     "map": "scan_map.yaml",
+    "positions_file": "positions.csv",
     "hot_pixel_ratio": 3.0,
     "crop_px": 24,
     "beam_center_px": [15.0, 17.0],
@@ -64,6 +65,7 @@ WITHOUT_EFFECT = {
     "detector_pixel_m",
     "hot_pixel_ratio",
     "map",
+    "positions_file",
 }
 """These say what is so anyway, in the scan of this test."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ptycho_dist.data.formats import npz
 from ptycho_dist.data.formats.base import RawScan, ScanOptions
 from ptycho_dist.data.formats.containers import Container, container_of
-from ptycho_dist.data.formats.not_scans import what_it_is
+from ptycho_dist.data.formats.no_scan import what_it_is
 from ptycho_dist.data.formats.prepare import reframed
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.registry import Registry
@@ -136,19 +136,17 @@ def _mapped(path: Path, container: Container, options: ScanOptions) -> Opener:
 def _detect(path: Path, container: Container) -> Opener:
     keys = container.names(path)
     fitting = [one for one in _FORMATS.entries().values() if one.container == container.name and one.detect(keys)]
-    best = max(fitting, key=lambda one: sum(key in keys for key in one.keys), default=None)
     if container.name == "hdf5" and not all(key in keys for key in _OWN_KEYS):
         from ptycho_dist.data.maps.opening import matching, open_mapped
 
         found = matching(path)
         if found is not None:
             return lambda path, options: open_mapped(path, found, options)
-    result = what_it_is(container.name, keys)
-    if result is not None:
-        msg = f"{path} is no scan, but {result}"
-        raise DataFormatError(msg)
-    if best is not None:
-        return best.open_raw
+    if fitting:
+        return max(fitting, key=lambda one: sum(key in keys for key in one.keys)).open_raw
+    told = what_it_is(path, container.name, keys)
+    if told is not None:
+        raise DataFormatError(told)
     msg = (
         f"{path} has no known scan format; it holds {', '.join(keys) or 'nothing'}. Known formats: {_known()}, and "
         f"HDF5 files of the shipped maps. See what is in it: ptycho-dist inspect {path}. Where it is a scan, write a "

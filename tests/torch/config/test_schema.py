@@ -97,6 +97,7 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "negate_x": (None,),
         "position_unit": ("mils", None),
         "map": ("", 1),
+        "positions_file": ("", 1),
         "hot_pixel_ratio": (0.0, math.nan),
         "crop_px": (4, 64.0, 65),
         "beam_center_px": ((1.0,), (1.0, math.nan), "middle", 3),

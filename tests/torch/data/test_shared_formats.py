@@ -59,10 +59,10 @@ SCANS = (
     Known("byhand/eiger/fly001_master.h5", "map aps_velociprobe"),
 )
 MESSAGES = {
-    "real/nanomax_000008.h5": r"scan without its frames, by the map nanomax: .*'scan_000008_pilatus.hdf5' is not in the "
-    r"folder.*Copy that file beside this one",
+    "real/nanomax_000008.h5": r"scan without its frames, by the map nanomax: .*'scan_000008_pilatus.hdf5' is not in "
+    r"the folder.*Copy that file beside this one",
     "real/nxcxi_ptycho_list_crop.nxs": r"energy .* is 0.00938099 eV; expected 10 to 300000 eV",
-    "real/Run1084_recon3_postPC.npz": r"is no scan, but a reconstruction without patterns.*Take the scan",
+    "real/Run1084_recon3_postPC.npz": r"a result without patterns; expected a scan. Give the file of the patterns",
     "written/beamline_unknown.h5": r"no known scan format.*ptycho-dist inspect.*--write_map",
 }
 
