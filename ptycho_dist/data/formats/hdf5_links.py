@@ -26,6 +26,10 @@ _DEFLATE_RATIO = 1100
 _UNCOMPRESSED_BYTES = 1 << 20
 
 
+class MissingFileError(DataFormatError):
+    """A link leads to a file that is not there."""
+
+
 @dataclass(frozen=True)
 class Place:
     """A dataset or group: the file that holds it, and its path there, free of links.
@@ -54,8 +58,10 @@ def locate(path: Path, key: str) -> Place | None:
 
     Raises
     ------
+    MissingFileError
+        If a link leads to a file that is missing or outside the folder.
     DataFormatError
-        If a link leads to a file that is missing or outside the folder, to nothing, or in a circle.
+        If a link leads to nothing, or in a circle.
     """
     return _walk(path, [part for part in key.split("/") if part not in ("", ".")], path, MOST_HOPS)
 
@@ -123,7 +129,7 @@ def _inside(path: Path, key: str, stored: str) -> Path:
         f"{key!r} in {path} is a link to {stored!r}, and {name.name!r} is not in the folder of the file; expected it "
         "there, for links out of the folder are not followed. Copy that file beside this one."
     )
-    raise DataFormatError(msg)
+    raise MissingFileError(msg)
 
 
 def load_array(path: Path, key: str) -> NDArray[Any]:

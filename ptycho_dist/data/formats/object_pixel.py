@@ -30,9 +30,12 @@ def wavelength_of(energy_eV: float, radiation: str) -> float:
     return HC_EV_M / energy_eV
 
 
-def energy_of(wavelength_m: float) -> float:
-    """Return the energy in eV of photons of a wavelength in metres."""
-    return HC_EV_M / wavelength_m
+def energy_of(wavelength_m: float, radiation: str = XRAY) -> float:
+    """Return the energy in eV of photons, or of electrons, of a wavelength in metres; undoes :func:`wavelength_of`."""
+    momentum = HC_EV_M / wavelength_m
+    if radiation == ELECTRON:
+        return math.sqrt(momentum**2 + _ELECTRON_REST_EV**2) - _ELECTRON_REST_EV
+    return momentum
 
 
 def with_options(path: Path, geometry: Geometry, options: ScanOptions) -> Geometry:
