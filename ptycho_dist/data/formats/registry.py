@@ -156,4 +156,4 @@ def _detect(path: Path, container: Container) -> Opener:
 
 
 def _known() -> str:
-    return "; ".join(f"{f.name}: {f.container} with {', '.join(f.keys)}" for f in _FORMATS.entries().values())
+    return ", ".join(f"{one.name} ({one.container})" for one in _FORMATS.entries().values())
