@@ -5,6 +5,7 @@ MATLAB 7.3 is HDF5, and is read by the maps of these programs.
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FloatArray, IntArray
 
 NAME, CONTAINER = "matlab5", "matlab5"
+_HEADER_BYTES = 128
 _SIGNATURE = b"MATLAB 5.0 MAT-file"
 _FRAMES = ("dp", "ptychogram", "det_data")
 _MATLAB_ERRORS = (ValueError, TypeError, NotImplementedError, KeyError, IndexError, EOFError, zlib.error)
@@ -52,10 +54,30 @@ def names_in(path: Path) -> Collection[str]:
     """List the variables of a MATLAB file before 7.3."""
     from scipy.io import whosmat
 
+    _require_whole(path)
     try:
         return tuple(name for name, _, _ in whosmat(path))
     except _MATLAB_ERRORS as error:
         raise _damaged(path, error) from error
+
+
+def _require_whole(path: Path) -> None:
+    """Refuse a file whose last element ends beyond it; scipy would pass over that.
+
+    Raises
+    ------
+    DataFormatError
+        If it is cut off.
+    """
+    size, place = path.stat().st_size, _HEADER_BYTES
+    with path.open("rb") as stream:
+        order = "<" if stream.read(_HEADER_BYTES)[-2:] == b"IM" else ">"
+        while place < size:
+            stream.seek(place)
+            tag = stream.read(8)
+            place += 8 + (struct.unpack(f"{order}2I", tag)[1] if len(tag) == 8 else size)
+    if place != size:
+        raise _damaged(path, f"it has {size} bytes, its variables {place}")
 
 
 def load(path: Path, name: str) -> NDArray[Any] | None:
@@ -81,7 +103,7 @@ def load(path: Path, name: str) -> NDArray[Any] | None:
     return values
 
 
-def _damaged(path: Path, error: Exception) -> DataFormatError:
+def _damaged(path: Path, error: Exception | str) -> DataFormatError:
     return DataFormatError(f"{path} is a MATLAB file that cannot be read ({error}); it is damaged. Save it again.")
 
 
