@@ -6,8 +6,6 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ptycho_dist.atomic import atomic_path
 from ptycho_dist.commands.path_checks import require_new_files, require_output_file
 from ptycho_dist.config.scan_options import ScanOptions
@@ -56,6 +54,8 @@ def unopened(path: Path, reason: DataFormatError) -> list[str]:
     from ptycho_dist.data.formats.contents import contents
     from ptycho_dist.data.maps.draft import draft_of
 
+    if not path.is_file():
+        raise reason
     try:
         kind, _ = contents(path)
     except DataFormatError:
@@ -115,6 +115,8 @@ def write_figure(path: Path, target: Path, options: ScanOptions) -> str:
 
 def _picture(scan: Scan) -> ScanPicture:
     """Read all patterns once, in batches, for their mean and sums."""
+    import numpy as np
+
     from ptycho_dist.data.formats.dead_pixels import centre_of_mass
     from ptycho_dist.evaluate.scan_figure import ScanPicture
 

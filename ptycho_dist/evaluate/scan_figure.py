@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -86,7 +87,7 @@ def _draw_mean(axes: Axes, picture: ScanPicture) -> None:
     axes.legend(fontsize=7, loc="upper right")
     axes.set_title("mean pattern (log); grey: masked", fontsize=_FONT)
     _pixels(axes)
-    axes.figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.03, label="counts")
+    _bar(axes, shown, "counts")
 
 
 def _draw_mask(axes: Axes, picture: ScanPicture) -> None:
@@ -116,7 +117,7 @@ def _draw_positions(axes: Axes, picture: ScanPicture) -> None:
     axes.set_ylabel("y (px)", fontsize=8)
     axes.tick_params(labelsize=7)
     axes.set_title(f"{len(picture.sums)} patch corners, colour: counts of the frame", fontsize=_FONT)
-    axes.figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.03, label="counts")
+    _bar(axes, shown, "counts")
 
 
 def _draw_probe(axes: Axes, picture: ScanPicture) -> None:
@@ -125,7 +126,13 @@ def _draw_probe(axes: Axes, picture: ScanPicture) -> None:
     shown = axes.imshow(amplitude, cmap="magma", interpolation="nearest")
     axes.set_title(f"probe of the file, {len(picture.probe)} mode(s), amplitude", fontsize=_FONT)
     _pixels(axes)
-    axes.figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.03)
+    _bar(axes, shown, "amplitude")
+
+
+def _bar(axes: Axes, shown: Any, label: str) -> None:
+    bar = axes.figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.03)
+    bar.set_label(label, fontsize=8)
+    bar.ax.tick_params(labelsize=7)
 
 
 def _pixels(axes: Axes) -> None:

@@ -236,14 +236,20 @@ def folded(entries: list[Entry], most_lines: int = 80) -> list[str]:
     lines: list[str] = []
     counts = Counter(_alike(entry) for entry in entries)
     seen: Counter[tuple[Any, ...]] = Counter()
+    left_out: set[str] = set()
     for entry in entries:
+        if entry.parent in left_out:
+            left_out.add(entry.key)
+            continue
         alike, margin = _alike(entry), "  " * entry.key.count("/")
         seen[alike] += 1
-        most = _MOST_VALUES if entry.value else _MOST_ALIKE
         is_array = entry.shape is not None or bool(entry.link)
-        if not is_array or seen[alike] <= most or counts[alike] <= most + 1:
+        most = _MOST_VALUES if entry.value or not is_array else _MOST_ALIKE
+        if seen[alike] <= most or counts[alike] <= most + 1:
             lines.append(f"{margin}{entry.name}{'/' * (not is_array)} {entry.in_words()}".rstrip())
-        elif seen[alike] == most + 1:
+            continue
+        left_out.add(entry.key)
+        if seen[alike] == most + 1:
             lines.append(f"{margin}... and {counts[alike] - most} more of the same kind")
     hidden = len(lines) - most_lines
     return [*lines[:most_lines], f"... and {hidden} more lines"] if hidden > 0 else lines
