@@ -78,16 +78,28 @@ class FrameWork:
     binning: int
     turn: Turn
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W) of the file's frames."""
+        return self.valid.shape[0], self.valid.shape[1]
+
+    def place(self, valid: BoolArray) -> BoolArray:
+        """Return a mask (H, W) in the order of the file's frames as one (N, N) of the frames it makes."""
+        return self._made(np.fft.fftshift(valid) if self.is_corner else valid)
+
     def mask(self) -> BoolArray:
         """Return the valid pixels of the frames it makes, bool (N, N): of binned pixels those with valid parts only."""
-        kept = self.window.cut(self.valid)
+        return self._made(self.valid)
+
+    def _made(self, valid: BoolArray) -> BoolArray:
+        kept = self.window.cut(valid)
         n, side = self.binning, self.window.side // self.binning
         blocks = kept.reshape(side, n, side, n)
         return np.array(self.turn(np.asarray(blocks.all(axis=(1, 3)))))
 
     def is_nothing(self) -> bool:
         """Tell whether frames stay as they are, but for masked pixels, which are left out later."""
-        same = self.window.covers(self.valid.shape[-2:]) and self.turn == Turn()
+        same = self.window.covers(self.shape) and self.turn == Turn()
         return same and not (self.is_corner or self.correction or self.square) and self.binning == 1
 
     def frames(self, values: NDArray[Any], index: IntArray) -> NDArray[Any]:

@@ -82,6 +82,7 @@ def raw_scan_of(path: Path, measurement: Measurement, options: ScanOptions) -> R
         nphotons=measurement.nphotons,
         conversions=tuple(said),
         companions=measurement.companions,
+        detector=work,
         frame_key=repr((work.window, work.binning, work.turn, work.is_corner, _digest(measurement))),
         pixel_size_m=dx,
         energy_eV=geometry.energy_eV,

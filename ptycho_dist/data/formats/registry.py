@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from ptycho_dist.registry import Registry
 
 _OWN_KEYS = ("patterns", "positions_px")
 """Of the project's own format, which needs no map."""
+_MOST_NAMED = 20
 Opener = Callable[[Path, ScanOptions], RawScan]
 Detector = Callable[[Collection[str]], bool]
 
@@ -62,6 +63,11 @@ def register_format(
         return open_raw
 
     return add
+
+
+def formats() -> Mapping[str, ScanFormat]:
+    """Return all formats by name."""
+    return _FORMATS.entries()
 
 
 def open_raw(path: Path, options: ScanOptions, *, unpack: bool = False) -> RawScan:
@@ -148,11 +154,16 @@ def _detect(path: Path, container: Container) -> Opener:
     if told is not None:
         raise DataFormatError(told)
     msg = (
-        f"{path} has no known scan format; it holds {', '.join(keys) or 'nothing'}. Known formats: {_known()}, and "
+        f"{path} has no known scan format; it holds {_some(keys)}. Known formats: {_known()}, and "
         f"HDF5 files of the shipped maps. See what is in it: ptycho-dist inspect {path}. Where it is a scan, write a "
         "draft map with --write_map m.yaml, complete it, and give --map m.yaml."
     )
     raise DataFormatError(msg)
+
+
+def _some(keys: Collection[str]) -> str:
+    names = list(keys)
+    return ", ".join(names[:_MOST_NAMED]) + (", ..." * (len(names) > _MOST_NAMED)) or "nothing"
 
 
 def _known() -> str:

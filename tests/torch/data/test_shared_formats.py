@@ -77,7 +77,8 @@ def folder(data_dir: Path) -> Path:
 
 @pytest.mark.parametrize("known", SCANS, ids=lambda known: known.name)
 def test_positions_and_frame_sums_are_those_that_are_known(known: Known, folder: Path, tmp_path: Path) -> None:
-    truth = np.load(folder / "written" / "truth.npz")
+    with np.load(folder / "written" / "truth.npz") as held:
+        truth = dict(held)
     options = dict(known.options)
     if known.scan_map is not None:
         (tmp_path / "beamline.yaml").write_text(known.scan_map)
