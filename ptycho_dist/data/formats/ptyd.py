@@ -17,7 +17,7 @@ from ptycho_dist.data.formats.base import NAN, BoolArray, PatternSource, RawScan
 from ptycho_dist.data.formats.chosen_frames import chosen
 from ptycho_dist.data.formats.hdf5_frames import JoinedFrames, h5_frames
 from ptycho_dist.data.formats.hdf5_links import load_array, load_attributes, locate, members, shape_of
-from ptycho_dist.data.formats.hdf5_numbers import as_text, number
+from ptycho_dist.data.formats.hdf5_numbers import attribute_text, load_numbers, number
 from ptycho_dist.data.formats.intensity import sample_index
 from ptycho_dist.data.formats.measurement import Geometry, Measurement, Positions
 from ptycho_dist.data.formats.prepare import raw_scan_of
@@ -104,7 +104,7 @@ def _chunk(path: Path, key: str) -> _Chunk:
 
 
 def _is_there(path: Path, key: str) -> bool:
-    return locate(path, key) is not None and as_text(load_attributes(path, key).get("type", "")) != _NONE
+    return locate(path, key) is not None and attribute_text(load_attributes(path, key), "type") != _NONE
 
 
 def _order(chunks: list[_Chunk], count: int) -> IntArray:
@@ -117,7 +117,7 @@ def _order(chunks: list[_Chunk], count: int) -> IntArray:
 
 def _geometry(path: Path) -> Geometry:
     energy, distance = (number(path, f"meta/{key}") if _is_there(path, f"meta/{key}") else NAN for key in _LENGTHS)
-    sizes = load_array(path, "meta/psize").ravel() if _is_there(path, "meta/psize") else np.array([NAN])
+    sizes = load_numbers(path, "meta/psize").ravel() if _is_there(path, "meta/psize") else np.array([NAN])
     height, width = (sizes[0], sizes[-1]) if sizes.size in (1, 2) else (NAN, NAN)
     return Geometry(
         energy_eV=energy * 1e3, detector_distance_m=distance, detector_pixel_m=(float(height), float(width))
@@ -141,7 +141,11 @@ def _mask(path: Path, chunks: list[_Chunk]) -> BoolArray | None:
     for chunk in chunks:
         if chunk.weights is not None:
             parts.append(_always_good(path, chunk.weights))
-    return None if not parts else np.asarray(np.logical_and.reduce(parts))
+    shapes = {part.shape for part in parts}
+    if len(shapes) > 1:
+        msg = f"weights in {path} have shapes {sorted(shapes)}; expected one, that of a frame. Prepare the scan again."
+        raise DataFormatError(msg)
+    return np.asarray(np.logical_and.reduce(parts)) if parts else None
 
 
 def _always_good(path: Path, key: str) -> BoolArray:

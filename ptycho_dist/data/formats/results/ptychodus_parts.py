@@ -118,8 +118,16 @@ def _from_hdf5(path: Path, name: str) -> NDArray[Any] | None:
     return None if value is None else np.asarray(value)
 
 
+def _column(path: Path, column: int) -> NDArray[Any]:
+    values = load_array(path, _TRANSLATION)
+    if values.ndim != 2 or values.shape[1] < 2:
+        msg = f"{_TRANSLATION!r} in {path} has shape {values.shape}; expected (B, 3) in metres. Export it again."
+        raise DataFormatError(msg)
+    return values[:, column]
+
+
 def _from_cxi(path: Path, name: str) -> NDArray[Any] | None:
     if name in ("probe_position_y_m", "probe_position_x_m"):
-        return load_array(path, _TRANSLATION)[:, 1 if name == "probe_position_y_m" else 0]
+        return _column(path, 1 if name == "probe_position_y_m" else 0)
     key = _CXI.get(name)
     return load_array(path, key) if key is not None and locate(path, key) is not None else None
