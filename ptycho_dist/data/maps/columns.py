@@ -9,7 +9,7 @@ import numpy as np
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FloatArray
 
-_MOST_BYTES = 1 << 29
+_MOST_BYTES = 1 << 26
 
 
 def read_column(path: Path, column: int | str) -> FloatArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from ptycho_dist.data.adjust import SelectedRows
 from ptycho_dist.data.formats import measurement as core
 from ptycho_dist.data.formats.base import BoolArray, ComplexArray, PatternSource, Turn
 from ptycho_dist.data.formats.hdf5_frames import JoinedFrames, h5_frames
-from ptycho_dist.data.formats.hdf5_links import MissingFileError, load_array, locate, shape_of
+from ptycho_dist.data.formats.hdf5_links import MissingFileError, load_array, load_attributes, locate, shape_of
 from ptycho_dist.data.formats.object_pixel import energy_of
 from ptycho_dist.data.maps.placing import place
-from ptycho_dist.data.maps.schema import Mask, Patterns, Quantity, ScanMap, Where
+from ptycho_dist.data.maps.schema import Mask, Patterns, Quantity, ScanMap, Transform, Where
 from ptycho_dist.data.maps.units import ANGLE, ENERGY, FREQUENCY, LENGTH
 from ptycho_dist.data.maps.values import Files, expand, first_there, is_in_pixels, is_there, number, plain_numbers
 from ptycho_dist.errors import DataFormatError
@@ -46,9 +47,9 @@ def measurement_of(path: Path, scan_map: ScanMap) -> core.Measurement:
     """
     files = Files(path, scan_map.stem_ends)
     _require_scan(files, scan_map)
-    chosen, parts, said = _parts(files, scan_map)
-    source = parts[0] if len(parts) == 1 else JoinedFrames(parts)
-    placed = place(files, scan_map.positions, [part.shape[0] for part in parts])
+    chosen, parts = _parts(files, scan_map)
+    source = parts.joined()
+    placed = place(files, scan_map.positions, parts.lengths(), parts.numbers())
     rows, positions, cut = _selected(path, scan_map, source.shape[0], placed.rows, placed.positions)
     geometry = _geometry(files, scan_map)
     transform = scan_map.transform
@@ -62,14 +63,14 @@ def measurement_of(path: Path, scan_map: ScanMap) -> core.Measurement:
         mask=_mask(files, scan_map.mask, source.shape[1:]),
         dead_values=scan_map.dead_values,
         correction=_correction(files, scan_map, source, rows),
-        turn=Turn(transform.transpose, transform.flip_rows, transform.flip_columns),
+        turn=_turn(files, transform),
         beam_center_px=_beam_center(files, scan_map, geometry),
         crop_px=transform.crop_px,
         binning=transform.binning,
         hot_pixel_ratio=transform.hot_pixel_ratio,
         probe=_probe(files, scan_map.probe),
         companions=tuple(files.used),
-        conversions=(f"read by the map {scan_map.name}", *said, *placed.said, *cut),
+        conversions=(f"read by the map {scan_map.name}", *parts.said(), *placed.said, *cut),
     )
 
 
@@ -80,34 +81,69 @@ def _require_scan(files: Files, scan_map: ScanMap) -> None:
             raise DataFormatError(msg)
 
 
-def _parts(files: Files, scan_map: ScanMap) -> tuple[Patterns, list[PatternSource], list[str]]:
+@dataclass
+class _Parts:
+    """Frames of a scan in one dataset or several, and the number in the measurement of the first frame of each."""
+
+    sources: list[PatternSource] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    absent: list[MissingFileError] = field(default_factory=list)
+
+    def joined(self) -> PatternSource:
+        """All frames as one source."""
+        return self.sources[0] if len(self.sources) == 1 else JoinedFrames(self.sources)
+
+    def lengths(self) -> list[int]:
+        """Frames in each part."""
+        return [one.shape[0] for one in self.sources]
+
+    def numbers(self) -> IntArray:
+        """Return the number in the measurement of each frame, from 0."""
+        spans = zip(self.starts, self.lengths(), strict=True)
+        return np.concatenate([np.arange(first, first + n) for first, n in spans])
+
+    def said(self) -> list[str]:
+        """Say what is missing."""
+        there = len(self.sources)
+        return [f"patterns: {there} of {there + len(self.absent)} announced parts are there"] if self.absent else []
+
+
+def _parts(files: Files, scan_map: ScanMap) -> tuple[Patterns, _Parts]:
     """Open the frames: one dataset, or several that follow each other."""
     chosen = next((one for one in scan_map.patterns if is_there(files, one)), None)
-    if chosen is None:
+    if chosen is None or chosen.path is None:
         looked = ", ".join(f"{one.path}{f' in {one.file}' if one.file else ''}" for one in scan_map.patterns)
         msg = (
             f"{files.path} has no frames where the map {scan_map.name} expects them ({looked}). Put the file that has "
             "them beside it, or name their place in a map (patterns: path:)."
         )
         raise DataFormatError(msg)
-    assert chosen.path is not None
-    found: list[PatternSource] = []
-    absent: list[MissingFileError] = []
+    parts = _Parts()
     for path in files.matching(chosen.file):
         for key in _keys(path, chosen.path, join_all=chosen.join_all):
-            try:
-                source, others = h5_frames(path, key, chosen.axes)
-            except MissingFileError as error:
-                absent.append(error)
-                continue
-            found.append(source)
-            for one in (path, *others):
-                files.use(one)
-    if absent and (not found or chosen.missing_parts == "refuse"):
-        msg = f"{files.path} is a scan without its frames, by the map {scan_map.name}: {absent[0]}"
+            _add_part(files, chosen, parts, (path, key))
+    if parts.absent and (not parts.sources or chosen.missing_parts == "refuse"):
+        msg = f"{files.path} is a scan without its frames, by the map {scan_map.name}: {parts.absent[0]}"
         raise DataFormatError(msg)
-    said = [f"patterns: {len(found)} of {len(found) + len(absent)} announced parts are there"] if absent else []
-    return chosen, found, said
+    return chosen, parts
+
+
+def _add_part(files: Files, chosen: Patterns, parts: _Parts, place_: tuple[Path, str]) -> None:
+    path, key = place_
+    try:
+        source, others = h5_frames(path, key, chosen.axes)
+    except MissingFileError as error:
+        parts.absent.append(error)
+        return
+    said = load_attributes(path, key).get(chosen.number_attribute) if chosen.number_attribute else None
+    if said is None and parts.absent:
+        msg = f"{parts.absent[0]} Frames follow it in {key!r}, and nothing tells their numbers."
+        raise DataFormatError(msg)
+    after = parts.starts[-1] + parts.lengths()[-1] if parts.sources else 0
+    parts.starts.append(after if said is None else int(np.ravel(said)[0]) - chosen.first_number)
+    parts.sources.append(source)
+    for one in (path, *others):
+        files.use(one)
 
 
 def _keys(path: Path, pattern: str, *, join_all: bool) -> list[str]:
@@ -164,6 +200,22 @@ def _named(path: Path, text: str, n_frames: int) -> BoolArray:
     found = np.zeros(n_frames, np.bool_)
     found[list(named)] = True
     return found
+
+
+def _turn(files: Files, transform: Transform) -> Turn:
+    """How frames lie to the positions, as the map says, or as a number in the file does."""
+    where = transform.orientation
+    path = files.one(where) if where is not None and is_there(files, where) else None
+    if where is None or path is None:
+        return Turn(transform.transpose, transform.flip_rows, transform.flip_columns)
+    number_ = plain_numbers(path, where, "orientation").ravel()[0]
+    if number_ not in range(8):
+        msg = (
+            f"orientation in {files.path} is {number_:g}; expected a whole number from 0 to 7. Leave it out of the map."
+        )
+        raise DataFormatError(msg)
+    bits = int(number_)
+    return Turn(transpose=bool(bits & 4), flip_rows=bool(bits & 2), flip_columns=bool(bits & 1))
 
 
 def _geometry(files: Files, scan_map: ScanMap) -> core.Geometry:
