@@ -42,6 +42,9 @@ VALUES: dict[str, Any] = {
     "detector_distance_m": 2.0,
     "map": "scan_map.yaml",
     "positions_file": "positions.csv",
+    "angle_per_pixel_rad": 1e-4,
+    "scan_step_m": 1e-9,
+    "scan_shape": [5, 5],
     "hot_pixel_ratio": 3.0,
     "crop_px": 24,
     "beam_center_px": [15.0, 17.0],
@@ -66,6 +69,9 @@ WITHOUT_EFFECT = {
     "hot_pixel_ratio",
     "map",
     "positions_file",
+    "angle_per_pixel_rad",
+    "scan_step_m",
+    "scan_shape",
 }
 """These say what is so anyway, in the scan of this test."""
 

@@ -102,16 +102,16 @@ def _walk(path: Path, parts: list[str], first: Path, hops: int) -> Place | None:
         return Place(path, group.name.strip("/"))
 
 
-def _follow(path: Path, here: str, group: h5py.Group, part: str, rest: list[str], hops: int) -> Place:
+def _follow(path: Path, here: str, group: h5py.Group, part: str, rest: list[str], hops: int) -> Place | None:
     link = group.get(part, getlink=True)
     if isinstance(link, h5py.SoftLink):
         base = "" if link.path.startswith("/") else group.name
         target, inner = path, f"{base}/{link.path}"
     else:
         target, inner = _inside(path, here, link.filename), link.path
-    steps = [*(step for step in inner.split("/") if step not in ("", ".")), *rest]
-    place = _walk(target, steps, path, hops - 1)
-    if place is None:
+    steps = [step for step in inner.split("/") if step not in ("", ".")]
+    place = _walk(target, [*steps, *rest], path, hops - 1)
+    if place is None and (not rest or _walk(target, steps, path, hops - 1) is None):
         msg = f"{here!r} in {path} is a link to {inner!r} in {target.name}, which holds no such thing. Write it anew."
         raise DataFormatError(msg)
     return place

@@ -206,6 +206,6 @@ def _require_pixels(path: Path, positions: Positions, corners: FloatArray, dx: f
     msg = (
         f"positions in {path} {said}: {span:.3g} px for {len(corners)} patterns of {N} px; expected steps of about "
         "0.1 to 100 px. Their unit, the energy, the distance or the detector pixel is wrong: name the unit in a map "
-        "(positions: unit: um), or give --energy_eV, --detector_distance_m, --detector_pixel_m."
+        "(positions: unit: um), or give --energy_eV, --detector_distance_m, --detector_pixel_m or --scan_step_m."
     )
     raise DataFormatError(msg)

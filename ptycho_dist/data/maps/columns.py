@@ -9,7 +9,7 @@ import numpy as np
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FloatArray
 
-_MOST_BYTES = 1 << 26
+_MOST_BYTES, _MOST_HEADING = 1 << 26, 1 << 16
 
 
 def read_column(path: Path, column: int | str) -> FloatArray:
@@ -52,6 +52,18 @@ def read_column(path: Path, column: int | str) -> FloatArray:
         msg = f"{path} holds no line of numbers; expected columns of positions. Name another file."
         raise DataFormatError(msg)
     return np.array(rows)
+
+
+def heading_of(path: Path) -> list[str]:
+    """Return the names in the last line before the first line of numbers of a text file; empty without such a line."""
+    heading: list[str] = []
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            words = _words(line[:_MOST_HEADING])
+            if words and not line.lstrip().startswith("#") and _are_numbers(words):
+                break
+            heading = words or heading
+    return heading
 
 
 def _words(line: str) -> list[str]:

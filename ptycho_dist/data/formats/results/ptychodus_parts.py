@@ -78,8 +78,8 @@ def read_parts(path: Path) -> ProductParts:
         raise DataFormatError(msg)
 
     def value(*names: str) -> float:
-        found = next((array for array in map(get, names) if array is not None), None)
-        return NAN if found is None else _positive(single_number(path, names[0], found))
+        held = [single_number(path, name, array) for name in names if (array := get(name)) is not None]
+        return next((one for one in held if one > 0), NAN)
 
     joule = value("photon_energy_J")
     return ProductParts(
@@ -90,10 +90,6 @@ def read_parts(path: Path) -> ProductParts:
         energy_eV=joule / _ELEMENTARY_CHARGE_C if joule > 0 else value("photon_energy_eV", "probe_energy_eV"),
         distance_m=value("detector_object_distance_m"),
     )
-
-
-def _positive(value: float) -> float:
-    return value if value > 0 else NAN
 
 
 def _probe(path: Path, values: NDArray[Any] | None) -> ComplexArray | None:
