@@ -58,8 +58,8 @@ def raw_scan_of(path: Path, measurement: Measurement, options: ScanOptions) -> R
             f"data.position_unit = {options.position_unit!r}, but {measurement.format_name} knows the unit in {path}; "
         )
         raise DataFormatError(msg + "expected px. Leave it out, or name the unit in a map (positions: unit:).")
-    geometry = with_options(path, measurement.geometry, options)
-    source, said = measurement.frames, list(measurement.conversions)
+    geometry, unused = with_options(path, measurement.geometry, options)
+    source, said = measurement.frames, [*measurement.conversions, *unused]
     work, square = _work(path, measurement, options, said)
     side, new_side = min(source.shape[1:]), work.window.side
     dx, how = pixel_size(path, geometry, side, new_side, options)
