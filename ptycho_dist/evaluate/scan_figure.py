@@ -18,6 +18,7 @@ from ptycho_dist.evaluate.figures import png
 from ptycho_dist.types import FloatArray
 
 _MOST_POINTS = 20_000
+_JOINED = 20
 _FONT = 9
 
 
@@ -104,7 +105,7 @@ def _draw_positions(axes: Axes, picture: ScanPicture) -> None:
     """Scan points, coloured by the sum of their frame; the first ones joined, to show the order."""
     every = max(1, len(picture.sums) // _MOST_POINTS)
     points, sums = picture.positions_px[::every], picture.sums[::every]
-    axes.plot(points[:50, 1], points[:50, 0], "-", color="0.6", lw=0.7, zorder=0, label="first 50, in order")
+    axes.plot(points[:_JOINED, 1], points[:_JOINED, 0], "-", color="0.6", lw=0.7, zorder=0, label="in order")
     shown = axes.scatter(
         points[:, 1], points[:, 0], c=sums, s=max(3.0, min(40.0, 8000.0 / len(sums))), cmap="viridis", linewidths=0
     )

@@ -104,28 +104,29 @@ class FrameWork:
 
     def frames(self, values: NDArray[Any], index: IntArray) -> NDArray[Any]:
         """Make frames (n, N, N) of raw rows (n, H, W), whose numbers are ``index``."""
-        if self.is_corner:
-            values = np.fft.fftshift(values, axes=(-2, -1))
+        values = self._cut(values)
+        valid = self.window.cut(self.valid)
+        values = np.where(valid, values, np.zeros((), values.dtype))
         if self.square:
-            values = np.square(np.where(self.valid, values, 0).astype(np.float32))
+            values = np.square(values.astype(np.float32))
         if self.correction:
-            values = self._corrected(values, index)
-        values = self.window.cut(np.where(self.valid, values, np.zeros((), values.dtype)))
+            values = self._corrected(values, valid, index)
         return np.ascontiguousarray(self.turn(self._binned(values)))
 
-    def _corrected(self, values: NDArray[Any], index: IntArray) -> NDArray[np.float32]:
+    def _cut(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Take the window out of arrays (..., H, W) in the order of the file."""
+        return self.window.cut(np.fft.fftshift(values, axes=(-2, -1)) if self.is_corner else values)
+
+    def _corrected(self, values: NDArray[Any], valid: BoolArray, index: IntArray) -> NDArray[np.float32]:
         result = values.astype(np.float64)
         dark, flat, scale = self.correction.dark, self.correction.flat, self.correction.scale
         if dark is not None:
-            result = np.maximum(result - self._centred(dark), 0.0)
+            result = np.maximum(result - np.where(valid, self._cut(dark), 0), 0.0)
         if flat is not None:
-            result = np.divide(result, self._centred(flat), out=np.zeros_like(result), where=self.valid)
+            result = np.divide(result, self._cut(flat), out=np.zeros_like(result), where=valid)
         if scale is not None:
             result *= scale[index][:, None, None]
         return result.astype(np.float32)
-
-    def _centred(self, values: NDArray[Any]) -> NDArray[Any]:
-        return np.fft.fftshift(values) if self.is_corner else values
 
     def _binned(self, values: NDArray[Any]) -> NDArray[Any]:
         n = self.binning

@@ -19,6 +19,7 @@ from ptycho_dist.data.formats.hdf5_patterns import H5Patterns
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import IntArray
 
+_MOST_FRAMES, _MOST_PIXELS = 10**7, 2**26
 FRAME, ROW, COLUMN = "frame", "y", "x"
 """Axes of a dataset: any number of ``frame`` (of a raster: slow, then fast), one ``y`` and one ``x``."""
 
@@ -144,6 +145,21 @@ class JoinedFrames:
             source.close()
 
 
+def _require_sane(path: Path, key: str, shape: tuple[int, ...], axes: tuple[str | int, ...]) -> None:
+    """Refuse sizes that no detector has, before memory is taken for them."""
+    lengths = dict(zip(axes, shape, strict=True))
+    count = math.prod(n for n, name in zip(shape, axes, strict=True) if name == FRAME)
+    pixels = lengths[ROW] * lengths[COLUMN]
+    too_far = [name for name, n in zip(axes, shape, strict=True) if isinstance(name, int) and not 0 <= name < n]
+    if count > _MOST_FRAMES or pixels > _MOST_PIXELS or too_far:
+        msg = (
+            f"{key!r} in {path} declares {count} frames of {lengths[ROW]} x {lengths[COLUMN]} pixels (shape {shape}, "
+            f"axes {', '.join(map(str, axes))}); expected at most {_MOST_FRAMES} frames of {_MOST_PIXELS} pixels, and "
+            "numbers of an axis below its length. Name other axes, or another dataset."
+        )
+        raise DataFormatError(msg)
+
+
 def h5_frames(
     path: Path, key: str, axes: tuple[str | int, ...] | None = None
 ) -> tuple[PatternSource, tuple[Path, ...]]:
@@ -180,6 +196,7 @@ def h5_frames(
         found = f"shape {shape} and dtype {kind}"
         msg = f"{key!r} in {path} has {found}; expected real numbers with the axes {', '.join(map(str, axes))}. "
         raise DataFormatError(msg + "Name the dataset that holds the frames, and its axes.")
+    _require_sane(path, key, shape, axes)
     if is_empty:
         msg = f"{key!r} in {path} declares shape {shape} but holds no data. Take the scan file that has the frames."
         raise DataFormatError(msg)

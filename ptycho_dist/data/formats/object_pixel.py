@@ -38,8 +38,15 @@ def energy_of(wavelength_m: float, radiation: str = XRAY) -> float:
     return momentum
 
 
-def with_options(path: Path, geometry: Geometry, options: ScanOptions) -> Geometry:
-    """Complete what a file says by what the user says, and refuse numbers that cannot be so.
+def with_options(path: Path, geometry: Geometry, options: ScanOptions) -> tuple[Geometry, tuple[str, ...]]:
+    """Complete what a file says by what the user says, also where it says what cannot be so; refuse such numbers.
+
+    Returns
+    -------
+    Geometry
+        That of the file, completed.
+    tuple of str
+        Which numbers of the file were not used, in words.
 
     Raises
     ------
@@ -47,11 +54,16 @@ def with_options(path: Path, geometry: Geometry, options: ScanOptions) -> Geomet
         If an energy is outside 10 eV to 300 keV (light: 0.05 to 100 eV), or a distance or pixel size is no number
         above 0.
     """
-    found = geometry
-    for name in ("energy_eV", "detector_distance_m"):
+    found, words = geometry, []
+    least, most = ENERGIES_EV[geometry.radiation]
+    for name, usable in (
+        ("energy_eV", least <= geometry.energy_eV <= most),
+        ("detector_distance_m", geometry.detector_distance_m > 0),
+    ):
         said, held = getattr(options, name), getattr(found, name)
-        if said is not None and not held > 0:
+        if said is not None and not usable:
             found = replace(found, **{name: said})
+            words += [f"{name}: {said:g} as given, for the file says {held:g}"] if math.isfinite(held) else []
     if options.detector_pixel_m is not None and not min(found.detector_pixel_m) > 0:
         found = replace(found, detector_pixel_m=(options.detector_pixel_m,) * 2)
     _require_energy(path, found)
@@ -63,7 +75,7 @@ def with_options(path: Path, geometry: Geometry, options: ScanOptions) -> Geomet
     if abs(y - x) > _SAME * max(y, x):
         msg = f"detector pixels in {path} are {y:.4g} m high and {x:.4g} m wide; expected square ones. Resample them."
         raise DataFormatError(msg)
-    return found
+    return found, tuple(words)
 
 
 def _require_energy(path: Path, geometry: Geometry) -> None:

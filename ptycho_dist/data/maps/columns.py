@@ -9,7 +9,7 @@ import numpy as np
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FloatArray
 
-_MOST_BYTES, _MOST_HEADING = 1 << 29, 1 << 16
+_MOST_BYTES, _MOST_HEADING = 1 << 26, 1 << 16
 
 
 def read_column(path: Path, column: int | str) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 from ptycho_dist.data.formats.contents import Entry, contents
 from ptycho_dist.data.formats.hdf5_frames import h5_frames
 from ptycho_dist.data.formats.hdf5_links import load_array
-from ptycho_dist.data.maps.guesses import Frames, Places, frames_of, named, places_of, unit_of
+from ptycho_dist.data.maps.guesses import SUFFIXES, Frames, Places, frames_of, named, places_of, unit_of
+from ptycho_dist.data.maps.units import LENGTH, factor
 from ptycho_dist.data.maps.values import expand
 from ptycho_dist.errors import DataFormatError
 
@@ -33,7 +35,8 @@ _ENERGY_SIZES = ((1e-10, "J"), (5e1, "keV"), (4e5, "eV"))
 _WAVELENGTH_SIZES = ((1e-5, "m"), (1e-2, "um"), (0.5, "nm"), (1e3, "A"))
 _DISTANCE_SIZES = ((2e1, "m"), (5e4, "mm"), (1e9, "um"))
 _PIXEL_SIZES = ((1e-2, "m"), (1.0, "mm"), (1e4, "um"))
-_POSITION_SIZES = ((1e-2, "m"), (5e2, "um"), (1e12, "nm"))
+_POSITION_UNITS = ("m", "mm", "um", "nm")
+_USUAL_STEP_M = 5e-7
 _MASKS = ("mask", "bad_pixel", "badpixel", "pixel_mask")
 
 
@@ -132,7 +135,7 @@ def _positions(path: Path, draft: Draft, places: Places | None, frames: Frames) 
         )
         draft.lines.append("positions: {y: {path: FILL_IN, unit: um}, x: {path: FILL_IN, unit: um}}")
         return
-    unit, how = _position_unit(path, places.x)
+    unit, how = _position_unit(path, places.x, frames.count)
     draft.lines.append("positions:")
     if places.axes:
         draft.lines.append(f"  both: {{path: {_quoted(places.x.key)}, unit: {unit}}}  # unit: {how}")
@@ -147,15 +150,17 @@ def _positions(path: Path, draft: Draft, places: Places | None, frames: Frames) 
     draft.lines.append("  # signs are not stored: sign: -1 (sign_y: -1 of both:) turns an axis round")
 
 
-def _position_unit(path: Path, entry: Entry) -> tuple[str, str]:
-    unit, how = unit_of(entry, _POSITION_SIZES)
-    if how != "a guess by its size":
-        return unit, how
+def _position_unit(path: Path, entry: Entry, n_frames: int) -> tuple[str, str]:
+    """Guess the unit of positions: that which makes steps of about half a micrometre, where the file does not say."""
+    if entry.units or entry.name.lower().endswith(SUFFIXES):
+        return unit_of(entry, ((math.inf, "um"),))
     values = load_array(path, entry.key)
-    span = float(np.ptp(values[np.isfinite(values)])) if values.size else 0.0
-    return next(
-        unit for limit, unit in _POSITION_SIZES if span < limit or unit == "nm"
-    ), f"a guess, they span {span:.4g}"
+    span = float(np.ptp(values[np.isfinite(values)])) if np.isfinite(values).any() else 0.0
+    step = span / math.sqrt(n_frames)
+    if not step > 0:
+        return "um", "a guess; they do not differ"
+    unit = min(_POSITION_UNITS, key=lambda one: abs(math.log10(step * factor(one, LENGTH, entry.key) / _USUAL_STEP_M)))
+    return unit, f"a guess by the steps, of about {step * factor(unit, LENGTH, entry.key) * 1e6:.2g} um"
 
 
 def _mask(path: Path, draft: Draft, entries: Sequence[Entry], frames: Frames) -> None:

@@ -18,7 +18,7 @@ _AN_X = (r"(?i)x(?=[^a-z]*$)", r"(?i)(?<![a-z])x", r"(?i)x")
 """Where the x of a name may be: at its end, at the start of a word, anywhere."""
 _POSITION_WORDS = ("pos", "translation", "encoder", "points", "scan", "coord", "motor", "stage", "sample", "pseudo")
 _NO_POSITIONS = ("pixel", "center", "centre", "offset", "range", "origin", "size", "max", "index", "flux")
-_SUFFIXES = ("_um", "_mm", "_nm", "_m", "_kev", "_ev", "_pm")
+SUFFIXES = ("_um", "_mm", "_nm", "_m", "_kev", "_ev", "_pm")
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def unit_of(entry: Entry, by_size: Sequence[tuple[float, str]]) -> tuple[str, st
     if entry.units and is_unit(entry.units):
         return "from_attribute", f"the file says {entry.units}"
     name = entry.name.lower()
-    for suffix in _SUFFIXES:
+    for suffix in SUFFIXES:
         if name.endswith(suffix):
             unit = {"_kev": "keV", "_ev": "eV"}.get(suffix, suffix[1:])
             return unit, "by its name"

@@ -15,6 +15,8 @@ from ptycho_dist.data.maps.values import Files, array, first_there, is_there, nu
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FloatArray, IntArray
 
+_MOST_SURPLUS = 100
+
 
 @dataclass(frozen=True)
 class Placed:
@@ -35,7 +37,7 @@ class Placed:
     said: tuple[str, ...]
 
 
-def place(files: Files, alternatives: Sequence[Positions], lengths: Sequence[int]) -> Placed:
+def place(files: Files, alternatives: Sequence[Positions], lengths: Sequence[int], numbers: IntArray) -> Placed:
     """Find positions and join them with the frames.
 
     Parameters
@@ -46,6 +48,8 @@ def place(files: Files, alternatives: Sequence[Positions], lengths: Sequence[int
         The first that is there is taken.
     lengths
         Frames in each part of the scan.
+    numbers
+        int64, shape (B,): number in the measurement of each frame, from 0; parts may be missing.
 
     Raises
     ------
@@ -58,9 +62,9 @@ def place(files: Files, alternatives: Sequence[Positions], lengths: Sequence[int
     found, said = _values(files, chosen, lengths)
     found = replace(found, values=found.values * np.array([chosen.sign_y, chosen.sign_x]))
     if chosen.join.by == "order":
-        found, cut = _without_surplus(found, chosen, sum(lengths))
+        found, cut = _in_order(files, found, chosen, numbers)
         return Placed(found, None, (*said, *cut))
-    return _joined(files, found, chosen.join, sum(lengths))
+    return _joined(files, found, chosen.join, numbers)
 
 
 def _is_there(files: Files, one: Positions) -> bool:
@@ -152,6 +156,7 @@ def _grid(
         dropped = len(slow) * len(fast) - len(slow_all)
         said = [f"positions: {dropped} at the end of lines left out, which have no frame"] if dropped else []
     else:
+        _require_few(files, len(slow) * len(fast), sum(lengths))
         slow_all, fast_all, said = np.repeat(slow, len(fast)), np.tile(fast, len(slow)), []
     return (slow_all, fast_all, said) if chosen.slow == "y" else (fast_all, slow_all, said)
 
@@ -159,6 +164,7 @@ def _grid(
 def _raster(files: Files, raster: Raster, n_frames: int) -> tuple[core.Positions, list[str]]:
     """Positions of a raster from its steps, rotated about its first point."""
     rows, columns = _sides(files, raster, n_frames)
+    _require_few(files, rows * columns, n_frames)
     lines, points = (rows, columns) if raster.slow == "y" else (columns, rows)
     line, point = np.divmod(np.arange(lines * points), points)
     if raster.snake:
@@ -178,6 +184,15 @@ def _raster(files: Files, raster: Raster, n_frames: int) -> tuple[core.Positions
     return core.Positions(values=values, unit=unit), said
 
 
+def _require_few(files: Files, n_positions: int, n_frames: int) -> None:
+    """Refuse a raster far larger than the scan, before memory is taken for it."""
+    if n_positions > _MOST_SURPLUS * n_frames + _MOST_SURPLUS:
+        msg = (
+            f"{files.path} has a raster of {n_positions} positions for {n_frames} frames; expected as many. Change it."
+        )
+        raise DataFormatError(msg)
+
+
 def _sides(files: Files, raster: Raster, n_frames: int) -> tuple[int, int]:
     rows, columns = (
         number(files, one or (), LENGTH, name) for one, name in ((raster.rows, "rows"), (raster.columns, "columns"))
@@ -193,7 +208,19 @@ def _sides(files: Files, raster: Raster, n_frames: int) -> tuple[int, int]:
     return int(rows), int(columns)
 
 
-def _without_surplus(found: core.Positions, chosen: Positions, n_frames: int) -> tuple[core.Positions, tuple[str, ...]]:
+def _in_order(
+    files: Files, found: core.Positions, chosen: Positions, numbers: IntArray
+) -> tuple[core.Positions, tuple[str, ...]]:
+    """Give each frame the position of its number in the measurement."""
+    n_frames = len(numbers)
+    if numbers[-1] >= n_frames:
+        if numbers.max() >= len(found.values):
+            msg = (
+                f"{files.path} holds frames up to number {numbers.max()} (parts are missing) and {len(found.values)} "
+                "positions; expected a position for each number. Put the missing parts beside it."
+            )
+            raise DataFormatError(msg)
+        return replace(found, values=found.values[numbers]), ("positions: those of parts that are not there left out",)
     surplus = len(found.values) - n_frames
     if surplus <= 0 or chosen.surplus != "drop_last":
         return found, ()
@@ -201,12 +228,12 @@ def _without_surplus(found: core.Positions, chosen: Positions, n_frames: int) ->
     return replace(found, values=found.values[:n_frames]), (said,)
 
 
-def _joined(files: Files, found: core.Positions, join: Join, n_frames: int) -> Placed:
+def _joined(files: Files, found: core.Positions, join: Join, in_file: IntArray) -> Placed:
     """Join by number; positions of one number are averaged, frames and positions without the other are left out."""
     assert join.positions is not None
     numbers = _numbers(files, join.positions, "join.positions", len(found.values))
-    own = np.arange(join.first, join.first + n_frames)
-    frames = own if join.frames is None else _numbers(files, join.frames, "join.frames", n_frames)
+    n_frames = len(in_file)
+    frames = in_file + join.first if join.frames is None else _numbers(files, join.frames, "join.frames", n_frames)
     unique, which, counts = np.unique(numbers, return_inverse=True, return_counts=True)
     if join.by == "index" and len(unique) < len(numbers):
         msg = (

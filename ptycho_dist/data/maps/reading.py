@@ -14,17 +14,16 @@ from ptycho_dist.config.scan_options import ScanOptions
 from ptycho_dist.data.adjust import SelectedRows
 from ptycho_dist.data.formats import measurement as core
 from ptycho_dist.data.formats.base import BoolArray, ComplexArray, PatternSource, Turn
-from ptycho_dist.data.formats.hdf5_frames import JoinedFrames, h5_frames
-from ptycho_dist.data.formats.hdf5_links import MissingFileError, load_array, locate, shape_of
+from ptycho_dist.data.formats.hdf5_links import load_array
 from ptycho_dist.data.formats.object_pixel import energy_of
+from ptycho_dist.data.maps.parts import parts_of
 from ptycho_dist.data.maps.placing import place
-from ptycho_dist.data.maps.schema import Mask, Patterns, Quantity, ScanMap, Where
+from ptycho_dist.data.maps.schema import Mask, Quantity, ScanMap, Transform, Where
 from ptycho_dist.data.maps.units import ANGLE, ENERGY, FREQUENCY, LENGTH
-from ptycho_dist.data.maps.values import Files, expand, first_there, is_in_pixels, is_there, number, plain_numbers
+from ptycho_dist.data.maps.values import Files, first_there, is_in_pixels, is_there, number, plain_numbers
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FloatArray, IntArray
 
-_FRAME_AXES = 3
 _LIGHT_M, _ELECTRON_M = 1e-7, 1e-11
 """Wavelengths from which on radiation is light, and below which it is electrons."""
 
@@ -46,9 +45,9 @@ def measurement_of(path: Path, scan_map: ScanMap) -> core.Measurement:
     """
     files = Files(path, scan_map.stem_ends)
     _require_scan(files, scan_map)
-    chosen, parts, said = _parts(files, scan_map)
-    source = parts[0] if len(parts) == 1 else JoinedFrames(parts)
-    placed = place(files, scan_map.positions, [part.shape[0] for part in parts])
+    chosen, parts = parts_of(files, scan_map)
+    source = parts.joined()
+    placed = place(files, scan_map.positions, parts.lengths(), parts.numbers())
     rows, positions, cut = _selected(path, scan_map, source.shape[0], placed.rows, placed.positions)
     geometry = _geometry(files, scan_map)
     transform = scan_map.transform
@@ -62,14 +61,14 @@ def measurement_of(path: Path, scan_map: ScanMap) -> core.Measurement:
         mask=_mask(files, scan_map.mask, source.shape[1:]),
         dead_values=scan_map.dead_values,
         correction=_correction(files, scan_map, source, rows),
-        turn=Turn(transform.transpose, transform.flip_rows, transform.flip_columns),
+        turn=_turn(files, transform),
         beam_center_px=_beam_center(files, scan_map, geometry),
         crop_px=transform.crop_px,
         binning=transform.binning,
         hot_pixel_ratio=transform.hot_pixel_ratio,
         probe=_probe(files, scan_map.probe),
         companions=tuple(files.used),
-        conversions=(f"read by the map {scan_map.name}", *said, *placed.said, *cut),
+        conversions=(f"read by the map {scan_map.name}", *parts.said(), *placed.said, *cut),
     )
 
 
@@ -78,64 +77,6 @@ def _require_scan(files: Files, scan_map: ScanMap) -> None:
         if is_there(files, Where(path=one.path)):
             msg = f"{files.path} is no scan for the map {scan_map.name}: {one.because} (it has {one.path!r})."
             raise DataFormatError(msg)
-
-
-def _parts(files: Files, scan_map: ScanMap) -> tuple[Patterns, list[PatternSource], list[str]]:
-    """Open the frames: one dataset, or several that follow each other."""
-    chosen = next((one for one in scan_map.patterns if is_there(files, one)), None)
-    if chosen is None:
-        looked = ", ".join(f"{one.path}{f' in {one.file}' if one.file else ''}" for one in scan_map.patterns)
-        msg = (
-            f"{files.path} has no frames where the map {scan_map.name} expects them ({looked}). Put the file that has "
-            "them beside it, or name their place in a map (patterns: path:)."
-        )
-        raise DataFormatError(msg)
-    assert chosen.path is not None
-    found: list[PatternSource] = []
-    absent: list[MissingFileError] = []
-    for path in files.matching(chosen.file):
-        for key in _keys(path, chosen.path, join_all=chosen.join_all):
-            try:
-                source, others = h5_frames(path, key, chosen.axes)
-            except MissingFileError as error:
-                absent.append(error)
-                continue
-            found.append(source)
-            for one in (path, *others):
-                files.use(one)
-    if absent and (not found or chosen.missing_parts == "refuse"):
-        msg = f"{files.path} is a scan without its frames, by the map {scan_map.name}: {absent[0]}"
-        raise DataFormatError(msg)
-    said = [f"patterns: {len(found)} of {len(found) + len(absent)} announced parts are there"] if absent else []
-    return chosen, found, said
-
-
-def _keys(path: Path, pattern: str, *, join_all: bool) -> list[str]:
-    """List the paths of the parts; a * before the last name fits one dataset of frames only, unless all are joined."""
-    found = expand(path, pattern)
-    if join_all or "*" not in pattern.rpartition("/")[0]:
-        return found
-    frames = [key for key in found if _may_be_frames(path, key)]
-    if len(frames) > 1:
-        msg = f"{pattern!r} fits {len(frames)} datasets in {path} ({', '.join(frames[:4])}); expected one. Name it."
-        raise DataFormatError(msg)
-    return frames or found[:1]
-
-
-def _may_be_frames(path: Path, key: str) -> bool:
-    """Tell whether a path holds frames, or is a link to a missing file that may."""
-    try:
-        found = shape_of(path, key)
-    except MissingFileError:
-        return _leads_somewhere(path, key.rpartition("/")[0])
-    return found is not None and len(found[0]) >= _FRAME_AXES
-
-
-def _leads_somewhere(path: Path, key: str) -> bool:
-    try:
-        return locate(path, key) is not None
-    except MissingFileError:
-        return False
 
 
 def _selected(
@@ -164,6 +105,22 @@ def _named(path: Path, text: str, n_frames: int) -> BoolArray:
     found = np.zeros(n_frames, np.bool_)
     found[list(named)] = True
     return found
+
+
+def _turn(files: Files, transform: Transform) -> Turn:
+    """How frames lie to the positions, as the map says, or as a number in the file does."""
+    where = transform.orientation
+    path = files.one(where) if where is not None and is_there(files, where) else None
+    if where is None or path is None:
+        return Turn(transform.transpose, transform.flip_rows, transform.flip_columns)
+    number_ = plain_numbers(path, where, "orientation").ravel()[0]
+    if number_ not in range(8):
+        msg = (
+            f"orientation in {files.path} is {number_:g}; expected a whole number from 0 to 7. Leave it out of the map."
+        )
+        raise DataFormatError(msg)
+    bits = int(number_)
+    return Turn(transpose=bool(bits & 4), flip_rows=bool(bits & 2), flip_columns=bool(bits & 1))
 
 
 def _geometry(files: Files, scan_map: ScanMap) -> core.Geometry:

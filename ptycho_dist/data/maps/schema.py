@@ -125,6 +125,9 @@ class Patterns(Where):
     zero_frequency: Literal["centre", "corner"] = "centre"
     missing_parts: Literal["refuse", "skip"] = "refuse"
     """Whether parts (of a path with *) that are announced and not there are left out."""
+    number_attribute: str | None = None
+    """Attribute of each part that gives the number of its first frame, from ``first_number`` on."""
+    first_number: int = 1
 
     @field_validator("axes")
     @classmethod
@@ -221,6 +224,8 @@ class Transform(Part):
     transpose: bool = False
     flip_rows: bool = False
     flip_columns: bool = False
+    orientation: Where | None = None
+    """Where the file has a number from 0 to 7: 4 transposes, 2 flips rows, 1 columns (as ptypy and PtyLab have it)."""
     crop_px: int | None = Field(default=None, ge=8)
     binning: int = Field(default=1, ge=1)
     hot_pixel_ratio: float | None = Field(default=None, gt=0)

@@ -236,6 +236,14 @@ def test_what_cannot_be_is_refused_with_numbers(tmp_path: Path, change: dict[str
         raw_scan_of(path, measured(path, **change), ScanOptions())
 
 
+def test_what_the_user_says_takes_the_place_of_what_cannot_be(tmp_path: Path) -> None:
+    path = frames_file(tmp_path, blob(9, 32, 32, (16, 16)))
+    wrong = replace(GEOMETRY, energy_eV=3e11, detector_distance_m=0.0)
+    found = raw_scan_of(path, measured(path, geometry=wrong), ScanOptions(energy_eV=8000.0, detector_distance_m=2.0))
+    assert (found.energy_eV, found.detector_distance_m) == (8000.0, 2.0)
+    assert "energy_eV: 8000 as given, for the file says 3e+11" in found.conversions
+
+
 def test_negative_counts_are_refused_unless_they_are_said_to_be_counts(tmp_path: Path) -> None:
     path = frames_file(tmp_path, blob(9, 32, 32, (16, 16)).astype(np.float32) - 3.5)
     with pytest.raises(DataFormatError, match=r"counts down to -3.5; expected counts >= 0"):

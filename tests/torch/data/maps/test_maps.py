@@ -323,3 +323,28 @@ def test_what_a_map_says_is_a_measurement_in_its_own_units(made: Made, tmp_path:
     np.testing.assert_allclose(found.positions.values, made.corners_m)
     assert found.geometry.energy_eV == 8000.0
     assert found.geometry.detector_pixel_m == (pytest.approx(75e-6),) * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "positions: {raster: {rows: 100000, columns: 100000, step_y: 1.0e-7, step_x: 1.0e-7}}",
+            "raster of 10000000000",
+        ),
+        ("positions: {grid: true, y: {path: long}, x: {path: long}}", "raster of 10000000000"),
+        ("patterns: {path: wide}", "declares 1000000000000 frames of 32 x 32"),
+        ("patterns: {path: large}", r"declares 3 frames of 100000 x 100000"),
+        ("patterns: {path: entry/det, axes: [99, y, x]}", "numbers of an axis below its length"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused_before_memory_is_taken(made: Made, text: str, said: str) -> None:
+    with h5py.File(made.path, "a") as file:
+        file["long"] = np.arange(100_000.0)
+        file.create_dataset("wide", (10**12, 32, 32), "u2", chunks=(1, 32, 32))[0] = 1
+        file.create_dataset("large", (3, 10**5, 10**5), "u2", chunks=(1, 64, 64))[0, :64, :64] = 1
+    key = text.partition(":")[0]
+    kept = {"patterns": PLAIN.splitlines()[0], "positions": "\n".join(PLAIN.splitlines()[1:4])}
+    kept[key] = text
+    with pytest.raises(DataFormatError, match=said):
+        made.open("\n".join([*kept.values(), *PLAIN.splitlines()[4:]]) + "\n")

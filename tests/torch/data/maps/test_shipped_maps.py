@@ -384,6 +384,34 @@ def test_the_energy_of_the_ring_is_not_taken(tmp_path: Path) -> None:
         open_scan(made(layout, tmp_path))
 
 
+@pytest.mark.parametrize("has_numbers", [True, False])
+def test_a_part_is_missing_in_the_middle(tmp_path: Path, has_numbers: bool) -> None:
+    layout = aps_velociprobe()
+    frames = layout.others.pop("fly_data_000002.h5")["entry/data/data"]
+    path = made(layout, tmp_path)
+    write(tmp_path / "fly_data_000003.h5", {"entry/data/data": frames[:3]},
+          {"entry/data/data": {"image_nr_low": np.int32(8)}} if has_numbers else {})  # fmt: skip
+    if not has_numbers:
+        with pytest.raises(DataFormatError, match="nothing tells their numbers"):
+            open_scan(path)
+        return
+    with open_scan(path) as scan:
+        np.testing.assert_allclose(scan.positions_px, CORNERS[:10], atol=1e-4)
+        np.testing.assert_array_equal(scan.counts(), layout.frames[:10])
+        assert "patterns: 2 of 3 announced parts are there" in scan.header.conversions
+
+
+@pytest.mark.parametrize("orientation", range(8))
+def test_an_orientation_in_the_file_turns_the_frames(tmp_path: Path, orientation: int) -> None:
+    layout = ptylab()
+    layout.values["orientation"] = orientation
+    expected = FRAMES.transpose(0, 2, 1) if orientation & 4 else FRAMES
+    expected = np.roll(expected[:, ::-1], 1, axis=1) if orientation & 2 else expected
+    expected = np.roll(expected[:, :, ::-1], 1, axis=2) if orientation & 1 else expected
+    with open_scan(made(layout, tmp_path)) as scan:
+        np.testing.assert_array_equal(scan.counts(), expected)
+
+
 def test_fourier_ptychography_is_refused(tmp_path: Path) -> None:
     layout = ptylab()
     layout.values["zled"] = 0.1
