@@ -14,6 +14,7 @@ import numpy as np
 
 from ptycho_dist.data.formats.base import NAN, BoolArray, PatternSource, RawScan, ScanOptions
 from ptycho_dist.data.formats.chosen_frames import chosen
+from ptycho_dist.data.formats.companion_files import is_companion
 from ptycho_dist.data.formats.hdf5_frames import JoinedFrames, h5_frames
 from ptycho_dist.data.formats.hdf5_links import (
     MissingFileError,
@@ -68,7 +69,7 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
     """
     frames = _frames(path)
     microscope = path.with_name(f"{path.stem.removesuffix('_master')}{path.suffix}")
-    if options.positions_file is None and microscope != path and _is_microscope(microscope):
+    if options.positions_file is None and _is_microscope(path, microscope):
         return open_cube(path, NAME, _raster(path, frames, microscope), options)
     if options.positions_file is None and (options.scan_step_m is not None or options.scan_shape is not None):
         return open_cube(path, NAME, _cube(path, frames), options)
@@ -194,8 +195,8 @@ def _mask(path: Path) -> BoolArray | None:
     return as_valid(load_array(path, key), nonzero_is_bad=True) if locate(path, key) is not None else None
 
 
-def _is_microscope(path: Path) -> bool:
-    return path.is_file() and locate(path, _MICROSCOPE) is not None
+def _is_microscope(path: Path, beside: Path) -> bool:
+    return is_companion(path, beside) and locate(beside, _MICROSCOPE) is not None
 
 
 def _raster(path: Path, frames: _Frames, microscope: Path) -> StemCube:

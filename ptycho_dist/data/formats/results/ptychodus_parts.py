@@ -42,7 +42,7 @@ class ProductParts:
     centres_m
         float64, shape (B, 2): centres of patches (y, x).
     probe
-        complex64, shape (P, N, N): modes of the first coherent probe; None where it is zero everywhere.
+        complex64, shape (P, N, N): modes of the first coherent probe; None where that is zero or not square.
     pixel_size_m, energy_eV, distance_m
         NaN where unknown.
     """
@@ -96,6 +96,8 @@ def _probe(path: Path, values: NDArray[Any] | None) -> ComplexArray | None:
     if values is None or values.dtype.kind != "c" or values.ndim < 2 or not np.any(values):
         return None
     first = values[0] if values.ndim == 4 else values
+    if first.shape[-1] != first.shape[-2]:
+        return None
     return checks.checked_probe(path, "probe", first)
 
 
