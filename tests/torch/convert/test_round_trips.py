@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -61,3 +62,14 @@ def test_a_refinement_starts_from_a_result_of_ptypy(tmp_path: Path, tiny_path: P
         devices=1,
     )
     assert more.losses[-1] < first.losses[-1]
+
+
+def test_the_unit_of_a_foreign_probe_does_not_count(tmp_path: Path, tiny_path: Path) -> None:
+    given = {"pixel_size_m": 2e-8, "energy_eV": 8e3, "devices": 1, "iterations": 1}
+    first = pd.refine_object(tiny_path, output_dir=tmp_path / "a", **{**given, "iterations": 4})
+    pd.convert_scan(first, tmp_path / "r.ptyr", to="ptyr")
+    with h5py.File(tmp_path / "r.ptyr", "r+") as file:
+        probe = next(iter(file["content/probe"].values()))["data"]
+        probe[...] = 1e-3 * probe[()]
+    more = pd.refine_object(tiny_path, output_dir=tmp_path / "b", start=tmp_path / "r.ptyr", **given)
+    assert more.losses[-1] < 1.01 * first.losses[-1]
