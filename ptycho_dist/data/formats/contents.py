@@ -15,7 +15,7 @@ import numpy as np
 from ptycho_dist.data.formats import npz
 from ptycho_dist.data.formats.containers import container_of
 from ptycho_dist.data.formats.hdf5 import reading
-from ptycho_dist.data.formats.hdf5_links import locate
+from ptycho_dist.data.formats.hdf5_links import locate, names_in
 from ptycho_dist.errors import DataFormatError
 
 MOST_ENTRIES = 20_000
@@ -161,7 +161,7 @@ def _of_hdf5(path: Path) -> Iterator[Entry]:
 
 
 def _walk(path: Path, group: h5py.Group, base: str, depth: int) -> Iterator[Entry]:
-    for name in group:
+    for name in names_in(group):
         key = f"{base}/{name}".lstrip("/")
         link = group.get(name, getlink=True)
         if isinstance(link, h5py.HardLink):
@@ -172,7 +172,7 @@ def _walk(path: Path, group: h5py.Group, base: str, depth: int) -> Iterator[Entr
                     yield from _walk(path, found, key, depth + 1)
             elif isinstance(found, h5py.Dataset):
                 yield _of_dataset(key, found)
-        else:
+        elif link is not None:
             yield _of_link(path, key, link)
 
 
@@ -204,13 +204,13 @@ def _of_dataset(key: str, dataset: h5py.Dataset, link: str = "") -> Entry:
 
 
 def _value(dataset: h5py.Dataset) -> tuple[str, tuple[float, ...] | None]:
-    """Read a few values, as text and as numbers."""
+    """Read a few values, as text and as numbers; no texts of variable length, of which damage may claim any length."""
     if dataset.shape is None or not 0 < math.prod(dataset.shape) <= _SHOWN_VALUES:
         return "", None
     if dataset.dtype.kind in "iufb":
         numbers = tuple(float(one) for one in np.asarray(dataset[()]).ravel())
         return ", ".join(f"{one:.7g}" for one in numbers), numbers
-    if dataset.dtype.kind in "SO":
+    if dataset.dtype.kind == "S":
         return repr(_text(np.asarray(dataset[()]).ravel()[0])), None
     return "", None
 

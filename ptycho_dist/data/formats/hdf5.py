@@ -14,6 +14,9 @@ import hdf5plugin  # noqa: F401  (registers the compression filters of detector 
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.hdf5_files import describe_refusal, open_for_reading
 
+DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+"""What h5py raises where HDF5 meets damage, or a type that has no counterpart in NumPy."""
+
 
 def open_file(path: Path) -> h5py.File:
     """Open an HDF5 file for reading.
@@ -43,8 +46,8 @@ def reading(path: Path) -> Iterator[h5py.File]:
     with open_file(path) as file:
         try:
             yield file
-        except OSError as error:
-            if error.filename is not None:
+        except DAMAGE as error:
+            if isinstance(error, OSError) and error.filename is not None:
                 raise
             msg = f"{path} cannot be read ({error}); it is damaged or truncated. Copy or export it again."
             raise DataFormatError(msg) from error

@@ -77,7 +77,7 @@ def require_place(path: Path, key: str) -> Place:
     place = locate(path, key)
     if place is None:
         with reading(path) as file:
-            found = ", ".join(list(file)[:20])
+            found = ", ".join(names_in(file)[:20])
         msg = f"{path} has no {key!r}; it holds {found or 'nothing'}. Name the path that holds it."
         raise DataFormatError(msg)
     return place
@@ -186,7 +186,12 @@ def members(path: Path, key: str) -> tuple[str, ...]:
         return ()
     with reading(place.path) as file:
         found = file[place.key or "/"]
-        return tuple(found) if isinstance(found, h5py.Group) else ()
+        return names_in(found) if isinstance(found, h5py.Group) else ()
+
+
+def names_in(group: h5py.Group) -> tuple[str, ...]:
+    """Names in a group; those that are no text are left out, for no path leads there."""
+    return tuple(name for name in group if isinstance(name, str))
 
 
 def files_of(path: Path, place: Place) -> tuple[Path, ...]:
