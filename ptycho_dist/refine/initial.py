@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from ptycho_dist.types import FAR_FIELD, Canvas, FloatArray, ProductMetadata
 
 _MARGIN_PX, _ROOM_TO_MOVE_PX = 1, 24
 _LEAST_BACKGROUND = 1e-3
+_LEAST_COUNTS = 1e-30
+"""Counts of a pattern below which a probe of another program is zero."""
 _READ_ALIKE = (
     "drop_frames",
     "transpose",
@@ -118,7 +121,7 @@ def _in_counts(scan: Scan, product: Product) -> ComplexArray:
     intensity = (np.abs(product.probe) ** 2).sum(axis=0)
     chosen = corners[inside][sample_index(int(inside.sum()))]
     found = [float((intensity * np.abs(product.object_[y : y + N, x : x + N]) ** 2).sum()) for y, x in chosen]
-    scale = np.sqrt(scan.header.mean_counts / max(float(np.mean(found)), np.finfo(np.float32).tiny))
+    scale = math.sqrt(scan.header.mean_counts / max(sum(found) / len(found), _LEAST_COUNTS))
     return np.asarray(product.probe * scale, np.complex64)
 
 
