@@ -31,7 +31,18 @@ _PLUGINS = {
     ".tvips": "tvips",
     ".mrc": "mrc",
 }
-_DAMAGED = (ValueError, TypeError, KeyError, IndexError, EOFError, OSError, NotImplementedError, AssertionError)
+_DAMAGED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 """What rosettasciio raises for damaged files."""
 
 
