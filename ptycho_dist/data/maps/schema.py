@@ -128,6 +128,8 @@ class Patterns(Where):
     number_attribute: str | None = None
     """Attribute of each part that gives the number of its first frame, from ``first_number`` on."""
     first_number: int = 1
+    counter: str | None = None
+    """Path of a counter of the detector in the file of each part, whose gaps tell frames that were dropped."""
 
     @field_validator("axes")
     @classmethod
