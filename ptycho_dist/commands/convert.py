@@ -45,14 +45,14 @@ def convert(typed: Typed) -> int:
     _require_target(source, target, config)
     request = make_request(typed)
 
-    def write(ranks: RankGroup) -> Path:
+    def write(ranks: RankGroup) -> tuple[Path, ...]:
         from ptycho_dist.convert.run import convert_to
         from ptycho_dist.data.scan import open_scan
         from ptycho_dist.factory.settings import reader_options
 
         options = reader_options(request.levels({"data": DataConfig}))
         with ranks.on_all_ranks(lambda: open_scan(source, options, unpack=True)) as scan:
-            return convert_to(config.to, scan, target, ranks, config.order).paths[0]
+            return convert_to(config.to, scan, target, ranks, config.order).paths
 
     return write_on_ranks(typed, write)
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.data.formats.base import ComplexArray
-from ptycho_dist.data.formats.product import scan_settings
+from ptycho_dist.data.formats.intensity import sample_index
+from ptycho_dist.data.formats.product import Product, scan_settings
 from ptycho_dist.data.formats.product_h5 import BACKGROUND, FLUX
 from ptycho_dist.data.formats.results.reading import kind_of_result, read_result
 from ptycho_dist.data.scan import Scan, require_made_from
@@ -93,11 +94,32 @@ def read_start(scan: Scan, path: Path | None, propagation: str = FAR_FIELD.kind)
     return Start(
         product.object_,
         np.asarray(product.geometry.object_origin_px),
-        product.probe,
+        product.probe if product.metadata.provenance else _in_counts(scan, product),
         product.positions_px[order],
         flux=product.extras.get(FLUX),
         background=product.extras.get(BACKGROUND),
     )
+
+
+def _in_counts(scan: Scan, product: Product) -> ComplexArray:
+    """Scale the probe of another program's result, whose unit is its own, to the mean counts of the scan.
+
+    By Parseval's theorem the counts of a pattern are the sum of abs(probe * patch) ** 2.
+    """
+    N = scan.header.N
+    corners = np.rint(product.positions_px - product.geometry.object_origin_px).astype(int)
+    inside = ((corners >= 0) & (corners + N <= product.object_.shape)).all(axis=1)
+    if not inside.any():
+        msg = (
+            f"none of the {len(corners)} patches of the start of {scan.header.path} lies inside its object "
+            f"{product.object_.shape}; expected positions that index it. Start from ones, or export it again."
+        )
+        raise DataFormatError(msg)
+    intensity = (np.abs(product.probe) ** 2).sum(axis=0)
+    chosen = corners[inside][sample_index(int(inside.sum()))]
+    found = [float((intensity * np.abs(product.object_[y : y + N, x : x + N]) ** 2).sum()) for y, x in chosen]
+    scale = np.sqrt(scan.header.mean_counts / max(float(np.mean(found)), np.finfo(np.float32).tiny))
+    return np.asarray(product.probe * scale, np.complex64)
 
 
 def _require_same_reading(path: Path, metadata: ProductMetadata, scan: Scan) -> None:

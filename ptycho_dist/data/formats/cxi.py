@@ -17,7 +17,7 @@ from ptycho_dist.data.formats import checks
 from ptycho_dist.data.formats.base import BoolArray, ComplexArray, PatternSource, RawScan, ScanOptions
 from ptycho_dist.data.formats.hdf5_frames import h5_frames
 from ptycho_dist.data.formats.hdf5_links import load_array, load_attributes, locate, members, shape_of
-from ptycho_dist.data.formats.hdf5_numbers import ENERGIES_EV, LENGTHS_M, as_text, first_of, number
+from ptycho_dist.data.formats.hdf5_numbers import ENERGIES_EV, LENGTHS_M, attribute_text, first_of, load_numbers, number
 from ptycho_dist.data.formats.measurement import Geometry, Measurement, Positions
 from ptycho_dist.data.formats.object_pixel import energy_of
 from ptycho_dist.data.formats.prepare import raw_scan_of
@@ -123,7 +123,7 @@ def _unit_steps(path: Path, count: int) -> FloatArray:
     key = f"{DETECTOR}/basis_vectors"
     if locate(path, key) is None:
         return np.broadcast_to(default, (count, 2, 3))
-    basis = load_array(path, key).astype(np.float64)
+    basis = load_numbers(path, key)
     if basis.shape[-2:] == (3, 2):
         basis = np.swapaxes(basis, -2, -1)
     if basis.shape not in ((2, 3), (1, 2, 3), (count, 2, 3)):
@@ -146,7 +146,7 @@ def _geometry(path: Path, joined: Joined, notes: list[str]) -> Geometry:
         notes.append("energy: raised by 0.12 %, for PyNX computes it with a wrong constant")
     sizes = [number(path, f"{DETECTOR}/{axis}_pixel_size", LENGTHS_M, "m") for axis in "yx"]
     if not min(sizes) > 0 and locate(path, f"{DETECTOR}/basis_vectors") is not None:
-        basis = load_array(path, f"{DETECTOR}/basis_vectors").astype(np.float64)
+        basis = load_numbers(path, f"{DETECTOR}/basis_vectors")
         basis = np.swapaxes(basis, -2, -1) if basis.shape[-2:] == (3, 2) else basis
         sizes = np.linalg.norm(basis.reshape(-1, 2, 3)[0], axis=1).tolist()
     distance = number(path, f"{DETECTOR}/distance", LENGTHS_M, "m")
@@ -158,7 +158,7 @@ def _geometry(path: Path, joined: Joined, notes: list[str]) -> Geometry:
 
 
 def _creator(path: Path) -> str:
-    return as_text(load_attributes(path, "").get("creator", ""))
+    return attribute_text(load_attributes(path, ""), "creator")
 
 
 def _mask(path: Path) -> BoolArray | None:
@@ -167,7 +167,10 @@ def _mask(path: Path) -> BoolArray | None:
     found = shape_of(path, key)
     if found is None or 0 in found[0]:
         return None
-    values = load_array(path, key)
+    values = load_numbers(path, key)
+    if values.ndim < 2:
+        msg = f"{key!r} in {path} has shape {values.shape}; expected (H, W), as the patterns. Export it again."
+        raise DataFormatError(msg)
     valid = values != 0 if _is_speckle_tracking(path) else (values == 0) | (values == _SIGNAL)
     return np.asarray(valid.all(axis=tuple(range(valid.ndim - 2))))
 
@@ -183,7 +186,7 @@ def _beam_centre(path: Path) -> tuple[float, float] | None:
     corner, basis = f"{DETECTOR}/corner_position", f"{DETECTOR}/basis_vectors"
     if locate(path, corner) is None or locate(path, basis) is None:
         return None
-    place, steps = load_array(path, corner).ravel().astype(np.float64), load_array(path, basis).astype(np.float64)
+    place, steps = load_numbers(path, corner).ravel(), load_numbers(path, basis)
     steps = steps if steps.shape[-2:] == (3, 2) else np.swapaxes(steps, -2, -1)
     if place.shape != (3,) or steps.shape != (3, 2):
         return None

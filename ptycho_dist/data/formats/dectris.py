@@ -14,6 +14,7 @@ import numpy as np
 
 from ptycho_dist.data.formats.base import NAN, BoolArray, PatternSource, RawScan, ScanOptions
 from ptycho_dist.data.formats.chosen_frames import chosen
+from ptycho_dist.data.formats.companion_files import is_companion
 from ptycho_dist.data.formats.hdf5_frames import JoinedFrames, h5_frames
 from ptycho_dist.data.formats.hdf5_links import (
     MissingFileError,
@@ -23,7 +24,7 @@ from ptycho_dist.data.formats.hdf5_links import (
     members,
     require_place,
 )
-from ptycho_dist.data.formats.hdf5_numbers import ENERGIES_EV, LENGTHS_M, number, single_number
+from ptycho_dist.data.formats.hdf5_numbers import ENERGIES_EV, LENGTHS_M, attribute_number, number
 from ptycho_dist.data.formats.measurement import Geometry, Measurement, Positions, as_valid
 from ptycho_dist.data.formats.no_scan import register_no_scan
 from ptycho_dist.data.formats.object_pixel import energy_of
@@ -37,6 +38,7 @@ from ptycho_dist.types import IntArray
 NAME = "dectris"
 DETECTOR = "entry/instrument/detector"
 _SPECIFIC = f"{DETECTOR}/detectorSpecific"
+_MOST_FRAMES = 1 << 40
 _MICROSCOPE = "STEM Metadata"
 _WAVELENGTHS = ("entry/instrument/beam/incident_wavelength", "entry/sample/beam/incident_wavelength")
 
@@ -67,7 +69,7 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
     """
     frames = _frames(path)
     microscope = path.with_name(f"{path.stem.removesuffix('_master')}{path.suffix}")
-    if options.positions_file is None and microscope != path and _is_microscope(microscope):
+    if options.positions_file is None and _is_microscope(path, microscope):
         return open_cube(path, NAME, _raster(path, frames, microscope), options)
     if options.positions_file is None and (options.scan_step_m is not None or options.scan_shape is not None):
         return open_cube(path, NAME, _cube(path, frames), options)
@@ -101,7 +103,11 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
 
 def _frames(path: Path) -> _Frames:
     """Join the frames of all files that are there; links to files that were never written are passed over."""
-    sources, numbers, files, absent, count = [], [], [], [], 0
+    sources: list[PatternSource] = []
+    numbers: list[IntArray] = []
+    files: list[Path] = []
+    absent: list[str] = []
+    count = 0
     for name in sorted(one for one in members(path, "entry/data") if one.startswith("data_")):
         key = f"entry/data/{name}"
         try:
@@ -110,8 +116,8 @@ def _frames(path: Path) -> _Frames:
             absent.append(name)
             continue
         source, companions = h5_frames(path, key)
-        first = load_attributes(place.path, place.key).get("image_nr_low", count + 1)
-        start = int(single_number(path, key, np.asarray(first))) - 1
+        first = attribute_number(place.path, load_attributes(place.path, place.key), "image_nr_low")
+        start = int(first) - 1 if 1 <= first < _MOST_FRAMES else count
         numbers.append(np.arange(start, start + source.shape[0]))
         count = start + source.shape[0]
         sources.append(source)
@@ -123,12 +129,14 @@ def _frames(path: Path) -> _Frames:
         )
         raise DataFormatError(msg)
     joined = JoinedFrames(sources) if len(sources) > 1 else sources[0]
-    said = (f"patterns: {joined.shape[0]} in {len(sources)} files",)
+    said = [f"patterns: {joined.shape[0]} in {len(sources)} files"]
     announced = _announced(path)
     if absent or announced > joined.shape[0]:
         gone = f"; {', '.join(absent)} not there" if absent else ""
-        said += (f"patterns: {max(announced, joined.shape[0])} announced, {joined.shape[0]} there{gone}",)
-    return _Frames(source=joined, numbers=np.concatenate(numbers), companions=tuple(dict.fromkeys(files)), said=said)
+        said.append(f"patterns: {max(announced, joined.shape[0])} announced, {joined.shape[0]} there{gone}")
+    return _Frames(
+        source=joined, numbers=np.concatenate(numbers), companions=tuple(dict.fromkeys(files)), said=tuple(said)
+    )
 
 
 def _announced(path: Path) -> int:
@@ -187,8 +195,8 @@ def _mask(path: Path) -> BoolArray | None:
     return as_valid(load_array(path, key), nonzero_is_bad=True) if locate(path, key) is not None else None
 
 
-def _is_microscope(path: Path) -> bool:
-    return path.is_file() and locate(path, _MICROSCOPE) is not None
+def _is_microscope(path: Path, beside: Path) -> bool:
+    return is_companion(path, beside) and locate(beside, _MICROSCOPE) is not None
 
 
 def _raster(path: Path, frames: _Frames, microscope: Path) -> StemCube:
@@ -196,7 +204,7 @@ def _raster(path: Path, frames: _Frames, microscope: Path) -> StemCube:
     noted = load_attributes(microscope, _MICROSCOPE)
 
     def value(name: str) -> float:
-        return single_number(microscope, name, np.asarray(noted.get(name, NAN), np.float64))
+        return attribute_number(microscope, noted, name)
 
     lines, in_line, step = value("NumPixelsY"), value("NumPixelsX"), value("Pixel Size") * 1e-9
     pixel, length = number(path, f"{DETECTOR}/y_pixel_size", LENGTHS_M, "m"), value("Camera Length")

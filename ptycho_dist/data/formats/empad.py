@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.data.formats.base import NAN, RawScan, ScanOptions
+from ptycho_dist.data.formats.companion_files import is_companion, require_inside
 from ptycho_dist.data.formats.containers import register_container
 from ptycho_dist.data.formats.registry import register_format
 from ptycho_dist.data.formats.stem import StemCube, open_cube
@@ -178,7 +179,11 @@ def _read(path: Path) -> _Noted:
 def _beside(raw: Path) -> _Noted | None:
     """Find the XML file beside the frames that names them."""
     for path in sorted(raw.parent.glob("*.xml")):
-        if path.stat().st_size <= _MOST_XML_BYTES and raw.name.encode() in path.read_bytes():
+        if (
+            is_companion(raw, path)
+            and path.stat().st_size <= _MOST_XML_BYTES
+            and raw.name.encode() in path.read_bytes()
+        ):
             return _read(path)
     return None
 
@@ -196,6 +201,7 @@ def _raw_of(noted: _Noted) -> Path:
             "Copy the raw file into the folder."
         )
         raise DataFormatError(msg)
+    require_inside(noted.path, raw)
     return raw
 
 

@@ -194,7 +194,8 @@ def h5_frames(
     place = require_place(path, key)
     with reading(place.path) as file:
         dataset = require_dataset(file, place.path, place.key)
-        shape, kind, held = dataset.shape, dataset.dtype, dataset.id.get_storage_size()
+        shape: Any = dataset.shape or ()
+        kind, held = dataset.dtype, dataset.id.get_storage_size()
         is_elsewhere = dataset.is_virtual or bool(dataset.external)
     axes = axes or (FRAME,) * (len(shape) - 2) + (ROW, COLUMN)
     if len(axes) != len(shape) or len(shape) < 2 or 0 in shape or kind.kind not in "iufb":

@@ -148,6 +148,9 @@ def load_array(path: Path, key: str) -> NDArray[Any]:
 
 
 def _require_size(place: Place, dataset: h5py.Dataset) -> None:
+    if dataset.shape is None:
+        msg = f"{place.key!r} in {place.path} is declared and holds nothing; expected numbers. Write it, or remove it."
+        raise DataFormatError(msg)
     stored = dataset.id.get_storage_size()
     plain = dataset.is_virtual or dataset.external or dataset.nbytes <= _UNCOMPRESSED_BYTES
     if dataset.nbytes <= MOST_SMALL_BYTES and (plain or dataset.nbytes <= _DEFLATE_RATIO * stored):

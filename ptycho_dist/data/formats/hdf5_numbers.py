@@ -12,11 +12,27 @@ from numpy.typing import NDArray
 from ptycho_dist.data.formats.base import NAN
 from ptycho_dist.data.formats.hdf5_links import load_array, load_attributes, locate
 from ptycho_dist.errors import DataFormatError
+from ptycho_dist.types import FloatArray
 
 LENGTHS_M = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "nm": 1e-9, "pm": 1e-12, "a": 1e-10, "angstrom": 1e-10}
 ENERGIES_EV = {"ev": 1.0, "kev": 1e3, "mev": 1e6, "gev": 1e9, "j": 1 / 1.602176634e-19}
 _SAME = 1e-6
 _SPELLINGS = {"micron": "um", "microns": "um", "metre": "m", "meter": "m", "metres": "m", "meters": "m", "joule": "j"}
+
+
+def load_numbers(path: Path, key: str) -> FloatArray:
+    """Load an array of real numbers as float64, through its links.
+
+    Raises
+    ------
+    DataFormatError
+        If it is missing, damaged or of something else.
+    """
+    values = load_array(path, key)
+    if values.dtype.kind not in "iufb":
+        msg = f"{key!r} in {path} has dtype {values.dtype}; expected real numbers. Export it again."
+        raise DataFormatError(msg)
+    return values.astype(np.float64)
 
 
 def first_of(path: Path, keys: Iterable[str]) -> str | None:
@@ -71,11 +87,33 @@ def single_number(path: Path, key: str, values: NDArray[Any]) -> float:
     return float(numbers[0])
 
 
+def attribute_number(path: Path, attributes: Mapping[str, Any], name: str) -> float:
+    """Return the number that an attribute holds; NaN where it is absent or no number.
+
+    Raises
+    ------
+    DataFormatError
+        If it holds several numbers that differ.
+    """
+    return single_number(path, name, np.asarray(attributes.get(name, NAN)))
+
+
+def attribute_text(attributes: Mapping[str, Any], name: str) -> str:
+    """Return the text that an attribute holds, or its first one; empty where it is absent."""
+    values = np.asarray(attributes.get(name, "")).ravel()
+    return as_text(values[0]) if values.size else ""
+
+
 def unit_of(path: Path, key: str) -> str:
     """Return the unit that a dataset states, in small letters; empty where it states none."""
-    value = load_attributes(path, key).get("units", "")
-    value = np.asarray(value).ravel()[0] if np.size(value) else ""
-    text = as_text(value).strip().lower().replace("\u00b5", "u").replace("\u03bc", "u").replace("\u00e5", "a")
+    text = (
+        attribute_text(load_attributes(path, key), "units")
+        .strip()
+        .lower()
+        .replace("\u00b5", "u")
+        .replace("\u03bc", "u")
+        .replace("\u00e5", "a")
+    )
     return _SPELLINGS.get(text, text)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.data.formats.base import NAN, RawScan, ScanOptions
+from ptycho_dist.data.formats.companion_files import require_inside
 from ptycho_dist.data.formats.containers import register_container
 from ptycho_dist.data.formats.no_scan import register_no_scan
 from ptycho_dist.data.formats.registry import register_format
@@ -133,6 +134,8 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
     DataFormatError
         If it is no scan of frames, or its raster, step or the angle of a pixel is not known.
     """
+    for companion in _header_of(path):
+        require_inside(path, companion)
     signal = _load(path)
     shape = tuple(int(one) for one in signal.data.shape)
     if len(shape) not in (3, 4) or 0 in shape:

@@ -14,6 +14,7 @@ from ptycho_dist.data.formats import npz
 from ptycho_dist.data.formats.base import NAN, PatternSource, RawScan, ScanOptions
 from ptycho_dist.data.formats.hdf5_frames import h5_frames
 from ptycho_dist.data.formats.hdf5_links import load_array, load_attributes, shape_of
+from ptycho_dist.data.formats.hdf5_numbers import attribute_number
 from ptycho_dist.data.formats.measurement import Geometry, Measurement, as_valid
 from ptycho_dist.data.formats.prepare import raw_scan_of
 from ptycho_dist.data.formats.ptychodus_join import join_product
@@ -52,7 +53,7 @@ def open_h5(path: Path, options: ScanOptions) -> RawScan:
     """
     frames, companions = h5_frames(path, "patterns")
     attributes = load_attributes(path, "patterns")
-    height, width = (float(attributes.get(f"detector_pixel_{side}_m", NAN)) for side in ("height", "width"))
+    height, width = (attribute_number(path, attributes, f"detector_pixel_{side}_m") for side in ("height", "width"))
     bad = load_array(path, "bad_pixels") if shape_of(path, "bad_pixels") is not None else None
     found = _Patterns(
         frames=frames,

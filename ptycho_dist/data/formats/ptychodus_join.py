@@ -9,6 +9,7 @@ import numpy as np
 
 from ptycho_dist.data.formats.base import NAN, ComplexArray, PatternSource
 from ptycho_dist.data.formats.chosen_frames import chosen
+from ptycho_dist.data.formats.companion_files import is_companion
 from ptycho_dist.data.formats.measurement import CENTRE, Positions
 from ptycho_dist.data.formats.results.ptychodus_parts import ProductParts, read_parts
 from ptycho_dist.data.formats.results.reading import kind_of_result
@@ -118,10 +119,10 @@ def _find(path: Path) -> Path:
     suffixes = dict.fromkeys((path.suffix, *_SUFFIXES))
     likely = [folder / f"{stem}{suffix}" for stem in stems for suffix in suffixes]
     for candidate in likely:
-        if candidate != path and candidate.is_file() and kind_of_result(candidate) is not None:
+        if is_companion(path, candidate) and kind_of_result(candidate) is not None:
             return candidate
     others = sorted(one for one in folder.iterdir() if "product" in one.name.lower() and one.suffix in _SUFFIXES)
-    found = [one for one in others[:_MOST_CANDIDATES] if one.is_file() and kind_of_result(one) is not None]
+    found = [one for one in others[:_MOST_CANDIDATES] if is_companion(path, one) and kind_of_result(one) is not None]
     if len(found) == 1:
         return found[0]
     seen = f"{', '.join(one.name for one in found)} could be meant" if found else "there is none beside it"

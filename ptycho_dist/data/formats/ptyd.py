@@ -17,8 +17,8 @@ from ptycho_dist.data.formats.base import NAN, BoolArray, PatternSource, RawScan
 from ptycho_dist.data.formats.chosen_frames import chosen
 from ptycho_dist.data.formats.hdf5_frames import JoinedFrames, h5_frames
 from ptycho_dist.data.formats.hdf5_links import load_array, load_attributes, locate, members, shape_of
-from ptycho_dist.data.formats.hdf5_numbers import as_text, number
-from ptycho_dist.data.formats.intensity import sample_index
+from ptycho_dist.data.formats.hdf5_numbers import attribute_text, load_numbers, number
+from ptycho_dist.data.formats.intensity import SAMPLE_PATTERNS
 from ptycho_dist.data.formats.measurement import Geometry, Measurement, Positions
 from ptycho_dist.data.formats.prepare import raw_scan_of
 from ptycho_dist.data.formats.registry import register_format
@@ -104,7 +104,7 @@ def _chunk(path: Path, key: str) -> _Chunk:
 
 
 def _is_there(path: Path, key: str) -> bool:
-    return locate(path, key) is not None and as_text(load_attributes(path, key).get("type", "")) != _NONE
+    return locate(path, key) is not None and attribute_text(load_attributes(path, key), "type") != _NONE
 
 
 def _order(chunks: list[_Chunk], count: int) -> IntArray:
@@ -117,7 +117,7 @@ def _order(chunks: list[_Chunk], count: int) -> IntArray:
 
 def _geometry(path: Path) -> Geometry:
     energy, distance = (number(path, f"meta/{key}") if _is_there(path, f"meta/{key}") else NAN for key in _LENGTHS)
-    sizes = load_array(path, "meta/psize").ravel() if _is_there(path, "meta/psize") else np.array([NAN])
+    sizes = load_numbers(path, "meta/psize").ravel() if _is_there(path, "meta/psize") else np.array([NAN])
     height, width = (sizes[0], sizes[-1]) if sizes.size in (1, 2) else (NAN, NAN)
     return Geometry(
         energy_eV=energy * 1e3, detector_distance_m=distance, detector_pixel_m=(float(height), float(width))
@@ -140,17 +140,22 @@ def _mask(path: Path, chunks: list[_Chunk]) -> BoolArray | None:
         parts += [flat != 0] if flat.ndim == 2 else []
     for chunk in chunks:
         if chunk.weights is not None:
-            parts.append(_always_good(path, chunk.weights))
-    return None if not parts else np.asarray(np.logical_and.reduce(parts))
+            parts.append(_always_good(path, chunk.weights, max(1, SAMPLE_PATTERNS // len(chunks))))
+    shapes = {part.shape for part in parts}
+    if len(shapes) > 1:
+        msg = f"weights in {path} have shapes {sorted(shapes)}; expected one, that of a frame. Prepare the scan again."
+        raise DataFormatError(msg)
+    return np.asarray(np.logical_and.reduce(parts)) if parts else None
 
 
-def _always_good(path: Path, key: str) -> BoolArray:
+def _always_good(path: Path, key: str, most: int) -> BoolArray:
+    """Pixels that count in a sample of at most so many frames of a chunk, bool (H, W)."""
     found = shape_of(path, key)
     if found is not None and len(found[0]) == 2:
         return np.asarray(load_array(path, key) != 0)
     weights, _ = h5_frames(path, key)
     good: NDArray[np.bool_] = np.ones(weights.shape[1:], np.bool_)
-    for row in sample_index(weights.shape[0]):
+    for row in np.unique(np.linspace(0, weights.shape[0] - 1, min(most, weights.shape[0])).round().astype(np.int64)):
         good &= weights.read(np.array([row], np.int64))[0] != 0
     weights.close()
     return good

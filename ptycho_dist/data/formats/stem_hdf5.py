@@ -11,7 +11,7 @@ import numpy as np
 from ptycho_dist.data.formats.base import NAN, RawScan, ScanOptions
 from ptycho_dist.data.formats.hdf5_frames import COLUMN, FRAME, ROW, h5_frames
 from ptycho_dist.data.formats.hdf5_links import load_array, load_attributes, locate, members, shape_of
-from ptycho_dist.data.formats.hdf5_numbers import as_text, number
+from ptycho_dist.data.formats.hdf5_numbers import attribute_number, attribute_text, number
 from ptycho_dist.data.formats.no_scan import register_no_scan
 from ptycho_dist.data.formats.registry import register_format
 from ptycho_dist.data.formats.stem import StemCube, open_cube
@@ -71,8 +71,12 @@ def open_prismatic(path: Path, options: ScanOptions) -> RawScan:
     frames, companions = h5_frames(path, f"{key}/datacube", (FRAME, FRAME, ROW, COLUMN))
     axes = [_in_angstrom(_axis(path, f"{key}/dim{one}")) for one in (1, 2, 3, 4)]
     said = (f"patterns: depth {len(names)} of {len(names)}", "axes: in angstrom, which Prismatic names n_m")
-    energy = load_attributes(path, _PARAMETERS).get("E", NAN) if locate(path, _PARAMETERS) is not None else NAN
-    cube = _cube(path, axes, (frames, shape[:2], companions), float(energy) * 1e3, said)
+    energy = (
+        attribute_number(path, load_attributes(path, _PARAMETERS), "E")
+        if locate(path, _PARAMETERS) is not None
+        else NAN
+    )
+    cube = _cube(path, axes, (frames, shape[:2], companions), energy * 1e3, said)
     return open_cube(path, "prismatic", cube, options)
 
 
@@ -104,14 +108,14 @@ def open_hyperspy(path: Path, options: ScanOptions) -> RawScan:
     if sum(navigates) != 2:
         msg = f"{found[0]!r} in {path} has {sum(navigates)} axes of navigation; expected 2. Set navigate of its axes."
         raise DataFormatError(msg)
-    axes = [_of_hyperspy(attributes[one]) for one in order]
+    axes = [_of_hyperspy(path, attributes[one]) for one in order]
     names_of = {order[0]: FRAME, order[1]: FRAME, order[2]: ROW, order[3]: COLUMN}
     frames, companions = h5_frames(path, f"{key}/data", tuple(names_of[one] for one in range(4)))
     shape = _shape(path, f"{key}/data", (4,))
     tem = f"{key}/metadata/Acquisition_instrument/TEM"
-    energy = load_attributes(path, tem).get("beam_energy", NAN) if locate(path, tem) is not None else NAN
+    energy = attribute_number(path, load_attributes(path, tem), "beam_energy") if locate(path, tem) is not None else NAN
     raster = (shape[order[0]], shape[order[1]])
-    return open_cube(path, "hyperspy", _cube(path, axes, (frames, raster, companions), float(energy) * 1e3), options)
+    return open_cube(path, "hyperspy", _cube(path, axes, (frames, raster, companions), energy * 1e3), options)
 
 
 def _has_datacube(keys: Collection[str]) -> bool:
@@ -139,7 +143,7 @@ def open_py4dstem(path: Path, options: ScanOptions) -> RawScan:
 
 @register_no_scan("emd_without_datacube", container="hdf5")
 def _emd(path: Path, keys: Collection[str]) -> str | None:
-    if as_text(load_attributes(path, "").get("authoring_program", "")) != "emdfile":
+    if attribute_text(load_attributes(path, ""), "authoring_program") != "emdfile":
         return None
     return "an EMD file without a 4-D datacube; expected one. Save the DataCube of py4DSTEM."
 
@@ -189,13 +193,12 @@ def _axis(path: Path, key: str) -> Axis:
     if values.dtype.kind not in "iuf" or values.size < 2:
         return Axis()
     numbers = values.ravel().astype(np.float64)
-    unit = as_text(np.asarray(load_attributes(path, key).get("units", "")).ravel()[0])
+    unit = attribute_text(load_attributes(path, key), "units")
     return Axis(step=float(numbers[1] - numbers[0]), unit=unit)
 
 
-def _of_hyperspy(attributes: dict[str, Any]) -> Axis:
-    step = attributes.get("scale", NAN)
-    return Axis(step=float(step), unit=as_text(attributes.get("units", "")))
+def _of_hyperspy(path: Path, attributes: dict[str, Any]) -> Axis:
+    return Axis(step=attribute_number(path, attributes, "scale"), unit=attribute_text(attributes, "units"))
 
 
 def _in_angstrom(axis: Axis) -> Axis:

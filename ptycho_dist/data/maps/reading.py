@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,18 @@ from ptycho_dist.config.scan_options import ScanOptions
 from ptycho_dist.data.adjust import SelectedRows
 from ptycho_dist.data.formats import measurement as core
 from ptycho_dist.data.formats.base import BoolArray, ComplexArray, PatternSource, Turn
-from ptycho_dist.data.formats.hdf5_links import load_array
+from ptycho_dist.data.formats.hdf5_links import load_array, load_attributes, locate
 from ptycho_dist.data.formats.object_pixel import energy_of
 from ptycho_dist.data.maps.parts import parts_of
 from ptycho_dist.data.maps.placing import place
-from ptycho_dist.data.maps.schema import Mask, Quantity, ScanMap, Transform, Where
+from ptycho_dist.data.maps.schema import Mask, Patterns, Quantity, ScanMap, Transform, Where
 from ptycho_dist.data.maps.units import ANGLE, ENERGY, FREQUENCY, LENGTH
 from ptycho_dist.data.maps.values import Files, first_there, is_in_pixels, is_there, number, plain_numbers
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FloatArray, IntArray
 
+_MATLAB_MARK = "MATLAB_class"
+"""Attribute of each dataset that MATLAB writes."""
 _LIGHT_M, _ELECTRON_M = 1e-7, 1e-11
 """Wavelengths from which on radiation is light, and below which it is electrons."""
 
@@ -51,7 +54,7 @@ def measurement_of(path: Path, scan_map: ScanMap) -> core.Measurement:
     rows, positions, cut = _selected(path, scan_map, source.shape[0], placed.rows, placed.positions)
     geometry = _geometry(files, scan_map)
     transform = scan_map.transform
-    return core.Measurement(
+    found = core.Measurement(
         format_name=f"map {scan_map.name}",
         frames=source if rows is None else SelectedRows(source, rows),
         positions=positions,
@@ -70,6 +73,23 @@ def measurement_of(path: Path, scan_map: ScanMap) -> core.Measurement:
         companions=tuple(files.used),
         conversions=(f"read by the map {scan_map.name}", *parts.said(), *placed.said, *cut),
     )
+    return _in_matlab_order(found) if _is_by_matlab(files, chosen) else found
+
+
+def _is_by_matlab(files: Files, chosen: Patterns) -> bool:
+    """Tell whether MATLAB wrote the frames, which reverses their axes; a map that names axes knows how they are."""
+    path = next(iter(files.matching(chosen.file)), None)
+    if path is None or chosen.path is None or chosen.axes is not None or locate(path, chosen.path) is None:
+        return False
+    return _MATLAB_MARK in load_attributes(path, chosen.path)
+
+
+def _in_matlab_order(found: core.Measurement) -> core.Measurement:
+    """Exchange rows and columns of frames and probe, as they were in MATLAB."""
+    turn = replace(found.turn, transpose=not found.turn.transpose)
+    probe = None if found.probe is None else np.swapaxes(found.probe, -2, -1)
+    said = "patterns: rows and columns exchanged, for MATLAB wrote them"
+    return replace(found, turn=turn, probe=probe, conversions=(*found.conversions, said))
 
 
 def _require_scan(files: Files, scan_map: ScanMap) -> None:

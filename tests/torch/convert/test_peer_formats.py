@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -15,6 +16,7 @@ from ptycho_dist.cli import main
 from ptycho_dist.convert.run import convert_to
 from ptycho_dist.data.scan import open_scan
 from tests.support.scans import MadeScan, make_scan, write_own
+from tests.support.threads import on_ranks
 
 UNITS = {"pixel_size_m": 2.5e-8, "energy_eV": 8800.0, "detector_distance_m": 1.92}
 DETECTOR_PIXEL_M = 1.239841984e-6 / 8800 * 1.92 / (16 * 2.5e-8)
@@ -192,3 +194,62 @@ def test_convert_scan_tells_what_is_lost(tmp_path: Path, source: Path) -> None:
     with pytest.raises(pd.ConfigError, match="give --overwrite"), pd.open_scan(source) as scan:
         pd.convert_scan(scan, tmp_path / "c.ptyd", to="ptyd")
     assert pd.convert_scan(source, tmp_path / "c.ptyd", to="ptyd", overwrite=True).paths == written.paths
+
+
+def test_one_of_several_ranks_writes_what_other_programs_read(tmp_path: Path, source: Path, made: MadeScan) -> None:
+    with open_scan(source) as scan:
+        told = on_ranks(2, lambda ranks: convert_to("cxi", scan, tmp_path / "c.cxi", ranks))
+    assert [one.paths for one in told] == [(tmp_path / "c.cxi",)] * 2
+    with open_scan(tmp_path / "c.cxi") as scan:
+        np.testing.assert_array_equal(scan.counts(), made.counts)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:cdtools")
+def test_cxi_that_cdtools_writes_opens(tmp_path: Path, made: MadeScan, mask: NDArray[np.bool_]) -> None:
+    datasets = pytest.importorskip("cdtools.datasets", reason="the package cdtools-py is not installed")
+    yx = made.positions_px * UNITS["pixel_size_m"]
+    written = datasets.Ptycho2DDataset(
+        np.stack([-yx[:, 1], -yx[:, 0], np.zeros(12)], axis=1),
+        made.counts,
+        wavelength=1.239841984e-6 / UNITS["energy_eV"],
+        detector_geometry={
+            "distance": UNITS["detector_distance_m"],
+            "basis": np.array([[0, -DETECTOR_PIXEL_M], [-DETECTOR_PIXEL_M, 0], [0, 0]]),
+            "corner": None,
+        },
+        mask=mask,
+    )
+    written.to_cxi(tmp_path / "c.cxi")
+    _require_ours(tmp_path / "c.cxi", made, mask)
+
+
+def test_ptyd_that_ptypy_writes_opens(tmp_path: Path, made: MadeScan, mask: NDArray[np.bool_]) -> None:
+    core = pytest.importorskip("ptypy.core.data", reason="the package ptypy is not installed")
+
+    class Made(core.PtyScan):
+        """The made scan, as ptypy takes one in."""
+
+        def load_positions(self) -> NDArray[np.float64]:
+            return made.positions_px * UNITS["pixel_size_m"]
+
+        def load(self, indices: list[int]) -> tuple[dict[int, Any], dict[int, Any], dict[int, Any]]:
+            return {n: made.counts[n] for n in indices}, {}, {n: mask for n in indices}
+
+    pars = Made.DEFAULT.copy(99)
+    pars.update(
+        energy=UNITS["energy_eV"] / 1e3, distance=UNITS["detector_distance_m"], psize=DETECTOR_PIXEL_M, shape=16
+    )
+    pars.update(center=(8, 8), save="append", dfile=str(tmp_path / "c.ptyd"), auto_center=False, num_frames=12)
+    scan = Made(pars)
+    scan.initialize()
+    while scan.auto(5) is not core.EOS:
+        pass
+    _require_ours(tmp_path / "c.ptyd", made, mask)
+
+
+def _require_ours(path: Path, made: MadeScan, mask: NDArray[np.bool_]) -> None:
+    with open_scan(path) as scan:
+        np.testing.assert_array_equal(scan.counts(), made.counts)
+        np.testing.assert_array_equal(scan.mask, mask)
+        _require_corners(scan.positions_px, made)
+        assert scan.header.pixel_size_m == pytest.approx(UNITS["pixel_size_m"], rel=1e-5)

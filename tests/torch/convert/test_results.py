@@ -21,7 +21,8 @@ PIXEL_M = 5e-9
 ORIGIN = (-11.25, 3.5)
 
 
-def _write_product(path: Path, pixel_size_m: float = PIXEL_M) -> Product:
+def write_product(path: Path, pixel_size_m: float = PIXEL_M) -> Product:
+    """Write a product of this program, and read it."""
     made = make_scan(n_modes=2)
     metadata = ProductMetadata(
         name="run", probe_energy_eV=8e3, detector_object_distance_m=2.0, exposure_time_s=0.1, provenance={"seed": 3}
@@ -50,7 +51,7 @@ def _require_same(found: Product, expected: Product) -> None:
 
 @pytest.mark.parametrize(("name", "file"), [("ptyr", "r.ptyr"), ("cxi", "r.cxi"), ("ptychodus", "q.h5")])
 def test_result_reads_back(tmp_path: Path, name: str, file: str, capsys: pytest.CaptureFixture[str]) -> None:
-    expected = _write_product(tmp_path / "p.h5")
+    expected = write_product(tmp_path / "p.h5")
     assert main(["convert", str(tmp_path / "p.h5"), str(tmp_path / file), "--to", name]) == 0
     told = capsys.readouterr()
     assert told.out == f"{tmp_path / file}\n"
@@ -59,7 +60,7 @@ def test_result_reads_back(tmp_path: Path, name: str, file: str, capsys: pytest.
 
 
 def test_arrays_hold_the_result(tmp_path: Path) -> None:
-    expected = _write_product(tmp_path / "p.h5", float("nan"))
+    expected = write_product(tmp_path / "p.h5", float("nan"))
     for name, file in (("npz", "r.npz"), ("tiff", "r.tif")):
         assert main(["convert", str(tmp_path / "p.h5"), str(tmp_path / file), "--to", name, "--quiet"]) == 0
     with np.load(tmp_path / "r.npz") as arrays:
@@ -86,8 +87,8 @@ def test_convert_refuses_a_result_that_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: str, words: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    _write_product(tmp_path / "p.h5")
-    _write_product(tmp_path / "bare.h5", float("nan"))
+    write_product(tmp_path / "p.h5")
+    write_product(tmp_path / "bare.h5", float("nan"))
     (tmp_path / "r_probe_phase.tif").write_bytes(b"kept")
     assert main(["convert", *arguments.split(), "--quiet"]) == 2
     assert words in capsys.readouterr().err
@@ -108,7 +109,7 @@ def _two_probes(content: h5py.Group) -> None:
 def test_ptyr_that_lacks_what_is_needed_is_refused(
     tmp_path: Path, spoil: Callable[[h5py.Group], None] | None, words: str
 ) -> None:
-    _write_product(tmp_path / "p.h5")
+    write_product(tmp_path / "p.h5")
     assert main(["convert", str(tmp_path / "p.h5"), str(tmp_path / "r.ptyr"), "--to", "ptyr", "--quiet"]) == 0
     with h5py.File(tmp_path / "r.ptyr", "r+") as file:
         if spoil is None:
@@ -121,7 +122,7 @@ def test_ptyr_that_lacks_what_is_needed_is_refused(
 
 def test_ptyr_opens_in_ptypy(tmp_path: Path) -> None:
     io = pytest.importorskip("ptypy.io", reason="the package ptypy is not installed")
-    expected = _write_product(tmp_path / "p.h5")
+    expected = write_product(tmp_path / "p.h5")
     assert main(["convert", str(tmp_path / "p.h5"), str(tmp_path / "r.ptyr"), "--to", "ptyr", "--quiet"]) == 0
     content = io.h5read(str(tmp_path / "r.ptyr"), "content")["content"]
     obj, probe = content["obj"]["Sscan00G00"], content["probe"]["Sscan00G00"]
@@ -134,7 +135,7 @@ def test_ptyr_opens_in_ptypy(tmp_path: Path) -> None:
 
 def test_cxi_result_opens_in_ptychodus(tmp_path: Path) -> None:
     plugin = pytest.importorskip("ptychodus.plugins.cxi_file", reason="the package ptychodus is not installed")
-    expected = _write_product(tmp_path / "p.h5")
+    expected = write_product(tmp_path / "p.h5")
     assert main(["convert", str(tmp_path / "p.h5"), str(tmp_path / "r.cxi"), "--to", "cxi", "--quiet"]) == 0
     product = plugin.CXIProductFileIO().read(tmp_path / "r.cxi")
     np.testing.assert_array_equal(product.object_.get_layer(0), expected.object_)
@@ -152,7 +153,7 @@ def test_products_of_ptychodus_read_as_results(tmp_path: Path, file: str) -> Non
     io = pytest.importorskip("ptychodus.api.io", reason="the package ptychodus is not installed")
     cxi = pytest.importorskip("ptychodus.plugins.cxi_file")
     npz = pytest.importorskip("ptychodus.plugins.npz_product_file")
-    expected = _write_product(tmp_path / "p.h5")
+    expected = write_product(tmp_path / "p.h5")
     writer = cxi.CXIProductFileIO() if file == "p.cxi" else npz.NPZProductFileIO()
     writer.write(tmp_path / file, io.load_product(tmp_path / "p.h5"))
     _require_same(read_result(tmp_path / file), expected)

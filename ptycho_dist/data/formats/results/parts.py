@@ -40,7 +40,7 @@ def square_pixel(path: Path, sides_m: ArrayLike) -> float:
         If the sides are unequal or not positive.
     """
     sides = np.atleast_1d(np.asarray(sides_m, np.float64)).ravel()
-    side = float(sides[0])
+    side = float(sides[0]) if sides.size else math.nan
     if not np.allclose(sides, side, rtol=1e-6, atol=0) or not (math.isfinite(side) and side > 0):
         msg = f"pixels of the object in {path} have sides {sides.tolist()} m; expected equal ones > 0. Resample it."
         raise DataFormatError(msg)

@@ -42,7 +42,7 @@ class ProductParts:
     centres_m
         float64, shape (B, 2): centres of patches (y, x).
     probe
-        complex64, shape (P, N, N): modes of the first coherent probe; None where it is zero everywhere.
+        complex64, shape (P, N, N): modes of the first coherent probe; None where that is zero or not square.
     pixel_size_m, energy_eV, distance_m
         NaN where unknown.
     """
@@ -96,6 +96,8 @@ def _probe(path: Path, values: NDArray[Any] | None) -> ComplexArray | None:
     if values is None or values.dtype.kind != "c" or values.ndim < 2 or not np.any(values):
         return None
     first = values[0] if values.ndim == 4 else values
+    if first.shape[-1] != first.shape[-2]:
+        return None
     return checks.checked_probe(path, "probe", first)
 
 
@@ -118,8 +120,16 @@ def _from_hdf5(path: Path, name: str) -> NDArray[Any] | None:
     return None if value is None else np.asarray(value)
 
 
+def _column(path: Path, column: int) -> NDArray[Any]:
+    values = load_array(path, _TRANSLATION)
+    if values.ndim != 2 or values.shape[1] < 2:
+        msg = f"{_TRANSLATION!r} in {path} has shape {values.shape}; expected (B, 3) in metres. Export it again."
+        raise DataFormatError(msg)
+    return values[:, column]
+
+
 def _from_cxi(path: Path, name: str) -> NDArray[Any] | None:
     if name in ("probe_position_y_m", "probe_position_x_m"):
-        return load_array(path, _TRANSLATION)[:, 1 if name == "probe_position_y_m" else 0]
+        return _column(path, 1 if name == "probe_position_y_m" else 0)
     key = _CXI.get(name)
     return load_array(path, key) if key is not None and locate(path, key) is not None else None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.data.formats import checks, hdf5
+from ptycho_dist.data.formats.hdf5_links import load_array
+from ptycho_dist.data.formats.hdf5_numbers import load_numbers, number
 from ptycho_dist.data.formats.product import Product, ProductGeometry
 from ptycho_dist.data.formats.results.parts import single, square_pixel
 from ptycho_dist.errors import DataFormatError
@@ -36,12 +37,12 @@ def read(path: Path) -> Product:
     with hdf5.reading(path) as file:
         names = [_only(path, file, kind) for kind in ("obj", "probe")]
         obj, probe = (f"content/{kind}/{name}" for kind, name in zip(("obj", "probe"), names, strict=True))
-        pixel = square_pixel(path, _value(path, file, f"{obj}/_psize"))
-        data = single(path, f"{obj}/data", _value(path, file, f"{obj}/data"), 2)
-        modes = checks.checked_probe(path, f"{probe}/data", _value(path, file, f"{probe}/data"))
-        half, centre = (np.asarray(_value(path, file, f"{one}/_center"), np.float64) for one in (probe, obj))
+        pixel = square_pixel(path, load_numbers(path, f"{obj}/_psize"))
+        data = single(path, f"{obj}/data", load_array(path, f"{obj}/data"), 2)
+        modes = checks.checked_probe(path, f"{probe}/data", load_array(path, f"{probe}/data"))
+        half, centre = (_pair(path, f"{one}/_center") for one in (probe, obj))
         corners = _positions(path, file, names[0]) / pixel + centre - half
-        energy = float(_value(path, file, f"{obj}/_energy")) * 1e3 if "_energy" in file[obj] else float("nan")
+    energy = number(path, f"{obj}/_energy") * 1e3
     return Product(
         object_=data,
         probe=modes,
@@ -70,9 +71,13 @@ def _positions(path: Path, file: h5py.File, storage: str) -> NDArray[np.float64]
             f"positions/{storage}. Save the reconstruction with ptypy's kind 'minimal'."
         )
         raise DataFormatError(msg)
-    positions = np.asarray(_value(path, file, f"content/positions/{storage}"))
-    return checks.checked_positions(path, positions, len(positions))
+    positions = load_array(path, f"content/positions/{storage}")
+    return checks.checked_positions(path, positions, positions.shape[0] if positions.ndim else 0)
 
 
-def _value(path: Path, file: h5py.File, key: str) -> Any:
-    return hdf5.require_dataset(file, path, key)[()]
+def _pair(path: Path, key: str) -> NDArray[np.float64]:
+    values = load_numbers(path, key).ravel()
+    if values.shape != (2,) or not np.isfinite(values).all():
+        msg = f"{key!r} in {path} is {values[:4].tolist()}; expected two pixels (row, column). Save the file again."
+        raise DataFormatError(msg)
+    return values

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from scipy.io import savemat
@@ -103,6 +104,37 @@ def test_probe_of_a_matlab_file_has_its_modes_first(tmp_path: Path) -> None:
     path = matlab(tmp_path / "s.mat", **content, probe=np.moveaxis(MADE.probe, 0, -1))
     with open_scan(path) as scan:
         np.testing.assert_array_equal(scan.probe, MADE.probe)
+
+
+def matlab73(path: Path, **content: np.ndarray) -> Path:
+    """Write as MATLAB 7.3 does: axes reversed, complex numbers as pairs, behind 512 bytes."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, values in content.items():
+            turned = np.atleast_2d(values).T
+            if np.iscomplexobj(turned):
+                pairs = np.empty(turned.shape, [("real", "f4"), ("imag", "f4")])
+                pairs["real"], pairs["imag"] = turned.real, turned.imag
+                turned = pairs
+            file[name] = turned
+            file[name].attrs["MATLAB_class"] = np.bytes_("double")
+    text = b"MATLAB 7.3 MAT-file, Platform: GLNXA64"
+    with path.open("r+b") as stream:
+        stream.write(text.ljust(512))
+    return path
+
+
+def test_matlab73_is_hdf5_with_reversed_axes(tmp_path: Path) -> None:
+    path = matlab73(
+        tmp_path / "s.mat",
+        ptychogram=np.moveaxis(RAW, 0, -1).astype(float),
+        encoder=METRES,
+        wavelength=np.array([[WAVELENGTH_M]]),
+        zo=np.array([[DISTANCE_M]]),
+        dxd=np.array([[DETECTOR_PIXEL_M]]),
+    )
+    require_scan(path, "map ptylab")
+    with open_scan(path) as scan:
+        assert any("for MATLAB wrote them" in one for one in scan.header.conversions)
 
 
 @pytest.mark.parametrize(

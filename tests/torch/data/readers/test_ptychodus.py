@@ -207,3 +207,19 @@ def test_files_that_ptychodus_writes_open(tmp_path: Path) -> None:
         writer.write_positions(POSITIONS_PX)
     io.save_product(tmp_path / "product.h5", io.load_product(tmp_path / "own.h5"))
     require_scan(tmp_path / "diffraction.h5", "ptychodus_h5")
+
+
+def test_a_product_that_a_link_leads_to_outside_the_folder_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "scan").mkdir()
+    (tmp_path / "scan" / "product.h5").symlink_to(product(tmp_path / "elsewhere.h5"))
+    path = diffraction(tmp_path / "scan" / "diffraction.h5")
+    with pytest.raises(DataFormatError, match="there is none beside it"):
+        open_scan(path)
+    require_scan(path, "ptychodus_h5", ScanOptions(positions_file=str(tmp_path / "scan" / "product.h5")))
+
+
+def test_frames_that_are_not_square_are_cropped_around_the_beam(tmp_path: Path) -> None:
+    wide = np.pad(RAW, ((0, 0), (0, 0), (2, 4)))
+    product(tmp_path / "product.h5", probe=np.ones((1, 1, N, N + 6), np.complex64))
+    path = diffraction(tmp_path / "diffraction.h5", patterns=wide, bad_pixels=np.pad(~valid(), ((0, 0), (2, 4))))
+    require_scan(path, "ptychodus_h5", ScanOptions(beam_center_px=(8.0, 10.0)))
