@@ -118,7 +118,7 @@ def _in_counts(scan: Scan, product: Product) -> ComplexArray:
     intensity = (np.abs(product.probe) ** 2).sum(axis=0)
     chosen = corners[inside][sample_index(int(inside.sum()))]
     found = [float((intensity * np.abs(product.object_[y : y + N, x : x + N]) ** 2).sum()) for y, x in chosen]
-    scale = np.sqrt(scan.header.mean_counts / max(float(np.mean(found)), np.finfo(np.float32).tiny))
+    scale = np.sqrt(scan.header.mean_counts / max(float(np.mean(found)), float(np.finfo(np.float32).tiny)))
     return np.asarray(product.probe * scale, np.complex64)
 
 
