@@ -20,12 +20,15 @@ from ptycho_dist.evaluate.figures import Overview, draw_overview
 from ptycho_dist.evaluate.metrics import METRIC_NAMES, Placed, ReferenceMetrics, compare_to_reference
 from ptycho_dist.evaluate.metrics_file import NotMeasured
 from ptycho_dist.evaluate.placement import find_reference
+from ptycho_dist.evaluate.window import shrunk, window_of, within
 from ptycho_dist.types import FloatArray
 
 logger = logging.getLogger(__name__)
 
 REFUSAL = "reference_refused"
 """Metric that says why a reference is not compared with."""
+WINDOW = "compared_window_px"
+"""Metric of a large object: first row and column, rows and columns of what was compared and drawn pixel by pixel."""
 _SHARE = 0.3
 _SMOOTH_PX = 4.0
 
@@ -47,7 +50,9 @@ def compare_and_draw(product: Product, scan: Scan | None, picture: Path, referen
     overview, refusal = _overview_and_refusal(product, scan, reference)
     draw_overview(picture, overview)
     if overview.comparison is not None:
-        return overview.comparison.summary(product.geometry.pixel_size_m)
+        window = window_of(product)
+        where = {} if window is None else {WINDOW: [*window.corner, *window.shape]}
+        return overview.comparison.summary(product.geometry.pixel_size_m) | where
     if refusal is None:
         return {}
     return {REFUSAL: refusal} | dict.fromkeys(METRIC_NAMES, NotMeasured(f"see {REFUSAL}"))
@@ -58,15 +63,19 @@ def overview_of(product: Product, scan: Scan | None, reference: Path | None) -> 
     return _overview_and_refusal(product, scan, reference)[0]
 
 
-def _title(product: Product) -> str:
-    """Name of the product, and what it was refined from or predicted with where that was chosen."""
+def _title(product: Product, whole_px: tuple[int, ...]) -> str:
+    """Name of the product, what it was refined from or predicted with where that was chosen, what is shown of it."""
     provenance = product.metadata.provenance
     told = [f"refined from {provenance['refined_from']}"] if "refined_from" in provenance else []
     told += [f"{provenance['probe_used']} probe"] if "probe_used" in provenance else []
+    shown_px = product.object_.shape
+    told += [f"{shown_px[0]} x {shown_px[1]} of {whole_px[0]} x {whole_px[1]} pixels"] if shown_px != whole_px else []
     return ", ".join([product.metadata.name, *told])
 
 
-def _overview_and_refusal(product: Product, scan: Scan | None, reference: Path | None) -> tuple[Overview, str | None]:
+def _overview_and_refusal(whole: Product, scan: Scan | None, reference: Path | None) -> tuple[Overview, str | None]:
+    window = window_of(whole)
+    product = whole if window is None else within(whole, window)
     geometry = product.geometry
     area = _area(product, Placed(product.object_, geometry.object_origin_px))
     name, comparison, refusal = "reference", None, None
@@ -80,7 +89,7 @@ def _overview_and_refusal(product: Product, scan: Scan | None, reference: Path |
         logger.warning("metrics against the %s are left out: %s", name, error)
     refined = "refine" in product.metadata.provenance.get("payload", {})
     return Overview(
-        title=_title(product),
+        title=_title(product, whole.object_.shape),
         object_=product.object_,
         area=area,
         comparison=comparison,
@@ -97,6 +106,7 @@ def _overview_and_refusal(product: Product, scan: Scan | None, reference: Path |
         verdict=product.verdict,
         positions_px=product.positions_px,
         normalised_errors=product.extras.get(NORMALISED),
+        whole=None if window is None else shrunk(whole.object_),
     ), refusal
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,8 @@ class Overview:
         How well the patterns are explained, in words; empty where unknown.
     positions_px, normalised_errors
         Scan points (B, 2), and the normalised error of each pattern (B,); or None.
+    whole
+        Where ``object_`` is a part of a larger one: all of it, complex, a mean over squares of pixels, and their side.
     """
 
     title: str
@@ -81,11 +83,12 @@ class Overview:
     verdict: str = ""
     positions_px: FloatArray | None = None
     normalised_errors: FloatArray | None = None
+    whole: tuple[NDArray[np.complexfloating], int] | None = None
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture panel: values, its colour map and limits, and the area to outline."""
+    """One picture panel: values, each of some pixels a side, colour map and limits, and the area to outline."""
 
     title: str
     values: FloatArray
@@ -94,6 +97,7 @@ class Picture:
     unit: str
     area: NDArray[np.bool_] | None
     pixel_size_m: float
+    side_px: int = 1
 
     def __call__(self, axes: Axes) -> None:
         """Draw it."""
@@ -112,7 +116,8 @@ class Picture:
 
     def _draw_scale_bar(self, axes: Axes) -> None:
         rows, columns = self.values.shape
-        length, label = figure_data.scale_bar(columns, self.pixel_size_m)
+        length_px, label = figure_data.scale_bar(columns * self.side_px, self.pixel_size_m)
+        length = length_px / self.side_px
         left, bottom, thick = 0.05 * columns, 0.95 * rows, 0.015 * rows
         pad = 0.02 * columns
         axes.add_patch(Rectangle((left - pad, bottom - 6.5 * thick), length + 2 * pad, 7.5 * thick, fc="k", alpha=0.55))
@@ -204,7 +209,8 @@ def _rows(overview: Overview) -> list[list[Panel]]:
         curves.append(_probe_panel(overview.probe, overview.pixel_size_m))
     pictures = [_alone(overview)] if comparison is None else _compared(comparison, overview)
     maps = _maps(overview)
-    return [*pictures, *([maps] if maps else []), curves]
+    whole = [] if overview.whole is None else [_whole(*overview.whole, overview.pixel_size_m)]
+    return [*whole, *pictures, *([maps] if maps else []), curves]
 
 
 def _maps(overview: Overview) -> list[Panel]:
@@ -225,6 +231,19 @@ def _maps(overview: Overview) -> list[Panel]:
     return [
         Picture(name, between, "magma", (0.0, top), "deviation of transmission", area, size),
         Picture("coverage", coverage, "cividis", (0.0, float(coverage.max()) or 1.0), "patches", area, size),
+    ]
+
+
+def _whole(object_: NDArray[np.complexfloating], step: int, pixel_size_m: float) -> list[Panel]:
+    """Panels of an object of which the others show a part."""
+    everywhere = np.ones(object_.shape, np.bool_)
+    wave = figure_data.flattened(object_, everywhere)
+    amplitude, phase = np.abs(wave), np.angle(wave)
+    seen, seen_phase = figure_data.limits(amplitude, everywhere), figure_data.limits(phase, everywhere)
+    name, shown = f"(means of {step} x {step} px)", _phase_image("", phase, seen_phase, everywhere, pixel_size_m)
+    return [
+        Picture(f"whole object, amplitude {name}", amplitude, "gray", seen, "amplitude", None, pixel_size_m, step),
+        replace(shown, title=f"whole object, phase {name}", area=None, side_px=step),
     ]
 
 

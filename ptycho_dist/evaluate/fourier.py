@@ -112,7 +112,7 @@ def _sums(
     corners = torch.from_numpy(_corners(product)[rows])
     low = torch.floor(corners.min(dim=0).values).long()
     high = torch.floor(corners.max(dim=0).values).long() + product.geometry.N + 1
-    near = torch.from_numpy(product.object_[low[0] : high[0], low[1] : high[1]])
+    near = torch.from_numpy(np.array(product.object_[low[0] : high[0], low[1] : high[1]]))
     objects = extract(near, corners - low, product.geometry.N)
     flux = product.extras.get(FLUX)
     brightness = None if flux is None else torch.from_numpy(flux[rows]).to(counts)

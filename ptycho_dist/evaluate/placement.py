@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ptycho_dist.data.scan import Scan
 from ptycho_dist.data.stored_object import read_stored_object
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.evaluate.metrics import Placed
+from ptycho_dist.evaluate.window import LARGEST_PX, cut_around
 
 ComplexArray = NDArray[np.complex128]
 
@@ -230,6 +232,8 @@ def _require_same_pixel(path: Path, theirs_m: float, own_m: float) -> None:
 
 def _placed(product: Product, area: NDArray[np.bool_], expected: Placed, *, is_sure: bool) -> Placed:
     """Put a reference of another extent where it shows the object; ``is_sure`` says that coordinates gave its place."""
+    if is_sure and math.prod(expected.object_.shape) > LARGEST_PX:
+        return _cut_to(product, expected)
     sides = np.subtract(expected.object_.shape, product.object_.shape)
     if np.abs(sides).max() < _ALIKE_PX or not area.any():
         return expected
@@ -243,3 +247,18 @@ def _placed(product: Product, area: NDArray[np.bool_], expected: Placed, *, is_s
     logger.info("object found at pixel %s of the reference (correlation %.2f)", place.corner_px, place.correlation)
     y, x = origin - place.corner_px
     return Placed(expected.object_, (float(y), float(x)))
+
+
+def _cut_to(product: Product, reference: Placed) -> Placed:
+    """Cut out of a large reference what shows the object."""
+    corner = np.subtract(product.geometry.object_origin_px, reference.origin_px)
+    part = cut_around(reference.object_, corner, product.object_.shape)
+    shown = np.array(reference.object_[part])
+    if not shown.size:
+        msg = (
+            f"the object {product.object_.shape} at {product.geometry.object_origin_px} lies outside the reference "
+            f"{reference.object_.shape} at {reference.origin_px}. Give a reference that shows it."
+        )
+        raise ConfigError(msg)
+    y, x = np.add(reference.origin_px, [one.start for one in part])
+    return Placed(shown, (float(y), float(x)))

@@ -10,12 +10,15 @@ from typing import Any
 
 import h5py
 import hdf5plugin  # noqa: F401  (registers the compression filters of detector files)
+import numpy as np
+from numpy.typing import NDArray
 
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.hdf5_files import describe_refusal, open_for_reading
 
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 """What h5py raises where HDF5 meets damage, or a type that has no counterpart in NumPy."""
+_LEAST_MAPPED_BYTES = 2**26
 
 
 def open_file(path: Path) -> h5py.File:
@@ -75,6 +78,26 @@ def require_dataset(file: h5py.File, path: Path, key: str) -> h5py.Dataset:
     for target in (*stored, *(file_of(source) for source in other_sources(dataset))):
         _require_inside(path, key, target)
     return dataset
+
+
+def read_or_map(path: Path, dataset: h5py.Dataset) -> NDArray[Any]:
+    """Read a dataset; a large one that lies in the file as in memory is mapped, so that only what is used is read.
+
+    Parameters
+    ----------
+    path, dataset
+        A file of this program, which are replaced as a whole and never written to, and a dataset of it.
+
+    Returns
+    -------
+    ndarray
+        Not to be written to.
+    """
+    offset = dataset.id.get_offset()
+    plain = offset is not None and not dataset.external and dataset.file.userblock_size == 0
+    if not plain or dataset.nbytes < _LEAST_MAPPED_BYTES or dataset.dtype.kind not in "biufc":
+        return np.asarray(dataset[()])
+    return np.memmap(path, dataset.dtype, "r", offset, dataset.shape)
 
 
 def source_files(file: h5py.File, path: Path, keys: Iterable[str]) -> tuple[Path, ...]:

@@ -239,7 +239,7 @@ def note_verdict(path: Path, verdict: str, normalised_errors: FloatArray) -> Non
 
 
 def read_product(path: Path | str) -> Product:
-    """Read a product of one object layer and one probe.
+    """Read a product of one object layer and one probe; what is large in it is mapped, and read where it is used.
 
     Raises
     ------
@@ -262,7 +262,7 @@ def read_product(path: Path | str) -> Product:
             metadata=_metadata(path, file),
             losses=losses,
             loss_epochs=epochs,
-            extras={name: hdf5.require_dataset(file, path, f"{_EXTRAS}/{name}")[()] for name in file.get(_EXTRAS, ())},
+            extras={name: _extra(path, file, name) for name in file.get(_EXTRAS, ())},
             verdict=str(file.attrs.get(_VERDICT, "")),
         )
 
@@ -306,7 +306,11 @@ def _single(path: Path, key: str, dataset: h5py.Dataset, ndim: int) -> ComplexAr
             "length 1. Export a single layer and probe."
         )
         raise DataFormatError(msg)
-    return np.asarray(dataset[()], dtype=np.complex64).reshape(shape)
+    return hdf5.read_or_map(path, dataset).astype(np.complex64, copy=False).reshape(shape)
+
+
+def _extra(path: Path, file: h5py.File, name: str) -> NDArray[Any]:
+    return hdf5.read_or_map(path, hdf5.require_dataset(file, path, f"{_EXTRAS}/{name}"))
 
 
 def _geometry(path: Path, file: h5py.File, shape: tuple[int, ...], N: int) -> ProductGeometry:

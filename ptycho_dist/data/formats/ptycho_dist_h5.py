@@ -90,7 +90,7 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
 
 
 def _load(path: Path, file: h5py.File, key: str) -> NDArray[Any]:
-    """Load a small dataset; a size that its storage cannot hold is refused before memory is taken."""
+    """Load a dataset, or map it; a size that its storage cannot hold is refused before memory is taken."""
     dataset = hdf5.require_dataset(file, path, key)
     stored = dataset.id.get_storage_size()
     if not dataset.is_virtual and not dataset.external and dataset.nbytes > _DEFLATE_RATIO * stored:
@@ -99,7 +99,7 @@ def _load(path: Path, file: h5py.File, key: str) -> NDArray[Any]:
             "is damaged. Write the scan again."
         )
         raise DataFormatError(msg)
-    return np.asarray(dataset[()])
+    return hdf5.read_or_map(path, dataset)
 
 
 def _require_version(path: Path, file: h5py.File) -> None:
@@ -175,6 +175,6 @@ class H5Object:
     path: Path
 
     def load(self) -> ComplexArray:
-        """Return the object as complex64, shape (H, W)."""
+        """Return the object as complex64, shape (H, W); a large one is mapped, and not to be written to."""
         with hdf5.reading(self.path) as file:
-            return _load(self.path, file, "object").astype(np.complex64)
+            return _load(self.path, file, "object").astype(np.complex64, copy=False)

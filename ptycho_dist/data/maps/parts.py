@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import numpy as np
 from ptycho_dist.data.formats.base import PatternSource
 from ptycho_dist.data.formats.hdf5_frames import JoinedFrames, h5_frames
 from ptycho_dist.data.formats.hdf5_links import MissingFileError, load_attributes, locate, shape_of
-from ptycho_dist.data.maps.schema import Patterns, ScanMap
-from ptycho_dist.data.maps.values import Files, expand, is_there
+from ptycho_dist.data.maps.schema import Patterns, ScanMap, Where
+from ptycho_dist.data.maps.values import Files, expand, is_there, plain_numbers
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import IntArray
 
@@ -20,10 +21,26 @@ _FRAME_AXES = 3
 
 @dataclass
 class Parts:
-    """Frames of a scan in one dataset or several, and the number in the measurement of the first frame of each."""
+    """Frames of a scan in one dataset or several.
+
+    Parameters
+    ----------
+    sources
+        Frames of each part.
+    starts
+        Number in the measurement of the first frame of each.
+    labels
+        Number in the name of each part; None where there is none.
+    within
+        int64: number of each frame within its part, from 0; some are left out where frames were dropped.
+    absent
+        Why parts that are announced are not there.
+    """
 
     sources: list[PatternSource] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
+    labels: list[int | None] = field(default_factory=list)
+    within: list[IntArray] = field(default_factory=list)
     absent: list[MissingFileError] = field(default_factory=list)
 
     def joined(self) -> PatternSource:
@@ -36,8 +53,14 @@ class Parts:
 
     def numbers(self) -> IntArray:
         """Return the number in the measurement of each frame, from 0."""
-        spans = zip(self.starts, self.lengths(), strict=True)
-        return np.concatenate([np.arange(first, first + n) for first, n in spans])
+        return np.concatenate([first + within for first, within in zip(self.starts, self.within, strict=True)])
+
+    def lines(self) -> list[int]:
+        """Return the line of a raster that each part is, from 0: by the numbers in their names, if all have one."""
+        told = [one for one in self.labels if one is not None]
+        if len(set(told)) < len(self.labels):
+            return list(range(len(self.labels)))
+        return [one - min(told) for one in told]
 
     def said(self) -> list[str]:
         """Say what is missing."""
@@ -89,11 +112,26 @@ def _add_part(files: Files, chosen: Patterns, parts: Parts, place_: tuple[Path, 
     if said is None and parts.absent:
         msg = f"{parts.absent[0]} Frames follow it in {key!r}, and nothing tells their numbers."
         raise DataFormatError(msg)
-    after = parts.starts[-1] + parts.lengths()[-1] if parts.sources else 0
+    after = parts.starts[-1] + int(parts.within[-1][-1]) + 1 if parts.sources else 0
     parts.starts.append(after if said is None else int(np.ravel(said)[0]) - chosen.first_number)
+    parts.within.append(_within(path, chosen, source.shape[0]))
+    named = re.findall(r"\d+", path.stem if chosen.file is not None else key)
+    parts.labels.append(int(named[-1]) if named else None)
     parts.sources.append(source)
     for one in (path, *others):
         files.use(one)
+
+
+def _within(path: Path, chosen: Patterns, n_frames: int) -> IntArray:
+    """Return numbers of the frames of a part, by the detector's counter where the map names one."""
+    if chosen.counter is None or shape_of(path, chosen.counter) is None:
+        return np.arange(n_frames)
+    counts = plain_numbers(path, Where(path=chosen.counter), "patterns.counter").ravel()
+    rises = len(counts) == n_frames and np.isfinite(counts).all() and bool((np.diff(counts) >= 1).all())
+    if not rises:
+        msg = f"the counter {chosen.counter!r} in {path} does not rise with its {n_frames} frames; expected that. "
+        raise DataFormatError(msg + "Leave counter: out of the map.")
+    return np.asarray(counts - counts[0], np.int64)
 
 
 def _keys(path: Path, pattern: str, *, join_all: bool) -> list[str]:

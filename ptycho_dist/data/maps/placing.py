@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ptycho_dist.data.formats import measurement as core
+from ptycho_dist.data.maps.parts import Parts
 from ptycho_dist.data.maps.schema import Join, Positions, Quantity, Raster
 from ptycho_dist.data.maps.units import LENGTH
 from ptycho_dist.data.maps.values import Files, array, first_there, is_there, number, plain_numbers
@@ -37,7 +38,7 @@ class Placed:
     said: tuple[str, ...]
 
 
-def place(files: Files, alternatives: Sequence[Positions], lengths: Sequence[int], numbers: IntArray) -> Placed:
+def place(files: Files, alternatives: Sequence[Positions], parts: Parts) -> Placed:
     """Find positions and join them with the frames.
 
     Parameters
@@ -46,10 +47,8 @@ def place(files: Files, alternatives: Sequence[Positions], lengths: Sequence[int
         Files of the scan.
     alternatives
         The first that is there is taken.
-    lengths
-        Frames in each part of the scan.
-    numbers
-        int64, shape (B,): number in the measurement of each frame, from 0; parts may be missing.
+    parts
+        The frames.
 
     Raises
     ------
@@ -59,12 +58,12 @@ def place(files: Files, alternatives: Sequence[Positions], lengths: Sequence[int
     chosen = next((one for one in alternatives if _is_there(files, one)), None)
     if chosen is None:
         raise DataFormatError(_missing(files, alternatives))
-    found, said = _values(files, chosen, lengths)
+    found, said = _values(files, chosen, parts)
     found = replace(found, values=found.values * np.array([chosen.sign_y, chosen.sign_x]))
     if chosen.join.by == "order":
-        found, cut = _in_order(files, found, chosen, numbers)
+        found, cut = _in_order(files, found, chosen, parts.numbers())
         return Placed(found, None, (*said, *cut))
-    return _joined(files, found, chosen.join, numbers)
+    return _joined(files, found, chosen.join, parts.numbers())
 
 
 def _is_there(files: Files, one: Positions) -> bool:
@@ -101,9 +100,10 @@ def _missing(files: Files, alternatives: Sequence[Positions]) -> str:
     )
 
 
-def _values(files: Files, chosen: Positions, lengths: Sequence[int]) -> tuple[core.Positions, list[str]]:
+def _values(files: Files, chosen: Positions, parts: Parts) -> tuple[core.Positions, list[str]]:
+    n_frames = sum(parts.lengths())
     if chosen.raster is not None:
-        return _raster(files, chosen.raster, sum(lengths))
+        return _raster(files, chosen.raster, n_frames)
     if chosen.both is not None:
         both, in_pixels = array(files, chosen.both, LENGTH, "positions")
         both = both.T if chosen.axes.index("point") == 1 else both
@@ -114,10 +114,9 @@ def _values(files: Files, chosen: Positions, lengths: Sequence[int]) -> tuple[co
         msg = f"positions in {files.path} are in pixels along one axis only; expected one unit. Change the map."
         raise DataFormatError(msg)
     said: list[str] = []
-    n_frames = sum(lengths)
     by_lengths = y.size * x.size == n_frames and not y.size == x.size == n_frames
     if chosen.grid or (chosen.grid is None and by_lengths):
-        y, x, said = _grid(files, (y, x), chosen, lengths)
+        y, x, said = _grid(files, (y, x), chosen, parts)
     if y.size != x.size:
         msg = (
             f"{files.path} holds {y.size} positions along y (shape {y.shape}) and {x.size} along x (shape {x.shape}); "
@@ -139,26 +138,33 @@ def _axis(files: Files, quantities: Sequence[Quantity]) -> tuple[FloatArray, boo
 
 
 def _grid(
-    files: Files, axes: tuple[FloatArray, FloatArray], chosen: Positions, lengths: Sequence[int]
+    files: Files, axes: tuple[FloatArray, FloatArray], chosen: Positions, parts: Parts
 ) -> tuple[FloatArray, FloatArray, list[str]]:
     """Positions of a raster from its axes: of the slow axis one value for each line."""
     y, x = (one.ravel() for one in axes)
     slow, fast = (y, x) if chosen.slow == "y" else (x, y)
     if chosen.surplus == "drop_last_of_part":
-        if len(lengths) > len(slow) or max(lengths) > len(fast):
-            msg = (
-                f"{files.path} has a raster of {len(slow)} lines of {len(fast)} positions, and {len(lengths)} files of "
-                f"up to {max(lengths)} frames; expected no more lines or frames. Leave files out."
-            )
-            raise DataFormatError(msg)
-        lines = [(np.full(n, slow[line]), fast[:n]) for line, n in enumerate(lengths)]
-        slow_all, fast_all = (np.concatenate(part) for part in zip(*lines, strict=True))
-        dropped = len(slow) * len(fast) - len(slow_all)
-        said = [f"positions: {dropped} at the end of lines left out, which have no frame"] if dropped else []
+        line, point, said = _of_lines(files, (len(slow), len(fast)), parts)
     else:
-        _require_few(files, len(slow) * len(fast), sum(lengths))
-        slow_all, fast_all, said = np.repeat(slow, len(fast)), np.tile(fast, len(slow)), []
-    return (slow_all, fast_all, said) if chosen.slow == "y" else (fast_all, slow_all, said)
+        _require_few(files, len(slow) * len(fast), sum(parts.lengths()))
+        line, point = np.divmod(np.arange(len(slow) * len(fast)), len(fast))
+        said = []
+    return (slow[line], fast[point], said) if chosen.slow == "y" else (fast[point], slow[line], said)
+
+
+def _of_lines(files: Files, shape: tuple[int, int], parts: Parts) -> tuple[IntArray, IntArray, list[str]]:
+    """Line and point of each frame, where each file of frames is a line, from which frames may be missing."""
+    lines, longest = parts.lines(), max(int(one[-1]) + 1 for one in parts.within)
+    if max(lines) >= shape[0] or longest > shape[1]:
+        msg = (
+            f"{files.path} has a raster of {shape[0]} lines of {shape[1]} positions, and files of frames for "
+            f"{max(lines) + 1} lines of up to {longest}; expected no more lines or frames. Leave files out."
+        )
+        raise DataFormatError(msg)
+    dropped = shape[0] * shape[1] - sum(parts.lengths())
+    said = [f"positions: {dropped} of the raster left out, which have no frame"] if dropped else []
+    line = np.repeat(lines, parts.lengths())
+    return line, np.concatenate(parts.within), said
 
 
 def _raster(files: Files, raster: Raster, n_frames: int) -> tuple[core.Positions, list[str]]:
@@ -213,14 +219,14 @@ def _in_order(
 ) -> tuple[core.Positions, tuple[str, ...]]:
     """Give each frame the position of its number in the measurement."""
     n_frames = len(numbers)
-    if numbers[-1] >= n_frames:
+    if numbers.max() >= n_frames and len(found.values) != n_frames:
         if numbers.max() >= len(found.values):
             msg = (
-                f"{files.path} holds frames up to number {numbers.max()} (parts are missing) and {len(found.values)} "
+                f"{files.path} holds frames up to number {numbers.max()} (some are missing) and {len(found.values)} "
                 "positions; expected a position for each number. Put the missing parts beside it."
             )
             raise DataFormatError(msg)
-        return replace(found, values=found.values[numbers]), ("positions: those of parts that are not there left out",)
+        return replace(found, values=found.values[numbers]), ("positions: those without a frame left out",)
     surplus = len(found.values) - n_frames
     if surplus <= 0 or chosen.surplus != "drop_last":
         return found, ()

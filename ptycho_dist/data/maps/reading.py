@@ -50,7 +50,7 @@ def measurement_of(path: Path, scan_map: ScanMap) -> core.Measurement:
     _require_scan(files, scan_map)
     chosen, parts = parts_of(files, scan_map)
     source = parts.joined()
-    placed = place(files, scan_map.positions, parts.lengths(), parts.numbers())
+    placed = place(files, scan_map.positions, parts)
     rows, positions, cut = _selected(path, scan_map, source.shape[0], placed.rows, placed.positions)
     geometry = _geometry(files, scan_map)
     transform = scan_map.transform

@@ -128,6 +128,8 @@ class Patterns(Where):
     number_attribute: str | None = None
     """Attribute of each part that gives the number of its first frame, from ``first_number`` on."""
     first_number: int = 1
+    counter: str | None = None
+    """Path of a counter of the detector in the file of each part, whose gaps tell frames that were dropped."""
 
     @field_validator("axes")
     @classmethod
@@ -253,6 +255,11 @@ class Refusal(Part):
     because: str
 
 
+def _as_wheres(value: Any) -> Any:
+    """Texts are paths."""
+    return [{"path": one} if isinstance(one, str) else one for one in _as_alternatives(value)]
+
+
 class ScanMap(Part):
     """A scan map."""
 
@@ -260,7 +267,7 @@ class ScanMap(Part):
     about: str = ""
     stem_ends: tuple[str, ...] = ()
     """Endings of the name that are no part of {stem}, such as _master."""
-    match: Annotated[tuple[Where, ...], BeforeValidator(lambda v: [_as_where(one) for one in _as_alternatives(v)])] = ()
+    match: Annotated[tuple[Where, ...], BeforeValidator(_as_wheres)] = ()
     """Paths that all must be there for the map to be found by itself."""
     refuse: tuple[Refusal, ...] = ()
     patterns: Annotated[tuple[Patterns, ...], BeforeValidator(_as_alternatives)]
@@ -282,7 +289,3 @@ class ScanMap(Part):
     transform: Transform = Field(default_factory=Transform)
     frames: Frames = Field(default_factory=Frames)
     probe: Quantities = ()
-
-
-def _as_where(value: Any) -> Any:
-    return {"path": value} if isinstance(value, str) else value

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "PTYCHO_DIST_CACHE"
 """Environment variable with the folder of what may be made again; empty for none."""
-_FORM = "3"
+_FORM = "4"
 
 
 def cache_folder() -> Path | None:

@@ -294,7 +294,8 @@ def _frames(values: NDArray[Any], usable: BoolArray, reference: FloatArray) -> N
     counts = known.astype(np.float32)
     totals = counts.sum(axis=(1, 2), dtype=np.float64)
     peaks = known.max(axis=(1, 2)).astype(np.float64)
-    roots = np.sqrt(counts).reshape(len(counts), -1)
+    # In single precision some of 100,000 patterns would agree to the last digit by chance, and look copied.
+    roots = np.sqrt(counts).reshape(len(counts), -1).astype(np.float64)
     # einsum adds each row in one order, whatever other rows there are; a matrix product does not.
-    overlap = np.einsum("bp,p->b", roots, reference.astype(np.float32).ravel()).astype(np.float64)
+    overlap = np.einsum("bp,p->b", roots, reference.astype(np.float64).ravel())
     return np.stack([totals, peaks, overlap / np.sqrt(np.maximum(totals, 1e-30))])

@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from scipy.ndimage import uniform_filter
 
 import ptycho_dist as pd
 from ptycho_dist.config.scan_options import ScanOptions
@@ -149,6 +150,19 @@ def test_lit_rows_and_columns_without_a_count_are_odd_and_beam_stops_are_not(tmp
     counts = made(photons=1e5).counts
     counts[:, 14:18, 14:18] = 0
     assert "gap" not in kinds(written(tmp_path, counts), "odd")
+
+
+def test_patterns_that_differ_in_two_pixels_are_no_copies(tmp_path: Path) -> None:
+    counts = np.rint(made(photons=1e7).counts).astype("u4")
+    counts[30] = counts[29]
+    flat, mean = counts[30].reshape(-1), uniform_filter(counts.mean(axis=0), 3).ravel()
+    order = np.argsort(mean)
+    alike = np.diff(np.sqrt(mean[order])) * np.abs(np.diff(np.sqrt(flat[order].astype("f8"))))
+    place = min((at for at in range(len(alike)) if alike[at]), key=lambda at: float(alike[at]))
+    one, other = order[place], order[place + 1]
+    flat[[one, other]] = flat[[other, one]]
+    with open_looked_at(written(tmp_path, counts, "u4")) as scan:
+        assert not [one for one in scan.findings if one.kind == "copied"]
 
 
 def test_copies_of_a_pattern_at_other_places_are_odd_and_several_exposures_of_a_place_are_not(tmp_path: Path) -> None:

@@ -384,6 +384,28 @@ def test_the_energy_of_the_ring_is_not_taken(tmp_path: Path) -> None:
         open_scan(made(layout, tmp_path))
 
 
+def test_lines_and_frames_that_are_missing_keep_the_others_in_place(tmp_path: Path) -> None:
+    layout = aps_bionanoprobe()
+    counter = "entry/instrument/NDAttributes/NDArrayUniqueId"
+    layout.others = {
+        "scan_1.h5": {"entry/data/data": FRAMES[:3], counter: [7, 8, 11]},  # the third and fourth were dropped
+        "scan_3.h5": {"entry/data/data": FRAMES[3:8].astype(np.uint32), counter: [1, 2, 3, 4, 5]},
+    }
+    path = made(layout, tmp_path)
+    rows = [0, 1, 4, 10, 11, 12, 13, 14]
+    with open_scan(path, ScanOptions(**layout.options)) as scan:
+        np.testing.assert_allclose(scan.positions_px, grid(3, 5)[2][rows], atol=1e-6)
+        np.testing.assert_array_equal(scan.counts(), FRAMES[:8])
+        assert "positions: 7 of the raster left out, which have no frame" in scan.header.conversions
+    write(tmp_path / "scan_1.h5", {"entry/data/data": FRAMES[:3], counter: [7, 7, 8]}, {})
+    with pytest.raises(DataFormatError, match="does not rise with its 3 frames"):
+        open_scan(path, ScanOptions(**layout.options))
+    (tmp_path / "scan_1.h5").unlink()
+    write(tmp_path / "scan_9.h5", {"entry/data/data": FRAMES[:3]}, {})
+    with pytest.raises(DataFormatError, match="files of frames for 7 lines"):
+        open_scan(path, ScanOptions(**layout.options))
+
+
 @pytest.mark.parametrize("has_numbers", [True, False])
 def test_a_part_is_missing_in_the_middle(tmp_path: Path, has_numbers: bool) -> None:
     layout = aps_velociprobe()
