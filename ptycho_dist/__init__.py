@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ptycho_dist.api.calls import infer, reconstruct, refine_object, simulate_scan, train, write_scan
+    from ptycho_dist.api.calls import convert_scan, infer, reconstruct, refine_object, simulate_scan, train, write_scan
     from ptycho_dist.api.results import Reconstruction, Training
     from ptycho_dist.bundle import load_bundle, save_bundle
     from ptycho_dist.config.execution import PyTorchExecutionConfig
@@ -39,6 +39,7 @@ _HOMES = {
     "Training": "ptycho_dist.api.results",
     "TrainingConfig": "ptycho_dist.config.schema",
     "TrainingPayload": "ptycho_dist.factory.payload",
+    "convert_scan": "ptycho_dist.api.calls",
     "create_inference_payload": "ptycho_dist.factory.inference",
     "create_refine_payload": "ptycho_dist.factory.refine",
     "create_training_payload": "ptycho_dist.factory.training",
@@ -70,6 +71,7 @@ __all__ = [
     "Training",
     "TrainingConfig",
     "TrainingPayload",
+    "convert_scan",
     "create_inference_payload",
     "create_refine_payload",
     "create_training_payload",

@@ -1,4 +1,4 @@
-"""The calls: ``reconstruct``, ``train``, ``infer``, ``refine_object``, ``simulate_scan`` and ``write_scan``."""
+"""The calls: ``reconstruct``, ``train``, ``infer``, ``refine_object``, ``simulate_scan``, ``write_scan`` and so on."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from ptycho_dist.api.invoke import call
 from ptycho_dist.api.results import Reconstruction, Training, read_reconstruction, read_training
-from ptycho_dist.commands.path_checks import SCAN_SUFFIXES, require_output_file
+from ptycho_dist.commands.path_checks import SCAN_SUFFIXES, require_new_files, require_output_file
+from ptycho_dist.convert.run import convert_result, convert_to
 from ptycho_dist.data.formats import checks
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import COPY_ROWS, ScanContent, write_scan_h5
+from ptycho_dist.data.formats.results.reading import kind_of_result
+from ptycho_dist.data.formats.results.registry import result_writer
+from ptycho_dist.data.formats.writers.ptycho_dist import NAME as OWN
+from ptycho_dist.data.formats.writers.registry import Written, scan_writer
 from ptycho_dist.data.scan import Scan, ScanOptions, open_scan
 from ptycho_dist.data.scan_set import Source, open_source
 from ptycho_dist.errors import ConfigError, DataFormatError
@@ -100,6 +105,56 @@ def simulate_scan(output_file: PathLike, *, progress: bool = False, **settings: 
     """
     call("simulate", {"output_file": output_file, **settings}, progress=progress)
     return open_source(Path(output_file))
+
+
+def convert_scan(
+    source: Scan | Reconstruction | PathLike,
+    output_file: PathLike,
+    *,
+    to: str = OWN,
+    overwrite: bool = False,
+    **options: Any,
+) -> Written:
+    """Write a scan, or a reconstruction, in the format of another program.
+
+    Parameters
+    ----------
+    source
+        Opened scan, reconstruction, or the file of either.
+    output_file
+        File to write.
+    to
+        Name of the format, as ``ptycho_dist``, ``cxi``, ``ptyd``, ``ptychodus``, ``ptychopinn_npz``, ``tike_npz``; of
+        a reconstruction ``ptyr``, ``cxi``, ``tiff``, ``npz``, ``ptychodus``.
+    overwrite
+        Whether files that are there already may be replaced.
+    **options
+        Fields of :class:`~ptycho_dist.data.scan.ScanOptions`, where a path of a scan is given.
+
+    Returns
+    -------
+    Written
+        ``paths`` that were written, and what is ``lost``, in words.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown format, a name that does not fit it, or a file that is there already.
+    DataFormatError
+        If the source lacks what the format needs.
+    """
+    target = Path(output_file)
+    path = None if isinstance(source, Scan) else Path(source)
+    is_result = path is not None and path.is_file() and kind_of_result(path) is not None
+    writer = result_writer(to) if is_result else scan_writer(to)
+    require_output_file(target, writer.suffixes)
+    require_new_files(writer.files(target), overwrite=overwrite)
+    if isinstance(source, Scan):
+        return convert_to(to, source, target)
+    if is_result:
+        return convert_result(to, Path(source), target)
+    with open_scan(Path(source), ScanOptions(**options), unpack=True) as scan:
+        return convert_to(to, scan, target)
 
 
 def write_scan(

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ptycho_dist.commands.inspect_unopened import content_lines, read_product_or_none, unopened, write_figure, write_map
 from ptycho_dist.commands.registry import Command, Typed, register_command
 from ptycho_dist.commands.startup import make_request, required_path
 from ptycho_dist.config.scan_options import ScanOptions
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
 COMMAND = Command(
     name="inspect",
     summary="say what a file is, and what to run next",
-    description="Say what a scan, product or bundle holds: sizes, units, what a reader converts.",
-    example="ptycho-dist inspect scan.npz",
+    description="Say what a scan, product, bundle or any HDF5, NPZ or MATLAB file holds: sizes, units, what a reader "
+    "converts, what is missing. --write_map drafts a map of an HDF5 file, --figure draws a scan.",
+    example="ptycho-dist inspect scan.npz --figure scan.png",
     order=9,
     operand="file",
-    operand_help="Scan, product, or bundle folder.",
+    operand_help="Scan, product, bundle folder, or any HDF5, NPZ or MATLAB file.",
+    paths={"write_map": "Draft of a scan map to write (YAML), for an HDF5 file.", "figure": "Picture (PNG) to draw."},
     stages=(),
     sections={"data": DataConfig},
 )
@@ -44,6 +47,10 @@ def inspect(typed: Typed) -> int:
     path = required_path(typed, "file")
     options = reader_options(make_request(typed).levels({"data": DataConfig}))
     sys.stdout.write(describe(path, options))
+    if "write_map" in typed.paths:
+        sys.stdout.write(write_map(path, typed.paths["write_map"]))
+    if "figure" in typed.paths:
+        sys.stdout.write(write_figure(path, typed.paths["figure"], options))
     return 0
 
 
@@ -123,20 +130,14 @@ def _set(path: Path) -> list[str]:
 
 
 def _file(path: Path, options: ScanOptions | None) -> list[str]:
-    from ptycho_dist.data.formats.product_h5 import read_product
     from ptycho_dist.data.scan import open_looked_at
 
     try:
         with open_looked_at(path, options, unpack=True) as scan:
             return _scan(scan)
     except DataFormatError as not_a_scan:
-        if path.suffix.lower() not in (".h5", ".hdf5"):
-            raise
-        try:
-            product = read_product(path)
-        except DataFormatError:
-            raise not_a_scan from None
-    return _product(path, product)
+        product = read_product_or_none(path)
+        return unopened(path, not_a_scan) if product is None else _product(path, product)
 
 
 def _scan(scan: Scan) -> list[str]:
@@ -159,6 +160,7 @@ def _scan(scan: Scan) -> list[str]:
         *_sampling(scan),
         *(f"  converted    {sentence}" for sentence in header.conversions),
         *(f"  {one.severity:<12} {one}" for one in scan.findings),
+        *content_lines(header.path),
         f"next: ptycho-dist reconstruct {_shell(header.path)} --output_dir {results} --devices 2",
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from ptycho_dist.errors import ConfigError, DataFormatError
@@ -78,6 +79,21 @@ def require_output_file(path: Path, suffixes: tuple[str, ...]) -> None:
         msg = f"{path} is a folder; expected the name of a file to write. Write {path / f'scan{suffixes[0]}'}."
         raise ConfigError(msg)
     if path.suffix.lower() not in suffixes:
-        msg = f"{path} is to be an HDF5 file; expected a name that ends in {' or '.join(suffixes)}. Rename it."
+        kind = "an HDF5 file" if suffixes == SCAN_SUFFIXES else "a file of another kind"
+        msg = f"{path} is to be {kind}; expected a name that ends in {' or '.join(suffixes)}. Rename it."
         raise ConfigError(msg)
     require_output_folder(path.parent, "folder")
+
+
+def require_new_files(paths: Iterable[Path], *, overwrite: bool) -> None:
+    """Refuse to write over files, unless that is asked for.
+
+    Raises
+    ------
+    ConfigError
+        Naming the first that is there.
+    """
+    there = next((path for path in paths if path.exists()), None)
+    if there is not None and not overwrite:
+        msg = f"{there} exists; expected a new file to write. Choose another name, or give --overwrite."
+        raise ConfigError(msg)

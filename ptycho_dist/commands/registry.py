@@ -25,7 +25,9 @@ MODEL = {
     "model_path": "Bundle: the folder that training wrote, or its parent; where not given, the one of the package."
 }
 REFERENCE = {"reference": "Product or NPZ with a reference object, for the metrics."}
-SCAN_HELP = "Scan file: PtychoPINN NPZ, tike NPZ, or HDF5 written by 'ptycho-dist simulate'."
+SCAN_HELP = (
+    "Scan file: HDF5 of this project, PtychoPINN or tike NPZ, or of another program or beamline (docs/formats.md)."
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,8 +95,8 @@ def run_alone(typed: Typed, folder: Path, work: Callable[[], object]) -> int:
     return 0
 
 
-def write_on_ranks(typed: Typed, write: Callable[[RankGroup], Path]) -> int:
-    """Let ranks write a file together, and say on rank 0 what was written."""
+def write_on_ranks(typed: Typed, write: Callable[[RankGroup], Path | tuple[Path, ...]]) -> int:
+    """Let ranks write one file or more together, and say on rank 0 what was written."""
     config = RanksConfig(**own_section(typed, "ranks", RanksConfig))
 
     def rank_work(context: RankContext) -> int:
@@ -108,7 +108,7 @@ def write_on_ranks(typed: Typed, write: Callable[[RankGroup], Path]) -> int:
         with open_rank_group(context, config.timeout_s) as ranks:
             written = write(ranks)
         if context.rank == 0 and typed.listen is None:
-            sys.stdout.write(f"{written}\n")
+            sys.stdout.writelines(f"{path}\n" for path in (written if isinstance(written, tuple) else (written,)))
         return 0
 
     return on_ranks(typed, ranks_to_start(config.devices), rank_work)

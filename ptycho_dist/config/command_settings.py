@@ -56,12 +56,22 @@ class PlanConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertConfig:
-    """How the converted scan is stored."""
+    """In which format the converted file is written, and how it is stored."""
+
+    to: str = "ptycho_dist"
+    """Format: ptycho_dist, cxi, ptyd, ptychodus, ptychopinn_npz, tike_npz; of a result ptyr, cxi, tiff, npz."""
+
+    overwrite: bool = False
+    """Whether files that are there already may be replaced."""
 
     order: str = SPATIAL
-    """Order in which patterns are stored: spatial (neighbours side by side) or as_measured. Numbers stay the same."""
+    """Order of patterns in ptycho_dist: spatial (neighbours side by side) or as_measured. Numbers stay the same."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.to, str):
+            msg = f"convert.to = {self.to!r}; expected the name of a format. Change it."
+            raise ConfigError(msg)
+        validators.require_bool("convert.overwrite", self.overwrite)
         validators.require_choice("convert.order", self.order, ORDERS)
 
 

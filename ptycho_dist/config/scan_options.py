@@ -27,6 +27,7 @@ _SWITCHES = (
     "negate_x",
 )
 _FRAME = ("crop_px", "beam_center_px", "binning", "hot_pixel_ratio", "detector_pixel_m")
+_POSITIVE = ("counts_per_photon", "detector_pixel_m", "hot_pixel_ratio", "angle_per_pixel_rad", "scan_step_m")
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
 
@@ -39,6 +40,9 @@ class ScanOptions:
 
     map: str | None = None
     """Scan map (YAML) that says where an HDF5 file holds what; found by the file's content where not set."""
+
+    positions_file: str | None = None
+    """File with the positions that the scan file lacks: product of Ptychodus, or text with columns named x and y."""
 
     intensity_kind: str = AUTO
     """Whether the file holds counts or amplitudes (square roots of counts): auto, counts, amplitude."""
@@ -107,15 +111,26 @@ class ScanOptions:
     """Probe to start from: mean_pattern, zone_plate:..., pinhole:..., gaussian:..., electron:... with NAME=NUMBER, or a
     file. That of the scan where not set; from the mean pattern where it holds none."""
 
+    angle_per_pixel_rad: float | None = None
+    """Angle between neighbouring detector pixels in radians, of electron data whose file does not say."""
+
+    scan_step_m: float | None = None
+    """Step of a raster in metres, where the file has frames of a raster without positions; in place of the file's."""
+
+    scan_shape: tuple[int, int] | None = None
+    """Lines of a raster and frames in a line, such as [64,64], where the file does not say."""
+
     def __post_init__(self) -> None:
         parse_probe(self.probe)
         validators.require_choice("data.intensity_kind", self.intensity_kind, INTENSITY_KINDS)
-        if self.mask is not None and (not isinstance(self.mask, str) or not self.mask):
-            msg = f"data.mask = {self.mask!r}; expected the name of a file. Change it."
-            raise ConfigError(msg)
+        for name in ("mask", "positions_file"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or not value):
+                msg = f"data.{name} = {value!r}; expected the name of a file. Change it."
+                raise ConfigError(msg)
         validators.require_choice("data.mask_polarity", self.mask_polarity, POLARITIES)
         validators.require_choice("data.position_unit", self.position_unit, tuple(POSITION_UNITS))
-        for name in (*GEOMETRY, "counts_per_photon", "detector_pixel_m", "hot_pixel_ratio"):
+        for name in (*GEOMETRY, *_POSITIVE):
             validators.require_optional_positive(f"data.{name}", getattr(self, name))
         validators.require_choice("data.mask_saturated", self.mask_saturated, (None, True, False))
         for name in _SWITCHES:
@@ -134,6 +149,11 @@ class ScanOptions:
                 f"data.crop_px = {self.crop_px} with data.binning = {self.binning}; expected a multiple of "
                 f"{2 * self.binning}. Change it."
             )
+            raise ConfigError(msg)
+        shape = self.scan_shape
+        is_shape = isinstance(shape, tuple | list) and len(shape) == 2 and all(type(n) is int and n > 0 for n in shape)
+        if shape is not None and not is_shape:
+            msg = f"data.scan_shape = {shape!r}; expected lines and frames in a line, such as [64,64]. Change it."
             raise ConfigError(msg)
         center = self.beam_center_px
         is_pair = (

@@ -1,4 +1,4 @@
-"""Convert a scan, chunk by chunk, on any number of ranks."""
+"""Convert a scan, chunk by chunk, on any number of ranks; and a reconstruction."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from ptycho_dist.config.command_settings import SPATIAL
 from ptycho_dist.data.formats.ptycho_dist_h5_ranks import write_scan_h5_on_ranks
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent
+from ptycho_dist.data.formats.results.reading import read_result
+from ptycho_dist.data.formats.results.registry import result_writer, write_result_as
+from ptycho_dist.data.formats.writers.ptycho_dist import NAME as OWN
+from ptycho_dist.data.formats.writers.registry import Written, scan_writer, write_scan_as
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.data.spatial import in_spatial_order, own_rows
 from ptycho_dist.distributed.rank_group import RankGroup, TorchRankGroup
@@ -49,13 +53,104 @@ def convert(scan: Scan, output_file: Path, ranks: RankGroup | None = None, order
         If the scan would be written over itself, or holds invalid counts.
     """
     ranks, header = ranks or TorchRankGroup(), scan.header
-    if output_file.resolve() == header.path.resolve():
-        msg = f"{output_file} is the scan itself; expected another file to write. Choose another name."
-        raise DataFormatError(msg)
+    _require_other_file(output_file, scan)
     own = own_rows(header.n_patterns, ranks.rank, ranks.world)
-    origin = scan.object_origin_px
-    content = ScanContent(
-        patterns=_patterns(scan, own),
+    content = _content(scan, own)
+    if order == SPATIAL:
+        content = in_spatial_order(content, scan.read_patterns, own)
+    path = write_scan_h5_on_ranks(output_file, content, own, ranks)
+    _logger.info("converted %d patterns of %s into %s", header.n_patterns, header.path, path)
+    return path
+
+
+def convert_to(
+    name: str, scan: Scan, output_file: Path, ranks: RankGroup | None = None, order: str = SPATIAL
+) -> Written:
+    """Write a scan in a format of some name; that of the project on all ranks, others on rank 0.
+
+    Parameters
+    ----------
+    name
+        Name of the format, such as ``cxi``.
+    scan, output_file, ranks, order
+        As in :func:`convert`.
+
+    Returns
+    -------
+    Written
+        The files written, and what of the scan the format cannot hold.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such format.
+    DataFormatError
+        If the scan lacks what the format needs, would be written over itself, or holds invalid counts.
+    """
+    if name == OWN:
+        return Written((convert(scan, output_file, ranks, order),))
+    ranks = ranks or TorchRankGroup()
+    for path in scan_writer(name).files(output_file):
+        _require_other_file(path, scan)
+
+    def write() -> Written | None:
+        whole = Shard(0, 1, 0, scan.header.n_patterns)
+        return write_scan_as(name, output_file, _content(scan, whole)) if ranks.rank == 0 else None
+
+    written = ranks.all_gather(ranks.on_all_ranks(write))[0]
+    if written is None:
+        msg = f"rank 0 wrote nothing to {output_file}"
+        raise AssertionError(msg)
+    _say(scan.header.path, written)
+    return written
+
+
+def convert_result(name: str, source: Path, output_file: Path) -> Written:
+    """Write a reconstruction in a format of some name.
+
+    Parameters
+    ----------
+    name
+        Name of the format, such as ``ptyr``.
+    source
+        Reconstruction of this program or another (:func:`~ptycho_dist.data.formats.results.reading.read_result`).
+    output_file
+        File to write.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such format.
+    DataFormatError
+        If the file holds no reconstruction, would be written over itself, or lacks what the format needs.
+    """
+    if any(path.resolve() == source.resolve() for path in result_writer(name).files(output_file)):
+        raise _same_file(output_file, "reconstruction")
+    written = write_result_as(name, output_file, read_result(source))
+    _say(source, written)
+    return written
+
+
+def _say(source: Path, written: Written) -> None:
+    _logger.info("converted %s into %s", source, ", ".join(str(path) for path in written.paths))
+    for lost in written.lost:
+        _logger.warning("%s cannot hold %s; left out", written.paths[0].name, lost)
+
+
+def _require_other_file(path: Path, scan: Scan) -> None:
+    if path.resolve() in {one.resolve() for one in (scan.header.path, *scan.companions)}:
+        raise _same_file(path, "scan")
+
+
+def _same_file(path: Path, what: str) -> DataFormatError:
+    return DataFormatError(f"{path} is the {what} itself; expected another file to write. Choose another name.")
+
+
+def _content(scan: Scan, rows: Shard) -> ScanContent:
+    """All of a scan, with some of its patterns."""
+    header, origin = scan.header, scan.object_origin_px
+    return ScanContent(
+        patterns=_patterns(scan, rows),
         positions_px=scan.positions_px,
         probe=scan.probe,
         mask=scan.mask,
@@ -71,11 +166,6 @@ def convert(scan: Scan, output_file: Path, ranks: RankGroup | None = None, order
             "conversions": list(header.conversions),
         },
     )
-    if order == SPATIAL:
-        content = in_spatial_order(content, scan.read_patterns, own)
-    path = write_scan_h5_on_ranks(output_file, content, own, ranks)
-    _logger.info("converted %d patterns of %s into %s", header.n_patterns, header.path, path)
-    return path
 
 
 def _patterns(scan: Scan, rows: Shard) -> Iterator[NDArray[np.float32]]:

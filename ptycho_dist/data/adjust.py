@@ -159,7 +159,11 @@ def _masked(raw: RawScan, options: ScanOptions) -> RawScan:
     if options.mask is None:
         return raw
     path = Path(options.mask)
-    valid, said = read_mask(path, options.mask_polarity, raw.patterns.shape[1])
+    detector = raw.detector
+    shapes = [] if detector is None else [detector.shape]
+    valid, said = read_mask(path, options.mask_polarity, [raw.patterns.shape[1:], *shapes])
+    if detector is not None and valid.shape == detector.shape:
+        valid = detector.place(valid)
     valid = np.array(raw.turn(valid))
     return replace(
         raw,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def file_of(mask: Path) -> Path:
     return _split(mask)[0]
 
 
-def read_mask(mask: Path, polarity: str, N: int) -> tuple[BoolArray, str]:
+def read_mask(mask: Path, polarity: str, shapes: Sequence[tuple[int, int]]) -> tuple[BoolArray, str]:
     """Read a mask of detector pixels.
 
     Parameters
@@ -31,12 +32,12 @@ def read_mask(mask: Path, polarity: str, N: int) -> tuple[BoolArray, str]:
         channel counts).
     polarity
         ``"valid"`` or ``"invalid"``: what nonzero pixels are; ``"auto"`` takes what most pixels are as valid.
-    N
-        Side that it must have.
+    shapes
+        Those that it may have: of the frames, and of the detector.
 
     Returns
     -------
-    ndarray, bool, shape (N, N)
+    ndarray, bool, shape (H, W)
         True = valid.
     str
         What was read, in words.
@@ -44,13 +45,14 @@ def read_mask(mask: Path, polarity: str, N: int) -> tuple[BoolArray, str]:
     Raises
     ------
     DataFormatError
-        If there is no such file or array, or it is not N by N, or leaves no pixel or no doubt which are valid.
+        If there is no such file or array, or it has another shape, or leaves no pixel or no doubt which are valid.
     """
     values = np.squeeze(_load(mask))
     if values.ndim == 3 and values.shape[-1] in (2, 3, 4):
         values = values[..., 0]
-    if values.shape != (N, N) or values.dtype.kind not in "biuf":
-        msg = f"mask {mask} has shape {values.shape} and dtype {values.dtype}; expected numbers ({N}, {N}). Crop it."
+    if values.shape not in shapes or values.dtype.kind not in "biuf":
+        expected = " or ".join(str(shape) for shape in dict.fromkeys(shapes))
+        msg = f"mask {mask} has shape {values.shape} and dtype {values.dtype}; expected numbers {expected}. Crop it."
         raise DataFormatError(msg)
     if not np.isfinite(values).all():
         msg = f"mask {mask} holds {int((~np.isfinite(values)).sum())} values that are no numbers; expected 0 or not 0. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import OrderedDict
 from dataclasses import replace
@@ -32,6 +33,7 @@ __all__ = [
     "read_source_header",
 ]
 
+logger = logging.getLogger(__name__)
 KEPT_SCANS = 64
 """Scans of a set that a process keeps open (positions, probe, mask); memory does not grow with the set."""
 T = TypeVar("T")
@@ -227,6 +229,8 @@ def open_on_ranks(path: Path, options: ScanOptions | None = None) -> Source:
         if path.is_dir():
             return None
         opened.append(open_unselected(path, options))
+        for sentence in opened[0].header.conversions:
+            logger.info("%s: %s", path.name, sentence)
         return opened[0], opened[0].n_bytes, opened[0].sample_checksum()
 
     known = from_rank_0(open_first)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.data.formats.base import ComplexArray
-from ptycho_dist.data.formats.product_h5 import read_product
+from ptycho_dist.data.formats.results.reading import kind_of_result, read_result
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FloatArray
 
@@ -58,7 +58,7 @@ def read_stored_object(path: Path, positions_px: FloatArray) -> tuple[ComplexArr
     DataFormatError
         If the file holds no object.
     """
-    if path.suffix == ".npz":
+    if path.suffix == ".npz" and kind_of_result(path) is None:
         return read_npz_object(path), np.floor(positions_px.min(axis=0))
-    product = read_product(path)
+    product = read_result(path)
     return product.object_, np.asarray(product.geometry.object_origin_px)

@@ -1,4 +1,4 @@
-"""Pictures of a reconstruction. The only file that imports matplotlib."""
+"""Pictures of a reconstruction."""
 
 from __future__ import annotations
 

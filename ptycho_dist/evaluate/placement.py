@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 
-from ptycho_dist.data.formats.product_h5 import Product, read_product
+from ptycho_dist.data.formats.product_h5 import Product
+from ptycho_dist.data.formats.results.reading import kind_of_result, read_result
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.data.stored_object import read_stored_object
 from ptycho_dist.errors import ConfigError
@@ -210,10 +211,10 @@ def find_reference(
 
 def _read_reference(path: Path, product: Product) -> Placed:
     """Read a reference from a file; one without coordinates is expected to begin at the smallest position."""
-    if path.suffix == ".npz":
+    if path.suffix == ".npz" and kind_of_result(path) is None:
         object_, (y, x) = read_stored_object(path, product.positions_px)
     else:
-        stored = read_product(path)
+        stored = read_result(path)
         object_, (y, x) = stored.object_, stored.geometry.object_origin_px
         _require_same_pixel(path, stored.geometry.pixel_size_m, product.geometry.pixel_size_m)
     wrong = int((~np.isfinite(object_)).sum())

@@ -89,7 +89,7 @@ def test_old_scan_stays_and_all_ranks_end_when_one_fails(tmp_path: Path, launch:
         counts[8, 2, 3] = np.nan
         del file["patterns"]
         file["patterns"] = counts
-    done = launch(["convert", source, target])
+    done = launch(["convert", source, target, "--overwrite"])
     assert done.returncode == (1 if launch is by_torchrun else 2), done.stderr
     assert "pattern 8 in" in done.stderr
     assert "holds nan at pixel (2, 3)" in done.stderr

@@ -41,6 +41,10 @@ VALUES: dict[str, Any] = {
     "energy_eV": 8000.0,
     "detector_distance_m": 2.0,
     "map": "scan_map.yaml",
+    "positions_file": "positions.csv",
+    "angle_per_pixel_rad": 1e-4,
+    "scan_step_m": 1e-9,
+    "scan_shape": [5, 5],
     "hot_pixel_ratio": 3.0,
     "crop_px": 24,
     "beam_center_px": [15.0, 17.0],
@@ -65,6 +69,10 @@ WITHOUT_EFFECT = {
     "detector_pixel_m",
     "hot_pixel_ratio",
     "map",
+    "positions_file",
+    "angle_per_pixel_rad",
+    "scan_step_m",
+    "scan_shape",
 }
 """These say what is so anyway, in the scan of this test."""
 

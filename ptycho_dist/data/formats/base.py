@@ -54,6 +54,17 @@ class PatternSource(Protocol):
         """Release file handles and mappings."""
 
 
+class DetectorFrame(Protocol):
+    """The frame of a detector as its file has it, of which the frames of a scan are made; can be pickled."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W) of the file's frames."""
+
+    def place(self, valid: BoolArray) -> BoolArray:
+        """Return a mask (H, W) of the file's frames as one (N, N) of the frames that are made of them."""
+
+
 class ObjectSource(Protocol):
     """An object array in a file, loaded only when asked for; can be pickled."""
 
@@ -93,6 +104,8 @@ class RawScan:
         Whether negative counts become zero.
     frame_key
         How its rows are made of those that the file stores, where they are not these.
+    detector
+        The frame that the file stores, where its rows are made of that.
     """
 
     format_name: str
@@ -113,6 +126,7 @@ class RawScan:
     counts_per_photon: float = 1.0
     clips_negative: bool = False
     frame_key: str = ""
+    detector: DetectorFrame | None = None
     pixel_size_m: float = NAN
     energy_eV: float = NAN
     detector_distance_m: float = NAN

@@ -65,6 +65,14 @@ def checked_positions(path: Path, positions: NDArray[Any], n_patterns: int) -> F
     return result
 
 
+def require_equal_lengths(path: Path, one: tuple[str, NDArray[Any]], other: tuple[str, NDArray[Any]]) -> None:
+    """Raise DataFormatError if two named arrays differ in shape."""
+    if one[1].shape != other[1].shape:
+        found = f"{one[0]!r} {one[1].shape} and {other[0]!r} {other[1].shape}"
+        msg = f"{path} holds {found}; expected equal lengths. Export them again."
+        raise DataFormatError(msg)
+
+
 def require_pixels(path: Path, positions: FloatArray, N: int) -> None:
     """Raise DataFormatError if the span of positions (B, 2) says that their unit is not pixels."""
     span = float(np.ptp(positions, axis=0).max())

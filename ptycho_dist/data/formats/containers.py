@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ptycho_dist.data.formats import npz
 from ptycho_dist.data.formats.hdf5 import reading
-from ptycho_dist.data.formats.hdf5_links import locate
+from ptycho_dist.data.formats.hdf5_links import locate, names_in
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.registry import Registry
 
@@ -94,7 +94,7 @@ class Hdf5Names(Collection[str]):
     def __init__(self, path: Path) -> None:
         self._path = path
         with reading(path) as file:
-            self._roots = tuple(file)
+            self._roots = names_in(file)
 
     def __contains__(self, key: object) -> bool:
         if not isinstance(key, str):

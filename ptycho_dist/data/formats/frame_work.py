@@ -78,42 +78,55 @@ class FrameWork:
     binning: int
     turn: Turn
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W) of the file's frames."""
+        return self.valid.shape[0], self.valid.shape[1]
+
+    def place(self, valid: BoolArray) -> BoolArray:
+        """Return a mask (H, W) in the order of the file's frames as one (N, N) of the frames it makes."""
+        return self._made(np.fft.fftshift(valid) if self.is_corner else valid)
+
     def mask(self) -> BoolArray:
         """Return the valid pixels of the frames it makes, bool (N, N): of binned pixels those with valid parts only."""
-        kept = self.window.cut(self.valid)
+        return self._made(self.valid)
+
+    def _made(self, valid: BoolArray) -> BoolArray:
+        kept = self.window.cut(valid)
         n, side = self.binning, self.window.side // self.binning
         blocks = kept.reshape(side, n, side, n)
         return np.array(self.turn(np.asarray(blocks.all(axis=(1, 3)))))
 
     def is_nothing(self) -> bool:
         """Tell whether frames stay as they are, but for masked pixels, which are left out later."""
-        same = self.window.covers(self.valid.shape[-2:]) and self.turn == Turn()
+        same = self.window.covers(self.shape) and self.turn == Turn()
         return same and not (self.is_corner or self.correction or self.square) and self.binning == 1
 
     def frames(self, values: NDArray[Any], index: IntArray) -> NDArray[Any]:
         """Make frames (n, N, N) of raw rows (n, H, W), whose numbers are ``index``."""
-        if self.is_corner:
-            values = np.fft.fftshift(values, axes=(-2, -1))
+        values = self._cut(values)
+        valid = self.window.cut(self.valid)
+        values = np.where(valid, values, np.zeros((), values.dtype))
         if self.square:
-            values = np.square(np.where(self.valid, values, 0).astype(np.float32))
+            values = np.square(values.astype(np.float32))
         if self.correction:
-            values = self._corrected(values, index)
-        values = self.window.cut(np.where(self.valid, values, np.zeros((), values.dtype)))
+            values = self._corrected(values, valid, index)
         return np.ascontiguousarray(self.turn(self._binned(values)))
 
-    def _corrected(self, values: NDArray[Any], index: IntArray) -> NDArray[np.float32]:
+    def _cut(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Take the window out of arrays (..., H, W) in the order of the file."""
+        return self.window.cut(np.fft.fftshift(values, axes=(-2, -1)) if self.is_corner else values)
+
+    def _corrected(self, values: NDArray[Any], valid: BoolArray, index: IntArray) -> NDArray[np.float32]:
         result = values.astype(np.float64)
         dark, flat, scale = self.correction.dark, self.correction.flat, self.correction.scale
         if dark is not None:
-            result = np.maximum(result - self._centred(dark), 0.0)
+            result = np.maximum(result - np.where(valid, self._cut(dark), 0), 0.0)
         if flat is not None:
-            result = np.divide(result, self._centred(flat), out=np.zeros_like(result), where=self.valid)
+            result = np.divide(result, self._cut(flat), out=np.zeros_like(result), where=valid)
         if scale is not None:
             result *= scale[index][:, None, None]
         return result.astype(np.float32)
-
-    def _centred(self, values: NDArray[Any]) -> NDArray[Any]:
-        return np.fft.fftshift(values) if self.is_corner else values
 
     def _binned(self, values: NDArray[Any]) -> NDArray[Any]:
         n = self.binning

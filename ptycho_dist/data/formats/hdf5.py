@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.hdf5_files import describe_refusal, open_for_reading
 
+DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+"""What h5py raises where HDF5 meets damage, or a type that has no counterpart in NumPy."""
 _LEAST_MAPPED_BYTES = 2**26
 
 
@@ -47,8 +49,8 @@ def reading(path: Path) -> Iterator[h5py.File]:
     with open_file(path) as file:
         try:
             yield file
-        except OSError as error:
-            if error.filename is not None:
+        except DAMAGE as error:
+            if isinstance(error, OSError) and error.filename is not None:
                 raise
             msg = f"{path} cannot be read ({error}); it is damaged or truncated. Copy or export it again."
             raise DataFormatError(msg) from error

@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.data.formats.base import PatternSource
-from ptycho_dist.data.formats.hdf5 import open_file, reading, require_dataset
+from ptycho_dist.data.formats.hdf5 import DAMAGE, open_file, reading, require_dataset
 from ptycho_dist.data.formats.hdf5_links import Place, files_of, require_place
 from ptycho_dist.data.formats.hdf5_patterns import H5Patterns
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import IntArray
 
+_DEFLATE_RATIO, _SMALL_BYTES = 1100, 1 << 20
+_MOST_FRAMES, _MOST_PIXELS = 10**7, 2**26
 FRAME, ROW, COLUMN = "frame", "y", "x"
 """Axes of a dataset: any number of ``frame`` (of a raster: slow, then fast), one ``y`` and one ``x``."""
 
@@ -55,7 +57,7 @@ class AxisFrames:
             values = np.empty((len(index), *self.shape[1:]), dataset.dtype)
             for place, where in enumerate(zip(*np.unravel_index(index, self._raster()), strict=True)):
                 values[place] = self._one(dataset, [int(one) for one in where])
-        except (OSError, RuntimeError, KeyError) as error:
+        except DAMAGE as error:
             if isinstance(error, OSError) and error.filename is not None:
                 raise
             place_ = self._place
@@ -144,6 +146,26 @@ class JoinedFrames:
             source.close()
 
 
+def _require_sane(path: Path, key: str, shape: tuple[int, ...], axes: tuple[str | int, ...]) -> None:
+    """Refuse sizes that no detector has, before memory is taken for them."""
+    lengths = dict(zip(axes, shape, strict=True))
+    count = math.prod(n for n, name in zip(shape, axes, strict=True) if name == FRAME)
+    pixels = _pixels_of(shape, axes)
+    too_far = [name for name, n in zip(axes, shape, strict=True) if isinstance(name, int) and not 0 <= name < n]
+    if count > _MOST_FRAMES or pixels > _MOST_PIXELS or too_far:
+        msg = (
+            f"{key!r} in {path} declares {count} frames of {lengths[ROW]} x {lengths[COLUMN]} pixels (shape {shape}, "
+            f"axes {', '.join(map(str, axes))}); expected at most {_MOST_FRAMES} frames of {_MOST_PIXELS} pixels, and "
+            "numbers of an axis below its length. Name other axes, or another dataset."
+        )
+        raise DataFormatError(msg)
+
+
+def _pixels_of(shape: tuple[int, ...], axes: tuple[str | int, ...]) -> int:
+    """Pixels of a frame."""
+    return math.prod(n for n, name in zip(shape, axes, strict=True) if name in (ROW, COLUMN))
+
+
 def h5_frames(
     path: Path, key: str, axes: tuple[str | int, ...] | None = None
 ) -> tuple[PatternSource, tuple[Path, ...]]:
@@ -172,14 +194,22 @@ def h5_frames(
     place = require_place(path, key)
     with reading(place.path) as file:
         dataset = require_dataset(file, place.path, place.key)
-        shape, kind, held = dataset.shape, dataset.dtype, dataset.id.get_storage_size()
-        is_empty = held == 0 and not dataset.is_virtual and not dataset.external
+        shape: Any = dataset.shape or ()
+        kind, held = dataset.dtype, dataset.id.get_storage_size()
+        is_elsewhere = dataset.is_virtual or bool(dataset.external)
     axes = axes or (FRAME,) * (len(shape) - 2) + (ROW, COLUMN)
     if len(axes) != len(shape) or len(shape) < 2 or 0 in shape or kind.kind not in "iufb":
         found = f"shape {shape} and dtype {kind}"
         msg = f"{key!r} in {path} has {found}; expected real numbers with the axes {', '.join(map(str, axes))}. "
         raise DataFormatError(msg + "Name the dataset that holds the frames, and its axes.")
-    if is_empty:
+    _require_sane(path, key, shape, axes)
+    if not is_elsewhere and _pixels_of(shape, axes) * kind.itemsize > _DEFLATE_RATIO * held + _SMALL_BYTES:
+        msg = (
+            f"{key!r} in {path} declares frames of {_pixels_of(shape, axes)} pixels, but holds {held} bytes in all; "
+            "expected the frames. The file is damaged, or its frames were never written. Copy it again."
+        )
+        raise DataFormatError(msg)
+    if held == 0 and not is_elsewhere:
         msg = f"{key!r} in {path} declares shape {shape} but holds no data. Take the scan file that has the frames."
         raise DataFormatError(msg)
     is_plain = axes == (FRAME, ROW, COLUMN)

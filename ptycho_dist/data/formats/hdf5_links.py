@@ -26,6 +26,10 @@ _DEFLATE_RATIO = 1100
 _UNCOMPRESSED_BYTES = 1 << 20
 
 
+class MissingFileError(DataFormatError):
+    """A link leads to a file that is not there."""
+
+
 @dataclass(frozen=True)
 class Place:
     """A dataset or group: the file that holds it, and its path there, free of links.
@@ -54,8 +58,10 @@ def locate(path: Path, key: str) -> Place | None:
 
     Raises
     ------
+    MissingFileError
+        If a link leads to a file that is missing or outside the folder.
     DataFormatError
-        If a link leads to a file that is missing or outside the folder, to nothing, or in a circle.
+        If a link leads to nothing, or in a circle.
     """
     return _walk(path, [part for part in key.split("/") if part not in ("", ".")], path, MOST_HOPS)
 
@@ -71,7 +77,7 @@ def require_place(path: Path, key: str) -> Place:
     place = locate(path, key)
     if place is None:
         with reading(path) as file:
-            found = ", ".join(list(file)[:20])
+            found = ", ".join(names_in(file)[:20])
         msg = f"{path} has no {key!r}; it holds {found or 'nothing'}. Name the path that holds it."
         raise DataFormatError(msg)
     return place
@@ -96,16 +102,16 @@ def _walk(path: Path, parts: list[str], first: Path, hops: int) -> Place | None:
         return Place(path, group.name.strip("/"))
 
 
-def _follow(path: Path, here: str, group: h5py.Group, part: str, rest: list[str], hops: int) -> Place:
+def _follow(path: Path, here: str, group: h5py.Group, part: str, rest: list[str], hops: int) -> Place | None:
     link = group.get(part, getlink=True)
     if isinstance(link, h5py.SoftLink):
         base = "" if link.path.startswith("/") else group.name
         target, inner = path, f"{base}/{link.path}"
     else:
         target, inner = _inside(path, here, link.filename), link.path
-    steps = [*(step for step in inner.split("/") if step not in ("", ".")), *rest]
-    place = _walk(target, steps, path, hops - 1)
-    if place is None:
+    steps = [step for step in inner.split("/") if step not in ("", ".")]
+    place = _walk(target, [*steps, *rest], path, hops - 1)
+    if place is None and (not rest or _walk(target, steps, path, hops - 1) is None):
         msg = f"{here!r} in {path} is a link to {inner!r} in {target.name}, which holds no such thing. Write it anew."
         raise DataFormatError(msg)
     return place
@@ -123,7 +129,7 @@ def _inside(path: Path, key: str, stored: str) -> Path:
         f"{key!r} in {path} is a link to {stored!r}, and {name.name!r} is not in the folder of the file; expected it "
         "there, for links out of the folder are not followed. Copy that file beside this one."
     )
-    raise DataFormatError(msg)
+    raise MissingFileError(msg)
 
 
 def load_array(path: Path, key: str) -> NDArray[Any]:
@@ -142,6 +148,9 @@ def load_array(path: Path, key: str) -> NDArray[Any]:
 
 
 def _require_size(place: Place, dataset: h5py.Dataset) -> None:
+    if dataset.shape is None:
+        msg = f"{place.key!r} in {place.path} is declared and holds nothing; expected numbers. Write it, or remove it."
+        raise DataFormatError(msg)
     stored = dataset.id.get_storage_size()
     plain = dataset.is_virtual or dataset.external or dataset.nbytes <= _UNCOMPRESSED_BYTES
     if dataset.nbytes <= MOST_SMALL_BYTES and (plain or dataset.nbytes <= _DEFLATE_RATIO * stored):
@@ -177,7 +186,12 @@ def members(path: Path, key: str) -> tuple[str, ...]:
         return ()
     with reading(place.path) as file:
         found = file[place.key or "/"]
-        return tuple(found) if isinstance(found, h5py.Group) else ()
+        return names_in(found) if isinstance(found, h5py.Group) else ()
+
+
+def names_in(group: h5py.Group) -> tuple[str, ...]:
+    """Names in a group; those that are no text are left out, for no path leads there."""
+    return tuple(name for name in group if isinstance(name, str))
 
 
 def files_of(path: Path, place: Place) -> tuple[Path, ...]:

@@ -30,13 +30,23 @@ def wavelength_of(energy_eV: float, radiation: str) -> float:
     return HC_EV_M / energy_eV
 
 
-def energy_of(wavelength_m: float) -> float:
-    """Return the energy in eV of photons of a wavelength in metres."""
-    return HC_EV_M / wavelength_m
+def energy_of(wavelength_m: float, radiation: str = XRAY) -> float:
+    """Return the energy in eV of photons, or of electrons, of a wavelength in metres; undoes :func:`wavelength_of`."""
+    momentum = HC_EV_M / wavelength_m
+    if radiation == ELECTRON:
+        return math.sqrt(momentum**2 + _ELECTRON_REST_EV**2) - _ELECTRON_REST_EV
+    return momentum
 
 
-def with_options(path: Path, geometry: Geometry, options: ScanOptions) -> Geometry:
-    """Complete what a file says by what the user says, and refuse numbers that cannot be so.
+def with_options(path: Path, geometry: Geometry, options: ScanOptions) -> tuple[Geometry, tuple[str, ...]]:
+    """Complete what a file says by what the user says, also where it says what cannot be so; refuse such numbers.
+
+    Returns
+    -------
+    Geometry
+        That of the file, completed.
+    tuple of str
+        Which numbers of the file were not used, in words.
 
     Raises
     ------
@@ -44,11 +54,16 @@ def with_options(path: Path, geometry: Geometry, options: ScanOptions) -> Geomet
         If an energy is outside 10 eV to 300 keV (light: 0.05 to 100 eV), or a distance or pixel size is no number
         above 0.
     """
-    found = geometry
-    for name in ("energy_eV", "detector_distance_m"):
+    found, words = geometry, []
+    least, most = ENERGIES_EV[geometry.radiation]
+    for name, usable in (
+        ("energy_eV", least <= geometry.energy_eV <= most),
+        ("detector_distance_m", geometry.detector_distance_m > 0),
+    ):
         said, held = getattr(options, name), getattr(found, name)
-        if said is not None and not held > 0:
+        if said is not None and not usable:
             found = replace(found, **{name: said})
+            words += [f"{name}: {said:g} as given, for the file says {held:g}"] if math.isfinite(held) else []
     if options.detector_pixel_m is not None and not min(found.detector_pixel_m) > 0:
         found = replace(found, detector_pixel_m=(options.detector_pixel_m,) * 2)
     _require_energy(path, found)
@@ -60,7 +75,7 @@ def with_options(path: Path, geometry: Geometry, options: ScanOptions) -> Geomet
     if abs(y - x) > _SAME * max(y, x):
         msg = f"detector pixels in {path} are {y:.4g} m high and {x:.4g} m wide; expected square ones. Resample them."
         raise DataFormatError(msg)
-    return found
+    return found, tuple(words)
 
 
 def _require_energy(path: Path, geometry: Geometry) -> None:
@@ -203,6 +218,6 @@ def _require_pixels(path: Path, positions: Positions, corners: FloatArray, dx: f
     msg = (
         f"positions in {path} {said}: {span:.3g} px for {len(corners)} patterns of {N} px; expected steps of about "
         "0.1 to 100 px. Their unit, the energy, the distance or the detector pixel is wrong: name the unit in a map "
-        "(positions: unit: um), or give --energy_eV, --detector_distance_m, --detector_pixel_m."
+        "(positions: unit: um), or give --energy_eV, --detector_distance_m, --detector_pixel_m or --scan_step_m."
     )
     raise DataFormatError(msg)

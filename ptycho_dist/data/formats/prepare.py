@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +9,12 @@ import numpy as np
 from ptycho_dist.config.scan_options import ScanOptions
 from ptycho_dist.data.formats import checks
 from ptycho_dist.data.formats.base import BoolArray, ComplexArray, PatternSource, RawScan
-from ptycho_dist.data.formats.dead_pixels import FrameSample, centre_of_mass, hot_pixels
 from ptycho_dist.data.formats.frame_work import FrameWork, PreparedFrames, Window
-from ptycho_dist.data.formats.intensity import Kind, find_kind, sample_index
+from ptycho_dist.data.formats.intensity import Kind, find_kind
 from ptycho_dist.data.formats.measurement import METRES, PIXELS, Geometry, Measurement, Positions
 from ptycho_dist.data.formats.object_pixel import corners_px, pixel_size, require_known, with_options
+from ptycho_dist.data.formats.sampled_pixels import look, window_of
 from ptycho_dist.errors import DataFormatError
-
-
-@dataclass(frozen=True)
-class _Pixels:
-    """Which pixels count, the centre, and what was said of both; arrays have the zero frequency in the middle."""
-
-    valid: BoolArray
-    centre: tuple[float, float]
-    said: tuple[str, ...]
 
 
 def raw_scan_of(path: Path, measurement: Measurement, options: ScanOptions) -> RawScan:
@@ -58,8 +47,8 @@ def raw_scan_of(path: Path, measurement: Measurement, options: ScanOptions) -> R
             f"data.position_unit = {options.position_unit!r}, but {measurement.format_name} knows the unit in {path}; "
         )
         raise DataFormatError(msg + "expected px. Leave it out, or name the unit in a map (positions: unit:).")
-    geometry = with_options(path, measurement.geometry, options)
-    source, said = measurement.frames, list(measurement.conversions)
+    geometry, unused = with_options(path, measurement.geometry, options)
+    source, said = measurement.frames, [*measurement.conversions, *unused]
     work, square = _work(path, measurement, options, said)
     side, new_side = min(source.shape[1:]), work.window.side
     dx, how = pixel_size(path, geometry, side, new_side, options)
@@ -82,6 +71,7 @@ def raw_scan_of(path: Path, measurement: Measurement, options: ScanOptions) -> R
         nphotons=measurement.nphotons,
         conversions=tuple(said),
         companions=measurement.companions,
+        detector=work,
         frame_key=repr((work.window, work.binning, work.turn, work.is_corner, _digest(measurement))),
         pixel_size_m=dx,
         energy_eV=geometry.energy_eV,
@@ -114,8 +104,8 @@ def reframed(path: Path, raw: RawScan, options: ScanOptions) -> RawScan:
 
 def _work(path: Path, measurement: Measurement, options: ScanOptions, said: list[str]) -> tuple[FrameWork, bool]:
     """Settle what is done to each frame, and whether the file has amplitudes; add what is done to ``said``."""
-    pixels = _pixels(path, measurement, options)
-    window, binning, cut = _window(measurement, pixels, options)
+    pixels = look(path, measurement, options)
+    window, binning, cut = window_of(measurement, pixels, options)
     kind = _kind(measurement, pixels.valid, options)
     said += (*pixels.said, *cut, *_work_in_words(measurement, kind))
     work = FrameWork(
@@ -163,88 +153,6 @@ def _require_lengths(path: Path, measurement: Measurement) -> None:
         )
         raise DataFormatError(msg)
     checks.checked_positions(path, values, n_frames)
-
-
-def _pixels(path: Path, measurement: Measurement, options: ScanOptions) -> _Pixels:
-    """Look at a sample of the frames: which pixels count, and where the zero frequency is."""
-    source, said = measurement.frames, []
-    sample = FrameSample(source.shape[1:], measurement.dead_values)
-    for row in sample_index(source.shape[0]):
-        sample.add(source.read(np.array([row], np.int64))[0])
-    valid = np.ones(source.shape[1:], np.bool_) if measurement.mask is None else measurement.mask
-    if valid.shape != source.shape[1:]:
-        msg = f"the mask in {path} has shape {valid.shape}, its frames {source.shape[1:]}; expected equal shapes. "
-        raise DataFormatError(msg + "Name the right mask, or leave it out.")
-    if not valid.all():
-        said.append(f"mask: {int((~valid).sum())} pixels left out, as the file says")
-    flat = measurement.correction.flat
-    dead = (sample.unusable | (False if flat is None else ~(flat > 0))) & valid
-    if dead.any():
-        said.append(f"masked {int(dead.sum())} dead pixels in every frame (found in {sample.count} frames)")
-        valid = valid & ~dead
-    _require_counts(path, sample, measurement, options)
-    ratio = options.hot_pixel_ratio or measurement.hot_pixel_ratio
-    if ratio is not None:
-        hot = hot_pixels(sample.mean, valid, sample.count, ratio)
-        said.append(f"masked {int(hot.sum())} hot pixels (mean above {ratio:g} times the median around)")
-        valid = valid & ~hot
-    mean = sample.mean
-    if measurement.is_corner:
-        valid, mean = np.fft.fftshift(valid), np.fft.fftshift(mean)
-    centre, how = _centre(measurement, centre_of_mass(mean, valid), options)
-    return _Pixels(valid, centre, (*said, *how))
-
-
-def _require_counts(path: Path, sample: FrameSample, measurement: Measurement, options: ScanOptions) -> None:
-    clips = options.intensity_kind == "counts" or measurement.correction.dark is not None
-    if sample.lowest < 0 and not clips:
-        msg = (
-            f"frames in {path} hold counts down to {sample.lowest:.6g}; expected counts >= 0. Give --intensity_kind "
-            "counts, which takes negative values of a subtracted dark as 0, or mask such pixels (--mask, dead_values)."
-        )
-        raise DataFormatError(msg)
-
-
-def _centre(
-    measurement: Measurement, found: tuple[float, float], options: ScanOptions
-) -> tuple[tuple[float, float], list[str]]:
-    """Where the zero frequency is: as given, as the file says, in the middle, or the centre of mass."""
-    height, width = measurement.frames.shape[1:]
-    middle = (float(height // 2), float(width // 2))
-    stated = options.beam_center_px or measurement.beam_center_px
-    if measurement.is_corner:
-        return middle, []
-    words = []
-    if stated is not None:
-        inside = 0 <= stated[0] < height and 0 <= stated[1] < width
-        if inside or options.beam_center_px is not None:
-            whose = "given" if options.beam_center_px is not None else "of the file"
-            return stated, [f"beam centre: ({stated[0]:.6g}, {stated[1]:.6g}), as {whose}"]
-        words = [f"beam centre: ({stated[0]:.6g}, {stated[1]:.6g}) of the file is outside the frame, so not used"]
-    crops = options.crop_px or measurement.crop_px
-    if height == width and (crops is None or crops >= height):
-        return middle, words
-    words.append(f"beam centre: ({found[0]:.2f}, {found[1]:.2f}), centre of mass of the mean pattern")
-    return found, words
-
-
-def _window(measurement: Measurement, pixels: _Pixels, options: ScanOptions) -> tuple[Window, int, list[str]]:
-    height, width = measurement.frames.shape[1:]
-    default = ScanOptions()
-    binning = options.binning if options.binning != default.binning else measurement.binning
-    side = options.crop_px or measurement.crop_px
-    if side is None:
-        side = min(height, width)
-        step = 2 * binning if height != width or binning > 1 else 1
-        side -= side % step
-    top, left = (math.floor(one + 0.5) - side // 2 for one in pixels.centre)
-    window, words = Window(top, left, side), []
-    if not window.covers((height, width)):
-        pads = top < 0 or left < 0 or top + side > height or left + side > width
-        words.append(f"patterns: {side} x {side} of {height} x {width} pixels{', padded with masked ones' * pads}")
-    if binning > 1:
-        words.append(f"patterns: {binning} x {binning} pixels added to one")
-    return window, binning, words
 
 
 def _kind(measurement: Measurement, valid: BoolArray, options: ScanOptions) -> Kind:

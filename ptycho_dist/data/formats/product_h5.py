@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ptycho_dist.atomic import atomic_path, publish, temporary_name
-from ptycho_dist.data.formats import hdf5
+from ptycho_dist.data.formats import checks, hdf5
 from ptycho_dist.data.formats.base import ComplexArray
+from ptycho_dist.data.formats.hdf5_links import load_array
+from ptycho_dist.data.formats.hdf5_numbers import attribute_number, load_numbers
 from ptycho_dist.data.formats.product import (
     BACKGROUND,
     COVERAGE,
@@ -249,13 +251,13 @@ def read_product(path: Path | str) -> Product:
         object_ = _single(path, "object", hdf5.require_dataset(file, path, "object"), 3)
         probe = _single(path, "probe", hdf5.require_dataset(file, path, "probe"), 4)
         geometry = _geometry(path, file, object_.shape, probe.shape[-1])
-        y, x = (hdf5.require_dataset(file, path, f"probe_position_{axis}_m")[()] for axis in "yx")
-        losses, epochs = _losses(file)
+        centres = _centres(path)
+        losses, epochs = _losses(path, file)
         return Product(
             object_=object_,
             probe=probe,
-            positions_px=np.stack([y, x], axis=1) / geometry.scale - (geometry.N - 1) / 2,
-            indexes=hdf5.require_dataset(file, path, "probe_position_indexes")[()].astype(np.int64),
+            positions_px=centres / geometry.scale - (geometry.N - 1) / 2,
+            indexes=_indexes(path, len(centres)),
             geometry=geometry,
             metadata=_metadata(path, file),
             losses=losses,
@@ -278,8 +280,24 @@ def read_product_metadata(path: Path | str) -> ProductMetadata:
         return _metadata(path, file)
 
 
+def _centres(path: Path) -> FloatArray:
+    """Centres of patches (y, x) in written lengths, float64 (B, 2)."""
+    y, x = (load_array(path, f"probe_position_{axis}_m") for axis in "yx")
+    checks.require_equal_lengths(path, ("probe_position_y_m", y), ("probe_position_x_m", x))
+    return checks.checked_positions(path, np.stack([y.ravel(), x.ravel()], axis=1), y.size)
+
+
+def _indexes(path: Path, count: int) -> IntArray:
+    values = load_array(path, "probe_position_indexes")
+    if values.shape != (count,) or values.dtype.kind not in "iuf":
+        found = f"{values.dtype} {values.shape}"
+        msg = f"'probe_position_indexes' in {path} is {found}; expected {count} numbers. Export it again."
+        raise DataFormatError(msg)
+    return values.astype(np.int64)
+
+
 def _single(path: Path, key: str, dataset: h5py.Dataset, ndim: int) -> ComplexArray:
-    shape = dataset.shape
+    shape: tuple[int, ...] = dataset.shape or ()
     if len(shape) == ndim and shape[0] == 1:
         shape = shape[1:]
     if len(shape) != ndim - 1 or dataset.dtype.kind != "c":
@@ -302,45 +320,51 @@ def _geometry(path: Path, file: h5py.File, shape: tuple[int, ...], N: int) -> Pr
     if missing:
         msg = f"'object' in {path} lacks the attributes {', '.join(missing)}; expected a Ptychodus product. Export it."
         raise DataFormatError(msg)
-    height, width, y, x = (float(attributes[name]) for name in names)
-    if not np.isclose(height, width, rtol=1e-6, atol=0) or not height > 0:
-        msg = f"'object' in {path} has pixels of {height} by {width} m; expected square ones. Resample the object."
+    height, width, y, x = (attribute_number(path, attributes, name) for name in names)
+    if not np.isclose(height, width, rtol=1e-6, atol=0) or not height > 0 or not np.isfinite([y, x]).all():
+        msg = (
+            f"'object' in {path} has pixels of {height} by {width} m, centre ({y}, {x}); expected squares. Correct it."
+        )
         raise DataFormatError(msg)
     origin = (y / height - (shape[0] - 1) / 2, x / width - (shape[1] - 1) / 2)
-    known = bool(file.attrs.get("units_known", True))
+    known = bool(np.all(file.attrs.get("units_known", True)))
     return ProductGeometry(N=N, pixel_size_m=height if known else float("nan"), object_origin_px=origin)
 
 
-def _losses(file: h5py.File) -> tuple[FloatArray, IntArray]:
+def _losses(path: Path, file: h5py.File) -> tuple[FloatArray, IntArray]:
     key = "loss_values" if "loss_values" in file else "costs"
-    values = np.asarray(file[key][()], dtype=np.float64) if key in file else np.empty(0)
-    epochs = file["loss_epochs"][()] if "loss_epochs" in file else np.arange(len(values))
+    values = load_numbers(path, key).ravel() if key in file else np.empty(0)
+    epochs = load_numbers(path, "loss_epochs").ravel() if "loss_epochs" in file else np.arange(len(values))
     return values, np.asarray(epochs, dtype=np.int64)
 
 
 def _metadata(path: Path, file: h5py.File) -> ProductMetadata:
-    nan = float("nan")
     try:
-        provenance = json.loads(str(file.attrs.get("ptycho_dist_provenance", "{}")))
-    except json.JSONDecodeError as error:
+        provenance = dict(json.loads(str(file.attrs.get("ptycho_dist_provenance", "{}"))))
+    except (TypeError, ValueError) as error:
         msg = f"'ptycho_dist_provenance' of {path} is not JSON ({error}); the file is damaged. Write it again."
         raise DataFormatError(msg) from error
-    energy = file.attrs.get("probe_energy_eV", file.attrs.get("photon_energy_eV", nan))
+    held = dict(file.attrs)
+    energy = attribute_number(path, held, "probe_energy_eV" if "probe_energy_eV" in held else "photon_energy_eV")
     return ProductMetadata(
         name=str(file.attrs.get("name", "")),
         comments=str(file.attrs.get("comments", "")),
-        detector_object_distance_m=float(file.attrs.get("detector_object_distance_m", nan)),
-        probe_energy_eV=float(energy),
-        exposure_time_s=float(file.attrs.get("exposure_time_s", nan)),
-        propagation=_propagation(file, provenance),
+        detector_object_distance_m=attribute_number(path, held, "detector_object_distance_m"),
+        probe_energy_eV=energy,
+        exposure_time_s=attribute_number(path, held, "exposure_time_s"),
+        propagation=_propagation(path, file, provenance),
         provenance=provenance,
     )
 
 
-def _propagation(file: h5py.File, provenance: Mapping[str, Any]) -> Propagation:
+def _propagation(path: Path, file: h5py.File, provenance: Mapping[str, Any]) -> Propagation:
     """Read how waves travel; version 0.1 kept that among the settings of its refinement only."""
     if "ptycho_dist_propagation" in file.attrs:
-        return Propagation(**json.loads(str(file.attrs["ptycho_dist_propagation"])))
+        try:
+            return Propagation(**json.loads(str(file.attrs["ptycho_dist_propagation"])))
+        except (TypeError, ValueError) as error:
+            msg = f"'ptycho_dist_propagation' of {path} cannot be read ({error}); the file is damaged. Write it again."
+            raise DataFormatError(msg) from error
     settings = provenance.get("payload", {}).get("refine", {})
     if settings.get("propagation", "far_field") == "far_field":
         return FAR_FIELD

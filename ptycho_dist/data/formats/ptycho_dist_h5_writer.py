@@ -95,6 +95,26 @@ def write_scan_h5(path: Path | str, content: ScanContent) -> Path:
 
 
 @dataclass(frozen=True)
+class Storage:
+    """How patterns are stored in an HDF5 file.
+
+    Parameters
+    ----------
+    key
+        Path of the dataset.
+    filters
+        Keywords of :meth:`h5py.Group.create_dataset` that compress it.
+    """
+
+    key: str = "patterns"
+    filters: Mapping[str, Any] = field(default_factory=lambda: hdf5plugin.Bitshuffle(cname="lz4"))
+
+
+PORTABLE: Mapping[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+"""Filters that every build of HDF5 has."""
+
+
+@dataclass(frozen=True)
 class Rows:
     """Which patterns of a scan are written, for checks and messages.
 
@@ -106,19 +126,22 @@ class Rows:
         Half-open range of pattern numbers.
     mask
         bool, shape (N, N), True = valid, or None.
+    storage
+        Where in the file they go, and how they are compressed.
     """
 
     path: Path
     start: int
     stop: int
     mask: BoolArray | None = None
+    storage: Storage = field(default_factory=Storage)
 
     def __len__(self) -> int:
         return self.stop - self.start
 
 
 def write_rows(file: OutputFile, chunks: Iterable[NDArray[Any]], rows: Rows) -> FloatArray:
-    """Write patterns as dataset ``patterns`` of the smallest type that holds them.
+    """Write patterns as one dataset of the smallest type that holds them.
 
     Returns
     -------
@@ -135,8 +158,8 @@ def write_rows(file: OutputFile, chunks: Iterable[NDArray[Any]], rows: Rows) -> 
     dataset: h5py.Dataset | None = None
     written, sums = 0, np.zeros(len(rows))
     for chunk in chunks:
-        _require_counts(rows, chunk, written)
-        dataset = _room_for(file, dataset, chunk, len(rows))
+        require_counts(rows, chunk, written)
+        dataset = _room_for(file, dataset, chunk, rows)
         stop = written + len(chunk)
         if stop > len(dataset) or chunk.shape[1:] != dataset.shape[1:]:
             _raise_disagreement(rows, stop, chunk.shape[1:])
@@ -167,7 +190,8 @@ def _raise_disagreement(rows: Rows, n_found: int, shape: tuple[int, ...] | None)
     raise DataFormatError(msg)
 
 
-def _require_counts(rows: Rows, chunk: NDArray[Any], first: int) -> None:
+def require_counts(rows: Rows, chunk: NDArray[Any], first: int) -> None:
+    """Raise DataFormatError where patterns (n, N, N) to be written as rows ``first`` and on are no counts."""
     bad = ~np.isfinite(chunk) | (chunk < 0) | (chunk >= DEAD_PIXEL)
     if bad.any():
         row, y, x = (int(i) for i in np.argwhere(bad)[0])
@@ -178,19 +202,19 @@ def _require_counts(rows: Rows, chunk: NDArray[Any], first: int) -> None:
         raise DataFormatError(msg)
 
 
-def _room_for(file: OutputFile, dataset: h5py.Dataset | None, chunk: NDArray[Any], n_patterns: int) -> h5py.Dataset:
-    needed = _smallest_dtype(chunk)
+def _room_for(file: OutputFile, dataset: h5py.Dataset | None, chunk: NDArray[Any], rows: Rows) -> h5py.Dataset:
+    needed, key, filters = smallest_dtype(chunk), rows.storage.key, rows.storage.filters
     if dataset is None:
-        return create_patterns(file, "patterns", (n_patterns, *chunk.shape[1:]), needed)
+        return create_patterns(file, key, (len(rows), *chunk.shape[1:]), needed, filters)
     if _DTYPES.index(needed) <= _DTYPES.index(dataset.dtype):
         return dataset
-    wider = create_patterns(file, "patterns_wider", dataset.shape, needed)
+    wider = create_patterns(file, f"{key}_wider", dataset.shape, needed, filters)
     for start in range(0, len(dataset), COPY_ROWS):
         wider[start : start + COPY_ROWS] = dataset[start : start + COPY_ROWS]
         file.require_written()
-    del file["patterns"]
-    file.move("patterns_wider", "patterns")
-    return file["patterns"]
+    del file[key]
+    file.move(f"{key}_wider", key)
+    return file[key]
 
 
 def smallest_common(dtypes: Iterable[np.dtype[Any]]) -> np.dtype[Any]:
@@ -198,17 +222,25 @@ def smallest_common(dtypes: Iterable[np.dtype[Any]]) -> np.dtype[Any]:
     return max(dtypes, key=_DTYPES.index)
 
 
-def _smallest_dtype(chunk: NDArray[Any]) -> np.dtype[Any]:
+def smallest_dtype(chunk: NDArray[Any]) -> np.dtype[Any]:
+    """Return the type of patterns that holds these counts."""
     if chunk.dtype.kind == "f" and (chunk != np.rint(chunk)).any():
         return _DTYPES[-1]
     return next(dtype for dtype in _DTYPES[:-1] if chunk.max(initial=0) <= np.iinfo(dtype).max)
 
 
-def create_patterns(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> h5py.Dataset:
-    """Make a dataset of patterns, compressed in chunks of several (bitshuffle and LZ4)."""
+def create_patterns(
+    file: h5py.File,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    filters: Mapping[str, Any] | None = None,
+) -> h5py.Dataset:
+    """Make a dataset of patterns, compressed in chunks of several (bitshuffle and LZ4 where no filters are given)."""
     pattern_bytes = int(np.prod(shape[1:])) * dtype.itemsize
     depth = max(1, min(_CHUNK_BYTES // max(pattern_bytes, 1), _CHUNK_ROWS, shape[0]))
-    return file.create_dataset(name, shape, dtype, chunks=(depth, *shape[1:]), **hdf5plugin.Bitshuffle(cname="lz4"))
+    chosen = Storage().filters if filters is None else filters
+    return file.create_dataset(name, shape, dtype, chunks=(depth, *shape[1:]), **chosen)
 
 
 def write_facts(file: h5py.File, content: ScanContent, sums: FloatArray) -> None:

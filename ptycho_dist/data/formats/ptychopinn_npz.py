@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ptycho_dist.data.formats import checks, npz
-from ptycho_dist.data.formats.base import RawScan, ScanOptions
+from ptycho_dist.data.formats.base import BoolArray, RawScan, ScanOptions
 from ptycho_dist.data.formats.intensity import find_kind
 from ptycho_dist.data.formats.registry import register_format
 from ptycho_dist.errors import DataFormatError
@@ -22,8 +22,9 @@ KEYS = ("xcoords", "ycoords", "diffraction", "diff3d", "probeGuess")
 
 
 def detect(keys: Collection[str]) -> bool:
-    """Tell whether an NPZ file with these members is a PtychoPINN scan."""
-    return sum(key in keys for key in KEYS) >= 2
+    """Tell whether an NPZ file with these members is a PtychoPINN scan, and no reconstruction without patterns."""
+    has_patterns = any(key in keys for key in KEYS[2:4])
+    return sum(key in keys for key in KEYS) >= 2 and (has_patterns or "objectGuess" not in keys)
 
 
 @register_format(NAME, container="npz", keys=KEYS, detect=detect)
@@ -35,7 +36,7 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
     path
         File with ``xcoords``, ``ycoords`` (B,), patch centres in pixels; ``diffraction`` or ``diff3d``
         (B, N, N) or (N, N, B); ``probeGuess`` (N, N) or (P, N, N); optional ``objectGuess``,
-        ``_metadata``, and ``probe_mask`` (N, N), 1 where the probe may differ from zero.
+        ``_metadata``, ``bad_pixels`` (N, N), and ``probe_mask`` (N, N), 1 where the probe may differ from zero.
 
     Raises
     ------
@@ -51,8 +52,10 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
         raise DataFormatError(msg)
     patterns, conversions = _patterns(path, key, len(x))
     n_patterns, N, _ = patterns.shape
-    corners = checks.checked_positions(path, np.stack([y, x], axis=1), n_patterns) - N / 2
-    conversions.append("positions: patch centres (xcoords, ycoords) became corners (y, x) by -N/2")
+    half = _half(N, names)
+    corners = checks.checked_positions(path, np.stack([y, x], axis=1), n_patterns) - half
+    conversions.append(f"positions: patch centres (xcoords, ycoords) became corners (y, x) by -{half:g}")
+    mask = _mask(path, N, conversions) if "bad_pixels" in names else None
     kind = find_kind(patterns, options)
     conversions.append(f"patterns: {kind.reason}")
     guess = checks.checked_probe(path, "probeGuess", npz.load_member(path, "probeGuess"))
@@ -64,12 +67,29 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
         square=kind.square,
         positions_px=corners,
         probe=checks.embed_probe(path, guess, N)[0],
+        mask=mask,
         probe_mask=npz.load_probe_mask(path, names, N),
         object_source=npz.NpzObject(path, "objectGuess") if has_object else None,
         object_origin_px=np.zeros(2) if has_object else None,
         nphotons=_nphotons(path) if "_metadata" in names else None,
         conversions=tuple(conversions),
     )
+
+
+def _half(N: int, names: Collection[str]) -> float:
+    """Distance of a patch's centre from its corner; Ptychodus puts the centre of N pixels at (N - 1) / 2."""
+    by_ptychodus = "diff3d" in names and "bad_pixels" in names
+    return (N - 1) / 2 if by_ptychodus else N / 2
+
+
+def _mask(path: Path, N: int, conversions: list[str]) -> BoolArray:
+    bad = npz.load_member(path, "bad_pixels")
+    if bad.shape != (N, N) or bad.dtype.kind not in "biu" or (bad != 0).all():
+        found = "holds no valid pixel" if bad.shape == (N, N) else f"has shape {bad.shape} and dtype {bad.dtype}"
+        msg = f"'bad_pixels' in {path} {found}; expected bool ({N}, {N}), True = bad. Re-export it, or leave it out."
+        raise DataFormatError(msg)
+    conversions.append(f"mask: {int((bad != 0).sum())} bad pixels left out")
+    return np.asarray(bad == 0)
 
 
 def _patterns(path: Path, key: str, n_positions: int) -> tuple[npz.NpzPatterns, list[str]]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ptycho_dist.data.formats import npz
 from ptycho_dist.data.formats.base import RawScan, ScanOptions
 from ptycho_dist.data.formats.containers import Container, container_of
+from ptycho_dist.data.formats.no_scan import what_it_is
 from ptycho_dist.data.formats.prepare import reframed
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.registry import Registry
 
+_OWN_KEYS = ("patterns", "positions_px")
+"""Of the project's own format, which needs no map."""
+_MOST_NAMED = 20
 Opener = Callable[[Path, ScanOptions], RawScan]
 Detector = Callable[[Collection[str]], bool]
 
@@ -61,6 +65,11 @@ def register_format(
     return add
 
 
+def formats() -> Mapping[str, ScanFormat]:
+    """Return all formats by name."""
+    return _FORMATS.entries()
+
+
 def open_raw(path: Path, options: ScanOptions, *, unpack: bool = False) -> RawScan:
     """Open a scan with the reader that the user names, or that fits the content.
 
@@ -84,10 +93,12 @@ def open_raw(path: Path, options: ScanOptions, *, unpack: bool = False) -> RawSc
 
 def _opener(path: Path, options: ScanOptions, *, unpack: bool) -> Opener:
     container = _container(path)
+    if options.map is not None:
+        return _mapped(path, container, options)
     if container.name == "npz" and not unpack:
         npz.require_in_place(path)
     if options.file_format == "auto":
-        return _detect(path, container).open_raw
+        return _detect(path, container)
     named = _FORMATS.entries()
     chosen = named.get(options.file_format)
     if chosen is None:
@@ -114,17 +125,46 @@ def _container(path: Path) -> Container:
     raise DataFormatError(msg)
 
 
-def _detect(path: Path, container: Container) -> ScanFormat:
+def _mapped(path: Path, container: Container, options: ScanOptions) -> Opener:
+    if container.name != "hdf5":
+        msg = f"{path} is {container.name}; a map reads HDF5. Leave --map out."
+        raise DataFormatError(msg)
+    if options.file_format != "auto":
+        msg = (
+            f"data.map and data.file_format = {options.file_format!r} both name a reader; expected one. Leave one out."
+        )
+        raise DataFormatError(msg)
+    from ptycho_dist.data.maps.opening import open_named
+
+    return open_named
+
+
+def _detect(path: Path, container: Container) -> Opener:
     keys = container.names(path)
     fitting = [one for one in _FORMATS.entries().values() if one.container == container.name and one.detect(keys)]
+    if container.name == "hdf5" and not all(key in keys for key in _OWN_KEYS):
+        from ptycho_dist.data.maps.opening import matching, open_mapped
+
+        found = matching(path)
+        if found is not None:
+            return lambda path, options: open_mapped(path, found, options)
     if fitting:
-        return max(fitting, key=lambda one: sum(key in keys for key in one.keys))
+        return max(fitting, key=lambda one: sum(key in keys for key in one.keys)).open_raw
+    told = what_it_is(path, container.name, keys)
+    if told is not None:
+        raise DataFormatError(told)
     msg = (
-        f"{path} has no known scan format; it holds {', '.join(keys) or 'nothing'}. Known formats: {_known()}. "
-        "Re-export it, or name the reader in data.file_format."
+        f"{path} has no known scan format; it holds {_some(keys)}. Known formats: {_known()}, and "
+        f"HDF5 files of the shipped maps. See what is in it: ptycho-dist inspect {path}. Where it is a scan, write a "
+        "draft map with --write_map m.yaml, complete it, and give --map m.yaml."
     )
     raise DataFormatError(msg)
 
 
+def _some(keys: Collection[str]) -> str:
+    names = list(keys)
+    return ", ".join(names[:_MOST_NAMED]) + (", ..." * (len(names) > _MOST_NAMED)) or "nothing"
+
+
 def _known() -> str:
-    return "; ".join(f"{f.name}: {f.container} with {', '.join(f.keys)}" for f in _FORMATS.entries().values())
+    return ", ".join(f"{one.name} ({one.container})" for one in _FORMATS.entries().values())

@@ -67,7 +67,7 @@ def test_tike_reader_refuses(tmp_path: Path, case: str) -> None:
 
 PINN_CASES: dict[str, tuple[dict[str, Any], str]] = {
     "missing coordinates": ({"ycoords": None}, "'ycoords'"),
-    "missing patterns": ({"diffraction": None}, "'diffraction'"),
+    "missing patterns": ({"diffraction": None}, "a reconstruction .* a result without patterns"),
     "missing probe": ({"probeGuess": None}, "'probeGuess'"),
     "unequal coordinates": ({"ycoords": np.arange(5.0)}, "12 xcoords and 5 ycoords"),
     "lengths": ({"ycoords": np.arange(5.0), "xcoords": np.arange(5.0)}, "5 positions for 12"),
@@ -192,7 +192,7 @@ def test_path_that_is_no_file_is_refused(tmp_path: Path) -> None:
 def test_unknown_layout_lists_known_formats_and_found_keys(tmp_path: Path) -> None:
     path = tmp_path / "s.npz"
     np.savez(path, apples=np.ones(3))
-    _refused(path, "holds apples. Known formats: ptycho_dist_h5.*ptychopinn_npz.*tike_npz")
+    _refused(path, "holds apples. Known formats: .*ptycho_dist_h5.*ptychopinn_npz.*tike_npz")
 
 
 def test_named_format_that_does_not_fit_is_refused(tmp_path: Path) -> None:

@@ -87,6 +87,27 @@ def test_a_frame_beyond_the_detector_is_padded_with_masked_pixels(tmp_path: Path
     assert counts_of(path, found).sum() == values.sum()
 
 
+def test_a_mask_file_has_the_shape_of_the_detector(tmp_path: Path) -> None:
+    values = blob(6, 32, 40, (16, 22))
+    path = tmp_path / "scan.h5"
+    with h5py.File(path, "w") as file:
+        file["d"], file["y"], file["x"] = values, np.arange(6.0) * 1e-7, np.arange(6.0) * 1e-7
+    (tmp_path / "m.yaml").write_text(
+        "patterns: {path: d}\npositions: {y: {path: y}, x: {path: x}}\npixel_size: 5.0e-8\n"
+        "transform: {flip_rows: true}\n"
+    )
+    bad = np.zeros((32, 40), bool)
+    bad[3, 20] = True
+    np.save(tmp_path / "mask.npy", bad)
+    said = {"map": str(tmp_path / "m.yaml"), "beam_center_px": (16.0, 22.0), "crop_px": 32}
+    with open_scan(path, ScanOptions(mask=str(tmp_path / "mask.npy"), mask_polarity="invalid", **said)) as scan:
+        assert scan.mask is not None
+        np.testing.assert_array_equal(np.argwhere(~scan.mask), [(29, 14)])
+    np.save(tmp_path / "mask.npy", bad[:30])
+    with pytest.raises(DataFormatError, match=r"expected numbers \(32, 32\) or \(32, 40\)"):
+        open_scan(path, ScanOptions(mask=str(tmp_path / "mask.npy"), **said))
+
+
 @pytest.mark.parametrize(
     ("dtype", "value"),
     [
@@ -215,6 +236,14 @@ def test_what_cannot_be_is_refused_with_numbers(tmp_path: Path, change: dict[str
         raw_scan_of(path, measured(path, **change), ScanOptions())
 
 
+def test_what_the_user_says_takes_the_place_of_what_cannot_be(tmp_path: Path) -> None:
+    path = frames_file(tmp_path, blob(9, 32, 32, (16, 16)))
+    wrong = replace(GEOMETRY, energy_eV=3e11, detector_distance_m=0.0)
+    found = raw_scan_of(path, measured(path, geometry=wrong), ScanOptions(energy_eV=8000.0, detector_distance_m=2.0))
+    assert (found.energy_eV, found.detector_distance_m) == (8000.0, 2.0)
+    assert "energy_eV: 8000 as given, for the file says 3e+11" in found.conversions
+
+
 def test_negative_counts_are_refused_unless_they_are_said_to_be_counts(tmp_path: Path) -> None:
     path = frames_file(tmp_path, blob(9, 32, 32, (16, 16)).astype(np.float32) - 3.5)
     with pytest.raises(DataFormatError, match=r"counts down to -3.5; expected counts >= 0"):
@@ -260,7 +289,9 @@ def test_real_positions_and_frame_sums(data_dir: Path) -> None:
     folder = data_dir / "formats" / "written"
     if not folder.is_dir():
         pytest.skip(f"no {folder}")
-    path, truth = folder / "ptychodus_training.h5", np.load(folder / "truth.npz")
+    path = folder / "ptychodus_training.h5"
+    with np.load(folder / "truth.npz") as held:
+        truth = dict(held)
     with h5py.File(path) as file:
         centres = np.stack([file["probe_position_y_px"][()], file["probe_position_x_px"][()]], axis=1)
         valid = ~file["bad_pixels"][()]

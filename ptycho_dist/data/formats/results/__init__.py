@@ -1,0 +1,1 @@
+"""One file for each format that a reconstruction is written in or read from."""

@@ -1,0 +1,56 @@
+"""Scans that a map opens: the map that the user names, or the one whose paths a file has."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from ptycho_dist.config.scan_options import ScanOptions
+from ptycho_dist.data.formats.base import RawScan
+from ptycho_dist.data.formats.prepare import raw_scan_of
+from ptycho_dist.data.maps.loading import known_maps, load_map
+from ptycho_dist.data.maps.reading import measurement_of
+from ptycho_dist.data.maps.schema import ScanMap
+from ptycho_dist.data.maps.values import Files, is_there
+
+
+def open_mapped(path: Path, scan_map: ScanMap, options: ScanOptions) -> RawScan:
+    """Open a scan by a map.
+
+    Raises
+    ------
+    DataFormatError
+        If the file is not as the map says, or a number in it cannot be so.
+    """
+    return raw_scan_of(path, measurement_of(path, scan_map), options)
+
+
+def open_named(path: Path, options: ScanOptions) -> RawScan:
+    """Open a scan by the map that ``options.map`` names; its content is told in the conversions."""
+    named = Path(str(options.map))
+    scan_map = load_map(named)
+    found = measurement_of(path, scan_map)
+    digest = hashlib.sha256(named.read_bytes()).hexdigest()[:12]
+    said = (f"map {named.name}: sha256 {digest}...", *found.conversions)
+    return raw_scan_of(path, replace(found, conversions=said), options)
+
+
+def matching(path: Path) -> ScanMap | None:
+    """Find the map whose paths a file has: the user's before those that are shipped, then that with most paths.
+
+    Raises
+    ------
+    ConfigError
+        If a map in the user's folder is faulty.
+    """
+    best: ScanMap | None = None
+    for place, scan_map in known_maps():
+        files = Files(path, scan_map.stem_ends)
+        if not scan_map.match or not all(is_there(files, one) for one in scan_map.match):
+            continue
+        better = best is None or len(scan_map.match) > len(best.match)
+        if place.parent.name != "shipped":
+            return scan_map
+        best = scan_map if better else best
+    return best
