@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from ptycho_dist.types import FAR_FIELD, Canvas, FloatArray, ProductMetadata
 
 _MARGIN_PX, _ROOM_TO_MOVE_PX = 1, 24
 _LEAST_BACKGROUND = 1e-3
+_LEAST_COUNTS = 1e-30
+"""Counts of a pattern below which a probe of another program is zero."""
 _READ_ALIKE = (
     "drop_frames",
     "transpose",
@@ -118,7 +121,7 @@ def _in_counts(scan: Scan, product: Product) -> ComplexArray:
     intensity = (np.abs(product.probe) ** 2).sum(axis=0)
     chosen = corners[inside][sample_index(int(inside.sum()))]
     found = [float((intensity * np.abs(product.object_[y : y + N, x : x + N]) ** 2).sum()) for y, x in chosen]
-    scale = np.sqrt(scan.header.mean_counts / max(float(np.mean(found)), float(np.finfo(np.float32).tiny)))
+    scale = math.sqrt(scan.header.mean_counts / max(sum(found) / len(found), _LEAST_COUNTS))
     return np.asarray(product.probe * scale, np.complex64)
 
 
@@ -190,22 +193,22 @@ def make_estimate(
     data, config = configs
     grid, margin = start.origin_px % 1.0, room_px(config)
     canvas = Canvas.around(start.positions_px, scan.header.N, grid_px=grid, margin=margin)
-    complex_like = torch.complex(like, like)
-    whole = torch.ones(canvas.shape, dtype=complex_like.dtype)
+    whole = np.ones(canvas.shape, np.complex128)
     if start.object_ is not None:
-        _embed(whole.numpy(), start.object_, np.rint(start.origin_px - np.asarray(canvas.origin_px)).astype(int))
+        _embed(whole, start.object_, np.rint(start.origin_px - np.asarray(canvas.origin_px)).astype(int))
     probe = torch.from_numpy(start.probe.astype(np.complex128))
     probe = select_modes(probe, data.n_modes or len(probe))
     probe = separable(probe) if data.probe_trainable else probe
     probe = probe if support_NN is None else within_support(probe, support_NN.cpu())
     scaled = probe * intensity_scale(probe, scan.header.mean_counts) if start.object_ is None else probe
-    if not (np.isfinite(whole.numpy()).all() and bool(torch.isfinite(torch.view_as_real(scaled)).all())):
+    if not (np.isfinite(whole).all() and bool(torch.isfinite(torch.view_as_real(scaled)).all())):
         msg = f"the start of {scan.header.path} holds NaN or infinite values; expected finite ones. Start from ones."
         raise RefinementError(msg)
+    complex_like = torch.complex(like, like)
     count = len(start.positions_px)
     flux = np.ones(count) if start.flux is None else np.asarray(start.flux, np.float64)
     return Estimate(
-        object_HW=whole.to(complex_like),
+        object_HW=torch.from_numpy(whole).to(complex_like),
         probe_PNN=scaled.to(complex_like).contiguous(),
         positions_px=torch.from_numpy(start.positions_px - np.asarray(canvas.origin_px)),
         flux_B=torch.from_numpy(flux),
@@ -218,7 +221,7 @@ def room_px(config: RefineConfig) -> int:
     return _MARGIN_PX if config.position_start is None else _ROOM_TO_MOVE_PX
 
 
-def _embed(canvas: NDArray[np.complexfloating], object_: ComplexArray, corner: NDArray[np.int64]) -> None:
+def _embed(canvas: NDArray[np.complex128], object_: ComplexArray, corner: NDArray[np.int64]) -> None:
     """Copy the part of an object that lies on a canvas."""
     low = np.maximum(corner, 0)
     high = np.minimum(corner + object_.shape, canvas.shape)

@@ -31,7 +31,18 @@ _PLUGINS = {
     ".tvips": "tvips",
     ".mrc": "mrc",
 }
-_DAMAGED = (ValueError, TypeError, KeyError, IndexError, EOFError, OSError, NotImplementedError, AssertionError)
+_DAMAGED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 """What rosettasciio raises for damaged files."""
 
 
@@ -169,4 +180,4 @@ def _energy(metadata: dict[str, Any]) -> float:
     found: Any = metadata
     for key in ("Acquisition_instrument", "TEM", "beam_energy"):
         found = found.get(key) if isinstance(found, dict) else None
-    return float(found) * 1e3 if isinstance(found, int | float) and found > 0 else NAN
+    return float(found) * 1e3 if isinstance(found, int | float | np.number) and found > 0 else NAN

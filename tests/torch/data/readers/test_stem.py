@@ -230,3 +230,27 @@ def test_mib_opens_through_rosettasciio(tmp_path: Path) -> None:
 )
 def test_units_are_known_in_their_spellings(text: str, plain: str) -> None:
     assert Axis(step=1.0, unit=text).plain_unit == plain
+
+
+@pytest.mark.parametrize(("plugin", "file"), [("blockfile", "s.blo"), ("tvips", "s_000.tvips")])
+def test_files_that_rosettasciio_writes_open(tmp_path: Path, plugin: str, file: str) -> None:
+    writer = pytest.importorskip(f"rsciio.{plugin}", reason="the package rosettasciio is not installed")
+    cube = RNG.poisson(30, (3, 4, 32, 32)).astype(np.uint8)
+    names = (("y", 0.04, "nm"), ("x", 0.04, "nm"), ("ky", 0.02, "cm"), ("kx", 0.02, "cm"))
+    axes = [
+        {"name": name, "size": size, "scale": scale, "offset": 0.0, "units": unit, "navigate": n < 2}
+        for n, (size, (name, scale, unit)) in enumerate(zip(cube.shape, names, strict=True))
+    ]
+    microscope = {"TEM": {"beam_energy": 200.0, "camera_length": 100.0}}
+    signal = {
+        "data": cube,
+        "axes": [{**axis, "index_in_array": n} for n, axis in enumerate(axes)],
+        "metadata": {"General": {}, "Signal": {}, "Acquisition_instrument": microscope},
+        "original_metadata": {},
+        "attributes": {"_lazy": False},
+    }
+    writer.file_writer(str(tmp_path / file), signal)
+    options = ScanOptions(
+        scan_shape=(3, 4), scan_step_m=STEP_M, angle_per_pixel_rad=WAVELENGTH_200_KEV * PER_METRE, energy_eV=2e5
+    )
+    require_cube(tmp_path / file, "microscope", options, cube=cube)
