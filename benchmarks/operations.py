@@ -21,6 +21,7 @@ from ptycho_dist.config.schema import ModelConfig
 from ptycho_dist.model.neighbours import Neighbours
 from ptycho_dist.physics.bodies import Body
 from ptycho_dist.refine.batching import Drawn
+from ptycho_dist.refine.findings import Findings
 
 PATTERNS = (32, 256)
 """Patterns at once, or in an update."""
@@ -78,11 +79,12 @@ def stage_batch(patterns: int) -> Callable[[], object]:
 
 
 def refinement_update(patterns: int, method: str = "pie", crowding: float = _APART) -> Callable[[], object]:
-    """Make one update of the refinement, of object and probe, by so many patterns."""
+    """Make one update of the refinement, of object and probe, by so many patterns; it can be done twice."""
     engine = refiner(setting_of(patterns), {"refine.method": method})
-    one, share = engine.begin(0), engine.reader.whole
-    drawn = Drawn(share.numbers, crowding)
-    return lambda: engine.update(one, drawn, share)
+    first, share = engine.begin(0), engine.reader.whole
+    again = replace(first, found=Findings.empty(engine.estimate, fits_background=False))
+    passes, drawn = iter([first, again]), Drawn(share.numbers, crowding)
+    return lambda: engine.update(next(passes), drawn, share)
 
 
 def counted(name: str, make: Callable[[int], Callable[[], object]], patterns: Sequence[int]) -> Counted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import mmap
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from ptycho_dist.types import Canvas, FloatArray, IntArray
 
 logger = logging.getLogger(__name__)
 _BATCH = 64
+_HELD, _PAIRS = 4096, 8192
+"""Patches that are written or read before their memory is given back; pairs likewise."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,12 @@ class ShardPatches:
         weight = self._recipe.weight_nn.numpy()
         offsets = np.rint(self._corners_px[pairs[:, 1]] - self._corners_px[pairs[:, 0]]).astype(np.int64)
         patches = np.asarray(self._patches)  # slices of a plain view are made several times faster than of a mapping
-        return pair_products(patches, self._places(pairs), offsets, weight)
+        places, found = self._places(pairs), np.empty(len(pairs), np.complex128)
+        for start in range(0, len(pairs), _PAIRS):
+            some = slice(start, start + _PAIRS)
+            found[some] = pair_products(patches, places[some], offsets[some], weight)
+            _let_go(self._patches)
+        return found
 
     def total(self, rows: IntArray, phases: FloatArray) -> FixedPointSum:
         """Sum patches, turned by their phases, on the tile they touch.
@@ -171,6 +179,8 @@ class ShardPatches:
             some = rows[start : start + _BATCH]
             turned = self._patches[self._places(some)] * np.exp(1j * phases[some])[:, None, None]
             total.add(torch.from_numpy(turned), self._recipe.weight_nn, torch.from_numpy(self._corners_px[some]))
+            if start % _HELD == 0:
+                _let_go(self._patches)
         return total
 
     def _places(self, rows: IntArray) -> IntArray:
@@ -186,6 +196,8 @@ class ShardPatches:
         for predicted, some in predict_patches(model, scan, rows, payload, self._agreed):
             inside = slice(trim, predicted.shape[-1] - trim)
             patches[done : done + len(some)] = predicted[:, inside, inside].numpy()
+            if done // _HELD != (done + len(some)) // _HELD:
+                _let_go(patches)
             done += len(some)
         patches.flush()
         sync(self._path)
@@ -198,6 +210,12 @@ def _mapped(path: Path, shape: tuple[int, int, int]) -> np.memmap[Any, np.dtype[
     with path.open("r+b") as file:
         os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return patches
+
+
+def _let_go(patches: NDArray[np.complex64]) -> None:
+    """Take no more memory for what was written to or read from a mapped file; it is read again where it is used."""
+    if isinstance(patches.base, mmap.mmap):
+        patches.base.madvise(mmap.MADV_DONTNEED)
 
 
 def _seal(payload: InferencePayload, rows: IntArray) -> dict[str, Any]:

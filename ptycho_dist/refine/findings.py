@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -60,21 +60,53 @@ class Totals:
         return math.sqrt(squared / photons) if photons > 0 else math.nan
 
 
+class Said:
+    """What batches say of their patterns, on the device where they say it, so that no batch waits for the one before.
+
+    It goes into one array as it comes: a small one for each batch would stay between the large ones of the next, and
+    leave holes in memory in which these no longer fit.
+
+    Parameters
+    ----------
+    count
+        The most patterns there may be.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._numbers: list[IntArray] = []
+        self._values: Tensor | None = None
+        self._filled = 0
+
+    def __len__(self) -> int:
+        return self._filled
+
+    def add(self, numbers: IntArray, values: Tensor) -> None:
+        """Take in what is said (b, ...) of some patterns, each once in a pass."""
+        if self._values is None:
+            self._values = values.new_empty(self._count, *values.shape[1:])
+        self._values[self._filled : self._filled + len(numbers)] = values
+        self._filled += len(numbers)
+        self._numbers.append(numbers)
+
+    def put_into(self, target: Tensor) -> None:
+        """Put what was said into an array of all patterns (B, ...), float64, on the CPU."""
+        if self._values is not None:
+            target[np.concatenate(self._numbers)] = self._values[: self._filled].double().cpu()
+
+
 @dataclass
 class Findings:
-    """What one pass has found; each rank fills in its own patterns, the others' are zero.
-
-    What batches say stays where it was made until the pass is over, so that no batch waits for the one before.
-    """
+    """What one pass has found; each rank fills in its own patterns, the others' are zero."""
 
     squared_B: Tensor
     photons_B: Tensor
     shifts_px: Tensor
     flux_B: Tensor
     background_NN: Tensor | None
-    met: list[tuple[IntArray, Tensor]] = field(default_factory=list)
-    shifted: list[tuple[IntArray, Tensor]] = field(default_factory=list)
-    dimmed: list[tuple[IntArray, Tensor]] = field(default_factory=list)
+    met: Said
+    shifted: Said
+    dimmed: Said
 
     @classmethod
     def empty(cls, estimate: Estimate, *, fits_background: bool) -> Findings:
@@ -86,14 +118,16 @@ class Findings:
             shifts_px=torch.zeros(count, 2, dtype=torch.float64),
             flux_B=torch.zeros(count, dtype=torch.float64),
             background_NN=None if background is None else torch.zeros_like(background),
+            met=Said(count),
+            shifted=Said(count),
+            dimmed=Said(count),
         )
 
     def join(self, flux_B: Tensor, join: Join) -> None:
         """Add up over the ranks what was met at a flux (B,)."""
-        for into, said in ((self.squared_B, self.met), (self.shifts_px, self.shifted), (self.flux_B, self.dimmed)):
-            if said:
-                numbers = np.concatenate([one for one, _ in said])
-                into[numbers] = torch.cat([one for _, one in said]).double().cpu()
+        self.met.put_into(self.squared_B)
+        self.shifted.put_into(self.shifts_px)
+        self.dimmed.put_into(self.flux_B)
         self.squared_B *= flux_B
         found = [self.squared_B, self.photons_B, self.shifts_px, self.flux_B]
         self.squared_B, self.photons_B, self.shifts_px, self.flux_B = join(found)

@@ -186,11 +186,11 @@ class Refiner:
         """Note what a batch says of everything but object and probe."""
         if not len(numbers):
             return
-        found.met.append((numbers, own.squared_B))
+        found.met.add(numbers, own.squared_B)
         if self._moves(iteration):
-            found.shifted.append((numbers, shifts(self.estimate, batch, own)))
+            found.shifted.add(numbers, shifts(self.estimate, batch, own))
         if self.config.flux:
-            found.dimmed.append((numbers, flux_ratio(batch, own)))
+            found.dimmed.add(numbers, flux_ratio(batch, own))
         if found.background_NN is not None:
             found.background_NN += background_ratio(batch, own)
 
