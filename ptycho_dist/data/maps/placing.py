@@ -239,7 +239,8 @@ def _joined(files: Files, found: core.Positions, join: Join, in_file: IntArray) 
     assert join.positions is not None
     numbers = _numbers(files, join.positions, "join.positions", len(found.values))
     n_frames = len(in_file)
-    frames = in_file + join.first if join.frames is None else _numbers(files, join.frames, "join.frames", n_frames)
+    first = _first(numbers, in_file) if join.first is None else join.first
+    frames = in_file + first if join.frames is None else _numbers(files, join.frames, "join.frames", n_frames)
     unique, which, counts = np.unique(numbers, return_inverse=True, return_counts=True)
     if join.by == "index" and len(unique) < len(numbers):
         msg = (
@@ -258,13 +259,18 @@ def _joined(files: Files, found: core.Positions, join: Join, in_file: IntArray) 
         )
         raise DataFormatError(msg)
     rows = np.flatnonzero(has)
-    said = [f"positions: joined by {join.by}"]
+    said = [f"positions: joined by {join.by}{f', frames counted from {first}' * (join.frames is None)}"]
     if join.by == "trigger" and counts.max() > 1:
         said.append(f"positions: {len(numbers)} readings averaged to {len(unique)}")
     unused = len(unique) - len(np.unique(frames[has]))
     said += [f"positions: {unused} without a frame left out"] if unused else []
     said += [f"patterns: {n_frames - len(rows)} of {n_frames} without a position left out"] * (len(rows) < n_frames)
     return Placed(replace(found, values=means[at[has]]), None if has.all() else rows, tuple(said))
+
+
+def _first(numbers: IntArray, in_file: IntArray) -> int:
+    """Return 1 where the positions have just the numbers from 1 to that of the last frame, else 0."""
+    return int(numbers.min() == 1 and numbers.max() == in_file.max() + 1)
 
 
 def _numbers(files: Files, place_: Quantity, name: str, length: int) -> IntArray:

@@ -161,7 +161,8 @@ class Join(Part):
     """The number of each position."""
     frames: Quantity | None = None
     """The number of each frame; they are counted from ``first`` where not given."""
-    first: int = 0
+    first: int | None = None
+    """Where not given: 1 if the numbers of the positions run from 1 to the number of frames, else 0."""
 
     @model_validator(mode="after")
     def _numbers(self) -> Join:

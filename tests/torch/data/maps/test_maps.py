@@ -174,6 +174,16 @@ def test_readings_of_a_trigger_are_averaged_and_frames_without_one_are_told(made
         assert "patterns: 1 of 12 without a position left out" in scan.header.conversions
 
 
+@pytest.mark.parametrize("said", [0, 1])
+def test_numbers_from_0_and_from_1(made: Made, said: int) -> None:
+    order = RNG.permutation(12)
+    made.write({"entry/y": made.um(0)[order], "entry/x": made.um(1)[order], "entry/n": order + said})
+    join = "  join: {by: index, positions: {path: entry/n}}\nenergy:"
+    with made.open(PLAIN.replace("energy:", join)) as scan:
+        made.check(scan)
+        assert f"positions: joined by index, frames counted from {said}" in scan.header.conversions
+
+
 def test_more_or_fewer_positions_are_refused_with_both_numbers(made: Made) -> None:
     made.write({"entry/y": np.append(made.um(0), 0.0), "entry/x": np.append(made.um(1), 0.0)})
     with pytest.raises(DataFormatError, match="12 frames and 13 positions"):
