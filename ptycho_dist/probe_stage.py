@@ -72,7 +72,7 @@ def _search(payload: InferencePayload, context: RankContext, scan: Scan) -> Foun
     supplied = model.optics.probe.cpu().numpy().astype(np.complex64)
     supplied_error = group_error(model, scan, held_back, payload.count_factor)
     settings = (data, payload.execution_config, context)
-    probe, _ = refine_sample(scan, sample, supplied, inference.probe_iterations, settings)
+    probe = refine_sample(scan, sample, supplied, inference.probe_iterations, settings).probe
     give_probe(model, probe)
     found_error = group_error(model, scan, held_back, payload.count_factor)
     is_better = found_error < _CLEARLY * supplied_error

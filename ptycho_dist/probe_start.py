@@ -27,7 +27,7 @@ from ptycho_dist.errors import ConfigError
 from ptycho_dist.evaluate.whole_scan import compact_rows
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.physics.start_probes.frame import ProbeFrame, StartProbe, build
-from ptycho_dist.refine.sample import refine_sample
+from ptycho_dist.refine.sample import RefinedSample, refine_sample
 from ptycho_dist.types import FAR_FIELD, FloatArray, IntArray
 
 logger = logging.getLogger(__name__)
@@ -88,11 +88,12 @@ def _made(scan: Scan, choice: ProbeChoice, settings: Settings) -> tuple[ComplexA
     search = _Search(scan, start, compact_rows(scan, _PATTERNS), settings)
     known = start.curvature
     curvature = search.best() if known is None else known
-    probe, error = search.refined(curvature, _LAST_PASSES)
+    found = search.refined(curvature, _LAST_PASSES)
     told = f"probe: from {_words(kind)}, {_defocus(start, curvature, is_given=known is not None)}"
     many = len(search.rows)
+    error = found.fourier_error
     logger.info("%s; Fourier error %.4f after %d passes over %d patterns", told, error, _LAST_PASSES, many)
-    return probe, told
+    return found.probe, told
 
 
 def _words(kind: str) -> str:
@@ -141,14 +142,14 @@ class _Search:
             errors |= {share: self._error(share * largest) for share in (middle - step, middle + step)}
         return min(errors, key=_finite(errors)) * largest
 
-    def refined(self, curvature: float, passes: int) -> tuple[ComplexArray, float]:
-        """Refine the probe with the patterns; its Fourier error comes with it."""
+    def refined(self, curvature: float, passes: int) -> RefinedSample:
+        """Refine the probe with the patterns."""
         data, execution, context = self.settings
         wave = self.start.wave(curvature).astype(np.complex64)[None]
         return refine_sample(self.scan, self.rows, wave, passes, (data, execution, context))
 
     def _error(self, curvature: float) -> float:
-        return self.refined(curvature, _PASSES)[1]
+        return self.refined(curvature, _PASSES).fourier_error
 
 
 def _finite(errors: dict[float, float]) -> Callable[[float], float]:

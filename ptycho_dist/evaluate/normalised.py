@@ -24,7 +24,7 @@ _LEAST_LEFT = 0.5
 _LIT_SHARE = 1e-3
 _WAYS = (
     "try more iterations, another defocus of the start probe, more modes, refined positions, or turned axes "
-    "(--swap_positions, --negate_y, --negate_x)"
+    "(ptycho-dist orient finds them; --swap_positions, --negate_y, --negate_x)"
 )
 _REFINE = "refine it (ptycho-dist refine SCAN --start PRODUCT)"
 _SIGMAS, _FACTOR = 6.0, 1.5

@@ -13,6 +13,7 @@ from ptycho_dist.evaluate import figure_data
 from ptycho_dist.evaluate.figures import Picture, picture_grid, pixels_of, png
 
 _NAN = float("nan")
+_IN_A_ROW = 4
 
 
 def draw_preview(
@@ -44,6 +45,31 @@ def draw_preview(
     with atomic_path(path) as temporary:
         temporary.write_bytes(png(figure))
     return pixels_of(figure)
+
+
+def draw_phases(path: Path, title: str, objects: Mapping[str, NDArray[np.complex64]]) -> None:
+    """Draw the phases of objects (H, W) by name, ramps removed, four in a row.
+
+    Parameters
+    ----------
+    path
+        File to write; it appears under its name only when it is complete.
+    title, objects
+        Headline, and what is drawn.
+    """
+    pictures = [_middle(name, wave) for name, wave in objects.items()]
+    figure = picture_grid(title, [pictures[start : start + _IN_A_ROW] for start in range(0, len(pictures), _IN_A_ROW)])
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(png(figure))
+
+
+def _middle(name: str, wave: NDArray[np.complex64]) -> Picture:
+    """Phase of the middle half of an object, where most patterns are."""
+    inside = tuple(slice(side // 4, side - side // 4) for side in wave.shape)
+    middle = wave[inside]
+    shown = np.ones(middle.shape, np.bool_)
+    phase = np.angle(figure_data.flattened(middle, shown))
+    return Picture(name, phase, "viridis", figure_data.limits(phase, shown), "rad", None, _NAN)
 
 
 def _amplitude(name: str, wave: NDArray[np.complex64]) -> Picture:

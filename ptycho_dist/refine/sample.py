@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,14 +20,33 @@ from ptycho_dist.types import IntArray
 _METHOD, _ALPHA, _PROBE_STEP = "pie", 1.0, 1.0
 
 
+@dataclass(frozen=True)
+class RefinedSample:
+    """What a short refinement of some patterns has found.
+
+    Parameters
+    ----------
+    probe
+        Modes whose propagated waves square to the file's counts, complex64, shape (P, N, N).
+    object_
+        Object around the patterns, complex64, shape (H, W).
+    fourier_error
+        Of the last pass; NaN without one.
+    """
+
+    probe: ComplexArray
+    object_: ComplexArray
+    fourier_error: float
+
+
 def refine_sample(
     scan: Scan,
     rows: IntArray,
     probe: ComplexArray,
     iterations: int,
     settings: tuple[DataConfig, PyTorchExecutionConfig, RankContext],
-) -> tuple[ComplexArray, float]:
-    """Refine a probe, and an object of ones that is thrown away, with some patterns of a scan (ePIE).
+) -> RefinedSample:
+    """Refine a probe, and an object of ones, with some patterns of a scan (ePIE).
 
     Calls no collective, so that one rank may do it for all.
 
@@ -43,13 +62,6 @@ def refine_sample(
         Passes over the patterns.
     settings
         How the scan is read and its waves travel, the precision, and whose device works.
-
-    Returns
-    -------
-    ndarray, complex64, shape (P, N, N)
-        Modes whose propagated waves square to the file's counts.
-    float
-        Fourier error of the last pass; NaN without one.
     """
     given, execution, context = settings
     data = replace(given, probe_trainable=True, n_modes=len(probe))
@@ -60,7 +72,9 @@ def refine_sample(
     error = math.nan
     for iteration in range(iterations):
         error = refiner.iterate(iteration)
-    return refiner.estimate.probe_PNN.cpu().numpy().astype(np.complex64), error
+    found = refiner.estimate
+    probe, object_ = (one.cpu().numpy().astype(np.complex64) for one in (found.probe_PNN, found.object_HW))
+    return RefinedSample(probe, object_, error)
 
 
 def _config(scan: Scan, iterations: int) -> RefineConfig:

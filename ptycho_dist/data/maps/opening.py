@@ -36,6 +36,26 @@ def open_named(path: Path, options: ScanOptions) -> RawScan:
     return raw_scan_of(path, replace(found, conversions=said), options)
 
 
+def map_file(path: Path) -> Path | None:
+    """Find the file of the map by which a scan is opened where none is named; None where it is opened otherwise.
+
+    Raises
+    ------
+    ConfigError
+        If a map in the user's folder is faulty.
+    """
+    best: tuple[Path, ScanMap] | None = None
+    for place, scan_map in known_maps():
+        files = Files(path, scan_map.stem_ends)
+        if not scan_map.match or not all(is_there(files, one) for one in scan_map.match):
+            continue
+        if place.parent.name != "shipped":
+            return place
+        if best is None or len(scan_map.match) > len(best[1].match):
+            best = place, scan_map
+    return None if best is None else best[0]
+
+
 def matching(path: Path) -> ScanMap | None:
     """Find the map whose paths a file has: the user's before those that are shipped, then that with most paths.
 
@@ -44,13 +64,5 @@ def matching(path: Path) -> ScanMap | None:
     ConfigError
         If a map in the user's folder is faulty.
     """
-    best: ScanMap | None = None
-    for place, scan_map in known_maps():
-        files = Files(path, scan_map.stem_ends)
-        if not scan_map.match or not all(is_there(files, one) for one in scan_map.match):
-            continue
-        better = best is None or len(scan_map.match) > len(best.match)
-        if place.parent.name != "shipped":
-            return scan_map
-        best = scan_map if better else best
-    return best
+    found = map_file(path)
+    return None if found is None else load_map(found)
