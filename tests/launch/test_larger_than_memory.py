@@ -17,7 +17,7 @@ LIMITED = (
     "sys.argv[:2] = ['ptycho_dist']; runpy.run_module('ptycho_dist', run_name='__main__')"
 )
 """Runs the program where the private memory of each of its processes is limited."""
-PATTERNS, N = 30_000, 128
+PATTERNS, N = 34_000, 128
 
 
 def run_within(limit_bytes: int, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -31,9 +31,9 @@ def succeed(limit_bytes: int, *arguments: object) -> None:
 
 @pytest.mark.exhaustive
 def test_all_stages_go_through_a_scan_larger_than_memory(tmp_path: Path) -> None:
-    scan, limit = tmp_path / "scan.h5", 3 * GIB // 2
+    scan, limit = tmp_path / "scan.h5", 2 * GIB
     two = ("--devices", 2)
-    succeed(limit, "simulate", scan, "--n_patterns", PATTERNS, "--N", N, "--step_px", 9, *two)
+    succeed(limit, "simulate", scan, "--n_patterns", PATTERNS, "--N", N, "--step_px", 8, *two)
     with open_scan(scan) as found:
         assert len(found) * N * N * 4 > limit  # in float32, as patterns are worked on
     succeed(limit, "train", scan, "--output_dir", tmp_path / "trained", "--max_steps", 20, *two)
