@@ -14,8 +14,9 @@ import numpy as np
 
 from ptycho_dist.data.formats import npz
 from ptycho_dist.data.formats.containers import container_of
-from ptycho_dist.data.formats.hdf5 import reading
+from ptycho_dist.data.formats.hdf5 import other_sources, reading
 from ptycho_dist.data.formats.hdf5_links import locate, names_in
+from ptycho_dist.data.formats.matlab5 import MATLAB_ERRORS
 from ptycho_dist.errors import DataFormatError
 
 MOST_ENTRIES = 20_000
@@ -143,7 +144,7 @@ def _of_matlab(path: Path) -> Iterator[Entry]:
 
     try:
         found = whosmat(path)
-    except (ValueError, TypeError, OSError, NotImplementedError) as error:
+    except MATLAB_ERRORS as error:
         msg = f"{path} is no readable MATLAB file ({error}); expected version 5 to 7.3. Export it again."
         raise DataFormatError(msg) from error
     for name, shape, kind in found:
@@ -204,8 +205,12 @@ def _of_dataset(key: str, dataset: h5py.Dataset, link: str = "") -> Entry:
 
 
 def _value(dataset: h5py.Dataset) -> tuple[str, tuple[float, ...] | None]:
-    """Read a few values, as text and as numbers; no texts of variable length, of which damage may claim any length."""
-    if dataset.shape is None or not 0 < math.prod(dataset.shape) <= _SHOWN_VALUES:
+    """Read a few values, as text and as numbers, that lie in the file.
+
+    No texts of variable length are read, of which damage may claim any length.
+    """
+    is_elsewhere = bool(dataset.external) or bool(other_sources(dataset))
+    if dataset.shape is None or is_elsewhere or not 0 < math.prod(dataset.shape) <= _SHOWN_VALUES:
         return "", None
     if dataset.dtype.kind in "iufb":
         numbers = tuple(float(one) for one in np.asarray(dataset[()]).ravel())

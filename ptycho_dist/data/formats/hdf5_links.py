@@ -151,15 +151,25 @@ def _require_size(place: Place, dataset: h5py.Dataset) -> None:
     if dataset.shape is None:
         msg = f"{place.key!r} in {place.path} is declared and holds nothing; expected numbers. Write it, or remove it."
         raise DataFormatError(msg)
-    stored = dataset.id.get_storage_size()
-    plain = dataset.is_virtual or dataset.external or dataset.nbytes <= _UNCOMPRESSED_BYTES
-    if dataset.nbytes <= MOST_SMALL_BYTES and (plain or dataset.nbytes <= _DEFLATE_RATIO * stored):
+    stored = _stored_bytes(place.path, dataset)
+    possible = dataset.nbytes <= max(_UNCOMPRESSED_BYTES, _DEFLATE_RATIO * stored)
+    if dataset.nbytes <= MOST_SMALL_BYTES and possible:
         return
     msg = (
         f"{place.key!r} in {place.path} declares shape {dataset.shape}, {dataset.nbytes} bytes, and holds {stored}; "
         f"expected at most {MOST_SMALL_BYTES} bytes that are there. The file is damaged, or another array is meant."
     )
     raise DataFormatError(msg)
+
+
+def _stored_bytes(path: Path, dataset: h5py.Dataset) -> int:
+    """Bytes that the values take at most; those of a virtual dataset as many as the files of its sources."""
+    if not (dataset.is_virtual or dataset.external):
+        return int(dataset.id.get_storage_size())
+    names = {str(one.file_name) for one in dataset.virtual_sources()} if dataset.is_virtual else set()
+    files = {path if name == "." else path.parent / name.replace("%%", "%") for name in names}
+    files |= {path.parent / entry[0] for entry in dataset.external or ()}
+    return sum(one.stat().st_size for one in files if one.is_file())
 
 
 def load_attributes(path: Path, key: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ NAME, CONTAINER = "matlab5", "matlab5"
 _HEADER_BYTES = 128
 _SIGNATURE = b"MATLAB 5.0 MAT-file"
 _FRAMES = ("dp", "ptychogram", "det_data")
-_MATLAB_ERRORS = (ValueError, TypeError, NotImplementedError, KeyError, IndexError, EOFError, zlib.error)
+MATLAB_ERRORS = (ValueError, TypeError, NotImplementedError, KeyError, IndexError, EOFError, zlib.error)
 """What scipy raises for damaged files."""
 
 
@@ -57,7 +57,7 @@ def names_in(path: Path) -> Collection[str]:
     _require_whole(path)
     try:
         return tuple(name for name, _, _ in whosmat(path))
-    except _MATLAB_ERRORS as error:
+    except MATLAB_ERRORS as error:
         raise _damaged(path, error) from error
 
 
@@ -92,7 +92,7 @@ def load(path: Path, name: str) -> NDArray[Any] | None:
 
     try:
         found = loadmat(path, variable_names=[name], squeeze_me=False).get(name)
-    except _MATLAB_ERRORS as error:
+    except MATLAB_ERRORS as error:
         raise _damaged(path, error) from error
     if found is None:
         return None

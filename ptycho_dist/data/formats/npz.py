@@ -8,11 +8,13 @@ no file handle stays open.
 
 from __future__ import annotations
 
+import errno
 import math
 import shlex
 import shutil
 import struct
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator
@@ -56,10 +58,13 @@ class MemberHeader:
 
 @contextmanager
 def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open an archive; one whose directory points before its start makes zipfile seek there, which is EINVAL."""
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
         msg = f"{path} is not a readable NPZ archive ({error}); it is damaged or truncated. Copy or export it again."
         raise DataFormatError(msg) from error
 
@@ -101,7 +106,7 @@ def _read_header(path: Path, archive: zipfile.ZipFile, key: str) -> MemberHeader
         try:
             version = np.lib.format.read_magic(stream)
             shape, fortran, dtype = _HEADER_READERS[version](stream)
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, SyntaxError, tokenize.TokenError) as error:
             msg = f"{key!r} in {path} has no readable npy header ({error}); expected a numeric array. Re-export it."
             raise DataFormatError(msg) from error
         offset = stream.tell()

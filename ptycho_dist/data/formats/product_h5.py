@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from ptycho_dist.atomic import atomic_path, publish, temporary_name
 from ptycho_dist.data.formats import checks, hdf5
 from ptycho_dist.data.formats.base import ComplexArray
-from ptycho_dist.data.formats.hdf5_links import load_array
+from ptycho_dist.data.formats.hdf5_links import load_array, members
 from ptycho_dist.data.formats.hdf5_numbers import attribute_number, load_numbers
 from ptycho_dist.data.formats.product import (
     BACKGROUND,
@@ -262,7 +262,7 @@ def read_product(path: Path | str) -> Product:
             metadata=_metadata(path, file),
             losses=losses,
             loss_epochs=epochs,
-            extras={name: _extra(path, file, name) for name in file.get(_EXTRAS, ())},
+            extras={name: _extra(path, file, name) for name in members(path, _EXTRAS)},
             verdict=str(file.attrs.get(_VERDICT, "")),
         )
 

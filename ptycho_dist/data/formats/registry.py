@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from ptycho_dist.data.formats import npz
+import h5py
+
+from ptycho_dist.data.formats import hdf5, npz
 from ptycho_dist.data.formats.base import RawScan, ScanOptions
 from ptycho_dist.data.formats.containers import Container, container_of
 from ptycho_dist.data.formats.no_scan import what_it_is
@@ -87,7 +90,9 @@ def open_raw(path: Path, options: ScanOptions, *, unpack: bool = False) -> RawSc
     DataFormatError
         If the path is no scan of a known format, or a large compressed archive.
     """
-    raw = _opener(path, options, unpack=unpack)(path, options)
+    # Readers look into the file again and again; while it is open, each shares what HDF5 has read of it.
+    with hdf5.open_file(path) if h5py.is_hdf5(path) else nullcontext():
+        raw = _opener(path, options, unpack=unpack)(path, options)
     return reframed(path, raw, options) if options.frame_settings() and not raw.frame_key else raw
 
 

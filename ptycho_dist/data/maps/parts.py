@@ -11,10 +11,14 @@ import numpy as np
 from ptycho_dist.data.formats.base import PatternSource
 from ptycho_dist.data.formats.hdf5_frames import JoinedFrames, h5_frames
 from ptycho_dist.data.formats.hdf5_links import MissingFileError, load_attributes, locate, shape_of
+from ptycho_dist.data.formats.hdf5_numbers import attribute_number
 from ptycho_dist.data.maps.schema import Patterns, ScanMap, Where
 from ptycho_dist.data.maps.values import Files, expand, is_there, plain_numbers
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import IntArray
+
+_MOST_NUMBER = 10**12
+"""Largest number of a frame that is believed."""
 
 _FRAME_AXES = 3
 
@@ -101,6 +105,19 @@ def parts_of(files: Files, scan_map: ScanMap) -> tuple[Patterns, Parts]:
     return chosen, parts
 
 
+def _first_frame_said(path: Path, key: str, chosen: Patterns) -> int | None:
+    """Return the number of the first frame of a part, from 0, as its attribute says; None where nothing does."""
+    name = chosen.number_attribute
+    attributes = load_attributes(path, key) if name else {}
+    if not name or name not in attributes:
+        return None
+    number = attribute_number(path, attributes, name)
+    if not abs(number) <= _MOST_NUMBER:
+        msg = f"{key!r} in {path} says {name} = {number:g}; expected the number of its first frame. Correct the file."
+        raise DataFormatError(msg)
+    return int(number) - chosen.first_number
+
+
 def _add_part(files: Files, chosen: Patterns, parts: Parts, place_: tuple[Path, str]) -> None:
     path, key = place_
     try:
@@ -108,12 +125,12 @@ def _add_part(files: Files, chosen: Patterns, parts: Parts, place_: tuple[Path, 
     except MissingFileError as error:
         parts.absent.append(error)
         return
-    said = load_attributes(path, key).get(chosen.number_attribute) if chosen.number_attribute else None
+    said = _first_frame_said(path, key, chosen)
     if said is None and parts.absent:
         msg = f"{parts.absent[0]} Frames follow it in {key!r}, and nothing tells their numbers."
         raise DataFormatError(msg)
     after = parts.starts[-1] + int(parts.within[-1][-1]) + 1 if parts.sources else 0
-    parts.starts.append(after if said is None else int(np.ravel(said)[0]) - chosen.first_number)
+    parts.starts.append(after if said is None else said)
     parts.within.append(_within(path, chosen, source.shape[0]))
     named = re.findall(r"\d+", path.stem if chosen.file is not None else key)
     parts.labels.append(int(named[-1]) if named else None)

@@ -14,9 +14,13 @@ import h5py
 import numpy as np
 import pytest
 
+from ptycho_dist.data.formats.contents import contents
+from ptycho_dist.data.formats.hdf5_links import load_array
+from ptycho_dist.data.formats.results.reading import read_result
 from ptycho_dist.data.scan import ScanOptions, open_scan
 from ptycho_dist.errors import DataFormatError
 from tests.support.scans import make_scan, write_own, write_ptychopinn, write_tike
+from tests.support.watched import OpenedFiles
 
 MADE = make_scan()
 NAN_PROBE = np.full_like(MADE.probe[0], np.nan)
@@ -201,3 +205,46 @@ def test_named_format_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     _refused(path, "is npz; ptycho_dist_h5 is hdf5", ScanOptions(file_format="ptycho_dist_h5"))
     with pytest.raises(DataFormatError, match="expected auto or one of"):
         open_scan(path, ScanOptions(file_format="cxy"))
+
+
+def _outside_file(folder: Path) -> Path:
+    folder.mkdir()
+    with h5py.File(folder / "o.h5", "w") as file:
+        file["S0/data"] = np.ones(3)
+    return folder / "o.h5"
+
+
+@pytest.mark.parametrize("group", ["content", "content/obj", "content/positions"])
+def test_a_result_of_ptypy_is_not_followed_out_of_its_folder(tmp_path: Path, group: str) -> None:
+    outside = _outside_file(tmp_path / "outside")
+    (tmp_path / "scan").mkdir()
+    with h5py.File(tmp_path / "scan" / "r.ptyr", "w") as file:
+        for name in ("content/obj", "content/probe", "content/positions"):
+            file.create_group(f"{name}/S0")
+        del file[group]
+        file[group] = h5py.ExternalLink(str(outside), "/")
+    opened = OpenedFiles(outside.parent)
+    with pytest.raises(DataFormatError):
+        read_result(tmp_path / "scan" / "r.ptyr")
+    assert not opened.any()
+    opened.close()
+
+
+def test_inspect_shows_no_values_that_lie_outside(tmp_path: Path) -> None:
+    outside = _outside_file(tmp_path / "outside")
+    path = tmp_path / "s.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("energy", (2,), np.float64, external=[(str(outside), 0, h5py.h5f.UNLIMITED)])
+    opened = OpenedFiles(outside.parent)
+    assert [entry.value for entry in contents(path)[1]] == [""]
+    assert not opened.any()
+    opened.close()
+
+
+def test_a_small_array_of_virtual_values_that_no_file_holds_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        layout = h5py.VirtualLayout((120_000_000, 2), np.float32)
+        layout[...] = h5py.VirtualSource("absent.h5", "values", layout.shape)
+        file.create_virtual_dataset("positions", layout)
+    with pytest.raises(DataFormatError, match=r"declares shape \(120000000, 2\)"):
+        load_array(tmp_path / "s.h5", "positions")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from ptycho_dist.data.formats import checks
@@ -22,9 +21,10 @@ _PROBE, _OBJECT = "entry_1/image_1/data", "entry_1/image_2/data"
 _TRANSLATION = "entry_1/sample_1/geometry_1/translation"
 
 
-def detect(file: h5py.File) -> bool:
+def detect(path: Path) -> bool:
     """Tell whether an HDF5 file is a reconstruction in CXI that holds no patterns."""
-    return all(key in file for key in (_PROBE, _OBJECT, _TRANSLATION)) and f"{DETECTOR}/data" not in file
+    is_result = all(locate(path, key) is not None for key in (_PROBE, _OBJECT, _TRANSLATION))
+    return is_result and locate(path, f"{DETECTOR}/data") is None
 
 
 def read(path: Path) -> Product:

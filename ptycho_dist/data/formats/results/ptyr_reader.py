@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_dist.data.formats import checks, hdf5
-from ptycho_dist.data.formats.hdf5_links import load_array
+from ptycho_dist.data.formats import checks
+from ptycho_dist.data.formats.hdf5_links import load_array, members
 from ptycho_dist.data.formats.hdf5_numbers import load_numbers, number
 from ptycho_dist.data.formats.product import Product, ProductGeometry
 from ptycho_dist.data.formats.results.parts import single, square_pixel
@@ -17,10 +16,9 @@ from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import ProductMetadata
 
 
-def detect(file: h5py.File) -> bool:
+def detect(path: Path) -> bool:
     """Tell whether an HDF5 file is a reconstruction of ptypy."""
-    content = file.get("content")
-    return isinstance(content, h5py.Group) and "obj" in content and "probe" in content
+    return {"obj", "probe"} <= set(members(path, "content"))
 
 
 def read(path: Path) -> Product:
@@ -34,14 +32,13 @@ def read(path: Path) -> Product:
     DataFormatError
         If it holds several storages or modes of the object, or no positions.
     """
-    with hdf5.reading(path) as file:
-        names = [_only(path, file, kind) for kind in ("obj", "probe")]
-        obj, probe = (f"content/{kind}/{name}" for kind, name in zip(("obj", "probe"), names, strict=True))
-        pixel = square_pixel(path, load_numbers(path, f"{obj}/_psize"))
-        data = single(path, f"{obj}/data", load_array(path, f"{obj}/data"), 2)
-        modes = checks.checked_probe(path, f"{probe}/data", load_array(path, f"{probe}/data"))
-        half, centre = (_pair(path, f"{one}/_center") for one in (probe, obj))
-        corners = _positions(path, file, names[0]) / pixel + centre - half
+    names = [_only(path, kind) for kind in ("obj", "probe")]
+    obj, probe = (f"content/{kind}/{name}" for kind, name in zip(("obj", "probe"), names, strict=True))
+    pixel = square_pixel(path, load_numbers(path, f"{obj}/_psize"))
+    data = single(path, f"{obj}/data", load_array(path, f"{obj}/data"), 2)
+    modes = checks.checked_probe(path, f"{probe}/data", load_array(path, f"{probe}/data"))
+    half, centre = (_pair(path, f"{one}/_center") for one in (probe, obj))
+    corners = _positions(path, names[0]) / pixel + centre - half
     energy = number(path, f"{obj}/_energy") * 1e3
     return Product(
         object_=data,
@@ -55,17 +52,16 @@ def read(path: Path) -> Product:
     )
 
 
-def _only(path: Path, file: h5py.File, kind: str) -> str:
-    names = list(file[f"content/{kind}"])
+def _only(path: Path, kind: str) -> str:
+    names = members(path, f"content/{kind}")
     if len(names) != 1:
         msg = f"{path} holds {len(names)} storages of {kind} ({', '.join(names)}); expected one. Save one scan alone."
         raise DataFormatError(msg)
-    return str(names[0])
+    return names[0]
 
 
-def _positions(path: Path, file: h5py.File, storage: str) -> NDArray[np.float64]:
-    group = file["content"].get("positions")
-    if group is None or storage not in group:
+def _positions(path: Path, storage: str) -> NDArray[np.float64]:
+    if storage not in members(path, "content/positions"):
         msg = (
             f"{path} holds no positions, as files of ptypy before 2019 and of kind used_params; expected content/"
             f"positions/{storage}. Save the reconstruction with ptypy's kind 'minimal'."

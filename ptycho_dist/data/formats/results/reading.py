@@ -49,11 +49,11 @@ def kind_of_result(path: Path) -> ResultKind | None:
         return _NPZ if ptychodus_npz.detect(npz.member_names(path)) else None
     if not h5py.is_hdf5(path):
         return None
+    if ptyr_reader.detect(path):
+        return _PTYR
+    if cxi_reader.detect(path):
+        return _CXI
     with hdf5.reading(path) as file:
-        if ptyr_reader.detect(file):
-            return _PTYR
-        if cxi_reader.detect(file):
-            return _CXI
         return _PRODUCT if {"object", "probe", "probe_position_x_m"} <= set(file) and "patterns" not in file else None
 
 
