@@ -145,7 +145,7 @@ def _scan(scan: Scan) -> list[str]:
     size = header.path.stat().st_size / 2**20
     stated = "" if header.nphotons is None else f" (the file states {header.nphotons:.4g})"
     results = _shell(f"runs/{header.path.stem}")
-    modes = f"{header.n_modes} mode(s)" if header.n_modes else "none; training needs one to start from"
+    modes = f"{header.n_modes} mode(s)" if header.n_modes else "none; one is made, from the mean pattern or --probe"
     within = "" if header.probe_mask_px is None else f", zero outside the {header.probe_mask_px} pixels of probe_mask"
     return [
         f"{header.path}: scan, format {header.format_name}, {size:.1f} MiB",
