@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import sys
 import threading
 import traceback
@@ -20,6 +21,9 @@ from ptycho_dist.launching.exit_codes import USER_ERROR, exit_code
 from ptycho_dist.launching.signals import StopRequested, StopSignals
 from ptycho_dist.version import package_version
 
+_NOBODY_READS = 128 + 13
+"""Exit code where the reader of the output is gone: what a shell says of a program that SIGPIPE ended."""
+
 
 def program() -> NoReturn:
     """Run the command line of this process, and end the process with its exit code.
@@ -29,13 +33,25 @@ def program() -> NoReturn:
     that still frees a tensor finds no Python any more.
     """
     threading.excepthook = _tell_of_thread
-    code = main()
-    logging.shutdown()
-    sys.stdout.flush()
+    try:
+        code = main()
+        logging.shutdown()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise
+        code = _NOBODY_READS
     sys.stderr.flush()
     if code:
         abort(code)
     os._exit(code)
+
+
+def _reader_is_gone() -> bool:
+    """Tell whether whoever read the standard output, such as ``head``, has closed it."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -26,6 +26,7 @@ from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.config.sections import homes
 from ptycho_dist.data.scan import ScanOptions
 from ptycho_dist.errors import ConfigError
+from tests.support.runs import simulate_tiny
 
 BY_NAME = commands()
 COMMANDS = tuple(BY_NAME.values())
@@ -416,3 +417,19 @@ def test_program_refuses_a_launcher_that_is_not_known_in_one_line() -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("ptycho-dist: LaunchError: PTYCHO_DIST_LAUNCHER = 'pbs'")
     assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_fault_of_the_program(tmp_path: Path) -> None:
+    """As in ``ptycho-dist inspect SCAN | head -1``."""
+    scan = simulate_tiny(tmp_path / "scan.h5")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ptycho_dist", "inspect", str(scan)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, said = process.communicate(timeout=60)
+    assert b"Traceback" not in said
+    assert process.returncode == 141
