@@ -18,11 +18,11 @@ from torch import Tensor
 from ptycho_dist.config.scan_options import GEOMETRY
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.errors import ConfigError, PhysicsError
+from ptycho_dist.physics.wavelengths import wavelength_m
 from ptycho_dist.registry import Registry
 from ptycho_dist.types import FAR_FIELD, Propagation, ScanHeader
 
 _AXES = (-2, -1)
-_PLANCK_TIMES_LIGHT_EV_M = 1.239841984e-6
 
 
 @runtime_checkable
@@ -221,11 +221,6 @@ def _far_field(propagation: Propagation, N: int, like: Tensor) -> Propagator:
 def _near_field(propagation: Propagation, N: int, like: Tensor) -> Propagator:
     wavelength = wavelength_m(propagation.energy_eV)
     return NearField.over(N, propagation.pixel_size_m, wavelength, propagation.distance_m, like)
-
-
-def wavelength_m(energy_eV: float) -> float:
-    """Wavelength of photons of an energy in electronvolts: hc / E."""
-    return _PLANCK_TIMES_LIGHT_EV_M / energy_eV
 
 
 def _require_sampled(pixel_size_m: float, wavelength_m: float, distance_m: float) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho_dist.physics.wavelengths import wavelength_m
 from ptycho_dist.types import FloatArray
 
-_HC_EV_M = 1.239841984e-6
 _MODE_ENERGY = 0.1
 
 
@@ -50,7 +50,7 @@ class ZonePlate:
         return np.asarray(wave / np.linalg.norm(wave))
 
     def _phase(self, frequency: FloatArray) -> FloatArray:
-        wavelength = _HC_EV_M / self.energy_eV
+        wavelength = wavelength_m(self.energy_eV)
         sine_squared = (wavelength / self.pixel_size_m) ** 2 * (frequency[:, None] ** 2 + frequency**2)
         return np.asarray(2 * np.pi * self.defocus_m / wavelength * (np.sqrt(np.maximum(1 - sine_squared, 0)) - 1))
 

@@ -24,6 +24,7 @@ from ptycho_dist.data.formats.prepare import raw_scan_of
 from ptycho_dist.data.formats.ptychodus_join import Joined, join_product
 from ptycho_dist.data.formats.registry import register_format
 from ptycho_dist.errors import DataFormatError
+from ptycho_dist.physics.wavelengths import HC_EV_M
 from ptycho_dist.types import FloatArray
 
 NAME = "cxi"
@@ -35,7 +36,7 @@ _DARKS = (f"{DETECTOR}/data_dark", f"{DETECTOR}/dark")
 _GEOMETRIES = ("geometry", "geometry_1")
 _SIGNAL = 0x1000
 """Mask of a pixel with signal above the background; such a pixel counts."""
-_PYNX_ENERGY = 1.23984198 / 1.2384
+_PYNX_ENERGY = HC_EV_M / 1.2384e-6
 """PyNX computes joules with hc = 1.2384e-6 eV m, so its energies are too low by this factor."""
 
 

@@ -11,11 +11,9 @@ import numpy as np
 from ptycho_dist.config.scan_options import ScanOptions
 from ptycho_dist.data.formats.measurement import CENTRE, ELECTRON, LIGHT, METRES, XRAY, Geometry, Positions
 from ptycho_dist.errors import DataFormatError
+from ptycho_dist.physics.wavelengths import energy_eV_of, wavelength_m
 from ptycho_dist.types import FloatArray
 
-HC_EV_M = 1.23984198e-6
-"""Planck's constant times the speed of light (CODATA 2018)."""
-_ELECTRON_REST_EV = 510998.95
 ENERGIES_EV = {XRAY: (10.0, 3e5), ELECTRON: (10.0, 3.0001e5), LIGHT: (0.05, 100.0)}
 """Energies that occur, by radiation."""
 _LEAST_SPACING_PX, _LEAST_SPAN_PX = 0.02, 1e-3
@@ -24,18 +22,13 @@ _AGREES = 0.02
 
 
 def wavelength_of(energy_eV: float, radiation: str) -> float:
-    """Return the wavelength in metres of photons, or of electrons (relativistic: hc / sqrt(E (E + 2 m c^2)))."""
-    if radiation == ELECTRON:
-        return HC_EV_M / math.sqrt(energy_eV * (energy_eV + 2 * _ELECTRON_REST_EV))
-    return HC_EV_M / energy_eV
+    """Return the wavelength in metres of photons, or of electrons."""
+    return wavelength_m(energy_eV, is_electron=radiation == ELECTRON)
 
 
 def energy_of(wavelength_m: float, radiation: str = XRAY) -> float:
     """Return the energy in eV of photons, or of electrons, of a wavelength in metres; undoes :func:`wavelength_of`."""
-    momentum = HC_EV_M / wavelength_m
-    if radiation == ELECTRON:
-        return math.sqrt(momentum**2 + _ELECTRON_REST_EV**2) - _ELECTRON_REST_EV
-    return momentum
+    return energy_eV_of(wavelength_m, is_electron=radiation == ELECTRON)
 
 
 def with_options(path: Path, geometry: Geometry, options: ScanOptions) -> tuple[Geometry, tuple[str, ...]]:

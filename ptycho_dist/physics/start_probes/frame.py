@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.errors import PhysicsError
+from ptycho_dist.physics.wavelengths import wavelength_m
 from ptycho_dist.registry import Registry
 from ptycho_dist.types import FloatArray
 
 Wave = NDArray[np.complex128]
-HC_EV_M, _ELECTRON_REST_EV = 1.239841984e-6, 510998.95
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ProbeFrame:
         return np.asarray(np.hypot(*self.frequency()))
 
     def wavelength_m(self, *, is_electron: bool = False) -> float:
-        """Wavelength of the photons, or of electrons: hc / sqrt(E (E + 2 m c^2)).
+        """Wavelength of the photons, or of electrons.
 
         Raises
         ------
@@ -59,8 +59,7 @@ class ProbeFrame:
         if unknown:
             msg = f"this start of the probe needs {' and '.join(unknown)}, which are unknown. Give --{unknown[0]}."
             raise PhysicsError(msg)
-        energy = self.energy_eV
-        return HC_EV_M / (math.sqrt(energy * (energy + 2 * _ELECTRON_REST_EV)) if is_electron else energy)
+        return wavelength_m(self.energy_eV, is_electron=is_electron)
 
     def disc(self, edge: float, what: str) -> FloatArray:
         """Disc of a radius in cycles per pixel, with an edge one detector pixel wide.

@@ -9,11 +9,10 @@ import pytest
 
 from ptycho_dist.config.probe_choice import AUTO, KINDS
 from ptycho_dist.errors import PhysicsError
-from ptycho_dist.physics.start_probes.frame import _BUILDERS, HC_EV_M, ProbeFrame, build
+from ptycho_dist.physics.start_probes.frame import _BUILDERS, ProbeFrame, build
 from ptycho_dist.simulate.probes import ZonePlate
 
 N, PIXEL, ENERGY = 128, 20e-9, 8800.0
-WAVELENGTH = HC_EV_M / ENERGY
 
 
 def frame(**changes: object) -> ProbeFrame:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent
+from ptycho_dist.physics.wavelengths import wavelength_m
 from ptycho_dist.types import FloatArray
 
 ELEMENTARY_CHARGE_C = 1.602176634e-19
-_HC_EV_M = 1.239841984e-6
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Lengths:
 
 def lengths_of(content: ScanContent, N: int) -> Lengths:
     """Return the lengths of a scan of patterns of N by N pixels."""
-    wavelength = _HC_EV_M / content.energy_eV
+    wavelength = wavelength_m(content.energy_eV)
     return Lengths(
         wavelength_m=wavelength,
         detector_pixel_m=wavelength * content.detector_distance_m / (N * content.pixel_size_m),
