@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from ptycho_dist.errors import ConfigError
 
 T = TypeVar("T")
+F = TypeVar("F")
 
 
 class Registry(Generic[T]):
@@ -47,6 +48,15 @@ class Registry(Generic[T]):
         def decorate(entry: T) -> T:
             self.add(name, entry)
             return entry
+
+        return decorate
+
+    def register_as(self, name: str, make: Callable[[F], T]) -> Callable[[F], F]:
+        """Return a decorator that registers what ``make`` makes of a function, and leaves that as it is."""
+
+        def decorate(function: F) -> F:
+            self.add(name, make(function))
+            return function
 
         return decorate
 

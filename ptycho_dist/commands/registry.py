@@ -145,12 +145,7 @@ def register_command(command: Command) -> Callable[[Run], Run]:
     ConfigError
         If the name is taken.
     """
-
-    def add(run: Run) -> Run:
-        _COMMANDS.add(command.name, replace(command, run=run))
-        return run
-
-    return add
+    return _COMMANDS.register_as(command.name, lambda run: replace(command, run=run))
 
 
 def commands() -> dict[str, Command]:

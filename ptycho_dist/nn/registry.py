@@ -72,12 +72,7 @@ def register_network(name: str, *, sees_whole_frame: bool = False) -> Callable[[
     ConfigError
         If the name is taken.
     """
-
-    def add(builder: NetworkBuilder) -> NetworkBuilder:
-        _NETWORKS.add(name, NetworkEntry(builder, sees_whole_frame))
-        return builder
-
-    return add
+    return _NETWORKS.register_as(name, lambda builder: NetworkEntry(builder, sees_whole_frame))
 
 
 def network_names() -> tuple[str, ...]:

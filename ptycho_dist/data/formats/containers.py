@@ -58,12 +58,7 @@ def register_container(name: str, *, holds: Holds) -> Callable[[Names], Names]:
     ConfigError
         If the name is taken.
     """
-
-    def add(names: Names) -> Names:
-        _CONTAINERS.add(name, Container(name=name, holds=holds, names=names))
-        return names
-
-    return add
+    return _CONTAINERS.register_as(name, lambda names: Container(name=name, holds=holds, names=names))
 
 
 def container_of(path: Path) -> Container | None:

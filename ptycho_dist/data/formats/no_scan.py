@@ -41,12 +41,7 @@ def register_no_scan(name: str, *, container: str) -> Callable[[Tell], Tell]:
     ConfigError
         If the name is taken.
     """
-
-    def add(tell: Tell) -> Tell:
-        _KINDS.add(name, NoScan(container, tell))
-        return tell
-
-    return add
+    return _KINDS.register_as(name, lambda tell: NoScan(container, tell))
 
 
 def what_it_is(path: Path, container: str, keys: Collection[str]) -> str | None:

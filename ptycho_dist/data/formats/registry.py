@@ -60,12 +60,10 @@ def register_format(
     ConfigError
         If the name is taken.
     """
-
-    def add(open_raw: Opener) -> Opener:
-        _FORMATS.add(name, ScanFormat(name=name, container=container, keys=keys, detect=detect, open_raw=open_raw))
-        return open_raw
-
-    return add
+    return _FORMATS.register_as(
+        name,
+        lambda open_raw: ScanFormat(name=name, container=container, keys=keys, detect=detect, open_raw=open_raw),
+    )
 
 
 def formats() -> Mapping[str, ScanFormat]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ptycho_dist.config.scan_options import ScanOptions
 from ptycho_dist.data.formats.base import RawScan
 from ptycho_dist.data.formats.prepare import raw_scan_of
-from ptycho_dist.data.maps.loading import known_maps, load_map
+from ptycho_dist.data.maps.loading import SHIPPED, known_maps, load_map
 from ptycho_dist.data.maps.reading import measurement_of
 from ptycho_dist.data.maps.schema import ScanMap
 from ptycho_dist.data.maps.values import Files, is_there
@@ -44,16 +44,8 @@ def map_file(path: Path) -> Path | None:
     ConfigError
         If a map in the user's folder is faulty.
     """
-    best: tuple[Path, ScanMap] | None = None
-    for place, scan_map in known_maps():
-        files = Files(path, scan_map.stem_ends)
-        if not scan_map.match or not all(is_there(files, one) for one in scan_map.match):
-            continue
-        if place.parent.name != "shipped":
-            return place
-        if best is None or len(scan_map.match) > len(best[1].match):
-            best = place, scan_map
-    return None if best is None else best[0]
+    found = _best(path)
+    return None if found is None else found[0]
 
 
 def matching(path: Path) -> ScanMap | None:
@@ -64,5 +56,18 @@ def matching(path: Path) -> ScanMap | None:
     ConfigError
         If a map in the user's folder is faulty.
     """
-    found = map_file(path)
-    return None if found is None else load_map(found)
+    found = _best(path)
+    return None if found is None else found[1]
+
+
+def _best(path: Path) -> tuple[Path, ScanMap] | None:
+    best: tuple[Path, ScanMap] | None = None
+    for place, scan_map in known_maps():
+        files = Files(path, scan_map.stem_ends)
+        if not scan_map.match or not all(is_there(files, one) for one in scan_map.match):
+            continue
+        if place.parent != SHIPPED:
+            return place, scan_map
+        if best is None or len(scan_map.match) > len(best[1].match):
+            best = place, scan_map
+    return best

@@ -68,15 +68,12 @@ def register_result_writer(
     ConfigError
         If the name is taken.
     """
-
-    def add(write: WriteResult) -> WriteResult:
-        entry = ResultWriter(
+    return _WRITERS.register_as(
+        name,
+        lambda write: ResultWriter(
             name=name, suffixes=suffixes, holds=frozenset(holds), needs_units=needs_units, write=write, files=files
-        )
-        _WRITERS.add(name, entry)
-        return write
-
-    return add
+        ),
+    )
 
 
 def result_writer_names() -> tuple[str, ...]:

@@ -100,15 +100,12 @@ def register_writer(
     ConfigError
         If the name is taken.
     """
-
-    def add(write: Write) -> Write:
-        writer = ScanWriter(
+    return _WRITERS.register_as(
+        name,
+        lambda write: ScanWriter(
             name=name, suffixes=suffixes, holds=frozenset(holds), needs=needs, write=write, companion=companion
-        )
-        _WRITERS.add(name, writer)
-        return write
-
-    return add
+        ),
+    )
 
 
 def writer_names() -> tuple[str, ...]:
