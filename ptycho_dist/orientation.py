@@ -132,7 +132,7 @@ def find_orientation(
     if path.is_dir():
         msg = f"{path} is a folder; expected one scan. Give a scan of the set."
         raise DataFormatError(msg)
-    given = Turn(options.transpose, options.flip_rows, options.flip_columns)
+    given = Turn.of(options)
     with open_scan(path, options) as scan:
         turns = TURNS if scan.probe is not None or options.probe is not None else _one_of_each_two(given)
     trials = []
@@ -162,7 +162,7 @@ def _error(trial: Trial) -> float:
 
 def _tried(path: Path, options: ScanOptions, settings: Settings) -> Trial:
     data, execution, context = settings
-    turn = Turn(options.transpose, options.flip_rows, options.flip_columns)
+    turn = Turn.of(options)
     own = replace(data, **vars(turn))
     with open_scan(path, options) as opened:
         scan = with_start_probe(opened, (own, execution, context))
@@ -194,8 +194,7 @@ def write_map(scan_map: Path, target: Path, turn: Turn) -> None:
     turn
         What is done after what the map does.
     """
-    said = load_map(scan_map).transform
-    both = composed(Turn(said.transpose, said.flip_rows, said.flip_columns), turn)
+    both = composed(Turn.of(load_map(scan_map).transform), turn)
     values = yaml.safe_load(scan_map.read_text(encoding="utf-8"))
     values["transform"] = (values.get("transform") or {}) | vars(both)
     with atomic_path(target) as temporary:

@@ -24,6 +24,7 @@ from ptycho_dist.data.scan import Scan
 from ptycho_dist.data.scan_set import Source
 from ptycho_dist.distributed.collectives import from_rank_0
 from ptycho_dist.errors import ConfigError
+from ptycho_dist.evaluate.group_error import spread
 from ptycho_dist.evaluate.whole_scan import compact_rows
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.physics.start_probes.frame import ProbeFrame, StartProbe, build
@@ -108,7 +109,7 @@ def _defocus(start: StartProbe, curvature: float, *, is_given: bool) -> str:
 
 
 def _mean_pattern(scan: Scan) -> FloatArray:
-    rows = np.unique(np.linspace(0, len(scan) - 1, min(len(scan), _MEAN_OF)).astype(np.int64))
+    rows = spread(len(scan), _MEAN_OF)
     total = np.zeros((scan.header.N, scan.header.N))
     for start in range(0, len(rows), _READ_AT_ONCE):
         total += scan.read_patterns(rows[start : start + _READ_AT_ONCE]).sum(axis=0, dtype=np.float64)

@@ -147,7 +147,7 @@ def select(raw: RawScan, rows: IntArray, bad_pixels: BoolArray) -> RawScan:
 
 
 def _turned(raw: RawScan, options: ScanOptions) -> RawScan:
-    turn = Turn(options.transpose, options.flip_rows, options.flip_columns)
+    turn = Turn.of(options)
     if turn == Turn():
         return raw
     said = ", ".join(name for name in ("transpose", "flip_rows", "flip_columns") if getattr(options, name))

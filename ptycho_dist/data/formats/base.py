@@ -19,6 +19,22 @@ BoolArray = NDArray[np.bool_]
 NAN = float("nan")
 
 
+class Turned(Protocol):
+    """Settings that say, among others, how patterns are turned."""
+
+    @property
+    def transpose(self) -> bool:
+        """Whether rows and columns are exchanged."""
+
+    @property
+    def flip_rows(self) -> bool:
+        """Whether the order of rows is reversed."""
+
+    @property
+    def flip_columns(self) -> bool:
+        """Whether the order of columns is reversed."""
+
+
 @dataclass(frozen=True)
 class Turn:
     """How the patterns of a file are turned: first transposed, then flipped about the zero frequency."""
@@ -26,6 +42,11 @@ class Turn:
     transpose: bool = False
     flip_rows: bool = False
     flip_columns: bool = False
+
+    @classmethod
+    def of(cls, said: Turned) -> Turn:
+        """Take it from settings."""
+        return cls(said.transpose, said.flip_rows, said.flip_columns)
 
     def __call__(self, values: NDArray[Any]) -> NDArray[Any]:
         """Turn arrays (..., N, N) whose zero frequency is pixel (N // 2, N // 2), which stays where it is."""

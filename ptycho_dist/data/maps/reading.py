@@ -132,7 +132,7 @@ def _turn(files: Files, transform: Transform) -> Turn:
     where = transform.orientation
     path = files.one(where) if where is not None and is_there(files, where) else None
     if where is None or path is None:
-        return Turn(transform.transpose, transform.flip_rows, transform.flip_columns)
+        return Turn.of(transform)
     number_ = plain_numbers(path, where, "orientation").ravel()[0]
     if number_ not in range(8):
         msg = (
