@@ -26,7 +26,8 @@ from ptycho_dist.physics.bodies import Body
 from ptycho_dist.physics.propagators import FarField
 from ptycho_dist.refine.amplitudes import AmplitudeReader
 from ptycho_dist.refine.batching import make_batching
-from ptycho_dist.refine.initial import make_estimate, read_start
+from ptycho_dist.refine.beginning import Beginning
+from ptycho_dist.refine.initial import read_start
 from ptycho_dist.refine.iteration import Refiner
 from ptycho_dist.refine.methods import make_method
 from ptycho_dist.simulate.probes import ZonePlate
@@ -137,7 +138,7 @@ def refiner(setting: Setting, overrides: Mapping[str, object]) -> Refiner:
         config = payload.refine_config
         with open_scan(scan) as opened:
             like = torch.zeros((), device=setting.device)
-            estimate, _ = make_estimate(read_start(opened, None), opened, (payload.data_config, config), like)
+            estimate = Beginning(read_start(opened, None), opened, payload.data_config, config, like).estimate()
             estimate.body = setting.body
             measured = AmplitudeReader(opened, FarField(), like, single_rank())
             method, drawn = make_method(config, estimate), make_batching(config, estimate)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,13 +49,23 @@ class TensorFile:
         PtychoDistError
             Of the class ``error``, if the file is damaged.
         """
+        return self._read(folder, lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  # no mapping
+
+    def read_facts(self, folder: Path) -> dict[str, Any] | None:
+        """Read its plain values only, as :meth:`read` does."""
+        found = self._read(folder, lambda _: {})
+        return None if found is None else found[1]
+
+    def _read(
+        self, folder: Path, tensors_of: Callable[[Any], dict[str, Tensor]]
+    ) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         path = folder / self.name
         if not path.is_file():
             return None
         try:
             with safe_open(path, framework="pt") as file:
                 facts = json.loads(file.metadata()[self.key])
-                return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118  # no mapping
+                return tensors_of(file), facts
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as cause:
             msg = f"{path} is damaged ({cause}); expected {self.expected}. Start anew with --resume false."
             raise self.error(msg) from cause

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from torch import Tensor
 
@@ -13,13 +14,13 @@ from ptycho_dist.data.scan import Scan
 from ptycho_dist.errors import RefinementError
 from ptycho_dist.factory.payload import RefinePayload
 from ptycho_dist.launching.environment import RankContext
+from ptycho_dist.refine.beginning import Beginning
 from ptycho_dist.refine.choice import is_beaten
-from ptycho_dist.refine.initial import Start, read_start
-from ptycho_dist.refine.iteration import Refiner
-from ptycho_dist.refine.prepare import make_reader, make_refiner
+from ptycho_dist.refine.initial import read_start
+from ptycho_dist.refine.iteration import ReadPart, Refiner
+from ptycho_dist.refine.prepare import begin, make_reader, make_refiner
 from ptycho_dist.refine.tiles.prepare import cut_tiles, tiled
 from ptycho_dist.refine.tiles.refiner import TiledRefiner
-from ptycho_dist.types import Canvas
 
 logger = logging.getLogger(__name__)
 
@@ -38,16 +39,13 @@ class Candidate:
         What it started from: network (or the product that was given), or ones.
     refiner
         Holds its estimate.
-    canvas
-        Where that lies.
-    start
-        What it started from.
+    beginning
+        What it started from, and where that lies.
     """
 
     name: str
     refiner: Refiner | TiledRefiner
-    canvas: Canvas
-    start: Start
+    beginning: Beginning
 
 
 @dataclass
@@ -113,23 +111,26 @@ class Candidates:
         return best
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that changes of the candidates that are refined, by name."""
+        """Give what every rank has of the candidates that are refined, and that changes, by name."""
         return {
             f"{one.name}{_SEPARATOR}{name}": value
             for one in self.going
             for name, value in one.refiner.tensors().items()
         }
 
-    def restore(self, errors: Mapping[str, Sequence[float]], tensors: Mapping[str, Tensor]) -> None:
-        """Restore what :meth:`tensors` and ``errors`` were; candidates without tensors were given up."""
+    def parts(self) -> dict[str, dict[str, Tensor]]:
+        """Give what only this rank has of them, by parts."""
+        return {f"{one.name}.{part}": held for one in self.going for part, held in one.refiner.parts().items()}
+
+    def restore(self, errors: Mapping[str, Sequence[float]], tensors: Mapping[str, Tensor], read: ReadPart) -> None:
+        """Restore what :meth:`tensors`, :meth:`parts` and ``errors`` were; candidates without tensors were given up."""
         self.errors = {name: list(values) for name, values in errors.items()}
         held = {name.partition(_SEPARATOR)[0] for name in tensors}
         self.going = [one for one in self.going if one.name in held]
         for one in self.going:
             prefix = f"{one.name}{_SEPARATOR}"
-            one.refiner.restore(
-                {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-            )
+            own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+            one.refiner.restore(own, partial(_read_of, one.name, read))
 
     def _is_beaten(self, one: Candidate) -> bool:
         leader = self.best
@@ -150,6 +151,10 @@ class Candidates:
         if broken:
             logger.warning("the Fourier error of iteration %d is %s; going on without that", iteration + 1, told)
             self.going = [one for one in self.going if one not in broken]
+
+
+def _read_of(candidate: str, read: ReadPart, part: str) -> Mapping[str, Tensor]:
+    return read(f"{candidate}.{part}")
 
 
 def _tell(errors: Mapping[str, Sequence[float]], leader: str, other: str) -> None:
@@ -175,7 +180,8 @@ def make_candidates(payload: RefinePayload, context: RankContext, scan: Scan) ->
     parts = cut_tiles(reader, config)
     made = []
     for name in _STARTS[config.start_from]:
-        start = read_start(scan, paths[name], data.propagation)
-        refiner, canvas = make_refiner(start, reader, (data, config), execution.cpu_loops)
-        made.append(Candidate(name, tiled(refiner, parts) if parts else refiner, canvas, start))
+        beginning = begin(read_start(scan, paths[name], data.propagation), reader, data, config)
+        loops = execution.cpu_loops
+        refiner = tiled(beginning, parts, loops) if parts else make_refiner(beginning, reader, loops)
+        made.append(Candidate(name, refiner, beginning))
     return Candidates(made, config.iterations, config.cooling or 0.0)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ptycho_dist.config.scan_options import AUTO, NONE
-from ptycho_dist.data.survey.gain import Gain
 from ptycho_dist.distributed.collectives import on_all_ranks
 from ptycho_dist.errors import RefinementError
 from ptycho_dist.evaluate.metrics_file import NotMeasured
+from ptycho_dist.refine.candidates import Candidate
 from ptycho_dist.refine.cross_validation import Choice, Trial, Way, regularise, regularised_refiner
 from ptycho_dist.refine.estimate import Estimate
 from ptycho_dist.refine.iterated import Iterated
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 _MOST_PHOTONS = 1e5
 """Photons for each pixel of the object from which on their noise, half over the root, is below 0.002 rad."""
+_MOST_PIXELS = 2**26
+"""Of an object that passes are tried on where nothing is said: half a GiB, of which they hold about ten copies."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,31 @@ class Conclusion:
         }
 
 
-def conclude(done: Iterated, poll: Callable[[], None]) -> Conclusion:
-    """Decide about regularised passes, the same on every rank.
+_AS_REFINED = Way(True, True)
+
+
+def conclude_at_once(best: Candidate) -> Conclusion | None:
+    """Decide about regularised passes, the same on every rank, without the whole object; None where it takes trials.
+
+    Called on all ranks.
+    """
+    config = best.beginning.config
+    asked = config.regularisation
+    if not config.iterations:
+        return Conclusion(None, _AS_REFINED, "no iterations")
+    if asked == NONE:
+        return Conclusion(None, _AS_REFINED, "regularisation = none")
+    if asked != AUTO:
+        return Conclusion(float(asked), _AS_REFINED, "as set")
+    reason = _reason_against(best)
+    if not reason:
+        return None
+    logger.info("no regularised passes: %s", reason)
+    return Conclusion(None, _AS_REFINED, reason)
+
+
+def conclude_by_trials(done: Iterated, poll: Callable[[], None]) -> Conclusion:
+    """Decide about regularised passes by what explains photons that were left out, the same on every rank.
 
     Parameters
     ----------
@@ -63,18 +89,8 @@ def conclude(done: Iterated, poll: Callable[[], None]) -> Conclusion:
     poll
         Called after each pass of a trial; may stop the job.
     """
-    asked, last = done.config.regularisation, Way(True, True)
-    if not done.config.iterations:
-        return Conclusion(None, last, "no iterations")
-    if asked == NONE:
-        return Conclusion(None, last, "regularisation = none")
-    if asked != AUTO:
-        return Conclusion(float(asked), last, "as set")
     gain = on_all_ranks(done.scan.gain)
-    reason = _reason_against(done, gain)
-    if reason or gain.counts_per_photon is None:
-        logger.info("no regularised passes: %s", reason)
-        return Conclusion(None, last, reason)
+    assert gain.counts_per_photon is not None
     found = _chosen(Trial(done, gain.counts_per_photon, poll).choose())
     logger.info("regularised passes: %s", found.reason)
     return found
@@ -89,26 +105,29 @@ def concluded(done: Iterated, conclusion: Conclusion, after: Callable[[float], N
     return regularise(refiner, done.config.regularised_passes, after)
 
 
-def _reason_against(done: Iterated, gain: Gain) -> str:
+def _reason_against(best: Candidate) -> str:
     """Why nothing is tried; empty where something is."""
+    scan, shape = best.beginning.scan, best.beginning.canvas.shape
+    if math.prod(shape) > _MOST_PIXELS:
+        limit = f"passes hold the whole object on every rank, and are tried up to {_MOST_PIXELS:,}"
+        return f"the object has {math.prod(shape):,} pixels; {limit}"
+    gain = on_all_ranks(scan.gain)
     if gain.against_halves or gain.counts_per_photon is None:
         return gain.against_halves
-    photons = done.scan.header.mean_counts / gain.counts_per_photon
-    dose = photons * len(done.scan) / _lit_pixels(done.estimate)
+    photons = scan.header.mean_counts / gain.counts_per_photon
+    dose = photons * len(scan) / _lit_pixels(best)
     if dose > _MOST_PHOTONS:
         limit = f"from {_MOST_PHOTONS:.0e} on their noise limits nothing"
         return f"{dose:.3g} photons for each pixel of the object; {limit}"
     return ""
 
 
-def _lit_pixels(estimate: Estimate) -> float:
-    """Participation number of the object's pixels by their light."""
-    light = estimate.light().double()
-    total, squares = float(light.sum()), float(light.square().sum())
-    if not squares > 0:
+def _lit_pixels(best: Candidate) -> float:
+    found = best.refiner.lit_pixels()
+    if not found > 0:
         msg = "the refined probe has no light; expected some. Start from another probe, or with smaller steps."
         raise RefinementError(msg)
-    return total**2 / squares
+    return found
 
 
 def _chosen(choice: Choice) -> Conclusion:

@@ -16,6 +16,17 @@ from ptycho_dist.physics.windows import Windows
 from ptycho_dist.types import IntArray
 
 
+def light_sums(light: Tensor) -> Tensor:
+    """Sum of light, and of its square, float64, shape (2,)."""
+    wide = light.double()
+    return torch.stack([wide.sum(), wide.square().sum()])
+
+
+def participation(total: Tensor, squares: Tensor) -> float:
+    """Pixels that share light, by its sum and the sum of its square, float64, shape (); 0 without light."""
+    return float(total**2 / squares) if float(squares) > 0 else 0.0
+
+
 @dataclass
 class Estimate:
     """The unknowns of a scan; changed in place by the methods.
@@ -81,6 +92,10 @@ class Estimate:
         spread = torch.fft.irfft2(spectrum, s=(rows, columns)).clamp_min_(0)
         found: Tensor = spread.to(intensity)
         return found
+
+    def lit_pixels(self) -> float:
+        """Participation number of the object's pixels by their light; 0 without any."""
+        return participation(*light_sums(self.light()))
 
     def copy(self) -> Estimate:
         """Copy it, so that a change of the copy leaves this one alone."""

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ptycho_dist.config.refine import RefineConfig
-from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.data.formats.base import ComplexArray
 from ptycho_dist.data.formats.intensity import sample_index
 from ptycho_dist.data.formats.product import Product, scan_settings
@@ -20,15 +16,9 @@ from ptycho_dist.data.formats.product_h5 import BACKGROUND, FLUX
 from ptycho_dist.data.formats.results.reading import kind_of_result, read_result
 from ptycho_dist.data.scan import Scan, require_made_from
 from ptycho_dist.data.stored_object import read_stored_object
-from ptycho_dist.errors import ConfigError, DataFormatError, RefinementError
-from ptycho_dist.physics.optics import within_support
-from ptycho_dist.physics.probe import intensity_scale, select_modes
-from ptycho_dist.physics.start_modes import separable
-from ptycho_dist.refine.estimate import Estimate
-from ptycho_dist.types import FAR_FIELD, Canvas, FloatArray, ProductMetadata
+from ptycho_dist.errors import ConfigError, DataFormatError
+from ptycho_dist.types import FAR_FIELD, FloatArray, IntArray, ProductMetadata
 
-_MARGIN_PX, _ROOM_TO_MOVE_PX = 1, 24
-_LEAST_BACKGROUND = 1e-3
 _LEAST_COUNTS = 1e-30
 """Counts of a pattern below which a probe of another program is zero."""
 _READ_ALIKE = (
@@ -65,6 +55,11 @@ class Start:
     positions_px: FloatArray
     flux: NDArray[np.float64] | None = None
     background: NDArray[np.float64] | None = None
+
+    def some(self, patterns: IntArray) -> Start:
+        """Give that of some patterns, by ascending numbers."""
+        flux = None if self.flux is None else self.flux[patterns]
+        return replace(self, positions_px=self.positions_px[patterns], flux=flux)
 
 
 def read_start(scan: Scan, path: Path | None, propagation: str = FAR_FIELD.kind) -> Start:
@@ -165,75 +160,3 @@ def _probe_of(scan: Scan, given: ComplexArray | None) -> ComplexArray:
         msg = f"{scan.header.path} with its start gives {found}; expected modes of {N} by {N}. Give a probe."
         raise DataFormatError(msg)
     return probe
-
-
-def make_estimate(
-    start: Start,
-    scan: Scan,
-    configs: tuple[DataConfig, RefineConfig],
-    like: Tensor,
-    support_NN: Tensor | None = None,
-) -> tuple[Estimate, Canvas]:
-    """Put a start on a canvas that holds all patches, with room to move where positions are refined.
-
-    Parameters
-    ----------
-    start, scan, configs
-        What to start from, the scan, and the settings.
-    like
-        Real tensor of the type and device of the estimate.
-    support_NN
-        Where the probe may differ from zero, bool, shape (N, N); None where anywhere.
-
-    Raises
-    ------
-    RefinementError
-        If the start holds values that are not finite.
-    """
-    data, config = configs
-    grid, margin = start.origin_px % 1.0, room_px(config)
-    canvas = Canvas.around(start.positions_px, scan.header.N, grid_px=grid, margin=margin)
-    whole = np.ones(canvas.shape, np.complex128)
-    if start.object_ is not None:
-        _embed(whole, start.object_, np.rint(start.origin_px - np.asarray(canvas.origin_px)).astype(int))
-    probe = torch.from_numpy(start.probe.astype(np.complex128))
-    probe = select_modes(probe, data.n_modes or len(probe))
-    probe = separable(probe) if data.probe_trainable else probe
-    probe = probe if support_NN is None else within_support(probe, support_NN.cpu())
-    scaled = probe * intensity_scale(probe, scan.header.mean_counts) if start.object_ is None else probe
-    if not (np.isfinite(whole).all() and bool(torch.isfinite(torch.view_as_real(scaled)).all())):
-        msg = f"the start of {scan.header.path} holds NaN or infinite values; expected finite ones. Start from ones."
-        raise RefinementError(msg)
-    complex_like = torch.complex(like, like)
-    count = len(start.positions_px)
-    flux = np.ones(count) if start.flux is None else np.asarray(start.flux, np.float64)
-    return Estimate(
-        object_HW=torch.from_numpy(whole).to(complex_like),
-        probe_PNN=scaled.to(complex_like).contiguous(),
-        positions_px=torch.from_numpy(start.positions_px - np.asarray(canvas.origin_px)),
-        flux_B=torch.from_numpy(flux),
-        background_NN=_background(start, scan, data, like),
-    ), canvas
-
-
-def room_px(config: RefineConfig) -> int:
-    """Pixels that are kept around the patterns, for them to move where positions are refined."""
-    return _MARGIN_PX if config.position_start is None else _ROOM_TO_MOVE_PX
-
-
-def _embed(canvas: NDArray[np.complex128], object_: ComplexArray, corner: NDArray[np.int64]) -> None:
-    """Copy the part of an object that lies on a canvas."""
-    low = np.maximum(corner, 0)
-    high = np.minimum(corner + object_.shape, canvas.shape)
-    if (high > low).all():
-        inner, outer = low - corner, high - corner
-        canvas[low[0] : high[0], low[1] : high[1]] = object_[inner[0] : outer[0], inner[1] : outer[1]]
-
-
-def _background(start: Start, scan: Scan, data: DataConfig, like: Tensor) -> Tensor | None:
-    if start.background is not None:
-        return torch.from_numpy(np.asarray(start.background, np.float64)).to(like)
-    if data.background == "none":
-        return None
-    least = max(_LEAST_BACKGROUND, _LEAST_BACKGROUND * scan.header.mean_counts / scan.header.N**2)
-    return like.new_full((scan.header.N, scan.header.N), least)

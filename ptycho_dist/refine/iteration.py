@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -20,9 +20,13 @@ from ptycho_dist.refine.findings import Findings, Pass, Totals
 from ptycho_dist.refine.fused import Fused
 from ptycho_dist.refine.methods import Method
 from ptycho_dist.refine.momentum import Push
+from ptycho_dist.refine.outcome import Outcome
 from ptycho_dist.refine.positions import lost, search, shifts
 from ptycho_dist.refine.reductions import Join, as_real, join_sums, keep_own, run_update
-from ptycho_dist.types import IntArray
+from ptycho_dist.types import Canvas, IntArray
+
+ReadPart = Callable[[str], Mapping[str, Tensor]]
+"""Reads a part of a saved state by its name."""
 
 QUARTERS = 4
 _COOLEST = 0.1
@@ -95,7 +99,7 @@ class Refiner:
         """Prepare a pass over all patterns."""
         found = Findings.empty(self.estimate, fits_background=self.background != "none")
         push = Push(self.estimate, self.config.momentum or 0.0, self.velocity_HW)
-        return Pass(iteration, self.scale(iteration), self.estimate.windows(), found, push)
+        return Pass(iteration, scale_of(self.config, iteration), self.estimate.windows(), found, push)
 
     def quarters(self, one: Pass) -> Iterator[int]:
         """Make the updates of a pass; yields their number after each quarter of it."""
@@ -133,13 +137,25 @@ class Refiner:
         """Give what goes on after the iterations."""
         return self
 
+    def outcome(self, canvas: Canvas) -> Outcome:
+        """Give what a product takes, of an object that lies on a canvas."""
+        return Outcome.of(self.estimate, canvas, self.reader.context.rank)
+
+    def lit_pixels(self) -> float:
+        """Participation number of the object's pixels by their light; 0 without any."""
+        return self.estimate.lit_pixels()
+
+    def parts(self) -> dict[str, dict[str, Tensor]]:
+        """Give what only this rank has of the state, by parts: nothing."""
+        return {}
+
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes, by name."""
         named = {f"estimate.{name}": as_real(value) for name, value in self.estimate.tensors().items()}
         named |= {f"method.{name}": value for name, value in self.method.state().items()}
         return named if self.velocity_HW is None else {**named, "velocity": as_real(self.velocity_HW)}
 
-    def restore(self, tensors: dict[str, Tensor]) -> None:
+    def restore(self, tensors: Mapping[str, Tensor], _: ReadPart) -> None:
         """Restore what :meth:`tensors` returned."""
         for name, value in self.estimate.tensors().items():
             as_real(value).copy_(tensors[f"estimate.{name}"])
@@ -228,8 +244,9 @@ class Refiner:
     def _mean_over_valid(self, values_NN: Tensor) -> float:
         return float((values_NN if self.mask_NN is None else values_NN[self.mask_NN]).double().mean())
 
-    def scale(self, iteration: int) -> float:
-        """Factor on steps: 1, falling geometrically to a tenth over the last share of the iterations."""
-        cooling = (self.config.cooling or 0.0) * self.config.iterations
-        late = iteration + 1 - (self.config.iterations - cooling)
-        return float(_COOLEST ** (late / cooling)) if cooling > 0 and late > 0 else 1.0
+
+def scale_of(config: RefineConfig, iteration: int) -> float:
+    """Factor on steps: 1, falling geometrically to a tenth over the last share of the iterations."""
+    cooling = (config.cooling or 0.0) * config.iterations
+    late = iteration + 1 - (config.iterations - cooling)
+    return float(_COOLEST ** (late / cooling)) if cooling > 0 and late > 0 else 1.0

@@ -16,8 +16,9 @@ from ptycho_dist.physics.optics import support_of
 from ptycho_dist.physics.propagators import Propagator, make_propagator, propagation_of
 from ptycho_dist.refine.amplitudes import AmplitudeReader
 from ptycho_dist.refine.batching import make_batching
+from ptycho_dist.refine.beginning import Beginning
 from ptycho_dist.refine.fused import Fused
-from ptycho_dist.refine.initial import Start, make_estimate
+from ptycho_dist.refine.initial import Start
 from ptycho_dist.refine.iteration import Refiner
 from ptycho_dist.refine.methods import make_method
 from ptycho_dist.types import Canvas
@@ -33,27 +34,31 @@ def make_reader(
     return AmplitudeReader(scan, propagator, like, context)
 
 
-def make_refiner(
-    start: Start, reader: AmplitudeReader, configs: tuple[DataConfig, RefineConfig], loops: str
-) -> tuple[Refiner, Canvas]:
-    """Prepare a refinement of a start; where its object lies comes with it.
+def begin(start: Start, reader: AmplitudeReader, data: DataConfig, config: RefineConfig) -> Beginning:
+    """Lay a start out for the patterns of a reader."""
+    scan = reader.scan
+    support = support_of(scan.header.N, data.probe_support_px, _tensor(scan.probe_mask))
+    return Beginning(start, scan, data, config, reader.like, _on(reader.like.device, support))
+
+
+def make_refiner(beginning: Beginning, reader: AmplitudeReader, loops: str, canvas: Canvas | None = None) -> Refiner:
+    """Prepare a refinement.
 
     Parameters
     ----------
-    start
-        Object, probe and positions of the patterns that are read.
+    beginning
+        What it starts from: object, probe and positions of the patterns that are read.
     reader
         Reads them.
-    configs
-        Resolved settings.
     loops
         compiled or torch.
+    canvas
+        Where its object lies; the smallest one that holds all patches where None.
     """
-    (data, config), scan, device = configs, reader.scan, reader.like.device
-    support = _on(device, support_of(scan.header.N, data.probe_support_px, _tensor(scan.probe_mask)))
-    estimate, canvas = make_estimate(start, scan, configs, reader.like, support)
-    mask = _arranged(scan.mask, reader.propagator, device)
-    refiner = Refiner(
+    config, scan = beginning.config, beginning.scan
+    estimate = beginning.estimate(canvas)
+    mask = _arranged(scan.mask, reader.propagator, reader.like.device)
+    return Refiner(
         config=config,
         estimate=estimate,
         method=make_method(config, estimate),
@@ -61,11 +66,10 @@ def make_refiner(
         reader=reader,
         mask_NN=mask,
         memory_bytes=int(config.memory_GiB * 2**30),
-        support_NN=support,
-        background=data.background,
+        support_NN=beginning.support_NN,
+        background=beginning.data.background,
         fused=Fused.of(scan.header.N, mask, torch.get_num_threads()) if loops == "compiled" else None,
     )
-    return refiner, canvas
 
 
 def _arranged(mask: BoolArray | None, propagator: Propagator, device: torch.device) -> Tensor | None:

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.data.formats.product_h5 import BACKGROUND, FLUX, ProductGeometry, ProductWriter
+from ptycho_dist.data.formats.product_tiles import OBJECT, UnfinishedProduct
 from ptycho_dist.data.scan import Scan
+from ptycho_dist.distributed.collectives import from_rank_0, on_all_ranks, place
 from ptycho_dist.factory.payload import RefinePayload
 from ptycho_dist.physics.propagators import propagation_of
-from ptycho_dist.refine.candidates import Candidate
+from ptycho_dist.refine.outcome import Outcome
 from ptycho_dist.types import Canvas, ProductMetadata
 
 logger = logging.getLogger(__name__)
@@ -23,37 +25,63 @@ def write_product(
     path: Path,
     payload: RefinePayload,
     scan: Scan,
-    best: Candidate,
+    outcome: Outcome,
+    start: str,
     by_start: Mapping[str, Sequence[float]],
     extras: Mapping[str, NDArray[np.float32]],
 ) -> None:
     """Write object, probe, positions and what else was refined or told; its losses are the Fourier errors.
 
+    Called on all ranks, which write the object together; the file appears when all of it is there.
+
     Parameters
     ----------
     path, payload, scan
         File to write, settings, and the open scan.
-    best
+    outcome
         What is written.
+    start
+        What was refined to the end.
     by_start
         Fourier error of each iteration, of all starts.
     extras
-        Further arrays, by name.
+        Further arrays, by name; those of rank 0 are written.
+
+    Raises
+    ------
+    OtherRankError
+        Where another rank has failed; what was written is removed.
     """
-    estimate, canvas = best.refiner.estimate, best.canvas
-    object_ = estimate.object_HW.cpu().numpy()
-    metadata = _metadata(payload, scan, best.name, by_start)
-    with ProductWriter(path, metadata, canvas.shape, _geometry(scan, canvas)) as writer:
-        writer.write_probe(estimate.probe_PNN.cpu().numpy())
-        writer.write_positions(estimate.positions_px.numpy() + np.asarray(canvas.origin_px))
-        writer.write_losses(by_start[best.name])
-        writer.write_extra(FLUX, estimate.flux_B.numpy())
-        for name, array in extras.items():
-            writer.write_extra(name, array)
-        if estimate.background_NN is not None:
-            writer.write_extra(BACKGROUND, estimate.background_NN.cpu().numpy())
-        writer.write_object_tile((0, 0), object_.astype(np.complex64))
-    logger.info("refined object of %d x %d pixels written to %s", *canvas.shape, path)
+
+    def begin() -> UnfinishedProduct:
+        metadata, canvas = _metadata(payload, scan, start, by_start), outcome.canvas
+        with ProductWriter(path, metadata, canvas.shape, _geometry(scan, canvas)) as writer:
+            writer.write_probe(outcome.probe_PNN.cpu().numpy())
+            writer.write_positions(outcome.positions_px.numpy() + np.asarray(canvas.origin_px))
+            writer.write_losses(by_start[start])
+            writer.write_extra(FLUX, outcome.flux_B.numpy())
+            for name, array in extras.items():
+                writer.write_extra(name, array)
+            if outcome.background_NN is not None:
+                writer.write_extra(BACKGROUND, outcome.background_NN.cpu().numpy())
+            return writer.leave_tiles_open({})
+
+    def write() -> None:
+        with product.tiles() as writer:
+            for corner, piece in outcome.pieces():
+                writer.write(OBJECT, corner, piece)
+
+    def end() -> None:
+        product.publish()
+        logger.info("refined object of %d x %d pixels written to %s", *outcome.canvas.shape, path)
+
+    product = from_rank_0(begin)
+    try:
+        on_all_ranks(write)
+        from_rank_0(end)
+    finally:
+        if place()[0] == 0:
+            product.discard()
 
 
 def _metadata(

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,10 @@ from ptycho_dist.launching.signals import StopSignals
 from ptycho_dist.physics.probe import mode_powers
 from ptycho_dist.refine import checkpoint
 from ptycho_dist.refine.candidates import Candidate, Candidates, make_candidates
-from ptycho_dist.refine.conclusion import conclude, concluded
-from ptycho_dist.refine.estimate import Estimate
-from ptycho_dist.refine.halves import refine_halves, tell_uncertainty
-from ptycho_dist.refine.initial import Start, make_estimate
-from ptycho_dist.refine.iterated import Iterated
+from ptycho_dist.refine.ending import conclude
 from ptycho_dist.refine.iteration import Refiner
 from ptycho_dist.refine.product import write_product
+from ptycho_dist.refine.tiles.refiner import TiledRefiner
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +46,8 @@ class Iteration:
         Duration of all iterations of this run so far, reading the patterns included.
     patterns_per_s
         Patterns of all ranks a second, in this iteration.
-    estimate
-        What is refined; to be read only.
+    refiner
+        What refines; to be read only.
     """
 
     number: int
@@ -59,7 +56,7 @@ class Iteration:
     by_start: Mapping[str, float]
     seconds: float
     patterns_per_s: float
-    estimate: Estimate
+    refiner: Refiner | TiledRefiner
 
 
 Callback = Callable[[Iteration], None]
@@ -163,38 +160,22 @@ def run_refinement(
     with control.stop.deferred():
         _iterate(candidates, watch)
         best = candidates.choose()
-        refined = best.refiner.ended()
-        done = _iterated(payload, best.start, refined)
-        conclusion = conclude(done, watch.poll)
         passes: list[float] = []
-        final = concluded(done, conclusion, lambda error: _after_pass(best, passes, error, watch))
-        halves = refine_halves(done, conclusion, watch.poll)
+        end = conclude(best, context, lambda error: _after_pass(best, passes, error, watch), watch.poll)
     by_start = {name: tuple(errors) for name, errors in candidates.errors.items()}
     by_start[best.name] += tuple(passes)
-    ended = replace(best, refiner=replace(refined, estimate=final))
-
-    def finish() -> dict[str, Any]:
-        told, extras = tell_uncertainty(done, final, halves)
-        write_product(product_path, payload, scan, ended, by_start, extras)
-        checkpoint.forget(payload.output_dir)
-        return told
-
-    told = conclusion.facts() | from_rank_0(finish)
-    powers = tuple(mode_powers(final.probe_PNN))
-    return RefinementResult(product_path, best.name, by_start, watch.seconds, powers, told)
+    write_product(product_path, payload, scan, end.outcome, best.name, by_start, end.extras)
+    from_rank_0(lambda: checkpoint.forget(payload.output_dir))
+    powers = tuple(mode_powers(end.outcome.probe_PNN))
+    return RefinementResult(product_path, best.name, by_start, watch.seconds, powers, end.told)
 
 
 def _resume(payload: RefinePayload, candidates: Candidates, scan: Scan) -> None:
     """Restore a saved state, the same on every rank."""
     saved = from_rank_0(lambda: checkpoint.load(payload.output_dir, payload.result_fingerprint(), scan.header))
     if saved is not None:
-        candidates.restore(saved.errors, saved.tensors)
+        on_all_ranks(lambda: candidates.restore(saved.facts.errors, saved.tensors(), saved.part))
         logger.info("resuming from iteration %d of the refinement", candidates.done)
-
-
-def _iterated(payload: RefinePayload, start: Start, refiner: Refiner) -> Iterated:
-    configs, reader = (payload.data_config, payload.refine_config), refiner.reader
-    return Iterated(refiner, lambda: make_estimate(start, reader.scan, configs, reader.like, refiner.support_NN)[0])
 
 
 def _iterate(candidates: Candidates, watch: _Watch) -> None:
@@ -207,7 +188,7 @@ def _iterate(candidates: Candidates, watch: _Watch) -> None:
 
 
 def _after_pass(best: Candidate, passes: list[float], error: float, watch: _Watch) -> None:
-    config = best.refiner.config
+    config = best.beginning.config
     passes.append(error)
     if not math.isfinite(error):
         msg = (
@@ -240,8 +221,7 @@ class _Watch:
         """Report an iteration or a pass of ``count`` to callbacks, in which so many candidates were refined."""
         now = time.monotonic()
         speed = self._payload.n_patterns * refined / max(now - self._before, 1e-9)
-        error, estimate = by_start[best.name], best.refiner.estimate
-        report = Iteration(*count, error, by_start, now - self._started, speed, estimate)
+        report = Iteration(*count, by_start[best.name], by_start, now - self._started, speed, best.refiner)
         for callback in self._control.callbacks:
             callback(report)
         self._before = time.monotonic()
@@ -253,9 +233,9 @@ class _Watch:
         wishes = torch.tensor([stop.received is not None, is_due], dtype=torch.int64)
         stops, due = (count > 0 for count in all_reduce_sum(wishes).tolist())
         if stops or due:
-            fingerprint, tensors = self._payload.result_fingerprint(), self._candidates.tensors()
-            state = checkpoint.Saved(fingerprint, self._payload.scan_checksum, self._candidates.errors, tensors)
-            from_rank_0(lambda: checkpoint.save(self._payload.output_dir, state))
+            payload, held = self._payload, self._candidates
+            facts = checkpoint.Facts(payload.result_fingerprint(), payload.scan_checksum, dict(held.errors))
+            checkpoint.save(payload.output_dir, facts, held.tensors(), held.parts())
             self._saved = time.monotonic()
         if stops:
             stop.stop()

@@ -14,7 +14,7 @@ from ptycho_dist.data.formats.base import ComplexArray
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.launching.environment import RankContext, single_rank
 from ptycho_dist.refine.initial import Start
-from ptycho_dist.refine.prepare import make_reader, make_refiner
+from ptycho_dist.refine.prepare import begin, make_reader, make_refiner
 from ptycho_dist.types import IntArray
 
 _METHOD, _ALPHA, _PROBE_STEP = "pie", 1.0, 1.0
@@ -68,7 +68,7 @@ def refine_sample(
     alone = replace(single_rank(), local_rank=context.local_rank)
     reader = replace(make_reader(scan, data, execution, alone), sample=rows)
     start = Start(None, np.zeros(2), probe, scan.positions_px[rows])
-    refiner, _ = make_refiner(start, reader, (data, _config(scan, iterations)), execution.cpu_loops)
+    refiner = make_refiner(begin(start, reader, data, _config(scan, iterations)), reader, execution.cpu_loops)
     error = math.nan
     for iteration in range(iterations):
         error = refiner.iterate(iteration)

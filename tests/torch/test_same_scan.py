@@ -89,7 +89,7 @@ def test_checkpoint_of_a_training_on_another_scan_is_refused(tmp_path: Path) -> 
 
 
 def test_state_of_a_refinement_of_another_scan_is_refused(scan: Path, tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, checkpoint.Saved("f", "old", (), {}))
+    checkpoint.save(tmp_path, checkpoint.Facts("f", "old", {}), {}, {})
     with open_scan(scan) as opened, pytest.raises(DataFormatError, match=rf"SHA-256 old, but .* {checksum(scan)}"):
         checkpoint.load(tmp_path, "f", opened.header)
 

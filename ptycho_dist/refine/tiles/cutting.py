@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from ptycho_dist.types import FloatArray, IntArray
+from ptycho_dist.types import Canvas, FloatArray, IntArray
 
 
 def cut(positions_px: FloatArray, tiles: int) -> list[IntArray]:
@@ -60,6 +62,11 @@ class Rectangle:
         high = np.minimum(np.floor(positions_px.max(axis=0)).astype(int) + side + 1 + room_px, canvas_px)
         return cls((int(low[0]), int(low[1])), (int(high[0]), int(high[1])))
 
+    def on(self, canvas: Canvas) -> Canvas:
+        """Give the part of a canvas that it cuts out."""
+        (y, x), (top, left) = self.low, canvas.origin_px
+        return Canvas((top + y, left + x), self.shape)
+
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns; not positive where it is empty."""
@@ -81,3 +88,22 @@ class Rectangle:
         high = min(self.high[0], other.high[0]), min(self.high[1], other.high[1])
         found = Rectangle(low, high)
         return found if min(found.shape) > 0 else None
+
+
+_MOST_ROWS_PX = 256
+"""Rows of a gap, so that a rank that fills it holds little of it."""
+
+
+def gaps(rectangles: Sequence[Rectangle], canvas_px: tuple[int, int]) -> list[Rectangle]:
+    """Cut what some rectangles leave uncovered of a canvas into rectangles that do not overlap, top to bottom."""
+    rows, columns = canvas_px
+    edges = {edge for one in rectangles for edge in (one.low[0], one.high[0])} | {*range(0, rows, _MOST_ROWS_PX), rows}
+    found = []
+    for top, bottom in pairwise(sorted(edges)):
+        covered = [(one.low[1], one.high[1]) for one in rectangles if one.low[0] <= top and bottom <= one.high[0]]
+        left = 0
+        for begin, end in [*sorted(covered), (columns, columns)]:
+            if begin > left:
+                found.append(Rectangle((top, left), (bottom, begin)))
+            left = max(left, end)
+    return found

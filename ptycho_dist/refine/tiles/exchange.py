@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ptycho_dist.distributed.collectives import all_gather, all_gather_object, swap
+from ptycho_dist.distributed.collectives import all_gather, swap
 from ptycho_dist.distributed.sharding import shards
 from ptycho_dist.refine.reductions import as_real
 from ptycho_dist.refine.tiles.cutting import Rectangle
@@ -76,15 +76,13 @@ class Exchange:
         pairs = [pair for found in self._across.values() for pair in found]
         return sum(math.prod(self._common(*pair).shape) for pair in pairs)
 
-    def with_neighbours(self, own: Mapping[int, Tensor], like: Tensor) -> dict[int, Said]:
+    def with_neighbours(self, own: Mapping[int, Tensor]) -> dict[int, Said]:
         """Give each of this rank's tiles what the others say of its part of the object.
 
         Parameters
         ----------
         own
             What each of this rank's tiles says of its rectangle, by number.
-        like
-            Has the type and device of what tiles say.
         """
         outgoing, incoming = {}, {}
         for rank, pairs in self._across.items():
@@ -111,12 +109,6 @@ class Exchange:
             blocks = all_gather(block) if self.world > 1 else [block]
         found = [one for run, block in zip(self._runs, blocks, strict=True) for one in block[: len(run)]]
         return [torch.view_as_complex(one) for one in found] if like.is_complex() else found
-
-    def named(self, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Give what the tiles of all ranks have by name."""
-        if self.world == 1:
-            return dict(own)
-        return {name: value for each in all_gather_object(dict(own)) for name, value in each.items()}
 
     @cached_property
     def _runs(self) -> list[range]:

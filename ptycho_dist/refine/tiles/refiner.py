@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.distributed.collectives import all_reduce_sum
-from ptycho_dist.refine.estimate import Estimate
+from ptycho_dist.refine.beginning import Beginning
+from ptycho_dist.refine.estimate import Estimate, light_sums, participation
 from ptycho_dist.refine.findings import Totals
-from ptycho_dist.refine.iteration import QUARTERS, Refiner
+from ptycho_dist.refine.iteration import QUARTERS, ReadPart, Refiner, scale_of
+from ptycho_dist.refine.outcome import Outcome, Piece
 from ptycho_dist.refine.reductions import as_real
-from ptycho_dist.refine.tiles.cutting import Rectangle
+from ptycho_dist.refine.tiles.cutting import Rectangle, gaps
 from ptycho_dist.refine.tiles.exchange import Exchange
 from ptycho_dist.refine.tiles.joining import extrapolated, in_order, step_of_light, total, weight
-from ptycho_dist.types import IntArray
+from ptycho_dist.types import Canvas, IntArray
 
 logger = logging.getLogger(__name__)
 
@@ -50,69 +52,76 @@ class Tile:
         return self.refiner.estimate
 
     @property
+    def name(self) -> str:
+        """Of its part of a saved state."""
+        return f"tile.{self.number}"
+
+    @property
     def positions_px(self) -> Tensor:
         """Corners of its patterns on the whole canvas, float64, shape (b, 2)."""
         return self.estimate.positions_px + torch.tensor(self.rectangle.low, dtype=torch.float64)
 
+
+@dataclass(frozen=True)
+class Common:
+    """What all tiles have alike; changed in place.
+
+    Parameters
+    ----------
+    probe_PNN, background_NN
+        As in :class:`~ptycho_dist.refine.estimate.Estimate`.
+    """
+
+    probe_PNN: Tensor
+    background_NN: Tensor | None
+
     def tensors(self) -> dict[str, Tensor]:
-        """Give what it has for itself, by name; positions, too, for their last bits depend on the origin."""
-        state = {f"method.{name}": value for name, value in self.refiner.method.state().items()}
-        return {"positions_px": self.estimate.positions_px, **state}
+        """Both as real numbers, by name."""
+        named = {"probe": self.probe_PNN}
+        named |= {} if self.background_NN is None else {"background": self.background_NN}
+        return {name: as_real(value) for name, value in named.items()}
 
-    def restore(self, tensors: Mapping[str, Tensor], whole: Refiner) -> None:
-        """Restore what :meth:`tensors` returned, and its part of the whole."""
-        own, given, velocity = self.estimate, whole.estimate, whole.velocity_HW
-        own.object_HW.copy_(given.object_HW[self.rectangle.slices])
-        own.probe_PNN.copy_(given.probe_PNN)
-        own.positions_px = tensors["positions_px"].clone()
-        own.flux_B = given.flux_B[self.patterns]
-        if own.background_NN is not None and given.background_NN is not None:
-            own.background_NN.copy_(given.background_NN)
-        self.refiner.velocity_HW = None if velocity is None else velocity[self.rectangle.slices].clone()
-        self.refiner.method.restore(without_prefix(tensors, "method."))
-
-
-def without_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Tensors whose names begin with a prefix, by the rest of their names."""
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    def copy_(self, given: Common | Estimate) -> None:
+        """Take those of another."""
+        self.probe_PNN.copy_(given.probe_PNN)
+        if self.background_NN is not None and given.background_NN is not None:
+            self.background_NN.copy_(given.background_NN)
 
 
 @dataclass(frozen=True)
 class TiledRefiner:
     """Refines the tiles of this rank, and joins them with all others; a :class:`Refiner` for whoever iterates.
 
+    No rank holds the object but where its tiles are, until one asks for the whole (:meth:`ended`).
+
     Parameters
     ----------
-    whole
-        The refinement of the scan at once: what the tiles are cut from, and gathered in.
+    beginning
+        What the scan at once would begin with.
+    common
+        What all tiles have alike.
     tiles
         Those of this rank, in their order.
     exchange
         Brings to tiles what others say.
     shares
         Share of the patterns that each of all tiles has.
+    make_whole
+        Makes the refinement of the scan at once, as it would begin.
     """
 
-    whole: Refiner
+    beginning: Beginning
+    common: Common
     tiles: Sequence[Tile]
     exchange: Exchange
     shares: Sequence[float]
-
-    @property
-    def estimate(self) -> Estimate:
-        """What is refined; the object where this rank has no tile is that of the last :meth:`gather`."""
-        return self.whole.estimate
-
-    @property
-    def config(self) -> RefineConfig:
-        """Settings in force."""
-        return self.whole.config
+    make_whole: Callable[[], Refiner]
 
     def iterate(self, iteration: int) -> float:
         """Pass over all patterns once; see :meth:`Refiner.iterate`."""
         passes = [tile.refiner.begin(iteration) for tile in self.tiles]
         runs = [tile.refiner.quarters(one) for tile, one in zip(self.tiles, passes, strict=True)]
-        weights = self._weights(self.whole.scale(iteration))
+        weights = self._weights(scale_of(self.beginning.config, iteration))
         for _ in range(QUARTERS):
             before = {tile.number: tile.estimate.object_HW.clone() for tile in self.tiles}
             for run in runs:
@@ -124,64 +133,71 @@ class TiledRefiner:
         found = self._totals([tile.refiner.totals(one) for tile, one in zip(self.tiles, passes, strict=True)])
         for tile, one in zip(self.tiles, passes, strict=True):
             tile.refiner.finish(one, found)
-        self._show()
+            self.common.copy_(tile.estimate)
         return found.error
 
     def ended(self) -> Refiner:
-        """Give what goes on after the iterations: the whole, gathered."""
-        self.gather()
-        account = self.exchange.account
-        logger.info(
-            "%d tiles on %d ranks: this one sent %.2f MiB and was %.1f s in exchanges",
-            len(self.shares), self.exchange.world, account.sent_bytes / 2**20, account.seconds,
-        )  # fmt: skip
-        return self.whole
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything that changes, of the tiles of all ranks, by name; called on all ranks."""
-        self.gather()
-        own = {f"tile.{tile.number}.{name}": value for tile in self.tiles for name, value in tile.tensors().items()}
-        return self.whole.tensors() | self.exchange.named(own)
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Restore what :meth:`tensors` returned, on any number of ranks."""
-        self.whole.restore({name: value for name, value in tensors.items() if not name.startswith("tile.")})
+        """Give the whole on every rank, for what goes on after the iterations; called on all ranks."""
+        whole = self.make_whole()
+        estimate, found = whole.estimate, torch.zeros_like(whole.estimate.object_HW)
         for tile in self.tiles:
-            tile.restore(without_prefix(tensors, f"tile.{tile.number}."), self.whole)
+            found[tile.rectangle.slices][self._owned(tile)] = tile.estimate.object_HW[self._owned(tile)]
+        found = torch.view_as_complex(all_reduce_sum(torch.view_as_real(found)))
+        for rectangle in self.exchange.rectangles:
+            estimate.object_HW[rectangle.slices] = found[rectangle.slices]
+        known = self.outcome(self.beginning.canvas)
+        estimate.probe_PNN, estimate.background_NN = known.probe_PNN, known.background_NN
+        estimate.positions_px, estimate.flux_B = known.positions_px, known.flux_B
+        return whole
 
-    def gather(self) -> None:
-        """Bring the tiles of all ranks together in the whole; called on all ranks."""
-        whole, first = self.estimate, self._first_tile()
-        is_covered = first >= 0
-        found = self._on_canvas([tile.estimate.object_HW for tile in self.tiles], first)
-        whole.object_HW.copy_(torch.where(is_covered, found, whole.object_HW))
-        if self.whole.velocity_HW is not None:
-            pushed = [tile.refiner.velocity_HW for tile in self.tiles if tile.refiner.velocity_HW is not None]
-            self.whole.velocity_HW = self._on_canvas(pushed, first)
-        positions, flux = torch.zeros_like(whole.positions_px), torch.zeros_like(whole.flux_B)
+    def outcome(self, canvas: Canvas) -> Outcome:
+        """Give what a product takes; called on all ranks."""
+        count = len(self.beginning.start.positions_px)
+        positions, flux = torch.zeros(count, 2, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
         for tile in self.tiles:
             positions[tile.patterns] = tile.positions_px
             flux[tile.patterns] = tile.estimate.flux_B
-        whole.positions_px, whole.flux_B = all_reduce_sum(positions), all_reduce_sum(flux)
-        for shared in (whole.probe_PNN, whole.background_NN):
-            if shared is not None:
-                known = shared if self.exchange.rank == 0 else torch.zeros_like(shared)
-                as_real(shared).copy_(all_reduce_sum(as_real(known)))
+        probe, background = (self._of_rank_0(one) for one in (self.common.probe_PNN, self.common.background_NN))
+        assert probe is not None
+        self._tell()
+        return Outcome(canvas, probe, all_reduce_sum(positions), all_reduce_sum(flux), background, self._pieces)
+
+    def lit_pixels(self) -> float:
+        """Participation number of the object's pixels by their light; 0 without any. Called on all ranks."""
+        lights = self._lights(1.0)
+        sums = [light_sums(lights[tile.number][1][self._owned(tile)]) for tile in self.tiles]
+        like = torch.zeros(2, dtype=torch.float64, device=self.common.probe_PNN.device)
+        return participation(*in_order(self.exchange.of_all(sums, like)))
+
+    def parts(self) -> dict[str, dict[str, Tensor]]:
+        """Everything that changes of the tiles of this rank, by their names."""
+        return {tile.name: tile.refiner.tensors() for tile in self.tiles}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that changes beside that, by name."""
+        return self.common.tensors()
+
+    def restore(self, tensors: Mapping[str, Tensor], read: ReadPart) -> None:
+        """Restore what :meth:`tensors` and :meth:`parts` returned, on any number of ranks."""
+        for name, value in self.common.tensors().items():
+            value.copy_(tensors[name])
+        for tile in self.tiles:
+            tile.refiner.restore(read(tile.name), read)
 
     def _join_objects(self, before: Mapping[int, Tensor], weights: Mapping[int, Tensor]) -> None:
         """Give all tiles the same object where they overlap."""
         changes = {
             tile.number: (tile.estimate.object_HW - before[tile.number]) * weights[tile.number] for tile in self.tiles
         }
-        said = self.exchange.with_neighbours(changes, self.estimate.object_HW)
+        said = self.exchange.with_neighbours(changes)
         for tile in self.tiles:
             change = total(tile.number, tile.rectangle, changes[tile.number], said[tile.number])
             torch.add(before[tile.number], change, out=tile.estimate.object_HW)
 
     def _join_probes(self) -> None:
         """Give all tiles the same probe, from what they have made of the last one they agreed on."""
-        if self.config.probe_step:
-            known = self.estimate.probe_PNN
+        if self.beginning.config.probe_step:
+            known = self.common.probe_PNN
             made = self.exchange.of_all([tile.estimate.probe_PNN for tile in self.tiles], known)
             known.copy_(extrapolated(known, made, self.shares))
             for tile in self.tiles:
@@ -189,47 +205,56 @@ class TiledRefiner:
 
     def _weights(self, scale: float) -> dict[int, Tensor]:
         """Factors on the changes of this rank's tiles, for a quarter of an iteration."""
-        step = step_of_light(self.config, self.estimate.probe_PNN) * scale / QUARTERS
-        lights = {tile.number: tile.estimate.light() * step for tile in self.tiles}
-        said = self.exchange.with_neighbours(lights, self.estimate.object_HW.real)
+        step = step_of_light(self.beginning.config, self.common.probe_PNN) * scale / QUARTERS
+        return {number: weight(own, everyone) for number, (own, everyone) in self._lights(step).items()}
+
+    def _lights(self, step: Tensor | float) -> dict[int, tuple[Tensor, Tensor]]:
+        """Light of each of this rank's tiles, and of all tiles in its rectangle, in units of a step."""
+        own = {tile.number: tile.estimate.light() * step for tile in self.tiles}
+        said = self.exchange.with_neighbours(own)
         return {
-            tile.number: weight(own, total(tile.number, tile.rectangle, own, said[tile.number]))
-            for tile, own in zip(self.tiles, lights.values(), strict=True)
+            tile.number: (light, total(tile.number, tile.rectangle, light, said[tile.number]))
+            for tile, light in zip(self.tiles, own.values(), strict=True)
         }
 
     def _totals(self, own: Sequence[Totals]) -> Totals:
         """Sum over the tiles of all ranks, in their order."""
         flat = self.exchange.of_all([one.flat() for one in own], torch.zeros(Totals.LENGTH, dtype=torch.float64))
-        background = self.estimate.background_NN if self.whole.background != "none" else None
+        background = self.common.background_NN if self.beginning.data.background != "none" else None
         if background is not None:
             said = [one.background_NN for one in own if one.background_NN is not None]
             background = in_order(self.exchange.of_all(said, background))
         return Totals.of(in_order(flat), background)
 
-    def _show(self) -> None:
-        """Put this rank's tiles into the whole."""
-        whole = self.estimate
-        for tile in self.tiles:
-            whole.object_HW[tile.rectangle.slices] = tile.estimate.object_HW
-            whole.positions_px[tile.patterns] = tile.positions_px
-            whole.flux_B[tile.patterns] = tile.estimate.flux_B
-            whole.probe_PNN.copy_(tile.estimate.probe_PNN)
-            if whole.background_NN is not None and tile.estimate.background_NN is not None:
-                whole.background_NN.copy_(tile.estimate.background_NN)
-        if self.config.momentum and self.whole.velocity_HW is None:
-            self.whole.velocity_HW = torch.zeros_like(whole.object_HW)
-
-    def _first_tile(self) -> Tensor:
-        """Lowest number of the tiles that have a pixel, int32 (H, W); -1 where none has."""
-        found = torch.full(self.estimate.canvas_px, -1, dtype=torch.int32, device=self.estimate.object_HW.device)
-        for number in reversed(range(len(self.exchange.rectangles))):
-            found[self.exchange.rectangles[number].slices] = number
+    def _owned(self, tile: Tile) -> Tensor:
+        """Pixels of a tile that no tile before it has, bool, of its rectangle's shape."""
+        found = torch.ones(tile.rectangle.shape, dtype=torch.bool, device=tile.estimate.object_HW.device)
+        for rectangle in self.exchange.rectangles[: tile.number]:
+            part = rectangle.common(tile.rectangle)
+            if part is not None:
+                found[part.inside(tile.rectangle)] = False
         return found
 
-    def _on_canvas(self, of_tiles: Sequence[Tensor], first: Tensor) -> Tensor:
-        """Put what tiles agree on together from all ranks; zero where no tile is."""
-        canvas = torch.zeros_like(self.estimate.object_HW)
-        for tile, values in zip(self.tiles, of_tiles, strict=True):
-            place = tile.rectangle.slices
-            canvas[place] += values * (first[place] == tile.number)
-        return torch.view_as_complex(all_reduce_sum(torch.view_as_real(canvas)))
+    def _pieces(self) -> Iterator[Piece]:
+        """Give this rank's tiles, which have the same bits where they overlap, and its share of what no tile covers."""
+        for tile in self.tiles:
+            yield tile.rectangle.low, tile.estimate.object_HW.cpu().numpy().astype(np.complex64)
+        whole = self.beginning.canvas
+        uncovered = gaps(self.exchange.rectangles, whole.shape)
+        for gap in uncovered[self.exchange.rank :: self.exchange.world]:
+            yield gap.low, self.beginning.object_on(gap.on(whole)).astype(np.complex64)
+
+    def _of_rank_0(self, shared: Tensor | None) -> Tensor | None:
+        """Give every rank what rank 0 has, which always owns a tile."""
+        if shared is None:
+            return None
+        known = as_real(shared if self.exchange.rank == 0 else torch.zeros_like(shared))
+        found = all_reduce_sum(known)
+        return torch.view_as_complex(found) if shared.is_complex() else found
+
+    def _tell(self) -> None:
+        account = self.exchange.account
+        logger.info(
+            "%d tiles on %d ranks: this one sent %.2f MiB and was %.1f s in exchanges",
+            len(self.shares), self.exchange.world, account.sent_bytes / 2**20, account.seconds,
+        )  # fmt: skip

@@ -21,6 +21,7 @@ from ptycho_dist.physics.windows import Windows
 from ptycho_dist.refine.amplitudes import AmplitudeReader
 from ptycho_dist.refine.estimate import Estimate
 from ptycho_dist.refine.exit_wave import Batch, amplitude_ratio, residual
+from ptycho_dist.refine.iteration import Refiner
 from ptycho_dist.refine.run import Iteration
 from tests.support.truth import make_truth
 from tests.torch.refine.conftest import Refine, product_of
@@ -79,9 +80,11 @@ def test_metrics_give_the_error_of_the_refinement_itself(
     truth = make_truth(tmp_path / "scan.h5", **content)
     last: list[Iteration] = []
     result = refine(truth.path, iterations=4, method=method, callbacks=(last.append,), **settings)
+    refiner = last[-1].refiner
+    assert isinstance(refiner, Refiner)
     with open_scan(truth.path) as scan:
         metrics = evaluate_product(result.product_path, scan, tmp_path / "out")
-        expected = own_error(last[-1].estimate, scan, propagator)
+        expected = own_error(refiner.estimate, scan, propagator)
     assert metrics["fourier_error"] == pytest.approx(expected, rel=1e-5)
 
 
