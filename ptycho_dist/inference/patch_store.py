@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import mmap
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ from ptycho_dist.distributed.devices import device_of, dtype_of
 from ptycho_dist.factory.payload import InferencePayload
 from ptycho_dist.inference.exchange import Agreed, batches_of
 from ptycho_dist.inference.precision import precision_context
+from ptycho_dist.mapped_files import create_mapped, let_go
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.types import Canvas, FloatArray, IntArray
 
@@ -160,7 +159,7 @@ class ShardPatches:
         for start in range(0, len(pairs), _PAIRS):
             some = slice(start, start + _PAIRS)
             found[some] = pair_products(patches, places[some], offsets[some], weight)
-            _let_go(self._patches)
+            let_go(self._patches)
         return found
 
     def total(self, rows: IntArray, phases: FloatArray) -> FixedPointSum:
@@ -180,7 +179,7 @@ class ShardPatches:
             turned = self._patches[self._places(some)] * np.exp(1j * phases[some])[:, None, None]
             total.add(torch.from_numpy(turned), self._recipe.weight_nn, torch.from_numpy(self._corners_px[some]))
             if start % _HELD == 0:
-                _let_go(self._patches)
+                let_go(self._patches)
         return total
 
     def _places(self, rows: IntArray) -> IntArray:
@@ -191,31 +190,17 @@ class ShardPatches:
         self, model: PtychoModel, scan: Scan, rows: IntArray, payload: InferencePayload
     ) -> NDArray[np.complex64]:
         side, trim = self._recipe.side, self._recipe.trim_px
-        patches = _mapped(self._path, (len(rows), side, side))
+        patches = create_mapped(self._path, (len(rows), side, side), np.complex64)
         done = 0
         for predicted, some in predict_patches(model, scan, rows, payload, self._agreed):
             inside = slice(trim, predicted.shape[-1] - trim)
             patches[done : done + len(some)] = predicted[:, inside, inside].numpy()
             if done // _HELD != (done + len(some)) // _HELD:
-                _let_go(patches)
+                let_go(patches)
             done += len(some)
         patches.flush()
         sync(self._path)
         return patches
-
-
-def _mapped(path: Path, shape: tuple[int, int, int]) -> np.memmap[Any, np.dtype[np.complex64]]:
-    """Map a new file whose room on the disk is taken already: a full disk is an error here, not a signal later."""
-    patches: np.memmap[Any, np.dtype[np.complex64]] = np.lib.format.open_memmap(path, "w+", np.complex64, shape)
-    with path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return patches
-
-
-def _let_go(patches: NDArray[np.complex64]) -> None:
-    """Take no more memory for what was written to or read from a mapped file; it is read again where it is used."""
-    if isinstance(patches.base, mmap.mmap):
-        patches.base.madvise(mmap.MADV_DONTNEED)
 
 
 def _seal(payload: InferencePayload, rows: IntArray) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from skimage import color, data, transform
 
 from ptycho_dist.types import FloatArray
@@ -37,9 +39,22 @@ class PictureObject:
     def make(self, shape: tuple[int, int]) -> NDArray[np.complex64]:
         """Return the transmission, complex64, of shape (H, W)."""
         rng = None if self.seed is None else np.random.default_rng(self.seed)
-        amplitude = self.amplitude_min + (1 - self.amplitude_min) * picture(self.amplitude, shape, rng)
-        phase = self.phase_range_rad * picture(self.phase, shape, rng)
-        return np.asarray(amplitude * np.exp(1j * phase), dtype=np.complex64)
+        return self._transmission(picture(self.amplitude, shape, rng), picture(self.phase, shape, rng))
+
+    def in_rows(self, shape: tuple[int, int]) -> Callable[[int, int], NDArray[np.complex64]]:
+        """Return what makes rows of an object of (H, W) pixels, from one to before another, complex64 (n, W).
+
+        For objects larger than the pictures, which are stretched linearly from 0 to 1 by their own extremes; that is
+        not quite how :meth:`make` does it.
+        """
+        rng = None if self.seed is None else np.random.default_rng(self.seed)
+        parts = [_levelled(picture_part(name, shape, rng)) for name in (self.amplitude, self.phase)]
+        return lambda first, last: self._transmission(*(_stretched(part, shape, first, last) for part in parts))
+
+    def _transmission(self, amplitude: FloatArray, phase: FloatArray) -> NDArray[np.complex64]:
+        """Put pictures, grey from 0 to 1, together."""
+        values = (self.amplitude_min + (1 - self.amplitude_min) * amplitude) * np.exp(1j * self.phase_range_rad * phase)
+        return np.asarray(values, dtype=np.complex64)
 
 
 def picture(name: str, shape: tuple[int, int], rng: np.random.Generator | None = None) -> FloatArray:
@@ -54,16 +69,30 @@ def picture(name: str, shape: tuple[int, int], rng: np.random.Generator | None =
     rng
         Source of a random part, rotation and contrast; where None, it is the middle, upright.
     """
+    resize: Any = transform.resize
+    return _levelled(resize(picture_part(name, shape, rng), shape, anti_aliasing=True))
+
+
+def picture_part(name: str, shape: tuple[int, int], rng: np.random.Generator | None = None) -> FloatArray:
+    """Return a part of a scikit-image picture that has the proportions of (H, W); see :func:`picture`."""
     load: Any = getattr(data, name)
     image = load()
     grey = color.rgb2gray(image) if image.ndim == 3 else image.astype(np.float64)
-    if rng is not None:
-        grey = _turned(grey, rng)
-    resize: Any = transform.resize
-    small = resize(_part(grey, shape, rng), shape, anti_aliasing=True)
-    if np.ptp(small) == 0:
-        return np.zeros(shape)
-    return np.asarray((small - small.min()) / np.ptp(small), dtype=np.float64)
+    return _part(grey if rng is None else _turned(grey, rng), shape, rng)
+
+
+def _levelled(grey: FloatArray) -> FloatArray:
+    """Stretch grey from 0 to 1; 0 where all is alike."""
+    extent = np.ptp(grey)
+    return np.zeros_like(grey) if extent == 0 else np.asarray((grey - grey.min()) / extent, dtype=np.float64)
+
+
+def _stretched(part: FloatArray, shape: tuple[int, int], first: int, last: int) -> FloatArray:
+    """Interpolate rows of a picture that is enlarged to (H, W)."""
+    zoom = np.divide(part.shape, shape)
+    offset = zoom * (np.array([first, 0]) + 0.5) - 0.5
+    size = (last - first, shape[1])
+    return np.asarray(ndimage.affine_transform(part, zoom, offset, size, order=1, mode="nearest"), dtype=np.float64)
 
 
 def _turned(grey: FloatArray, rng: np.random.Generator) -> FloatArray:

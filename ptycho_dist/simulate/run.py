@@ -7,7 +7,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,12 @@ from ptycho_dist.data.scan import open_scan
 from ptycho_dist.data.spatial import in_spatial_order, own_rows
 from ptycho_dist.distributed.rank_group import RankGroup, SingleRank
 from ptycho_dist.errors import ConfigError
+from ptycho_dist.mapped_files import let_go
 from ptycho_dist.physics.bodies import Body
 from ptycho_dist.physics.intensity import ForwardModel
 from ptycho_dist.physics.patches import PatchGeometry
 from ptycho_dist.physics.propagators import FarField
+from ptycho_dist.simulate.large_objects import object_on_ranks
 from ptycho_dist.simulate.objects import PictureObject
 from ptycho_dist.simulate.probes import ZonePlate, aberrated, incoherent_modes
 from ptycho_dist.types import FloatArray, Shard
@@ -61,13 +63,33 @@ def simulate(config: SimulateConfig, ranks: RankGroup | None = None) -> Path:
     positions = fermat_spiral(config.n_patterns, config.step_px, config.jitter_px, np.random.default_rng(config.seed))
     origin = np.floor(positions.min(axis=0)) - _MARGIN_PX
     rows, columns = (np.ceil(positions.max(axis=0)) - origin + config.N + _MARGIN_PX).astype(int)
-    object_ = _picture_object(config).make((int(rows), int(columns)))
     probe = np.sqrt(config.photons) * ranks.on_all_ranks(lambda: make_probe(config))
     own = own_rows(config.n_patterns, ranks.rank, ranks.world, _CHUNK)
-    content = ScanContent(
-        patterns=_Patterns(object_, positions - origin, probe.astype(np.complex64), config.seed).of(own),
+    with (
+        _folder_beside(config.output_file, ranks) as folder,
+        object_on_ranks(_picture_object(config), (int(rows), int(columns)), folder, ranks) as object_,
+    ):
+        content = _content(config, object_, positions, origin, probe.astype(np.complex64), own)
+        if config.order == SPATIAL:
+            path = _write_spatially(config.output_file, content, own, ranks, folder)
+        else:
+            path = write_scan_h5_on_ranks(config.output_file, content, own, ranks)
+    _logger.info("simulated %d patterns of %d px into %s", config.n_patterns, config.N, path)
+    return path
+
+
+def _content(
+    config: SimulateConfig,
+    object_: NDArray[np.complex64],
+    positions: FloatArray,
+    origin: FloatArray,
+    probe: NDArray[np.complex64],
+    own: Shard,
+) -> ScanContent:
+    return ScanContent(
+        patterns=_Patterns(object_, positions - origin, probe, config.seed).of(own),
         positions_px=positions,
-        probe=probe.astype(np.complex64),
+        probe=probe,
         object_=object_,
         object_origin_px=(float(origin[0]), float(origin[1])),
         pixel_size_m=config.pixel_size_m,
@@ -75,20 +97,14 @@ def simulate(config: SimulateConfig, ranks: RankGroup | None = None) -> Path:
         detector_distance_m=config.detector_distance_m,
         metadata={"simulated": described(config)},
     )
-    path = (_write_spatially if config.order == SPATIAL else write_scan_h5_on_ranks)(
-        config.output_file, content, own, ranks
-    )
-    _logger.info("simulated %d patterns of %d px into %s", config.n_patterns, config.N, path)
-    return path
 
 
-def _write_spatially(path: Path, content: ScanContent, rows: Shard, ranks: RankGroup) -> Path:
+def _write_spatially(path: Path, content: ScanContent, rows: Shard, ranks: RankGroup, folder: Path) -> Path:
     """Write a scan in spatial order: first as it is measured, for noise is drawn in that order, then from there."""
-    with _folder_beside(path, ranks) as folder:
-        measured = write_scan_h5_on_ranks(folder / path.name, content, rows, ranks)
-        with ranks.on_all_ranks(lambda: open_scan(measured, known_checksum="not needed")) as scan:
-            stored = in_spatial_order(content, scan.raw.patterns.read, rows)
-            return write_scan_h5_on_ranks(path, stored, rows, ranks)
+    measured = write_scan_h5_on_ranks(folder / path.name, replace(content, object_=None), rows, ranks)
+    with ranks.on_all_ranks(lambda: open_scan(measured, known_checksum="not needed")) as scan:
+        stored = in_spatial_order(content, scan.raw.patterns.read, rows)
+        return write_scan_h5_on_ranks(path, stored, rows, ranks)
 
 
 @contextmanager
@@ -161,6 +177,7 @@ class _Patterns:
             where = PatchGeometry.build(corners, self.probe.shape[-1], self.object_.shape, Body.RECTANGLES)
             intensity = model.propagator.rearrange(model.counts(where.gather(canvas)))
             noise = np.random.default_rng((self.seed, 1 + start // _CHUNK))
+            let_go(self.object_)
             yield noise.poisson(intensity.double().numpy())
 
 

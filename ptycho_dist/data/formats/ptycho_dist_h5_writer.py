@@ -20,12 +20,13 @@ from ptycho_dist.data.formats.ptycho_dist_h5 import MARK, SCHEMA_VERSION
 from ptycho_dist.data.formats.stored_order import place_of
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.hdf5_files import OutputFile, writing
+from ptycho_dist.mapped_files import let_go
 from ptycho_dist.types import FloatArray, IntArray
 
 _DTYPES: tuple[np.dtype[Any], ...] = tuple(np.dtype(t) for t in (np.uint8, np.uint16, np.uint32, np.float32))
 COPY_ROWS = 256
 """Patterns that are copied at once."""
-_CHUNK_BYTES, _CHUNK_ROWS = 1 << 16, 64
+_CHUNK_BYTES, _CHUNK_ROWS, _BAND_ROWS = 1 << 16, 64, 256
 """Counts in a chunk, and the most patterns."""
 
 
@@ -277,9 +278,19 @@ def _write_arrays(file: h5py.File, content: ScanContent) -> None:
         probe_mask = file.create_dataset("probe_mask", data=np.asarray(content.probe_mask, dtype=np.bool_))
         probe_mask.attrs.update({"units": "1", "meaning": "True = the probe may differ from zero"})
     if content.object_ is not None:
-        object_ = file.create_dataset("object", data=np.asarray(content.object_, dtype=np.complex64))
+        object_ = _write_in_bands(file, "object", content.object_)
         origin_px = (0.0, 0.0) if content.object_origin_px is None else content.object_origin_px
         object_.attrs.update({"units": "1", "origin_px": origin_px})
+
+
+def _write_in_bands(file: h5py.File, name: str, values: ComplexArray) -> h5py.Dataset:
+    """Write an array (H, W) that may lie in a mapped file, and hold but a part of it."""
+    dataset = file.create_dataset(name, values.shape, np.complex64)
+    for first in range(0, len(values), _BAND_ROWS):
+        band = slice(first, first + _BAND_ROWS)
+        dataset[band] = np.asarray(values[band], np.complex64)
+        let_go(values)
+    return dataset
 
 
 def _write_attributes(file: h5py.File, content: ScanContent) -> None:
