@@ -22,6 +22,8 @@ from ptycho_dist.physics.propagators import make_propagator
 from ptycho_dist.types import FloatArray
 
 _BATCH = 32
+_SPREAD = 4
+"""Object pixels, over those of the patches, from which patches that are far apart are cut out by parts."""
 _DIGITS = 6
 
 
@@ -109,15 +111,22 @@ def _sums(
 ) -> torch.Tensor:
     counts = torch.from_numpy(scan.read_patterns(product.indexes[rows]))
     mask = None if scan.mask is None else torch.from_numpy(scan.mask)
-    corners = torch.from_numpy(_corners(product)[rows])
-    low = torch.floor(corners.min(dim=0).values).long()
-    high = torch.floor(corners.max(dim=0).values).long() + product.geometry.N + 1
-    near = torch.from_numpy(np.array(product.object_[low[0] : high[0], low[1] : high[1]]))
-    objects = extract(near, corners - low, product.geometry.N)
+    objects = _patches(product, torch.from_numpy(_corners(product)[rows]))
     flux = product.extras.get(FLUX)
     brightness = None if flux is None else torch.from_numpy(flux[rows]).to(counts)
     patterns = Patterns.of(counts, model.propagator, mask)
     return fourier_misfits(objects, model, patterns, brightness, counts_per_photon)
+
+
+def _patches(product: Product, corners: torch.Tensor) -> torch.Tensor:
+    """Cut patches (b, N, N) at corners (b, 2) out of an object that may lie in a mapped file."""
+    N, object_ = product.geometry.N, product.object_
+    low = torch.floor(corners.min(dim=0).values).long()
+    high = torch.floor(corners.max(dim=0).values).long() + N + 1
+    if int((high - low).prod()) > _SPREAD * len(corners) * N**2:
+        return torch.cat([_patches(product, one) for one in torch.tensor_split(corners, 2)])
+    near = torch.from_numpy(np.array(object_[low[0] : high[0], low[1] : high[1]]))
+    return extract(near, corners - low, N)
 
 
 def _within(product: Product) -> NDArray[np.bool_]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product as all_pairs
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +32,8 @@ _REFINE = "refine it (ptycho-dist refine SCAN --start PRODUCT)"
 _SIGMAS, _FACTOR = 6.0, 1.5
 _LISTED = 8
 _LITTLE_OVERLAP = 0.3
+_BLOCK_PX = 2048
+"""Side of the parts in which the light on an object is added up."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ def count_unknowns(product: Product, scan: Scan, counted: NDArray[np.bool_]) -> 
     intensity = (np.abs(product.probe) ** 2).sum(axis=0).astype(np.float64)
     unknowns = 2 * _participation(_shared_light(product, intensity, counted))
     if not _same_probe(product, scan):
-        unknowns += 2 * len(product.probe) * _participation(intensity)
+        unknowns += 2 * len(product.probe) * _participation([intensity])
     flux, background = product.extras.get(FLUX), product.extras.get(BACKGROUND)
     if flux is not None and np.ptp(flux) > 0:
         unknowns += len(flux)
@@ -157,10 +161,13 @@ def count_unknowns(product: Product, scan: Scan, counted: NDArray[np.bool_]) -> 
     return unknowns
 
 
-def _participation(light: FloatArray) -> float:
-    """Count the pixels that share the light evenly: (sum L)^2 / sum L^2; 0 of none."""
-    squares = float((light**2).sum())
-    return float(light.sum()) ** 2 / squares if squares > 0 else 0.0
+def _participation(parts: Iterable[FloatArray]) -> float:
+    """Count the pixels that share the light evenly, given by parts: (sum L)^2 / sum L^2; 0 of none."""
+    total = squares = 0.0
+    for light in parts:
+        total += float(light.sum())
+        squares += float((light**2).sum())
+    return total**2 / squares if squares > 0 else 0.0
 
 
 def _same_probe(product: Product, scan: Scan) -> bool:
@@ -172,14 +179,29 @@ def _same_probe(product: Product, scan: Scan) -> bool:
     return difference < 1e-4 * float(np.linalg.norm(product.probe))
 
 
-def _shared_light(product: Product, intensity: FloatArray, counted: NDArray[np.bool_]) -> FloatArray:
-    """Light on the object (H, W) of all patterns that count, at pixels that two or more of them light; else 0."""
+def _shared_light(product: Product, intensity: FloatArray, counted: NDArray[np.bool_]) -> Iterator[FloatArray]:
+    """Yield the light on the object of all patterns that count, at pixels that two or more of them light; else 0.
+
+    It comes in blocks (h, w) that cover the object once, so that a large one takes no more memory than a block.
+    """
     corners = np.rint(product.positions_px[counted] - np.asarray(product.geometry.object_origin_px)).astype(np.int64)
     if not len(corners):
-        return np.zeros((1, 1))
-    low = corners.min(axis=0)
-    visits = np.zeros(corners.max(axis=0) - low + 1)
-    np.add.at(visits, tuple((corners - low).T), 1.0)
+        return
+    corners -= corners.min(axis=0)
+    side, (rows, columns) = len(intensity), corners.max(axis=0) + len(intensity)
+    for corner in all_pairs(range(0, rows, _BLOCK_PX), range(0, columns, _BLOCK_PX)):
+        first = np.array(corner)
+        near = corners[((corners > first - side) & (corners < first + _BLOCK_PX)).all(axis=1)]
+        if len(near):
+            low = near.min(axis=0)
+            begin, end = np.maximum(first - low, 0), first + _BLOCK_PX - low
+            yield _light_of(near - low, intensity)[begin[0] : end[0], begin[1] : end[1]]
+
+
+def _light_of(corners: IntArray, intensity: FloatArray) -> FloatArray:
+    """Light of patterns at corners from (0, 0) on, where two or more share it; else 0."""
+    visits = np.zeros(corners.max(axis=0) + 1)
+    np.add.at(visits, tuple(corners.T), 1.0)
     lit = (intensity > _LIT_SHARE * intensity.max()).astype(np.float64)
     is_shared = fftconvolve(visits, lit, mode="full") > 1.5
     light = np.maximum(fftconvolve(visits, intensity, mode="full"), 0.0)

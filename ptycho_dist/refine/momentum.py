@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ptycho_dist.refine.estimate import Estimate
@@ -22,20 +21,25 @@ class Push:
         Share of a change that is made once more; 0 for none.
     velocity_HW
         Decaying sum of changes so far; None at the start.
+
+    Attributes
+    ----------
+    before_HW
+        The object as it was at the last push, or at the start; None without a share.
     """
 
     def __init__(self, estimate: Estimate, share: float, velocity_HW: Tensor | None) -> None:
         self._estimate, self._share, self.velocity_HW = estimate, share, velocity_HW
-        self._before = estimate.object_HW.clone() if share else torch.empty(0)
+        self.before_HW = estimate.object_HW.clone() if share else None
 
     def repeat(self) -> None:
         """Push the object by what it was changed since the last time."""
-        if not self._share:
+        if self.before_HW is None:
             return
         object_HW = self._estimate.object_HW
-        change = object_HW - self._before
+        change = object_HW - self.before_HW
         if self.velocity_HW is not None:
             change.add_(self.velocity_HW, alpha=self._share)
         self.velocity_HW = change
         object_HW.add_(change, alpha=self._share)
-        self._before = object_HW.clone()
+        self.before_HW.copy_(object_HW)

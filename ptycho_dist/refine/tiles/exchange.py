@@ -96,7 +96,7 @@ class Exchange:
             self._unpack(incoming[rank], sorted(pairs, key=lambda pair: pair[::-1]), said)
         for one, other in self._inside:
             part = self._common(one, other)
-            said[one][other] = part, own[other][part.inside(self.rectangles[other])]
+            said[one][other] = part, own[other][part.inside(self.rectangles[other])].clone()
         return {number: found for number, found in said.items()}
 
     def of_all(self, own: Sequence[Tensor], like: Tensor) -> list[Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ptycho_dist.distributed.collectives import all_reduce_sum
 from ptycho_dist.refine.beginning import Beginning
 from ptycho_dist.refine.estimate import Estimate, light_sums, participation
-from ptycho_dist.refine.findings import Totals
+from ptycho_dist.refine.findings import Pass, Totals
 from ptycho_dist.refine.iteration import QUARTERS, ReadPart, Refiner, scale_of
 from ptycho_dist.refine.outcome import Outcome, Piece
 from ptycho_dist.refine.reductions import as_real
@@ -123,7 +123,7 @@ class TiledRefiner:
         runs = [tile.refiner.quarters(one) for tile, one in zip(self.tiles, passes, strict=True)]
         weights = self._weights(scale_of(self.beginning.config, iteration))
         for _ in range(QUARTERS):
-            before = {tile.number: tile.estimate.object_HW.clone() for tile in self.tiles}
+            before = {tile.number: _before(tile, one) for tile, one in zip(self.tiles, passes, strict=True)}
             for run in runs:
                 next(run)
             self._join_objects(before, weights)
@@ -164,8 +164,7 @@ class TiledRefiner:
 
     def lit_pixels(self) -> float:
         """Participation number of the object's pixels by their light; 0 without any. Called on all ranks."""
-        lights = self._lights(1.0)
-        sums = [light_sums(lights[tile.number][1][self._owned(tile)]) for tile in self.tiles]
+        sums = [light_sums(everyone[self._owned(tile)]) for tile, _, everyone in self._lights(1.0)]
         like = torch.zeros(2, dtype=torch.float64, device=self.common.probe_PNN.device)
         return participation(*in_order(self.exchange.of_all(sums, like)))
 
@@ -185,10 +184,10 @@ class TiledRefiner:
             tile.refiner.restore(read(tile.name), read)
 
     def _join_objects(self, before: Mapping[int, Tensor], weights: Mapping[int, Tensor]) -> None:
-        """Give all tiles the same object where they overlap."""
-        changes = {
-            tile.number: (tile.estimate.object_HW - before[tile.number]) * weights[tile.number] for tile in self.tiles
-        }
+        """Give all tiles the same object where they overlap; changes are made of the objects in their place."""
+        changes = {tile.number: tile.estimate.object_HW for tile in self.tiles}
+        for number, change in changes.items():
+            change.sub_(before[number]).mul_(weights[number])
         said = self.exchange.with_neighbours(changes)
         for tile in self.tiles:
             change = total(tile.number, tile.rectangle, changes[tile.number], said[tile.number])
@@ -206,16 +205,15 @@ class TiledRefiner:
     def _weights(self, scale: float) -> dict[int, Tensor]:
         """Factors on the changes of this rank's tiles, for a quarter of an iteration."""
         step = step_of_light(self.beginning.config, self.common.probe_PNN) * scale / QUARTERS
-        return {number: weight(own, everyone) for number, (own, everyone) in self._lights(step).items()}
+        return {tile.number: weight(own, everyone) for tile, own, everyone in self._lights(step)}
 
-    def _lights(self, step: Tensor | float) -> dict[int, tuple[Tensor, Tensor]]:
-        """Light of each of this rank's tiles, and of all tiles in its rectangle, in units of a step."""
-        own = {tile.number: tile.estimate.light() * step for tile in self.tiles}
-        said = self.exchange.with_neighbours(own)
-        return {
-            tile.number: (light, total(tile.number, tile.rectangle, light, said[tile.number]))
-            for tile, light in zip(self.tiles, own.values(), strict=True)
-        }
+    def _lights(self, step: Tensor | float) -> Iterator[tuple[Tile, Tensor, Tensor]]:
+        """Yield this rank's tiles, the light of each, and that of all tiles in its rectangle, in units of a step."""
+        lights = {tile.number: tile.estimate.light() * step for tile in self.tiles}
+        said = self.exchange.with_neighbours(lights)
+        for tile in self.tiles:
+            own = lights.pop(tile.number)
+            yield tile, own, total(tile.number, tile.rectangle, own, said[tile.number])
 
     def _totals(self, own: Sequence[Totals]) -> Totals:
         """Sum over the tiles of all ranks, in their order."""
@@ -258,3 +256,9 @@ class TiledRefiner:
             "%d tiles on %d ranks: this one sent %.2f MiB and was %.1f s in exchanges",
             len(self.shares), self.exchange.world, account.sent_bytes / 2**20, account.seconds,
         )  # fmt: skip
+
+
+def _before(tile: Tile, one: Pass) -> Tensor:
+    """Object of a tile as it is before a quarter of a pass, which its momentum keeps if it has one."""
+    kept = one.push.before_HW
+    return tile.estimate.object_HW.clone() if kept is None else kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -172,3 +173,18 @@ def test_evaluate_product_writes_the_fourier_error_when_the_area_is_too_small_to
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["fourier_error"] == metrics["fourier_error"]
     assert metrics["reference_refused"].startswith("object (17, 17)")
     assert "metrics against the reference are left out" in caplog.text
+
+
+def test_patterns_that_are_far_apart_are_explained_with_little_memory(tmp_path: Path) -> None:
+    near = scattered()
+    far = np.concatenate([near[:20], near[20:] + 500.0])[np.random.default_rng(2).permutation(COUNT)]
+    scan_path, product_path = write_truth(tmp_path, far, 2e-8)
+    product, scan = read_product(product_path), open_scan(scan_path)
+    fourier_errors(product, scan)  # modules that it imports take memory, too
+    tracemalloc.start()
+    found = fourier_errors(product, scan)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.error() < 1e-3
+    assert found.compared == COUNT
+    assert peak < product.object_.nbytes / 2

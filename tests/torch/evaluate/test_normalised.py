@@ -14,7 +14,10 @@ import pytest
 import ptycho_dist as pd
 from ptycho_dist.config.precedence import RunRequest
 from ptycho_dist.data.formats.product_h5 import NORMALISED, read_product
+from ptycho_dist.data.scan import open_scan
 from ptycho_dist.errors import ConfigError
+from ptycho_dist.evaluate import normalised
+from ptycho_dist.evaluate.normalised import count_unknowns
 from ptycho_dist.pipeline import run_evaluate
 from tests.support.truth import make_truth
 
@@ -176,3 +179,18 @@ def test_patterns_are_named_by_their_numbers_in_the_file(tmp_path: Path) -> None
     with (tmp_path / "o" / "frames.csv").open() as stream:
         numbers = [int(row["pattern"]) for row in csv.DictReader(stream)]
     assert numbers == [number for number in range(49) if number not in (3, 7)]
+
+
+def test_unknowns_are_counted_by_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_truth(tmp_path / "scan.h5", across=9).path
+    refined(path, tmp_path / "o", iterations=1)
+    product = read_product(tmp_path / "o" / "reconstruction.h5")
+    counted = np.ones(81, np.bool_)
+    counted[3] = False
+    with open_scan(path) as scan:
+        whole = count_unknowns(product, scan, counted)
+        for side in (7, 32, 50):
+            monkeypatch.setattr(normalised, "_BLOCK_PX", side)
+            assert count_unknowns(product, scan, counted) == pytest.approx(whole, rel=1e-9)
+        monkeypatch.setattr(normalised, "_BLOCK_PX", 32)
+        assert count_unknowns(product, scan, np.zeros(81, np.bool_)) < whole / 2

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -12,12 +14,14 @@ from safetensors.torch import load_file
 
 from benchmarks.tiles import seams, seams_of
 from ptycho_dist.data.formats.product_h5 import Product, read_product
-from ptycho_dist.errors import ConfigError
+from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent, write_scan_h5
+from ptycho_dist.data.scan import open_scan
+from ptycho_dist.errors import ConfigError, RefinementError
 from ptycho_dist.factory.refine import create_refine_payload
 from ptycho_dist.launching.signals import StopRequested
 from ptycho_dist.physics.propagators import NearField, wavelength_m
 from ptycho_dist.refine import checkpoint
-from ptycho_dist.refine.tiles.cutting import Rectangle, cut
+from ptycho_dist.refine.tiles.cutting import Rectangle, cut, gaps
 from ptycho_dist.refine.tiles.joining import extrapolated, total, weight
 from tests.support.launch import run
 from tests.support.truth import Truth, make_truth
@@ -68,6 +72,19 @@ def test_tiles_that_share_a_part_find_the_same_bits_in_it() -> None:
     first, *rest = (one[common.inside(place)] for one, place in zip(found, places, strict=True))
     assert all(torch.equal(one, first) for one in rest)
     assert not torch.equal(first, said[0][common.inside(places[0])])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_gaps_and_rectangles_cover_a_canvas(seed: int) -> None:
+    rng, canvas = np.random.default_rng(seed), (700, 90)
+    corners = rng.integers(0, (600, 60), (seed * 3, 2))
+    rectangles = [Rectangle((y, x), (y + int(rng.integers(1, 100)), x + int(rng.integers(1, 30)))) for y, x in corners]
+    covered, filled = np.zeros(canvas, np.bool_), np.zeros(canvas, np.int64)
+    for one in rectangles:
+        covered[one.slices] = True
+    for gap in gaps(rectangles, canvas):
+        filled[gap.slices] += 1
+    assert np.array_equal(filled, ~covered)
 
 
 def test_probe_changes_that_disagree_are_extrapolated_and_those_that_agree_are_averaged() -> None:
@@ -170,6 +187,72 @@ def test_ranks_resume_what_one_has_begun(truth: Truth, refine: Refine, tmp_path:
     found = on_ranks(truth, tmp_path, 2, "gradient", "--resume", "true")
     for name in ("object_", "probe", "positions_px", "losses"):
         assert np.array_equal(getattr(found, name), getattr(expected, name)), name
+
+
+def two_islands(path: Path) -> Truth:
+    """Make a scan of 98 patterns in two places, with room between them that no pattern sees."""
+    made = make_truth(path)
+    with open_scan(path) as scan:
+        patterns = scan.read_patterns(np.arange(49))
+    positions = np.concatenate([made.positions_px, made.positions_px + 300])
+    content = ScanContent(
+        patterns=[np.concatenate([patterns, patterns])], positions_px=positions, probe=made.probe.astype(np.complex64)
+    )
+    write_scan_h5(path, content)
+    return replace(made, positions_px=positions)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_what_no_tile_covers_is_as_it_was(tmp_path: Path, refine: Refine, ranks: int) -> None:
+    islands = two_islands(tmp_path / "islands.h5")
+    first = refine(islands.path, iterations=1, name="first")
+    with h5py.File(first.product_path, "r+") as file:
+        file["object"][0, 150:160, :] = 0.25 + 0.5j
+    again = {"iterations": 2, "tiles": 2, "uncertainty": False}
+    if ranks == 1:
+        found = product_of(refine(islands.path, start=first.product_path, **again, name="again"))
+    else:
+        line = ["refine", islands.path, "--start", first.product_path, "--output_dir", tmp_path / "again"]
+        done = run([*line, "--iterations", 2, "--tiles", 2, "--devices", ranks, "--accelerator", "cpu", "--quiet"])
+        assert done.returncode == 0, done.stderr
+        found = read_product(tmp_path / "again" / "reconstruction.h5")
+    start = product_of(first)
+    assert found.object_.shape == start.object_.shape
+    uncovered = np.ones(start.object_.shape, np.bool_)
+    uncovered[:100, :100] = uncovered[-100:, -100:] = False
+    assert np.array_equal(found.object_[uncovered], start.object_[uncovered])
+    assert np.abs(found.object_ - start.object_)[:60, :60].max() > 1e-3
+    assert np.abs(found.object_ - start.object_)[-60:, -60:].max() > 1e-3
+
+
+def test_whole_that_tiles_bring_together_is_what_they_write_in_pieces(
+    many: Truth, refine: Refine, tmp_path: Path
+) -> None:
+    pieces, whole = (
+        product_of(refine(many.path, iterations=4, tiles=4, flux=True, uncertainty=asked, name=str(asked)))
+        for asked in (False, True)
+    )
+    for name in ("object_", "probe", "positions_px"):
+        assert np.array_equal(getattr(pieces, name), getattr(whole, name)), name
+    assert np.array_equal(pieces.extras["flux"], whole.extras["flux"])
+
+
+def test_saved_state_without_one_of_its_tiles_is_refused(truth: Truth, refine: Refine, tmp_path: Path) -> None:
+    for iteration, resume in ((1, False), (2, True)):
+        with pytest.raises(StopRequested):
+            refine(truth.path, iterations=4, tiles=3, callbacks=(stop_at(iteration),), resume=resume)
+    assert [one.name for one in (tmp_path / "out").glob(f"{checkpoint.PARTS}.*")] == [f"{checkpoint.PARTS}.2"]
+    part = tmp_path / "out" / f"{checkpoint.PARTS}.2" / "ones.tile.1.safetensors"
+    whole = part.read_bytes()
+    part.write_bytes(whole[:-50])
+    with pytest.raises(RefinementError, match=r"ones\.tile\.1\.safetensors is damaged .* --resume false"):
+        refine(truth.path, iterations=4, tiles=3, resume=True)
+    part.unlink()
+    with pytest.raises(RefinementError, match=r"ones\.tile\.1\.safetensors is missing; .* --resume false"):
+        refine(truth.path, iterations=4, tiles=3, resume=True)
+    part.write_bytes(whole)
+    refine(truth.path, iterations=4, tiles=3, resume=True)
+    assert sorted(one.name for one in (tmp_path / "out").iterdir()) == ["product.h5"]
 
 
 def on_ranks(truth: Truth, folder: Path, world: int, method: str, *more: object) -> Product:
