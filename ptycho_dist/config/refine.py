@@ -30,6 +30,26 @@ def defaults_of(method: str, alpha: float) -> dict[str, float]:
     return found if method != "pie" or alpha == 1.0 else found | {"momentum": 0.0}
 
 
+_MOST_AT_ONCE_PX, _TILE_PX, _LEAST_IN_TILE = 2**26, 2**22, 250
+
+
+def default_tiles(canvas_px: int | None, n_patterns: int) -> int:
+    """Decide how many tiles a scan is cut into where that is not set.
+
+    At once an object converges a little better, and every rank holds it all: half a GiB for each copy at the most.
+
+    Parameters
+    ----------
+    canvas_px
+        Pixels of the object; None where nobody knows.
+    n_patterns
+        Patterns of the scan; a tile has 250 or more.
+    """
+    if canvas_px is None or canvas_px <= _MOST_AT_ONCE_PX:
+        return 1
+    return max(1, min(round(canvas_px / _TILE_PX), n_patterns // _LEAST_IN_TILE))
+
+
 @dataclass(frozen=True, kw_only=True)
 class RefineConfig:
     """What is refined, how, and for how long."""
@@ -70,9 +90,10 @@ class RefineConfig:
     cooling: float | None = None
     """Share of the iterations, the last ones, over which steps shrink to a tenth; 0.5 where not set (gradient: 0)."""
 
-    tiles: int = 1
+    tiles: int | None = None
     """Parts of the scan that are refined side by side and joined where they overlap; 1: the whole at once. Ranks share
-    tiles, and the answer depends on their number only. Use 250 patterns a tile or more."""
+    tiles, and the answer depends on their number only. Where not set, 1 up to 67 million pixels of the object, and one
+    for each 4 million of a larger one. Use 250 patterns a tile or more."""
 
     position_start: int | None = None
     """Iteration from which positions are refined; never where not set."""
@@ -103,7 +124,7 @@ class RefineConfig:
         validators.require_int("refine.iterations", self.iterations, 0)
         validators.require_choice("refine.method", self.method, tuple(METHOD_DEFAULTS))
         validators.require_optional_int("refine.batch_size", self.batch_size, 1)
-        validators.require_int("refine.tiles", self.tiles, 1)
+        validators.require_optional_int("refine.tiles", self.tiles, 1)
         validators.require_optional_positive("refine.object_step", self.object_step)
         if self.probe_step is not None:
             validators.require_positive("refine.probe_step", self.probe_step, zero_allowed=True)

@@ -9,7 +9,7 @@ from typing import Any
 from ptycho_dist.config import precedence
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.precedence import Level, Resolution
-from ptycho_dist.config.refine import RefineConfig, defaults_of
+from ptycho_dist.config.refine import RefineConfig, default_tiles, defaults_of
 from ptycho_dist.config.scan_options import GEOMETRY
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.config.sections import REFINE_SECTIONS
@@ -130,6 +130,7 @@ def _resolve(levels: list[Level], header: ScanHeader) -> Resolution:
     require_same_n(header, resolution)
     method, alpha = str(resolution.values["refine.method"]), resolution.values["refine.alpha"]
     defaults: dict[str, Any] = {f"refine.{name}": value for name, value in defaults_of(method, alpha).items()}
+    defaults["refine.tiles"] = default_tiles(header.canvas_px, header.n_patterns)
     if not resolution.values["data.probe_trainable"]:
         defaults["refine.probe_step"] = 0.0
     defaults["execution.inference_batch_size"] = DEFAULT_INFERENCE_BATCH_SIZE
@@ -174,7 +175,7 @@ def _require_start(refine: RefineConfig, header: ScanHeader) -> None:
 
 
 def _require_patterns(refine: RefineConfig, header: ScanHeader) -> None:
-    if refine.tiles > header.n_patterns:
+    if (refine.tiles or 1) > header.n_patterns:
         msg = (
             f"refine.tiles = {refine.tiles} with the {header.n_patterns} patterns of {header.path}; expected at most "
             "one tile for each pattern. Set fewer."

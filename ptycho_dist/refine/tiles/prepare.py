@@ -39,7 +39,7 @@ class Parts:
 
 def cut_tiles(reader: AmplitudeReader, config: RefineConfig) -> Parts | None:
     """Cut a scan into the tiles of resolved settings; None where there is but one."""
-    tiles = config.tiles
+    tiles = config.tiles or 1
     if tiles == 1:
         return None
     patterns, context = cut(reader.scan.positions_px, tiles), reader.context
@@ -80,4 +80,4 @@ def _config_of_tile(config: RefineConfig, own_tiles: int) -> RefineConfig:
     config = replace(config, memory_GiB=config.memory_GiB / own_tiles)
     if config.method != "gradient":
         return config
-    return replace(config, batch_size=max(1, round((config.batch_size or 1) / config.tiles)))
+    return replace(config, batch_size=max(1, round((config.batch_size or 1) / (config.tiles or 1))))

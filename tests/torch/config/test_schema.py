@@ -174,7 +174,7 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
     },
     RefineConfig: {
         "start_from": ["product"],
-        "tiles": (0, 1.5, True, None),
+        "tiles": (0, 1.5, True, "many"),
         "regularisation": ("much", -0.1, math.nan),
         "regularised_passes": (0, 1.5),
         "uncertainty": (1, None),

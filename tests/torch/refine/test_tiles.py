@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.tiles import seams, seams_of
+from ptycho_dist.config.refine import default_tiles
 from ptycho_dist.data.formats.product_h5 import Product, read_product
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent, write_scan_h5
 from ptycho_dist.data.scan import open_scan
@@ -106,6 +107,14 @@ def test_number_of_tiles_is_recorded_and_changes_the_result(truth: Truth, tmp_pa
     plain = create_refine_payload(truth.path, tmp_path / "out")
     assert plain.refine_config.tiles == 1
     assert plain.result_fingerprint() == one.result_fingerprint() != two.result_fingerprint()
+
+
+@pytest.mark.parametrize(("canvas_px", "n_patterns", "expected"), [
+    (4156**2, 200_000, 1), (8192**2, 10**6, 1), (16_384**2, 34_000, 64), (16_384**2, 1000, 4), (16_384**2, 300, 1),
+    (65_536**2, 10**7, 1024), (None, 10**6, 1),
+])  # fmt: skip
+def test_large_objects_are_cut_where_nothing_is_set(canvas_px: int | None, n_patterns: int, expected: int) -> None:
+    assert default_tiles(canvas_px, n_patterns) == expected
 
 
 @pytest.mark.parametrize("settings", [
