@@ -11,7 +11,7 @@ from benchmarks.network.known import ITERATIONS
 from ptycho_dist.atomic import atomic_path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = {"README.md": "paragraph", "docs/performance.md": "tables"}
+PAGES = {"README.md": "paragraph", "docs/quality.md": "tables"}
 """Files that hold a part, and which."""
 _TITLES = ("object", "photons", "step, % of the probe", "network alone", "best iterative", "ours", "gain",
            "closest iterative", "gain over it", "correlation: closest / ours", "ones")  # fmt: skip
