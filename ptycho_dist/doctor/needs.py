@@ -60,7 +60,15 @@ def _refinement(payload: RefinePayload, canvas_px: float, world: int) -> tuple[f
     modes = payload.data_config.n_modes or 1
     in_batch = _WAVES_BYTES * modes * pixels * -(-int(refine.batch_size or 1) // world)
     seconds = refine.iterations * payload.n_patterns * pixels * modes / (_WAVE_PIXELS_PER_S * world)
-    return share + in_batch + 4 * _OBJECT_BYTES * canvas_px, 2 * _OBJECT_BYTES * canvas_px, seconds
+    tiles = refine.tiles or 1
+    own_px = _own_px(canvas_px, tiles, -(-tiles // world), payload.data_config.N)
+    return share + in_batch + 4 * _OBJECT_BYTES * own_px, 2 * _OBJECT_BYTES * canvas_px, seconds
+
+
+def _own_px(canvas_px: float, parts: int, own: int, N: int) -> float:
+    """Pixels of some of the equal parts of an object, each with what the frames of its patterns reach over its edge."""
+    side = math.sqrt(canvas_px / parts)
+    return min(canvas_px, own * (side + N) ** 2)
 
 
 def _network(payload: Payload, canvas_px: float, world: int) -> tuple[float, float, float]:
@@ -71,7 +79,8 @@ def _network(payload: Payload, canvas_px: float, world: int) -> tuple[float, flo
     on_all_ranks = _patterns_in_step(payload.data_config, training, payload.execution_config, world)
     memory = on_all_ranks * pixels * _step_bytes(payload.model_config) + 64 * payload.n_patterns
     disk = 8 * pixels * payload.n_patterns + canvas_px * (world * _CANVAS_BYTES + _OBJECT_BYTES)
-    return memory + canvas_px * _CANVAS_BYTES, disk, _seconds(payload, training, world)
+    own_px = _own_px(canvas_px, world, 1, payload.data_config.N)
+    return memory + own_px * _CANVAS_BYTES, disk, _seconds(payload, training, world)
 
 
 def _canvas_px(n_patterns: int, N: int) -> float:

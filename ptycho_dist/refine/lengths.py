@@ -9,6 +9,7 @@ Image Process. 6, 493 (1997), DOI 10.1109/83.563316).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -24,16 +25,16 @@ class Crowd:
 
     Parameters
     ----------
-    scratch_HW
-        Zeros of the object's shape to work on; zero again after each use.
+    object_HW
+        Of the shape, type and device of the object.
     """
 
-    scratch_HW: Tensor
+    object_HW: Tensor
 
-    @classmethod
-    def on(cls, object_HW: Tensor) -> Crowd:
-        """Prepare for an object."""
-        return cls(torch.zeros_like(object_HW))
+    @cached_property
+    def scratch_HW(self) -> Tensor:
+        """Zeros of the object's shape to work on, made when a batch is first crowded; zero again after each use."""
+        return torch.zeros_like(self.object_HW)
 
     def lengthen(self, batch: Batch, steps_BNN: Tensor) -> Tensor:
         """Give the steps (B, N, N) of all patterns of a batch as they may be added up.

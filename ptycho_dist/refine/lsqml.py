@@ -84,4 +84,4 @@ def _dot(one_PBNN: Tensor, other_PBNN: Tensor) -> Tensor:
 @refinement_method("lsqml")
 def make_lsqml(config: RefineConfig, estimate: Estimate) -> LeastSquares:
     """Make the method with the steps of resolved settings."""
-    return LeastSquares(*step_lengths(config), Crowd.on(estimate.object_HW))
+    return LeastSquares(*step_lengths(config), Crowd(estimate.object_HW))

@@ -88,4 +88,4 @@ def probe_direction(residual: Residual) -> tuple[Tensor, Tensor, Tensor]:
 @refinement_method("pie")
 def make_pie(config: RefineConfig, estimate: Estimate) -> Pie:
     """Make the method with the steps of resolved settings."""
-    return Pie(config.alpha, *step_lengths(config), Crowd.on(estimate.object_HW))
+    return Pie(config.alpha, *step_lengths(config), Crowd(estimate.object_HW))

@@ -101,7 +101,7 @@ def test_steps_are_full_unless_they_ask_for_the_same(apart_px: float, same: bool
     steps = random_steps(2)
     if same:
         steps[1] = steps[0]
-    crowd = Crowd.on(torch.zeros(40, 90, dtype=torch.complex128))
+    crowd = Crowd(torch.zeros(40, 90, dtype=torch.complex128))
     batch = Batch(windows, slice(0, 2), windows, torch.zeros(2, N, N), is_crowded=True)
     share = crowd.lengthen(batch, steps).abs().sum() / steps.abs().sum()
     assert float(share) == pytest.approx(0.5 if same and apart_px == 0 else 1.0, abs=0.1)
