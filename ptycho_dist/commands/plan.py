@@ -25,13 +25,15 @@ if TYPE_CHECKING:
     from ptycho_dist.plan.calibrate import Calibration
     from ptycho_dist.plan.model import Job, Measurement, Row
 
+_STAGES, _WHOLE_FROM_S, _WIDTH = ("train s", "predict s", "stitch s", "refine s"), 100, 120
 _RANKS_BESIDE = 2
 """Ranks of the second calibration, which also measures the interconnect."""
 
 COMMAND = Command(
     name="plan",
     summary="predict time and memory of a job on any number of ranks",
-    description="Calibrate for some seconds on this machine, then predict training, prediction and stitching.",
+    description="Calibrate for some seconds on this machine, then predict a reconstruction: its training, its "
+    "prediction, stitching and refinement.",
     example="ptycho-dist plan scan.npz --ranks 1,2,4,8 --max_epochs 60",
     order=11,
     operand="scan",
@@ -107,19 +109,19 @@ def _write_table(found: Calibration, measurements: Sequence[Measurement], rows: 
 
     job, last = found.job, measurements[-1]
     table = Table(title=f"{job.n_patterns} patterns, {job.steps} steps of {job.batch_size} groups of {job.group_size}")
-    for name in ("ranks", "train s", "predict s", "stitch s", "total s", "speed-up", "MiB/rank", "MiB/step", "from"):
+    for name in ("ranks", *_STAGES, "total s", "speed-up", "MiB/rank", "MiB/step", "from"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        seconds = (row.training_s, row.prediction_s, row.stitching_s, row.total_s)
+        seconds = (row.training_s, row.prediction_s, row.stitching_s, row.refinement_s, row.total_s)
         table.add_row(
             str(row.ranks),
-            *(f"{one:.1f}" for one in seconds),
+            *(f"{one:.1f}" if one < _WHOLE_FROM_S else f"{one:.0f}" for one in seconds),
             f"{rows[0].total_s / row.total_s:.2f}",
             f"{found.memory_bytes[row.ranks] / 2**20:.0f}",
             f"{row.sent_bytes / 2**20:.2f}",
-            "calibration" if row.is_measured else "prediction",
+            "measured" if row.is_measured else "model",
         )
-    console = Console(file=sys.stdout)
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDTH)
     console.print(table)
     if last.ranks > 1:
         console.print(

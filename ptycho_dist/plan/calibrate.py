@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,30 +17,34 @@ import numpy as np
 import torch
 
 from ptycho_dist.bundle import BUNDLE_FOLDER, load_bundle
-from ptycho_dist.config.precedence import OVERRIDE, Level, RunRequest
+from ptycho_dist.config.precedence import OVERRIDE, Level, RunRequest, defaults, resolve
 from ptycho_dist.config.schema import DataConfig
-from ptycho_dist.config.sections import INFERENCE_SECTIONS, TRAINING_SECTIONS, Sections
+from ptycho_dist.config.sections import INFERENCE_SECTIONS, REFINE_SECTIONS, TRAINING_SECTIONS, Sections
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent, write_scan_h5
 from ptycho_dist.data.grouping import canonical_order
 from ptycho_dist.data.scan import Scan, ScanOptions, open_scan
-from ptycho_dist.distributed.collectives import all_reduce_sum, barrier, from_rank_0, process_group
+from ptycho_dist.distributed.collectives import all_reduce_sum, barrier, from_rank_0, on_all_ranks, process_group
 from ptycho_dist.distributed.devices import device_of, process_group_backend
 from ptycho_dist.doctor.needs import needs_of
 from ptycho_dist.factory.devices import require_launch
 from ptycho_dist.factory.inference import inference_payload, read_trained
-from ptycho_dist.factory.payload import TrainingPayload
+from ptycho_dist.factory.payload import RefinePayload, TrainingPayload
+from ptycho_dist.factory.refine import refine_payload
 from ptycho_dist.factory.settings import reader_options
 from ptycho_dist.factory.training import training_payload
 from ptycho_dist.inference.run import run_inference
-from ptycho_dist.launching.environment import RankContext
+from ptycho_dist.launching.environment import RankContext, single_rank
 from ptycho_dist.plan.messages import RING, TREE, Interconnect, sent_bytes
 from ptycho_dist.plan.model import Job, Measurement, fit_line
+from ptycho_dist.plan.refinement import Refinement
+from ptycho_dist.refine.initial import read_start
+from ptycho_dist.refine.prepare import begin, make_reader, make_refiner
 from ptycho_dist.training.run import TrainingResult, run_training
 from ptycho_dist.types import Canvas
 
 PATTERNS = 256
 """Patterns of the part of the scan that the calibration works on, at least."""
-_STEPS_AN_EPOCH, _EPOCHS = 4, 4
+_STEPS_AN_EPOCH, _EPOCHS, _PASSES = 4, 4, 4
 _MESSAGE_BYTES = (8, 1 << 14, 1 << 18, 1 << 20, 1 << 22)
 _REPEATS = 15
 
@@ -83,9 +87,9 @@ class _Bench:
         return result, time.monotonic() - started
 
 
-def job_of(payload: TrainingPayload, scan: Scan) -> Job:
-    """Size of the job that a payload describes."""
-    data, training = payload.data_config, payload.training_config
+def job_of(payload: TrainingPayload, scan: Scan, refine: RefinePayload | None) -> Job:
+    """Size of the job that payloads describe; without a refinement where that is None."""
+    data, training, model = payload.data_config, payload.training_config, payload.model_config
     height, width = Canvas.around(scan.positions_px, data.N).shape
     return Job(
         n_patterns=payload.n_patterns,
@@ -95,12 +99,27 @@ def job_of(payload: TrainingPayload, scan: Scan) -> Job:
         batch_size=training.batch_size,
         epochs=training.epochs,
         max_steps=training.max_steps,
+        exchanges=model.stages if model.exchange else 0,
+        refinement=_refinement_of(refine, scan) if refine is not None else Refinement(N=data.N),
     )
 
 
-def measure(request: RunRequest, payload: TrainingPayload, scan: Scan, context: RankContext) -> Measurement:
+def _refinement_of(payload: RefinePayload, scan: Scan) -> Refinement:
+    refine, data = payload.refine_config, payload.data_config
+    return Refinement(
+        iterations=refine.iterations,
+        tiles=refine.tiles or 1,
+        update=refine.batch_size or 1,
+        N=data.N,
+        n_modes=data.n_modes or scan.header.n_modes,
+    )
+
+
+def measure(
+    request: RunRequest, payload: TrainingPayload, refine: RefinePayload | None, scan: Scan, context: RankContext
+) -> Measurement:
     """Calibrate on all ranks of this launch, inside its process group; takes some seconds."""
-    job = job_of(payload, scan)
+    job = job_of(payload, scan, refine)
     with _folder(request) as folder:
         bench = _Bench(request, context, folder)
         n_part = min(payload.n_patterns, max(PATTERNS, _STEPS_AN_EPOCH * 2 * job.batch_size * job.group_size))
@@ -109,6 +128,7 @@ def measure(request: RunRequest, payload: TrainingPayload, scan: Scan, context: 
         sizes = (job.batch_size, 2 * job.batch_size)
         timed = [_step_seconds(bench, size, n_part, payload.data_config) for size in sizes]
         predict_s, stitch_s = _prediction_seconds(bench, n_part)
+        refine_s = 0.0 if refine is None else on_all_ranks(lambda: _refinement_seconds(refine, scan, n_part, context))
         gradient_bytes = from_rank_0(lambda: _weight_bytes(folder / BUNDLE_FOLDER))
     reduction = TREE if "nccl" in process_group_backend(payload.execution_config.accelerator) else RING
     latency_s, bytes_per_s = _interconnect(context, reduction)
@@ -121,6 +141,7 @@ def measure(request: RunRequest, payload: TrainingPayload, scan: Scan, context: 
         predict_s=predict_s,
         stitch_s=stitch_s,
         gradient_bytes=gradient_bytes,
+        refine_s=refine_s,
         latency_s=latency_s,
         bytes_per_s=bytes_per_s,
         reduction=reduction,
@@ -172,7 +193,26 @@ def _prediction_seconds(bench: _Bench, n_part: int) -> tuple[float, float]:
         payload = inference_payload(trained, part, bench.folder)
         seconds = run_inference(payload, bench.context, part).seconds
         height, width = Canvas.around(part.positions_px, payload.data_config.N).shape
-    return seconds["prediction"] / -(-n_part // bench.context.world), seconds["stitching"] / (height * width)
+    world = bench.context.world
+    return seconds["prediction"] / -(-n_part // world), seconds["stitching"] * world / (height * width)
+
+
+def _refinement_seconds(payload: RefinePayload, scan: Scan, n_part: int, context: RankContext) -> float:
+    """Duration of a pattern in a pass of the refinement, by this rank alone, over neighbouring patterns.
+
+    Of several passes the shortest: in the first one patterns are read, and loops may be compiled.
+    """
+    rows = np.sort(canonical_order(scan.positions_px)[:n_part])
+    data, config, execution = payload.data_config, payload.refine_config, payload.execution_config
+    reader = replace(make_reader(scan, data, execution, context), context=single_rank(), sample=rows)
+    start = read_start(scan, None, data.propagation).some(rows)
+    refiner = make_refiner(begin(start, reader, data, config), reader, execution.cpu_loops)
+    seconds = []
+    for iteration in range(_PASSES):
+        started = time.monotonic()
+        refiner.iterate(iteration)
+        seconds.append(time.monotonic() - started)
+    return min(seconds) / n_part
 
 
 def _interconnect(context: RankContext, reduction: str) -> tuple[float, float]:
@@ -227,7 +267,19 @@ def calibrate(request: RunRequest, context: RankContext, numbers: Sequence[int])
         payload = training_payload(scan, request.output_dir or ".", given)
         execution = payload.execution_config
         require_launch(execution, context)
-        memory = {ranks: needs_of(payload, ranks).memory_bytes or 0 for ranks in numbers}
+        refine = _refine_payload(request, scan)
+        planned = [payload] if refine is None else [payload, refine]
+        memory = {ranks: max(needs_of(one, ranks).memory_bytes or 0 for one in planned) for ranks in numbers}
         device = device_of(execution.accelerator, context.local_rank)
         with process_group(context, process_group_backend(execution.accelerator), execution.timeout_s, device):
-            return Calibration(job_of(payload, scan), measure(request, payload, scan, context), memory)
+            measured = measure(request, payload, refine, scan, context)
+            return Calibration(job_of(payload, scan, refine), measured, memory)
+
+
+def _refine_payload(request: RunRequest, scan: Scan) -> RefinePayload | None:
+    """Decide how a reconstruction refines; None where it does not, or where the scan gives no probe to measure with."""
+    given = request.levels(REFINE_SECTIONS)
+    start_from_ones = Level(OVERRIDE, {"refine.start_from": "ones"})
+    if scan.probe is None or not resolve([*given, defaults(REFINE_SECTIONS)]).values["refine.iterations"]:
+        return None
+    return refine_payload(scan, request.output_dir or ".", [start_from_ones, *given])

@@ -43,6 +43,10 @@ class Interconnect:
         """
         return self.rounds(ranks) * self.latency_s + sent_bytes(n_bytes, ranks) / self.bytes_per_s
 
+    def gather_s(self, n_bytes: float, ranks: int) -> float:
+        """Duration of giving every rank a tensor of so many bytes of every rank: half of the rounds of a sum."""
+        return self.rounds(ranks) / 2 * self.latency_s + (ranks - 1) * n_bytes / self.bytes_per_s
+
     def halo_s(self, n_bytes: float, neighbours: int) -> float:
         """Duration of an exchange of so many bytes with so many neighbours, whatever the number of ranks."""
         return neighbours * self.latency_s + n_bytes / self.bytes_per_s

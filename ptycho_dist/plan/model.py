@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from ptycho_dist.plan.messages import RING, Interconnect, sent_bytes
+from ptycho_dist.plan.messages import RING, Interconnect, halo_bytes, sent_bytes
+from ptycho_dist.plan.refinement import NEIGHBOURS, Refinement
 
 _CONTROL_BYTES = 64
 """What ranks agree on in each step beside the gradients: a few float64 numbers."""
@@ -30,9 +31,11 @@ class Measurement:
     predict_s
         Duration of the prediction of one pattern by one rank, in seconds.
     stitch_s
-        Duration of stitching one pixel of the object, in seconds.
+        Duration of stitching one pixel of the object by one rank, in seconds.
     gradient_bytes
         Bytes of the gradients that ranks add up in each step.
+    refine_s
+        Duration of a pattern in an iteration of the refinement on one rank, in seconds; 0 where none is planned.
     latency_s, bytes_per_s
         Interconnect: duration of an empty message, and bandwidth; 0 and infinite for one rank.
     reduction
@@ -46,13 +49,19 @@ class Measurement:
     predict_s: float
     stitch_s: float
     gradient_bytes: int
+    refine_s: float = 0.0
     latency_s: float = 0.0
     bytes_per_s: float = math.inf
     reduction: str = RING
 
+    @property
+    def net(self) -> Interconnect:
+        """Interconnect between the ranks."""
+        return Interconnect(latency_s=self.latency_s, bytes_per_s=self.bytes_per_s, reduction=self.reduction)
+
     def communication_s(self, ranks: int) -> float:
         """Duration of the messages of a step: the sum of the gradients, and one of the few numbers ranks agree on."""
-        net = Interconnect(latency_s=self.latency_s, bytes_per_s=self.bytes_per_s, reduction=self.reduction)
+        net = self.net
         return net.sum_s(self.gradient_bytes, ranks) + net.sum_s(_CONTROL_BYTES, ranks)
 
     def step_seconds(self, patterns: float, ranks: int) -> float:
@@ -77,6 +86,10 @@ class Job:
         Patterns in a group; groups in a global step.
     epochs, max_steps
         When the training ends.
+    exchanges
+        Times that a prediction exchanges halos.
+    refinement
+        What follows the prediction in a reconstruction.
     """
 
     n_patterns: int
@@ -86,6 +99,8 @@ class Job:
     batch_size: int
     epochs: int
     max_steps: int | None
+    exchanges: int = 0
+    refinement: Refinement = field(default_factory=Refinement)
 
     @property
     def steps(self) -> int:
@@ -106,27 +121,36 @@ class Row:
     training_s: float
     prediction_s: float
     stitching_s: float
+    refinement_s: float
     sent_bytes: float
     is_measured: bool
     """Whether the calibration ran on so many ranks."""
 
     @property
     def total_s(self) -> float:
-        """Training, prediction and stitching together."""
-        return self.training_s + self.prediction_s + self.stitching_s
+        """All of it together."""
+        return self.training_s + self.prediction_s + self.stitching_s + self.refinement_s
 
 
 def predict(job: Job, measurements: Sequence[Measurement], ranks: int) -> Row:
     """Predict a job on so many ranks, from the calibration on the nearest smaller (or equal) number of ranks."""
     base = _nearest(measurements, ranks)
+    size = (job.n_patterns, job.canvas_px)
     return Row(
         ranks=ranks,
         training_s=base.setup_s + job.steps * base.step_seconds(job.share(ranks), ranks),
-        prediction_s=base.predict_s * -(-job.n_patterns // ranks),
-        stitching_s=base.stitch_s * job.canvas_px,
+        prediction_s=base.predict_s * -(-job.n_patterns // ranks) + job.exchanges * _halo_s(job, base.net, ranks),
+        stitching_s=base.stitch_s * -(-job.canvas_px // ranks),
+        refinement_s=job.refinement.seconds(*size, base.refine_s, base.net, ranks),
         sent_bytes=sent_bytes(base.gradient_bytes, ranks),
         is_measured=any(one.ranks == ranks for one in measurements),
     )
+
+
+def _halo_s(job: Job, net: Interconnect, ranks: int) -> float:
+    if ranks == 1:
+        return 0.0
+    return net.halo_s(halo_bytes(math.sqrt(job.canvas_px / ranks), job.refinement.N), min(NEIGHBOURS, ranks - 1))
 
 
 def _nearest(measurements: Sequence[Measurement], ranks: int) -> Measurement:
@@ -162,11 +186,21 @@ def _reason(job: Job, base: Measurement, row: Row) -> str:
     parts = {
         f"messages between {row.ranks} ranks": messages_s,
         "set-up of the training, which ranks do not share": base.setup_s,
-        "stitching, which rank 0 does alone": row.stitching_s,
+        "stitching": row.stitching_s,
+        _refining(job.refinement, row.ranks): row.refinement_s,
         fed if job.batch_size < row.ranks else around: steps_s,
     }
     name = max(parts, key=lambda one: parts[one])
     return f"{name} ({parts[name]:.3g} of {row.total_s:.3g} s on {row.ranks} ranks)"
+
+
+def _refining(refinement: Refinement, ranks: int) -> str:
+    """Name what is in the way of a refinement."""
+    if refinement.tiles == 1:
+        return "refinement at once, which sends a message for each update; set refine.tiles"
+    if refinement.tiles < ranks:
+        return f"refinement, whose {refinement.tiles} tiles feed at most as many ranks; raise refine.tiles"
+    return "refinement, whose tiles exchange halos and probes"
 
 
 def fit_line(sizes: Sequence[float], seconds: Sequence[float]) -> tuple[float, float]:

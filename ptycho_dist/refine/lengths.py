@@ -32,7 +32,7 @@ class Crowd:
     object_HW: Tensor
 
     @cached_property
-    def scratch_HW(self) -> Tensor:
+    def scratch_HW(self) -> Tensor:  # noqa: N802  # the letters of shapes
         """Zeros of the object's shape to work on, made when a batch is first crowded; zero again after each use."""
         return torch.zeros_like(self.object_HW)
 

@@ -65,8 +65,7 @@ def refine_sample(
     """
     given, execution, context = settings
     data = replace(given, probe_trainable=True, n_modes=len(probe))
-    alone = replace(single_rank(), local_rank=context.local_rank)
-    reader = replace(make_reader(scan, data, execution, alone), sample=rows)
+    reader = replace(make_reader(scan, data, execution, context), context=single_rank(), sample=rows)
     start = Start(None, np.zeros(2), probe, scan.positions_px[rows])
     refiner = make_refiner(begin(start, reader, data, _config(scan, iterations)), reader, execution.cpu_loops)
     error = math.nan

@@ -20,11 +20,11 @@ LIMITED = (
 PATTERNS, N = 34_000, 128
 
 
-def run_within(limit_bytes: int, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return finish(start(["-c", LIMITED, limit_bytes, *arguments]), 2400)
+def run_within(limit_bytes: float, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return finish(start(["-c", LIMITED, int(limit_bytes), *arguments]), 2400)
 
 
-def succeed(limit_bytes: int, *arguments: object) -> None:
+def succeed(limit_bytes: float, *arguments: object) -> None:
     done = run_within(limit_bytes, *arguments)
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -45,6 +45,18 @@ def test_all_stages_go_through_a_scan_larger_than_memory(tmp_path: Path) -> None
     succeed(limit, "refine", scan, "--start", start_from, "--output_dir", refined, *few, *two)
     errors = [json.loads((one / "metrics.json").read_text())["fourier_error"] for one in (predicted, refined)]
     assert errors[1] < errors[0]
+
+
+@pytest.mark.exhaustive
+def test_an_object_larger_than_memory_is_simulated_and_refined(tmp_path: Path) -> None:
+    scan, limit = tmp_path / "scan.h5", 2 * GIB
+    succeed(limit, "simulate", scan, "--n_patterns", 34_000, "--N", N, "--step_px", 88, "--devices", 2)
+    with open_scan(scan) as found:
+        assert found.object_ is not None
+        assert found.object_.nbytes > 0.99 * limit
+    few = ("--iterations", 1, "--memory_GiB", 0.1, "--start_from", "ones")
+    succeed(2.75 * GIB, "refine", scan, "--output_dir", tmp_path / "refined", *few, "--devices", 8)
+    assert json.loads((tmp_path / "refined" / "metrics.json").read_text())["fourier_error"] < 0.2
 
 
 @pytest.mark.exhaustive

@@ -10,11 +10,14 @@ import pytest
 from ptycho_dist.config.command_settings import PlanConfig
 from ptycho_dist.plan.messages import TREE, Interconnect, halo_bytes, sent_bytes
 from ptycho_dist.plan.model import Job, Measurement, fit_line, limit_of, predict
+from ptycho_dist.plan.refinement import Refinement
 
 JOB = Job(n_patterns=1000, canvas_px=10_000, n_groups=125, group_size=8, batch_size=16, epochs=10, max_steps=None)
 ALONE = Measurement(
     ranks=1, patterns=(128, 256), step_s=(1.1, 2.1), setup_s=3.0, predict_s=0.01, stitch_s=1e-5, gradient_bytes=1000
 )
+AT_ONCE = Refinement(iterations=300, update=8, N=64)
+BY_TILES = replace(AT_ONCE, tiles=4)
 PAIR = replace(ALONE, ranks=2, patterns=(64, 128), step_s=(0.9, 1.7), latency_s=0.01, bytes_per_s=1e4)
 
 
@@ -53,13 +56,35 @@ def test_ring_waits_for_all_ranks_tree_for_their_logarithm_and_halo_for_neighbou
     assert halo_bytes(100, 10) == pytest.approx((120**2 - 100**2) * 8)
 
 
+def test_refinement_at_once_sends_each_update_and_by_tiles_halos_and_probes() -> None:
+    net = Interconnect(latency_s=1e-3, bytes_per_s=1e6)
+    at_once, by_tiles = replace(AT_ONCE, iterations=1), replace(BY_TILES, iterations=1)
+    assert at_once.seconds(1000, 10_000, 0.01, net, 1) == pytest.approx(10.0)
+    message = (8 + 1) * 64**2 * 8
+    assert at_once.seconds(1000, 10_000, 0.01, net, 2) == pytest.approx(5.0 + 125 * (2e-3 + message / 1e6))
+    halo, probes = halo_bytes(math.sqrt(5000), 64), 2 * 64**2 * 8
+    joins = 4 * (1e-3 + halo / 1e6 + 1e-3 + probes / 1e6)
+    assert by_tiles.seconds(1000, 10_000, 0.01, net, 2) == pytest.approx(5.0 + joins)
+    assert by_tiles.seconds(1000, 10_000, 0.01, net, 3) > 5.0
+    assert replace(by_tiles, iterations=0).seconds(1000, 10_000, 0.01, net, 2) == 0
+
+
+def test_stitching_is_divided_and_a_prediction_exchanges_halos() -> None:
+    job = replace(JOB, exchanges=3, refinement=Refinement(N=64))
+    alone, four = (predict(job, [PAIR], ranks) for ranks in (1, 4))
+    assert four.stitching_s == pytest.approx(alone.stitching_s / 4)
+    halo = 3 * (3 * 0.01 + halo_bytes(50, 64) / 1e4)
+    assert four.prediction_s == pytest.approx(alone.prediction_s / 4 + halo)
+
+
 @pytest.mark.parametrize(
     ("changes", "job", "ranks", "words"),
     [
         ({"latency_s": 0.0, "bytes_per_s": math.inf}, JOB, 16, "feeds at most 16 ranks; raise batch_size"),
         ({"latency_s": 0.2}, replace(JOB, batch_size=125), 4, "messages between 8 ranks"),
         ({"setup_s": 1e4}, JOB, 1, "set-up of the training"),
-        ({"stitch_s": 1.0}, JOB, 1, "stitching"),
+        ({"refine_s": 1.0}, replace(JOB, refinement=BY_TILES), 4, "4 tiles feed at most as many ranks"),
+        ({"refine_s": 1e-3, "latency_s": 1e-3}, replace(JOB, refinement=AT_ONCE), 1, "sends a message for each update"),
     ],
 )
 def test_plan_says_where_adding_ranks_stops_paying_and_why(
