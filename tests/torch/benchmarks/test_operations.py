@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from benchmarks.counting import operations
 from benchmarks.operations import (
@@ -93,6 +96,34 @@ def test_positions_and_flux_are_refined_without_reading() -> None:
             engine.update(one, batch, share)
     assert len(drawn) > 1
     assert len(one.found.shifted) == len(one.found.dimmed) == len(engine.estimate.positions_px)
+
+
+class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Takes down each operation with the shapes of its tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.lines: list[tuple[str, tuple[tuple[int, ...], ...]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        tensors = [one for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
+        self.lines.append((str(func), tuple(tuple(one.shape) for one in tensors)))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("method", ["pie", "lsqml", "gradient"])
+def test_updates_of_one_size_are_the_same_operations_on_the_same_shapes(method: str) -> None:
+    engine = refiner(setting_of(32), {"refine.method": method, "refine.batch_size": 4})
+    one, drawn, share = engine.begin(0), engine.batching.of(0), engine.reader.whole
+    engine.update(one, drawn[0], share)
+    traces: dict[tuple[int, bool], list[object]] = {}
+    for batch in drawn[1:]:
+        with Trace() as trace:
+            engine.update(one, batch, share)
+        traces.setdefault((len(batch.numbers), batch.is_crowded), []).append(trace.lines)
+    assert max(len(alike) for alike in traces.values()) > 2
+    for alike in traces.values():
+        assert all(lines == alike[0] for lines in alike)
 
 
 @pytest.mark.parametrize("method", ["pie", "lsqml", "gradient"])
