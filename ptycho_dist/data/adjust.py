@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.config.scan_options import POSITION_UNITS
+from ptycho_dist.data.formats.array_file import file_of
 from ptycho_dist.data.formats.base import BoolArray, PatternSource, RawScan, ScanOptions, Turn
 from ptycho_dist.data.formats.checks import require_pixels
-from ptycho_dist.data.mask_file import file_of, read_mask
+from ptycho_dist.data.mask_file import read_mask
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FloatArray, IntArray
 
@@ -40,6 +41,11 @@ class SelectedRows:
     def rows(self) -> IntArray:
         """Numbers of the kept rows in the source, int64, shape (n,)."""
         return self._rows
+
+    @property
+    def n_all(self) -> int:
+        """Rows there are in the source."""
+        return self._source.shape[0]
 
     def read(self, index: IntArray) -> NDArray[Any]:
         """Return the raw rows ``index`` of those kept, shape (len(index), N, N)."""

@@ -28,6 +28,9 @@ VALUES: dict[str, Any] = {
     "counts_per_photon": 4.0,
     "mask": "mask.npy",
     "mask_polarity": "invalid",
+    "dark": "dark.npy",
+    "flat": "flat.npy",
+    "monitor": "monitor.npy",
     "mask_saturated": True,
     "drop_frames": "3,4",
     "transpose": True,
@@ -57,6 +60,11 @@ VALUES: dict[str, Any] = {
     "n_modes": 2,
     "probe_trainable": False,
     "background": "pixel",
+}
+CORRECTIONS = {
+    "dark": np.full((32, 32), 3.0),
+    "flat": np.linspace(0.5, 1.5, 1024).reshape(32, 32),
+    "monitor": np.linspace(1.0, 3.0, 25),
 }
 DAILY = {"mask", "drop_frames", "flip_rows", "propagation", "n_modes", "background"}
 """Fields whose test runs every day; the others run with the exhaustive tests."""
@@ -108,6 +116,9 @@ def settings_of(name: str, folder: Path) -> dict[str, Any]:
         inverse = name == "mask_polarity"
         np.save(folder / "mask.npy", ~valid if inverse else valid)
         said["data.mask"] = str(folder / "mask.npy")
+    if name in CORRECTIONS:
+        np.save(folder / f"{name}.npy", CORRECTIONS[name])
+        said[f"data.{name}"] = str(folder / f"{name}.npy")
     return (NEAR if name in ("propagation", "source_distance_m") else {}) | said
 
 

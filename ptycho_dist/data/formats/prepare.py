@@ -9,6 +9,7 @@ import numpy as np
 from ptycho_dist.config.scan_options import ScanOptions
 from ptycho_dist.data.formats import checks
 from ptycho_dist.data.formats.base import BoolArray, ComplexArray, PatternSource, RawScan
+from ptycho_dist.data.formats.corrections import with_given_corrections
 from ptycho_dist.data.formats.frame_work import FrameWork, PreparedFrames, Window
 from ptycho_dist.data.formats.intensity import Kind, find_kind
 from ptycho_dist.data.formats.measurement import METRES, PIXELS, Geometry, Measurement, Positions
@@ -42,6 +43,7 @@ def raw_scan_of(path: Path, measurement: Measurement, options: ScanOptions) -> R
         or the object pixel is needed and not known.
     """
     _require_lengths(path, measurement)
+    measurement = with_given_corrections(measurement, options)
     if options.position_unit != "px":
         msg = (
             f"data.position_unit = {options.position_unit!r}, but {measurement.format_name} knows the unit in {path}; "
@@ -118,14 +120,6 @@ def _work(path: Path, measurement: Measurement, options: ScanOptions, said: list
         turn=measurement.turn,
     )
     return work, kind.square
-
-
-def _require_unit_unsaid(path: Path, measurement: Measurement, options: ScanOptions) -> None:
-    if options.position_unit != "px":
-        msg = (
-            f"data.position_unit = {options.position_unit!r}, but {measurement.format_name} knows the unit in {path}; "
-        )
-        raise DataFormatError(msg + "expected px. Leave it out, or name the unit in a map (positions: unit:).")
 
 
 def _mask(path: Path, work: FrameWork) -> BoolArray | None:

@@ -160,7 +160,7 @@ def array(files: Files, place: Quantity, kind: str, name: str) -> tuple[FloatArr
     if not parts:
         msg = f"{name}: no file {place.file!r} in the folder of {files.path}; expected it. Copy it there."
         raise DataFormatError(msg)
-    values = parts[0] if len(parts) == 1 else np.concatenate([np.atleast_1d(one) for one in parts])
+    values = _joined(parts, f"{name} in {files.path}")
     unit = unit_of(files, place, kind, f"{name} in {files.path}")
     scale = 1.0 if is_pixel(unit) else factor(unit, kind, f"{name} in {files.path}")
     result = place.sign * scale * values
@@ -189,13 +189,25 @@ def plain_numbers(path: Path, place: Where, name: str) -> NDArray[Any]:
     if place.attribute is not None:
         values = np.asarray(load_attributes(path, place.path)[place.attribute])
     elif place.join_all:
-        values = np.concatenate([load_array(path, key) for key in expand(path, place.path)])
+        values = _joined([load_array(path, key) for key in expand(path, place.path)], f"{name} in {path}")
     else:
         values = load_array(path, _one_key(path, place.path))
     if values.dtype.kind not in "iufb" or values.size == 0:
         msg = f"{name} at {place.path!r} in {path} is {values.dtype} of shape {values.shape}; expected real numbers. "
         raise DataFormatError(msg + "Name another path in the map.")
     return values.astype(np.float64)
+
+
+def _joined(parts: Sequence[NDArray[Any]], where: str) -> NDArray[Any]:
+    """Join arrays along their first axis; a number alone stays one."""
+    if len(parts) == 1:
+        return parts[0]
+    lists = [np.atleast_1d(one) for one in parts]
+    if len({one.shape[1:] for one in lists}) != 1:
+        shapes = ", ".join(str(one.shape) for one in parts[:4])
+        msg = f"{where} has parts of shapes {shapes}; expected the same but for the first axis. Name other paths."
+        raise DataFormatError(msg)
+    return np.concatenate(lists)
 
 
 def _one_key(path: Path, key: str) -> str:
