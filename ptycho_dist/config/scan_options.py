@@ -43,7 +43,8 @@ class ScanOptions:
     """Scan map (YAML) that says where an HDF5 file holds what; found by the file's content where not set."""
 
     positions_file: str | None = None
-    """File with the positions that the scan file lacks: product of Ptychodus, or text with columns named x and y."""
+    """File with the positions that the scan file lacks: product of Ptychodus, or text with columns named x and y, or
+    chosen by name or number: FILE.csv:y=2,x=1,unit=nm,trigger=7 (SPEC: FILE:scan=12,y=samy,x=samx,unit=mm)."""
 
     intensity_kind: str = AUTO
     """Whether the file holds counts or amplitudes (square roots of counts): auto, counts, amplitude."""
