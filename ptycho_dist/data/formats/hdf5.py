@@ -133,13 +133,38 @@ def require_stored(path: Path, dataset: h5py.Dataset, most_bytes: int | None = N
 
 
 def _stored_bytes(path: Path, dataset: h5py.Dataset) -> int:
-    """Bytes that the values take at most; those of a virtual dataset as many as the files of its sources."""
-    if not (dataset.is_virtual or dataset.external):
+    """Bytes that the values take at most; those of a virtual dataset as many as the datasets of its sources."""
+    if dataset.external:
+        files = {path.parent / entry[0] for entry in dataset.external}
+        return sum(one.stat().st_size for one in files if one.is_file())
+    if not dataset.is_virtual:
         return int(dataset.id.get_storage_size())
-    names = {str(one.file_name) for one in dataset.virtual_sources()} if dataset.is_virtual else set()
-    files = {path if name == "." else path.parent / name.replace("%%", "%") for name in names}
-    files |= {path.parent / entry[0] for entry in dataset.external or ()}
-    return sum(one.stat().st_size for one in files if one.is_file())
+    sources = {(source.file_name, source.dset_name): source for source in dataset.virtual_sources()}
+    return sum(_source_bytes(path, dataset, source) for source in sources.values())
+
+
+def _source_bytes(path: Path, dataset: h5py.Dataset, source: Any) -> int:
+    """Bytes that the source of a virtual dataset takes; of one that joins others itself, those of its file."""
+    if source.file_name != ".":
+        part = path.parent / file_of(source)
+        return part.stat().st_size if part.is_file() else 0
+    found = _by_hard_links(dataset.file, source.dset_name)
+    if found is None or found == dataset:
+        return 0
+    is_joined = found.is_virtual or found.external
+    return path.stat().st_size if is_joined else int(found.id.get_storage_size())
+
+
+def _by_hard_links(file: h5py.File, key: str) -> h5py.Dataset | None:
+    """Find a dataset of a file where no link leads elsewhere on the way; None otherwise."""
+    found: Any = file
+    for part in key.strip("/").split("/"):
+        links = found.id.links if isinstance(found, h5py.Group) else None
+        name = part.encode()
+        if links is None or not links.exists(name) or links.get_info(name).type != h5py.h5l.TYPE_HARD:
+            return None
+        found = found[part]
+    return found if isinstance(found, h5py.Dataset) else None
 
 
 def source_files(file: h5py.File, path: Path, keys: Iterable[str]) -> tuple[Path, ...]:
