@@ -100,6 +100,11 @@ class Scan:
         return patterns.rows if isinstance(patterns, SelectedRows) else np.arange(len(self))
 
     @property
+    def is_electron(self) -> bool:
+        """Whether the energy is that of electrons."""
+        return self._raw.is_electron
+
+    @property
     def companions(self) -> tuple[Path, ...]:
         """Other files that hold patterns of this scan."""
         return self._raw.companions

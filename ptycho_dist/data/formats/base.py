@@ -127,6 +127,8 @@ class RawScan:
         How its rows are made of those that the file stores, where they are not these.
     detector
         The frame that the file stores, where its rows are made of that.
+    is_electron
+        Whether the energy is that of electrons.
     """
 
     format_name: str
@@ -148,6 +150,7 @@ class RawScan:
     clips_negative: bool = False
     frame_key: str = ""
     detector: DetectorFrame | None = None
+    is_electron: bool = False
     pixel_size_m: float = NAN
     energy_eV: float = NAN
     detector_distance_m: float = NAN

@@ -12,7 +12,7 @@ from ptycho_dist.data.formats.base import BoolArray, ComplexArray, PatternSource
 from ptycho_dist.data.formats.corrections import with_given_corrections
 from ptycho_dist.data.formats.frame_work import FrameWork, PreparedFrames, Window
 from ptycho_dist.data.formats.intensity import Kind, find_kind
-from ptycho_dist.data.formats.measurement import METRES, PIXELS, Geometry, Measurement, Positions
+from ptycho_dist.data.formats.measurement import ELECTRON, METRES, PIXELS, XRAY, Geometry, Measurement, Positions
 from ptycho_dist.data.formats.object_pixel import corners_px, pixel_size, require_known, with_options
 from ptycho_dist.data.formats.sampled_pixels import look, window_of
 from ptycho_dist.errors import DataFormatError
@@ -74,6 +74,7 @@ def raw_scan_of(path: Path, measurement: Measurement, options: ScanOptions) -> R
         conversions=tuple(said),
         companions=measurement.companions,
         detector=work,
+        is_electron=geometry.radiation == ELECTRON,
         frame_key=repr((work.window, work.binning, work.turn, work.is_corner, _digest(measurement))),
         pixel_size_m=dx,
         energy_eV=geometry.energy_eV,
@@ -89,7 +90,10 @@ def reframed(path: Path, raw: RawScan, options: ScanOptions) -> RawScan:
         frames=raw.patterns,
         positions=Positions(values=raw.positions_px, unit=PIXELS),
         geometry=Geometry(
-            energy_eV=raw.energy_eV, detector_distance_m=raw.detector_distance_m, pixel_size_m=raw.pixel_size_m
+            radiation=ELECTRON if raw.is_electron else XRAY,
+            energy_eV=raw.energy_eV,
+            detector_distance_m=raw.detector_distance_m,
+            pixel_size_m=raw.pixel_size_m,
         ),
         kind="amplitude" if raw.square else "counts",
         is_corner=raw.fftshift,
