@@ -8,10 +8,19 @@ from __future__ import annotations
 import math
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptycho_dist.commands.inspect_unopened import content_lines, read_product_or_none, unopened, write_figure, write_map
+from ptycho_dist.commands.inspect_unopened import (
+    content_lines,
+    draw_figure,
+    read_product_or_none,
+    unopened,
+    write_figure,
+    write_map,
+)
+from ptycho_dist.commands.path_checks import require_output_file
 from ptycho_dist.commands.registry import Command, Typed, register_command
 from ptycho_dist.commands.startup import make_request, required_path
 from ptycho_dist.config.scan_options import ScanOptions
@@ -46,15 +55,23 @@ def inspect(typed: Typed) -> int:
 
     path = required_path(typed, "file")
     options = reader_options(make_request(typed).levels({"data": DataConfig}))
-    sys.stdout.write(describe(path, options))
+    target, drawn = typed.paths.get("figure"), list[str]()
+    if target is not None:
+        require_output_file(target, (".png",))
+
+    def draw(scan: Scan) -> None:
+        if target is not None:
+            drawn.append(draw_figure(scan, target))
+
+    sys.stdout.write(describe(path, options, draw))
     if "write_map" in typed.paths:
         sys.stdout.write(write_map(path, typed.paths["write_map"]))
-    if "figure" in typed.paths:
-        sys.stdout.write(write_figure(path, typed.paths["figure"], options))
+    if target is not None:
+        sys.stdout.write("".join(drawn) or write_figure(path, target, options))
     return 0
 
 
-def describe(path: Path, options: ScanOptions | None = None) -> str:
+def describe(path: Path, options: ScanOptions | None = None, seen: Callable[[Scan], object] | None = None) -> str:
     """Describe a scan, product, bundle or shard folder: sizes, units, conversions, what to run next.
 
     Parameters
@@ -64,6 +81,8 @@ def describe(path: Path, options: ScanOptions | None = None) -> str:
         unfinished job.
     options
         How a scan is read.
+    seen
+        Called with a scan, while it is open.
 
     Raises
     ------
@@ -84,7 +103,7 @@ def describe(path: Path, options: ScanOptions | None = None) -> str:
     elif is_set_folder(path):
         lines = _set(path)
     else:
-        lines = _bundle(find_bundle(path)) if path.is_dir() else _file(path, options)
+        lines = _bundle(find_bundle(path)) if path.is_dir() else _file(path, options, seen)
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -129,15 +148,18 @@ def _set(path: Path) -> list[str]:
     ]
 
 
-def _file(path: Path, options: ScanOptions | None) -> list[str]:
+def _file(path: Path, options: ScanOptions | None, seen: Callable[[Scan], object] | None) -> list[str]:
     from ptycho_dist.data.scan import open_looked_at
 
     try:
-        with open_looked_at(path, options, unpack=True) as scan:
-            return _scan(scan)
+        opened = open_looked_at(path, options, unpack=True)
     except DataFormatError as not_a_scan:
         product = read_product_or_none(path)
         return unopened(path, not_a_scan) if product is None else _product(path, product)
+    with opened as scan:
+        if seen is not None:
+            seen(scan)
+        return _scan(scan)
 
 
 def _scan(scan: Scan) -> list[str]:

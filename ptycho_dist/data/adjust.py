@@ -129,11 +129,13 @@ def select(raw: RawScan, rows: IntArray, bad_pixels: BoolArray) -> RawScan:
     DataFormatError
         If no pixel is left.
     """
-    mask, conversions = raw.mask, list(raw.conversions)
+    mask, conversions, left_out = raw.mask, list(raw.conversions), raw.left_out
     count, total = len(rows), raw.patterns.shape[0]
     if bad_pixels.any():
+        new = bad_pixels if mask is None else mask & bad_pixels
         mask = ~bad_pixels if mask is None else mask & ~bad_pixels
         conversions.append(f"mask: {int(bad_pixels.sum())} saturated or dead pixels left out")
+        left_out = (*left_out, ("saturated or without counts", new))
     if mask is not None and not mask.any():
         msg = "every detector pixel is saturated in some pattern, or masked; expected valid ones. Drop such patterns."
         raise DataFormatError(msg)
@@ -147,6 +149,7 @@ def select(raw: RawScan, rows: IntArray, bad_pixels: BoolArray) -> RawScan:
         patterns=patterns,
         positions_px=positions,
         mask=mask,
+        left_out=left_out,
         conversions=tuple(conversions),
         mean_counts=raw.mean_counts if is_same else None,
     )
@@ -158,7 +161,9 @@ def _turned(raw: RawScan, options: ScanOptions) -> RawScan:
         return raw
     said = ", ".join(name for name in ("transpose", "flip_rows", "flip_columns") if getattr(options, name))
     mask = None if raw.mask is None else np.array(turn(raw.mask))
-    return replace(raw, turn=turn, mask=mask, conversions=(*raw.conversions, f"patterns: turned ({said})"))
+    left_out = tuple((name, np.array(turn(bad))) for name, bad in raw.left_out)
+    words = (*raw.conversions, f"patterns: turned ({said})")
+    return replace(raw, turn=turn, mask=mask, left_out=left_out, conversions=words)
 
 
 def _masked(raw: RawScan, options: ScanOptions) -> RawScan:
@@ -174,6 +179,7 @@ def _masked(raw: RawScan, options: ScanOptions) -> RawScan:
     return replace(
         raw,
         mask=valid if raw.mask is None else raw.mask & valid,
+        left_out=(*raw.left_out, ("mask given by --mask", ~valid if raw.mask is None else raw.mask & ~valid)),
         companions=(*raw.companions, file_of(path)),
         conversions=(*raw.conversions, said),
     )

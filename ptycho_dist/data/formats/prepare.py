@@ -51,7 +51,7 @@ def raw_scan_of(path: Path, measurement: Measurement, options: ScanOptions) -> R
         raise DataFormatError(msg + "expected px. Leave it out, or name the unit in a map (positions: unit:).")
     geometry, unused = with_options(path, measurement.geometry, options)
     source, said = measurement.frames, [*measurement.conversions, *unused]
-    work, square = _work(path, measurement, options, said)
+    work, square, found = _work(path, measurement, options, said)
     side, new_side = min(source.shape[1:]), work.window.side
     dx, how = pixel_size(path, geometry, side, new_side, options)
     if measurement.positions.unit == METRES:
@@ -75,6 +75,7 @@ def raw_scan_of(path: Path, measurement: Measurement, options: ScanOptions) -> R
         companions=measurement.companions,
         detector=work,
         is_electron=geometry.radiation == ELECTRON,
+        left_out=_left_out(work, found),
         frame_key=repr((work.window, work.binning, work.turn, work.is_corner, _digest(measurement))),
         pixel_size_m=dx,
         energy_eV=geometry.energy_eV,
@@ -108,8 +109,13 @@ def reframed(path: Path, raw: RawScan, options: ScanOptions) -> RawScan:
     return raw_scan_of(path, found, options)
 
 
-def _work(path: Path, measurement: Measurement, options: ScanOptions, said: list[str]) -> tuple[FrameWork, bool]:
-    """Settle what is done to each frame, and whether the file has amplitudes; add what is done to ``said``."""
+def _work(
+    path: Path, measurement: Measurement, options: ScanOptions, said: list[str]
+) -> tuple[FrameWork, bool, tuple[tuple[str, BoolArray], ...]]:
+    """Settle what is done to each frame, whether the file has amplitudes, and which pixels were found to be bad.
+
+    What is done is added to ``said``.
+    """
     pixels = look(path, measurement, options)
     window, binning, cut = window_of(measurement, pixels, options)
     kind = _kind(measurement, pixels.valid, options)
@@ -123,7 +129,15 @@ def _work(path: Path, measurement: Measurement, options: ScanOptions, said: list
         binning=binning,
         turn=measurement.turn,
     )
-    return work, kind.square
+    return work, kind.square, pixels.found
+
+
+def _left_out(work: FrameWork, found: tuple[tuple[str, BoolArray], ...]) -> tuple[tuple[str, BoolArray], ...]:
+    """Pixels of the frames that are made (N, N) which were found to be bad, or lie beyond the detector."""
+    whole = work.place(np.ones(work.shape, np.bool_))
+    parts = [(name, whole & ~work.place(~bad)) for name, bad in found]
+    parts += [] if whole.all() else [("beyond the detector", ~whole)]
+    return tuple((name, bad) for name, bad in parts if bad.any())
 
 
 def _mask(path: Path, work: FrameWork) -> BoolArray | None:

@@ -250,6 +250,9 @@ def _probe(files: Files, alternatives: Sequence[Quantity]) -> ComplexArray | Non
 
 def as_complex(values: NDArray[Any]) -> ComplexArray:
     """Return complex numbers, which MATLAB stores as pairs named real and imag."""
+    if values.dtype.kind not in "iufcb" and values.dtype.names is None:
+        msg = f"the probe is {values.dtype} of shape {values.shape}; expected complex numbers. Leave it out of the map."
+        raise DataFormatError(msg)
     if values.dtype.names is not None and {"real", "imag"} <= set(values.dtype.names):
         return np.asarray(values["real"] + 1j * values["imag"], np.complex64)
     return values.astype(np.complex64)
