@@ -175,7 +175,7 @@ def _scan(scan: Scan) -> list[str]:
         f"  mean counts  {header.mean_counts:.4g} photons in a pattern{stated}",
         f"  probe        {modes}{within}",
         f"  pixel size   {_quantity(header.pixel_size_m, 'm', 'everything stays in pixels')}",
-        f"  energy       {_quantity(header.energy_eV, 'eV')}{', of electrons' * scan.is_electron}",
+        f"  energy       {_quantity(header.energy_eV, 'eV')}{', of electrons' * scan.raw.is_electron}",
         f"  distance     {_quantity(header.detector_distance_m, 'm')}",
         f"  sha256       {header.checksum}",
         f"  photons      {gain.source}",

@@ -133,7 +133,7 @@ def _picture(scan: Scan) -> ScanPicture:
         title=f"{scan.header.path.name}: {len(scan)} patterns of {N} x {N}, {scan.header.format_name}",
         mean=np.where(mask, mean, np.nan),
         mask=mask,
-        left_out=scan.left_out,
+        left_out=scan.raw.left_out,
         centre_of_mass_px=centre_of_mass(mean, mask),
         positions_px=scan.positions_px,
         sums=sums,

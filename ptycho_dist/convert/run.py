@@ -168,7 +168,7 @@ def _content(scan: Scan, rows: Shard, propagation: Propagation = FAR_FIELD) -> S
         pixel_size_m=header.pixel_size_m,
         energy_eV=header.energy_eV,
         detector_distance_m=header.detector_distance_m,
-        is_electron=scan.is_electron,
+        is_electron=scan.raw.is_electron,
         propagation=propagation,
         metadata={
             "converted": {"from": header.path.name, "format": header.format_name, "sha256": header.checksum},

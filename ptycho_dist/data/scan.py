@@ -100,16 +100,6 @@ class Scan:
         return patterns.rows if isinstance(patterns, SelectedRows) else np.arange(len(self))
 
     @property
-    def left_out(self) -> tuple[tuple[str, BoolArray], ...]:
-        """Why pixels are left out that the file's own mask has as valid: words, and bool (N, N), True = left out."""
-        return self._raw.left_out
-
-    @property
-    def is_electron(self) -> bool:
-        """Whether the energy is that of electrons."""
-        return self._raw.is_electron
-
-    @property
     def companions(self) -> tuple[Path, ...]:
         """Other files that hold patterns of this scan."""
         return self._raw.companions

@@ -44,11 +44,7 @@ def raw_scan_of(path: Path, measurement: Measurement, options: ScanOptions) -> R
     """
     _require_lengths(path, measurement)
     measurement = with_given_corrections(measurement, options)
-    if options.position_unit != "px":
-        msg = (
-            f"data.position_unit = {options.position_unit!r}, but {measurement.format_name} knows the unit in {path}; "
-        )
-        raise DataFormatError(msg + "expected px. Leave it out, or name the unit in a map (positions: unit:).")
+    _require_unit_unsaid(path, measurement, options)
     geometry, unused = with_options(path, measurement.geometry, options)
     source, said = measurement.frames, [*measurement.conversions, *unused]
     work, square, found = _work(path, measurement, options, said)
@@ -138,6 +134,14 @@ def _left_out(work: FrameWork, found: tuple[tuple[str, BoolArray], ...]) -> tupl
     parts = [(name, whole & ~work.place(~bad)) for name, bad in found]
     parts += [] if whole.all() else [("beyond the detector", ~whole)]
     return tuple((name, bad) for name, bad in parts if bad.any())
+
+
+def _require_unit_unsaid(path: Path, measurement: Measurement, options: ScanOptions) -> None:
+    if options.position_unit != "px":
+        msg = (
+            f"data.position_unit = {options.position_unit!r}, but {measurement.format_name} knows the unit in {path}; "
+        )
+        raise DataFormatError(msg + "expected px. Leave it out, or name the unit in a map (positions: unit:).")
 
 
 def _mask(path: Path, work: FrameWork) -> BoolArray | None:

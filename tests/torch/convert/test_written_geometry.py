@@ -53,7 +53,7 @@ def test_electrons_keep_their_object_pixel_and_positions(
     knows = to in ("cxi", OWN)
     assert ("hold that these are electrons" in said) == (not knows)
     with open_scan(source) as before, open_scan(target) as after:
-        assert after.is_electron == knows
+        assert after.raw.is_electron == knows
         assert after.header.energy_eV == pytest.approx(2e5)
         assert after.header.detector_distance_m == pytest.approx(DISTANCE_M)
         assert after.header.pixel_size_m == pytest.approx(DX_M, rel=1e-6)
@@ -73,10 +73,10 @@ def test_electrons_stay_electrons_through_a_crop_and_a_conversion(tmp_path: Path
     again = tmp_path / "again.h5"
     assert main(["convert", str(electrons(tmp_path)), str(again), "--crop_px", "24"]) == 0
     with open_scan(again) as scan:
-        assert scan.is_electron
+        assert scan.raw.is_electron
         assert scan.header.pixel_size_m == pytest.approx(DX_M * N / 24, rel=1e-6)
     with open_scan(simulate_tiny(tmp_path / "photons.h5")) as scan:
-        assert not scan.is_electron
+        assert not scan.raw.is_electron
 
 
 @pytest.mark.parametrize(("flags", "magnification"), [((), 1.0), (("--source_distance_m", "0.5"), 5.0)])
