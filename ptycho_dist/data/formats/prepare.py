@@ -124,6 +124,7 @@ def _work(
         window=window,
         binning=binning,
         turn=measurement.turn,
+        dead_values=measurement.dead_values,
     )
     return work, kind.square, pixels.found
 
