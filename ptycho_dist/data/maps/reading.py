@@ -72,7 +72,7 @@ def measurement_of(path: Path, scan_map: ScanMap) -> core.Measurement:
         hot_pixel_ratio=transform.hot_pixel_ratio,
         probe=_probe(files, scan_map.probe),
         companions=tuple(files.used),
-        conversions=(f"read by the map {scan_map.name}", *parts.said(), *placed.said, *cut),
+        conversions=(f"read by the map {scan_map.name}", *parts.said(), *placed.said, *cut, *files.notes),
     )
     return _in_matlab_order(found) if _is_by_matlab(files, chosen) else found
 
