@@ -25,13 +25,15 @@ from ptycho_dist.commands.registry import Command, Typed, register_command
 from ptycho_dist.commands.startup import make_request, required_path
 from ptycho_dist.config.scan_options import ScanOptions
 from ptycho_dist.config.schema import DataConfig
-from ptycho_dist.errors import DataFormatError
+from ptycho_dist.errors import BundleError, DataFormatError
 from ptycho_dist.job_marker import read_marker
 
 if TYPE_CHECKING:
     from ptycho_dist.assembly.shards import Manifest
     from ptycho_dist.data.formats.product_h5 import Product
     from ptycho_dist.data.scan import Scan
+
+_NAMED = 8
 
 COMMAND = Command(
     name="inspect",
@@ -92,7 +94,6 @@ def describe(path: Path, options: ScanOptions | None = None, seen: Callable[[Sca
         If a folder is no bundle, or a damaged one.
     """
     from ptycho_dist.assembly.shards import is_shard_folder, read_manifest
-    from ptycho_dist.bundle import find_bundle
     from ptycho_dist.data.set_index import is_set_folder
 
     marker = read_marker(path)
@@ -102,8 +103,10 @@ def describe(path: Path, options: ScanOptions | None = None, seen: Callable[[Sca
         lines = _shards(path, read_manifest(path))
     elif is_set_folder(path):
         lines = _set(path)
+    elif path.is_dir():
+        lines = _bundle(_bundle_folder(path))
     else:
-        lines = _bundle(find_bundle(path)) if path.is_dir() else _file(path, options, seen)
+        lines = _file(path, options, seen)
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -211,6 +214,20 @@ def _product(path: Path, product: Product) -> list[str]:
         f"  losses       {len(product.losses)}",
         f"next: ptycho-dist evaluate {_shell(path)} --scan SCAN",
     ]
+
+
+def _bundle_folder(path: Path) -> Path:
+    from ptycho_dist.bundle import find_bundle
+
+    try:
+        return find_bundle(path)
+    except BundleError as error:
+        held = ", ".join(sorted(one.name for one in path.iterdir())[:_NAMED]) or "nothing"
+        msg = (
+            f"{path} is a folder with {held}, and no bundle, set of scans, shards or unfinished job; expected one of "
+            "these, or a file. Give the file in it that is meant."
+        )
+        raise BundleError(msg) from error
 
 
 def _bundle(path: Path) -> list[str]:

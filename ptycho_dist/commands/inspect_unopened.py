@@ -88,7 +88,7 @@ def write_map(path: Path, target: Path) -> str:
     from ptycho_dist.data.maps.draft import draft_of, require_hdf5
 
     require_output_file(target, (".yaml", ".yml"))
-    require_new_files([target], overwrite=False)
+    require_new_files([target], overwrite=None)
     require_hdf5(path)
     draft = draft_of(path)
     with atomic_path(target) as temporary:

@@ -78,7 +78,7 @@ def _checked_outputs(typed: Typed, path: Path, options: ScanOptions) -> Path | N
         return None
     target = typed.paths["write_map"]
     require_output_file(target, (".yaml", ".yml"))
-    require_new_files([target], overwrite=False)
+    require_new_files([target], overwrite=None)
     source = Path(options.map) if options.map is not None else map_file(path)
     if source is None:
         msg = f"{path} is opened by a reader, and by no map; expected a map to write again. Take the flags instead."

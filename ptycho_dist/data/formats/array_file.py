@@ -15,6 +15,7 @@ from ptycho_dist.data.maps.columns import heading_of, read_column
 from ptycho_dist.errors import DataFormatError
 
 TEXT_SUFFIXES = (".csv", ".txt", ".dat", ".tsv")
+_HDF5_SUFFIXES = (".h5", ".hdf5", ".nxs", ".cxi")
 _TIFF_SUFFIXES = (".tif", ".tiff")
 
 
@@ -49,9 +50,12 @@ def load_values(given: Path, what: str) -> NDArray[Any]:
     if not path.is_file():
         msg = f"{what} {path} is {'a folder' if path.is_dir() else 'missing'}; expected a file. Check --{what}."
         raise DataFormatError(msg)
+    if path.stat().st_size == 0:
+        msg = f"{what} {path} is empty; expected NPY, NPZ, HDF5, PNG, TIFF or text. Copy or export it again."
+        raise DataFormatError(msg)
     suffix = path.suffix.lower()
     try:
-        if h5py.is_hdf5(path):
+        if suffix in _HDF5_SUFFIXES or h5py.is_hdf5(path):
             return _from_hdf5(path, name, what)
         if suffix == ".npy":
             return np.asarray(np.load(path, allow_pickle=False))
@@ -61,8 +65,7 @@ def load_values(given: Path, what: str) -> NDArray[Any]:
             return read_column(path, _column(path, name, what))
         return _from_picture(path)
     except (ValueError, OSError, SyntaxError, EOFError) as error:
-        told = "it is empty" if path.stat().st_size == 0 else error
-        msg = f"{what} {path} cannot be read ({told}); expected NPY, NPZ, HDF5, PNG, TIFF or text. Export it again."
+        msg = f"{what} {path} cannot be read ({error}); expected NPY, NPZ, HDF5, PNG, TIFF or text. Export it again."
         raise DataFormatError(msg) from error
 
 

@@ -133,7 +133,7 @@ def _opener(path: Path, options: ScanOptions, *, unpack: bool) -> Opener:
 def _container(path: Path) -> Container:
     if not path.is_file():
         kind = "a folder" if path.is_dir() else "missing" if not path.exists() else "no regular file"
-        msg = f"{path} is {kind}; expected a scan file ({_known()}). Give the path of the file."
+        msg = f"{path} is {kind}; expected a scan file. Give the path of the file."
         raise DataFormatError(msg)
     container = container_of(path)
     if container is not None:
@@ -144,8 +144,13 @@ def _container(path: Path) -> Container:
         raise DataFormatError(msg)
     with path.open("rb") as stream:
         head = stream.read(8)
-    found = "empty" if not head else f"neither NPZ nor HDF5 (it starts with {head!r})"
-    msg = f"{path} is {found}; expected a scan file ({_known()}). Export the scan again."
+    if not head:
+        msg = f"{path} is empty; expected a scan file. Copy or export it again."
+        raise DataFormatError(msg)
+    msg = (
+        f"{path} is neither NPZ nor HDF5 (it starts with {head!r}); expected a scan file ({_known()}). Export the scan "
+        "again."
+    )
     raise DataFormatError(msg)
 
 

@@ -146,9 +146,10 @@ def write_scan_as(name: str, path: Path, content: ScanContent) -> Written:
     writer = scan_writer(name)
     missing = [part for part in writer.needs if not _is_there(getattr(content, part))]
     if missing:
+        fixes = "; ".join(dict.fromkeys(_FIXES[part] for part in missing))
         msg = (
             f"{path} is to be {name}, which needs {' and '.join(PARTS[part] for part in missing)}; the scan does not "
-            f"say so. {'; '.join(dict.fromkeys(_FIXES[part] for part in missing)).capitalize()}."
+            f"say so. {fixes[0].upper()}{fixes[1:]}."
         )
         raise DataFormatError(msg)
     lost = tuple(said for part, said in PARTS.items() if part not in writer.holds and _is_there(getattr(content, part)))
