@@ -82,21 +82,16 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
         )
         raise DataFormatError(msg)
     positions = read_positions(options.positions_file)
-    rows, places = join_frames(path, frames.numbers, positions)
-    left = frames.source.shape[0] - len(rows)
+    joined = join_frames(path, frames.numbers, positions)
     found = Measurement(
         format_name=NAME,
-        frames=chosen(frames.source, rows),
-        positions=Positions(values=positions.values_m[places]),
+        frames=chosen(frames.source, joined.frames),
+        positions=Positions(values=positions.values_m[joined.positions]),
         geometry=_geometry(path),
         mask=_mask(path),
         beam_center_px=_centre(path),
         companions=(*frames.companions, split_positions_file(options.positions_file)[0]),
-        conversions=(
-            *frames.said,
-            *positions.said,
-            *((f"patterns: {left} of {frames.source.shape[0]} without a position left out",) * (left > 0)),
-        ),
+        conversions=(*frames.said, *positions.said, *joined.said),
     )
     return raw_scan_of(path, found, options)
 

@@ -148,7 +148,7 @@ def _require_unit_unsaid(path: Path, measurement: Measurement, options: ScanOpti
 def _mask(path: Path, work: FrameWork) -> BoolArray | None:
     mask = work.mask()
     if not mask.any():
-        msg = f"no detector pixel in {path} is valid; expected some. Check the mask and its polarity."
+        msg = f"no detector pixel in {path} is valid; expected some. Check the mask and its polarity, and the flat."
         raise DataFormatError(msg)
     return None if mask.all() else mask
 

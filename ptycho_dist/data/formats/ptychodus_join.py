@@ -104,14 +104,12 @@ def _with_text(path: Path, frames: PatternSource, indexes: IntArray, named: str)
     """Join frames with the positions of a text file."""
     _require_once(path, indexes)
     positions = read_positions(named)
-    rows, places = join_frames(path, indexes, positions)
-    left = len(indexes) - len(rows)
-    said = (f"patterns: {left} of {len(indexes)} without a position left out",) * (left > 0)
+    joined = join_frames(path, indexes, positions)
     return Joined(
-        frames=chosen(frames, rows),
-        positions=Positions(values=positions.values_m[places]),
+        frames=chosen(frames, joined.frames),
+        positions=Positions(values=positions.values_m[joined.positions]),
         companions=(split_positions_file(named)[0],),
-        conversions=(*positions.said, *said),
+        conversions=(*positions.said, *joined.said),
     )
 
 

@@ -25,6 +25,7 @@ _NUMBERS = ("index", "trigger", "frame", "point", "number")
 _KEYS = ("y", "x", "unit", "scan", *_NUMBERS)
 _NAME = re.compile(r"([xy])(?:[ _]?position)?(?:[ _]*[\[(]?([a-z\u00b5\u03bc\u00e5\u212b]+)[\])]?)", re.IGNORECASE)
 _UNIT = re.compile(r".*?(?:[\[(]([^\])]+)[\])]|_([^_\s]+))\s*")
+_DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 _CHOICE = re.compile(r"(?:[a-z]+=[^,=]+)(?:,[a-z]+=[^,=]+)*")
 _ADVICE = (
     "Name the columns in its first line, such as 'index,x_um,y_um', or choose them: --positions_file "
@@ -84,7 +85,7 @@ def split_positions_file(given: str) -> tuple[Path, dict[str, str]]:
     if path.exists() or not file or not Path(file).is_file():
         return path, {}
     pairs = [pair.strip().partition("=") for pair in said.split(",")]
-    choice = {key: value.strip() for key, _, value in pairs}
+    choice = {key.strip(): value.strip() for key, _, value in pairs}
     wrong = sorted(set(choice) - set(_KEYS))
     if not _CHOICE.fullmatch(said.replace(" ", "")) or wrong or len(choice) < len(pairs):
         msg = (
@@ -113,6 +114,9 @@ def read_positions(given: str) -> TextPositions:
         msg = f"positions_file {path} is {'a folder' if path.is_dir() else 'missing'}; expected a text file. Check it."
         raise DataFormatError(msg)
     table = _table(path, choice)
+    if choice.get("y", "") == choice.get("x", "?"):
+        msg = f"positions_file {given!r} takes y and x from one column; expected two. Choose another for one of them."
+        raise DataFormatError(msg)
     y, x = (_chosen(table, axis) if axis in choice else _column(table, axis) for axis in "yx")
     values = np.stack([table.column(name) * scale for name, scale in (y, x)], axis=1)
     said = [f"positions: columns {y[0]} and {x[0]} of {path.name}"]
@@ -133,8 +137,17 @@ def read_positions(given: str) -> TextPositions:
     return TextPositions(values_m=sums / counts[:, None], numbers=unique, said=tuple(said))
 
 
-def join_frames(path: Path, numbers: IntArray, positions: TextPositions) -> tuple[IntArray, IntArray]:
-    """Find the rows of the frames that have a position, and the rows of these positions.
+@dataclass(frozen=True)
+class JoinedRows:
+    """Rows of the frames that have a position, rows of these positions (int64, shape (n,)), and what was left out."""
+
+    frames: IntArray
+    positions: IntArray
+    said: tuple[str, ...] = ()
+
+
+def join_frames(path: Path, numbers: IntArray, positions: TextPositions) -> JoinedRows:
+    """Find the frames that have a position, and these positions.
 
     Parameters
     ----------
@@ -158,7 +171,7 @@ def join_frames(path: Path, numbers: IntArray, positions: TextPositions) -> tupl
                 "index or trigger that says how they belong together. Add it to the file, or choose it: trigger=COLUMN."
             )
             raise DataFormatError(msg)
-        return np.arange(count), np.arange(count)
+        return JoinedRows(np.arange(count), np.arange(count))
     first = int(positions.numbers[0])
     of_positions = positions.numbers - (1 if first == 1 and numbers[0] == 0 else 0)
     _, rows, places = np.intersect1d(numbers, of_positions, return_indices=True)
@@ -168,7 +181,12 @@ def join_frames(path: Path, numbers: IntArray, positions: TextPositions) -> tupl
             f"{of_positions.min()} to {of_positions.max()}; expected the same numbers. Correct the file of positions."
         )
         raise DataFormatError(msg)
-    return rows, places
+    said = []
+    if len(rows) < count:
+        said.append(f"patterns: {count - len(rows)} of {count} without a position left out")
+    if len(rows) < found:
+        said.append(f"positions: {found - len(rows)} of {found} without a pattern left out")
+    return JoinedRows(rows, places, tuple(said))
 
 
 def _table(path: Path, choice: dict[str, str]) -> _Table:
@@ -188,7 +206,12 @@ def _table(path: Path, choice: dict[str, str]) -> _Table:
     if not head or b"\0" in head:
         msg = f"positions_file {path} is {'empty' if not head else 'no text'}; expected columns of numbers. {_ADVICE}"
         raise DataFormatError(msg)
-    return _Table(path, heading_of(path), None, choice)
+    heading = heading_of(path)
+    decimal = next((word for word in heading if _DECIMAL_COMMA.fullmatch(word)), None)
+    if decimal is not None:
+        msg = f"{path} has numbers such as {decimal!r}; expected a point as the decimal mark. Export it with points."
+        raise DataFormatError(msg)
+    return _Table(path, heading, None, choice)
 
 
 def _chosen(table: _Table, axis: str) -> tuple[str, float]:

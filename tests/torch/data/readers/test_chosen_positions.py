@@ -92,6 +92,7 @@ def test_motors_of_a_scan_of_a_spec_file_are_positions(columns: str, tmp_path: P
         (":scan=12,why=0", "chooses 'scan=12,why=0'; expected columns such as y=2"),
         (":y=0,y=1", "chooses 'y=0,y=1'"),
         (":12", "chooses '12'"),
+        (":scan=12,y=1,x=1,unit=mm", "takes y and x from one column"),
     ],
 )
 def test_what_cannot_be_chosen_is_refused(choice: str, words: str, tmp_path: Path) -> None:
@@ -143,6 +144,37 @@ def test_a_trigger_that_no_integer_holds_is_refused(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("index,y_um,x_um\n1e300,1,2\n2,3,4\n")
     with pytest.raises(DataFormatError, match=r"holds 1e\+300; expected whole numbers"):
         open_scan(master(tmp_path), options(str(tmp_path / "p.csv")))
+
+
+def test_positions_and_frames_without_each_other_are_counted(tmp_path: Path) -> None:
+    lines = [f"{number},{y!r},{x!r}" for number, (y, x) in zip([-5, *range(1, 14)], UM.tolist(), strict=True)]
+    (tmp_path / "p.csv").write_text("\n".join(["index,y_um,x_um", *lines]))
+    with open_scan(master(tmp_path), options(f"{tmp_path / 'p.csv'}: y = 1 , x = 2 , index = 0")) as scan:
+        said = " | ".join(scan.header.conversions)
+        assert len(scan) == 13
+    assert "patterns: 1 of 14 without a position left out" in said
+    assert "positions: 1 of 14 without a pattern left out" in said
+
+
+def test_a_comma_as_decimal_mark_is_told(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("y_um;x_um\n0,5;1,5\n")
+    with pytest.raises(DataFormatError, match=r"numbers such as '0,5'; expected a point as the decimal mark"):
+        open_scan(master(tmp_path), options(str(tmp_path / "p.csv")))
+
+
+@pytest.mark.parametrize("name", ["written/ptychodus_diffraction.h5", "written/cdtools.cxi"])
+def test_a_text_file_has_the_positions_of_ptychodus_patterns(name: str, formats_dir: Path, tmp_path: Path) -> None:
+    truth = np.load(formats_dir / "written" / "truth.npz")["pos_rowcol_m"]
+    rows = [f"{number},{y!r},{x!r}" for number, (y, x) in enumerate(truth.tolist())]
+    (tmp_path / "p.csv").write_text("\n".join(["index,y_m,x_m", *rows]))
+    said = ScanOptions(positions_file=str(tmp_path / "p.csv"), energy_eV=8800.0, detector_distance_m=1.92)
+    if name.endswith(".cxi"):
+        with pytest.raises(DataFormatError, match="has positions of its own"):
+            open_scan(formats_dir / name, ScanOptions(positions_file=said.positions_file))
+        return
+    with open_scan(formats_dir / name, said) as scan:
+        moved = (scan.positions_px - scan.positions_px[0]) * scan.header.pixel_size_m
+        np.testing.assert_allclose(moved, truth - truth[0], atol=1e-10)
 
 
 def test_positions_that_nothing_uses_are_refused(tmp_path: Path) -> None:
