@@ -12,9 +12,11 @@ from scipy.io import savemat
 from ptycho_dist.commands.inspect import describe
 from ptycho_dist.data.formats import npz
 from ptycho_dist.data.formats.hdf5_numbers import number
+from ptycho_dist.data.formats.product_h5 import ProductGeometry, ProductWriter, read_product
 from ptycho_dist.data.scan import ScanOptions, open_scan
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.physics.wavelengths import energy_eV_of
+from ptycho_dist.types import ProductMetadata
 
 MAP = "patterns: {path: d}\npositions: {y: {path: y}, x: {path: x}}\n"
 
@@ -93,3 +95,20 @@ def test_a_matlab_file_that_is_cut_off_is_told(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:140])
     with pytest.raises(DataFormatError, match="MATLAB file that cannot be read"):
         describe(path, ScanOptions())
+
+
+def test_a_product_that_declares_more_than_it_holds_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.h5"
+    ones = np.ones((40, 40), np.complex64)
+    geometry = ProductGeometry(N=16, pixel_size_m=5e-9, object_origin_px=(0.0, 0.0))
+    with ProductWriter(path, ProductMetadata(name="run"), (40, 40), geometry) as writer:
+        writer.write_object_tile((0, 0), ones)
+        writer.write_probe(ones[None, :16, :16])
+        writer.write_positions(np.zeros((3, 2)))
+        writer.write_extra("coverage", np.ones(3))
+    assert read_product(path).extras["coverage"].shape == (3,)
+    with h5py.File(path, "a") as file:
+        del file["ptycho_dist/coverage"]
+        file.create_dataset("ptycho_dist/coverage", (10**10, 40), np.int32, chunks=(64, 40))[0, 0] = 1
+    with pytest.raises(DataFormatError, match=r"'ptycho_dist/coverage' .* declares shape \(10000000000, 40\)"):
+        read_product(path)
