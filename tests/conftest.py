@@ -26,3 +26,12 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder of real data at {folder}; set PTYCHO_DIST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def formats_dir(data_dir: Path) -> Path:
+    """Folder of files of other programs; skips where there is none."""
+    folder = data_dir / "formats"
+    if not folder.is_dir():
+        pytest.skip(f"no folder of test files at {folder}")
+    return folder

@@ -13,6 +13,7 @@ from ptycho_dist.commands.path_checks import require_new_files, require_output_f
 from ptycho_dist.commands.registry import SCAN_HELP, Command, Typed, register_command
 from ptycho_dist.commands.startup import configure_logging, make_request, own_section, required_path, write_on_ranks
 from ptycho_dist.config.command_settings import ConvertConfig, RanksConfig
+from ptycho_dist.config.execution import CONVERT
 from ptycho_dist.config.schema import DataConfig
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ COMMAND = Command(
     operand_help=SCAN_HELP,
     paths={"output_file": "File to write."},
     second_operand="output_file",
-    stages=(),
+    stages=(CONVERT,),
     sections={"data": DataConfig, "convert": ConvertConfig, "ranks": RanksConfig},
 )
 
@@ -48,11 +49,14 @@ def convert(typed: Typed) -> int:
     def write(ranks: RankGroup) -> tuple[Path, ...]:
         from ptycho_dist.convert.run import convert_to
         from ptycho_dist.data.scan import open_scan
-        from ptycho_dist.factory.settings import reader_options
+        from ptycho_dist.factory.settings import data_of, reader_options
+        from ptycho_dist.physics.propagators import propagation_of
 
-        options = reader_options(request.levels({"data": DataConfig}))
+        levels = request.levels({"data": DataConfig})
+        options = reader_options(levels)
         with ranks.on_all_ranks(lambda: open_scan(source, options, unpack=True)) as scan:
-            return convert_to(config.to, scan, target, ranks, config.order).paths
+            propagation = propagation_of(data_of(levels), scan.header)
+            return convert_to(config.to, scan, target, ranks, config.order, propagation).paths
 
     return write_on_ranks(typed, write)
 

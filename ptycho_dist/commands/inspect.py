@@ -8,21 +8,32 @@ from __future__ import annotations
 import math
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptycho_dist.commands.inspect_unopened import content_lines, read_product_or_none, unopened, write_figure, write_map
+from ptycho_dist.commands.inspect_unopened import (
+    content_lines,
+    draw_figure,
+    read_product_or_none,
+    unopened,
+    write_figure,
+    write_map,
+)
+from ptycho_dist.commands.path_checks import require_output_file
 from ptycho_dist.commands.registry import Command, Typed, register_command
 from ptycho_dist.commands.startup import make_request, required_path
 from ptycho_dist.config.scan_options import ScanOptions
 from ptycho_dist.config.schema import DataConfig
-from ptycho_dist.errors import DataFormatError
+from ptycho_dist.errors import BundleError, DataFormatError
 from ptycho_dist.job_marker import read_marker
 
 if TYPE_CHECKING:
     from ptycho_dist.assembly.shards import Manifest
     from ptycho_dist.data.formats.product_h5 import Product
     from ptycho_dist.data.scan import Scan
+
+_NAMED = 8
 
 COMMAND = Command(
     name="inspect",
@@ -46,15 +57,23 @@ def inspect(typed: Typed) -> int:
 
     path = required_path(typed, "file")
     options = reader_options(make_request(typed).levels({"data": DataConfig}))
-    sys.stdout.write(describe(path, options))
+    target, drawn = typed.paths.get("figure"), list[str]()
+    if target is not None:
+        require_output_file(target, (".png",))
+
+    def draw(scan: Scan) -> None:
+        if target is not None:
+            drawn.append(draw_figure(scan, target))
+
+    sys.stdout.write(describe(path, options, draw))
     if "write_map" in typed.paths:
         sys.stdout.write(write_map(path, typed.paths["write_map"]))
-    if "figure" in typed.paths:
-        sys.stdout.write(write_figure(path, typed.paths["figure"], options))
+    if target is not None:
+        sys.stdout.write("".join(drawn) or write_figure(path, target, options))
     return 0
 
 
-def describe(path: Path, options: ScanOptions | None = None) -> str:
+def describe(path: Path, options: ScanOptions | None = None, seen: Callable[[Scan], object] | None = None) -> str:
     """Describe a scan, product, bundle or shard folder: sizes, units, conversions, what to run next.
 
     Parameters
@@ -64,6 +83,8 @@ def describe(path: Path, options: ScanOptions | None = None) -> str:
         unfinished job.
     options
         How a scan is read.
+    seen
+        Called with a scan, while it is open.
 
     Raises
     ------
@@ -73,7 +94,6 @@ def describe(path: Path, options: ScanOptions | None = None) -> str:
         If a folder is no bundle, or a damaged one.
     """
     from ptycho_dist.assembly.shards import is_shard_folder, read_manifest
-    from ptycho_dist.bundle import find_bundle
     from ptycho_dist.data.set_index import is_set_folder
 
     marker = read_marker(path)
@@ -83,8 +103,10 @@ def describe(path: Path, options: ScanOptions | None = None) -> str:
         lines = _shards(path, read_manifest(path))
     elif is_set_folder(path):
         lines = _set(path)
+    elif path.is_dir():
+        lines = _bundle(_bundle_folder(path))
     else:
-        lines = _bundle(find_bundle(path)) if path.is_dir() else _file(path, options)
+        lines = _file(path, options, seen)
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -129,15 +151,18 @@ def _set(path: Path) -> list[str]:
     ]
 
 
-def _file(path: Path, options: ScanOptions | None) -> list[str]:
+def _file(path: Path, options: ScanOptions | None, seen: Callable[[Scan], object] | None) -> list[str]:
     from ptycho_dist.data.scan import open_looked_at
 
     try:
-        with open_looked_at(path, options, unpack=True) as scan:
-            return _scan(scan)
+        opened = open_looked_at(path, options, unpack=True)
     except DataFormatError as not_a_scan:
         product = read_product_or_none(path)
         return unopened(path, not_a_scan) if product is None else _product(path, product)
+    with opened as scan:
+        if seen is not None:
+            seen(scan)
+        return _scan(scan)
 
 
 def _scan(scan: Scan) -> list[str]:
@@ -153,7 +178,7 @@ def _scan(scan: Scan) -> list[str]:
         f"  mean counts  {header.mean_counts:.4g} photons in a pattern{stated}",
         f"  probe        {modes}{within}",
         f"  pixel size   {_quantity(header.pixel_size_m, 'm', 'everything stays in pixels')}",
-        f"  energy       {_quantity(header.energy_eV, 'eV')}",
+        f"  energy       {_quantity(header.energy_eV, 'eV')}{', of electrons' * scan.raw.is_electron}",
         f"  distance     {_quantity(header.detector_distance_m, 'm')}",
         f"  sha256       {header.checksum}",
         f"  photons      {gain.source}",
@@ -189,6 +214,20 @@ def _product(path: Path, product: Product) -> list[str]:
         f"  losses       {len(product.losses)}",
         f"next: ptycho-dist evaluate {_shell(path)} --scan SCAN",
     ]
+
+
+def _bundle_folder(path: Path) -> Path:
+    from ptycho_dist.bundle import find_bundle
+
+    try:
+        return find_bundle(path)
+    except BundleError as error:
+        held = ", ".join(sorted(one.name for one in path.iterdir())[:_NAMED]) or "nothing"
+        msg = (
+            f"{path} is a folder with {held}, and no bundle, set of scans, shards or unfinished job; expected one of "
+            "these, or a file. Give the file in it that is meant."
+        )
+        raise BundleError(msg) from error
 
 
 def _bundle(path: Path) -> list[str]:

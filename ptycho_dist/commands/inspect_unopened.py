@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ptycho_dist.data.formats.product_h5 import Product
     from ptycho_dist.data.scan import Scan
     from ptycho_dist.evaluate.scan_figure import ScanPicture
+    from ptycho_dist.types import FloatArray
 
 _BATCH_BYTES = 1 << 26
 
@@ -87,7 +88,7 @@ def write_map(path: Path, target: Path) -> str:
     from ptycho_dist.data.maps.draft import draft_of, require_hdf5
 
     require_output_file(target, (".yaml", ".yml"))
-    require_new_files([target], overwrite=False)
+    require_new_files([target], overwrite=None)
     require_hdf5(path)
     draft = draft_of(path)
     with atomic_path(target) as temporary:
@@ -105,36 +106,57 @@ def write_figure(path: Path, target: Path, options: ScanOptions) -> str:
         If the file does not open as a scan.
     """
     from ptycho_dist.data.scan import open_looked_at
-    from ptycho_dist.evaluate.scan_figure import draw_scan
 
     require_output_file(target, (".png",))
     with open_looked_at(path, options, unpack=True) as scan:
-        draw_scan(target, _picture(scan))
+        return draw_figure(scan, target)
+
+
+def draw_figure(scan: Scan, target: Path) -> str:
+    """Draw an open scan that was looked at; return what was done, in a line."""
+    from ptycho_dist.evaluate.scan_figure import draw_scan
+
+    draw_scan(target, _picture(scan))
     return f"{target}: mean pattern, mask, positions and probe\n"
 
 
 def _picture(scan: Scan) -> ScanPicture:
-    """Read all patterns once, in batches, for their mean and sums."""
     import numpy as np
 
     from ptycho_dist.data.formats.dead_pixels import centre_of_mass
     from ptycho_dist.evaluate.scan_figure import ScanPicture
 
-    N, mean = scan.header.N, np.zeros((scan.header.N,) * 2)
+    N = scan.header.N
     mask = np.ones((N, N), np.bool_) if scan.mask is None else scan.mask
-    step, sums = max(1, _BATCH_BYTES // (4 * N * N)), np.zeros(len(scan))
-    for first in range(0, len(scan), step):
-        counts = scan.read_patterns(np.arange(first, min(first + step, len(scan))))
-        mean += counts.sum(axis=0, dtype=np.float64)
-        sums[first : first + len(counts)] = counts.sum(axis=(1, 2), dtype=np.float64)
-    mean /= len(scan)
+    mean, sums = _mean_and_sums(scan)
     return ScanPicture(
         title=f"{scan.header.path.name}: {len(scan)} patterns of {N} x {N}, {scan.header.format_name}",
         mean=np.where(mask, mean, np.nan),
         mask=mask,
+        left_out=scan.raw.left_out,
         centre_of_mass_px=centre_of_mass(mean, mask),
         positions_px=scan.positions_px,
         sums=sums,
         probe=scan.probe,
         pixel_size_m=scan.header.pixel_size_m,
     )
+
+
+def _mean_and_sums(scan: Scan) -> tuple[FloatArray, FloatArray]:
+    """Mean pattern (N, N) and counts of each pattern (B,): of the look at all patterns, where the file has counts.
+
+    Of amplitudes that knows no squares; then all patterns are read once more, in batches.
+    """
+    import numpy as np
+
+    survey, raw = scan.survey, scan.raw
+    if survey is not None and not raw.square:
+        photon = raw.counts_per_photon
+        return survey.sums / (max(survey.n_counted, 1) * photon), survey.totals / photon
+    N, sums = scan.header.N, np.zeros(len(scan))
+    mean, step = np.zeros((N, N)), max(1, _BATCH_BYTES // (4 * N * N))
+    for first in range(0, len(scan), step):
+        counts = scan.read_patterns(np.arange(first, min(first + step, len(scan))))
+        mean += counts.sum(axis=0, dtype=np.float64)
+        sums[first : first + len(counts)] = counts.sum(axis=(1, 2), dtype=np.float64)
+    return mean / len(scan), sums

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ptycho_dist.commands.path_checks import require_new_files, require_output_file, require_scan
 from ptycho_dist.commands.registry import SCAN_HELP, Command, Typed, register_command
 from ptycho_dist.commands.startup import configure_logging, make_request, required_path
+from ptycho_dist.config.execution import ORIENT
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.errors import ConfigError
 
@@ -32,7 +33,7 @@ COMMAND = Command(
         "write_map": "Scan map to write (YAML): the one by which the scan is opened, with its patterns turned.",
         "figure": "Picture (PNG) of all eight.",
     },
-    stages=(),
+    stages=(ORIENT,),
     sections={"data": DataConfig},
 )
 
@@ -62,7 +63,8 @@ def orient(typed: Typed) -> int:
 
 
 def _tell(trial: Trial) -> None:
-    sys.stdout.write(f"{trial.fourier_error:.4f}  {trial.flags or 'as in the file'}\n")
+    errors = f"{trial.fourier_error:.4f}, {trial.above_noise:.4f} without photon noise"
+    sys.stdout.write(f"{errors}  {trial.flags or 'as in the file'}\n")
     sys.stdout.flush()
 
 
@@ -76,7 +78,7 @@ def _checked_outputs(typed: Typed, path: Path, options: ScanOptions) -> Path | N
         return None
     target = typed.paths["write_map"]
     require_output_file(target, (".yaml", ".yml"))
-    require_new_files([target], overwrite=False)
+    require_new_files([target], overwrite=None)
     source = Path(options.map) if options.map is not None else map_file(path)
     if source is None:
         msg = f"{path} is opened by a reader, and by no map; expected a map to write again. Take the flags instead."

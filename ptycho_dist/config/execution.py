@@ -21,9 +21,9 @@ LOGGER_BACKENDS = ("csv", "tensorboard", "mlflow", "none", None)
 CLIP_ALGORITHMS = ("norm", "value")
 MONITOR_METRICS = ("auto", "train_loss", "val_loss")
 
-TRAIN, INFER, REFINE = STAGES = ("train", "infer", "refine")
+TRAIN, INFER, REFINE, ORIENT, CONVERT = STAGES = ("train", "infer", "refine", "orient", "convert")
 _NAMES_OF_STAGES: Mapping[tuple[str, ...], str] = {
-    STAGES: "accelerator devices precision resume timeout_s",
+    (TRAIN, INFER, REFINE): "accelerator devices precision resume timeout_s",
     (TRAIN, REFINE): "enable_progress_bar enable_checkpointing checkpoint_interval_s",
     (TRAIN, INFER): "pin_memory",
     (INFER, REFINE): "cpu_loops",
@@ -33,14 +33,14 @@ _NAMES_OF_STAGES: Mapping[tuple[str, ...], str] = {
         checkpoint_mode early_stop_patience logger_backend recon_log_every_n_epochs recon_log_num_patches
         recon_log_fixed_indices recon_log_stitch recon_log_max_stitch_samples""",
 }
-_FITTED_ALIKE = tuple(
-    f"data.{name}"
-    for name in ["propagation", "source_distance_m", "probe_support_px", "n_modes", "probe_trainable", "background"]
-)
+_TRAVELS = ("data.propagation", "data.source_distance_m")
+_FITTED_ALIKE = tuple(f"data.{name}" for name in ["probe_support_px", "n_modes", "background"])
 USED_BY: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {f"execution.{name}": stages for stages, names in _NAMES_OF_STAGES.items() for name in names.split()}
     | dict.fromkeys(("data.N", "data.nphotons", "data.group_size", "data.group_step", "data.gridsize"), (TRAIN,))
-    | dict.fromkeys(_FITTED_ALIKE, (TRAIN, REFINE))
+    | dict.fromkeys(_TRAVELS, (TRAIN, REFINE, ORIENT, CONVERT))
+    | dict.fromkeys(_FITTED_ALIKE, (TRAIN, REFINE, ORIENT))
+    | {"data.probe_trainable": (TRAIN, REFINE)}
 )
 """The stages that use a setting; a command offers those of its stages, and all that are not listed."""
 

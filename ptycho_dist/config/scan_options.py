@@ -26,7 +26,8 @@ _SWITCHES = (
     "negate_y",
     "negate_x",
 )
-_FRAME = ("crop_px", "beam_center_px", "binning", "hot_pixel_ratio", "detector_pixel_m")
+_FILES = ("mask", "positions_file", "dark", "flat", "monitor")
+_FRAME = ("dark", "flat", "monitor", "crop_px", "beam_center_px", "binning", "hot_pixel_ratio", "detector_pixel_m")
 _POSITIVE = ("counts_per_photon", "detector_pixel_m", "hot_pixel_ratio", "angle_per_pixel_rad", "scan_step_m")
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
@@ -42,7 +43,8 @@ class ScanOptions:
     """Scan map (YAML) that says where an HDF5 file holds what; found by the file's content where not set."""
 
     positions_file: str | None = None
-    """File with the positions that the scan file lacks: product of Ptychodus, or text with columns named x and y."""
+    """File with the positions that the scan file lacks: product of Ptychodus, or text with columns named x and y, or
+    chosen by name or number: FILE.csv:y=2,x=1,unit=nm,trigger=7 (SPEC: FILE:scan=12,y=samy,x=samx,unit=mm)."""
 
     intensity_kind: str = AUTO
     """Whether the file holds counts or amplitudes (square roots of counts): auto, counts, amplitude."""
@@ -55,6 +57,15 @@ class ScanOptions:
 
     mask_polarity: str = AUTO
     """What nonzero pixels of the mask are: valid, invalid; auto takes what most pixels are as valid."""
+
+    dark: str | None = None
+    """File (as of a mask) with a dark frame, or several, in the shape of the detector; their mean is subtracted."""
+
+    flat: str | None = None
+    """File (as of a mask) with a flat field, or several; counts less the dark are divided by it, zeros are masked."""
+
+    monitor: str | None = None
+    """File (NPY, HDF5 as FILE.h5:DATASET, text as FILE.csv:COLUMN) with a value for each frame, which is divided by."""
 
     mask_saturated: bool | None = None
     """Leave out pixels that reach the maximum of their type, or hold no count, in any pattern; false keeps them."""
@@ -123,7 +134,7 @@ class ScanOptions:
     def __post_init__(self) -> None:
         parse_probe(self.probe)
         validators.require_choice("data.intensity_kind", self.intensity_kind, INTENSITY_KINDS)
-        for name in ("mask", "positions_file"):
+        for name in _FILES:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not value):
                 msg = f"data.{name} = {value!r}; expected the name of a file. Change it."

@@ -20,7 +20,7 @@ from ptycho_dist.data.scan import Scan
 from ptycho_dist.data.spatial import in_spatial_order, own_rows
 from ptycho_dist.distributed.rank_group import RankGroup, TorchRankGroup
 from ptycho_dist.errors import DataFormatError
-from ptycho_dist.types import Shard
+from ptycho_dist.types import FAR_FIELD, Propagation, Shard
 
 _logger = logging.getLogger(__name__)
 _CHUNK = 64
@@ -64,7 +64,12 @@ def convert(scan: Scan, output_file: Path, ranks: RankGroup | None = None, order
 
 
 def convert_to(
-    name: str, scan: Scan, output_file: Path, ranks: RankGroup | None = None, order: str = SPATIAL
+    name: str,
+    scan: Scan,
+    output_file: Path,
+    ranks: RankGroup | None = None,
+    order: str = SPATIAL,
+    propagation: Propagation = FAR_FIELD,
 ) -> Written:
     """Write a scan in a format of some name; that of the project on all ranks, others on rank 0.
 
@@ -74,6 +79,8 @@ def convert_to(
         Name of the format, such as ``cxi``.
     scan, output_file, ranks, order
         As in :func:`convert`.
+    propagation
+        How its waves travel, which the pixel of the detector depends on.
 
     Returns
     -------
@@ -95,7 +102,7 @@ def convert_to(
 
     def write() -> Written | None:
         whole = Shard(0, 1, 0, scan.header.n_patterns)
-        return write_scan_as(name, output_file, _content(scan, whole)) if ranks.rank == 0 else None
+        return write_scan_as(name, output_file, _content(scan, whole, propagation)) if ranks.rank == 0 else None
 
     written = ranks.all_gather(ranks.on_all_ranks(write))[0]
     if written is None:
@@ -146,7 +153,7 @@ def _same_file(path: Path, what: str) -> DataFormatError:
     return DataFormatError(f"{path} is the {what} itself; expected another file to write. Choose another name.")
 
 
-def _content(scan: Scan, rows: Shard) -> ScanContent:
+def _content(scan: Scan, rows: Shard, propagation: Propagation = FAR_FIELD) -> ScanContent:
     """All of a scan, with some of its patterns."""
     header, origin = scan.header, scan.object_origin_px
     return ScanContent(
@@ -161,6 +168,8 @@ def _content(scan: Scan, rows: Shard) -> ScanContent:
         pixel_size_m=header.pixel_size_m,
         energy_eV=header.energy_eV,
         detector_distance_m=header.detector_distance_m,
+        is_electron=scan.raw.is_electron,
+        propagation=propagation,
         metadata={
             "converted": {"from": header.path.name, "format": header.format_name, "sha256": header.checksum},
             "conversions": list(header.conversions),

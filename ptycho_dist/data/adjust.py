@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.config.scan_options import POSITION_UNITS
+from ptycho_dist.data.formats.array_file import file_of
 from ptycho_dist.data.formats.base import BoolArray, PatternSource, RawScan, ScanOptions, Turn
 from ptycho_dist.data.formats.checks import require_pixels
-from ptycho_dist.data.mask_file import file_of, read_mask
+from ptycho_dist.data.mask_file import read_mask
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FloatArray, IntArray
 
@@ -40,6 +41,11 @@ class SelectedRows:
     def rows(self) -> IntArray:
         """Numbers of the kept rows in the source, int64, shape (n,)."""
         return self._rows
+
+    @property
+    def n_all(self) -> int:
+        """Rows there are in the source."""
+        return self._source.shape[0]
 
     def read(self, index: IntArray) -> NDArray[Any]:
         """Return the raw rows ``index`` of those kept, shape (len(index), N, N)."""
@@ -123,11 +129,13 @@ def select(raw: RawScan, rows: IntArray, bad_pixels: BoolArray) -> RawScan:
     DataFormatError
         If no pixel is left.
     """
-    mask, conversions = raw.mask, list(raw.conversions)
+    mask, conversions, left_out = raw.mask, list(raw.conversions), raw.left_out
     count, total = len(rows), raw.patterns.shape[0]
     if bad_pixels.any():
+        new = bad_pixels if mask is None else mask & bad_pixels
         mask = ~bad_pixels if mask is None else mask & ~bad_pixels
         conversions.append(f"mask: {int(bad_pixels.sum())} saturated or dead pixels left out")
+        left_out = (*left_out, ("saturated or without counts", new))
     if mask is not None and not mask.any():
         msg = "every detector pixel is saturated in some pattern, or masked; expected valid ones. Drop such patterns."
         raise DataFormatError(msg)
@@ -141,6 +149,7 @@ def select(raw: RawScan, rows: IntArray, bad_pixels: BoolArray) -> RawScan:
         patterns=patterns,
         positions_px=positions,
         mask=mask,
+        left_out=left_out,
         conversions=tuple(conversions),
         mean_counts=raw.mean_counts if is_same else None,
     )
@@ -152,7 +161,9 @@ def _turned(raw: RawScan, options: ScanOptions) -> RawScan:
         return raw
     said = ", ".join(name for name in ("transpose", "flip_rows", "flip_columns") if getattr(options, name))
     mask = None if raw.mask is None else np.array(turn(raw.mask))
-    return replace(raw, turn=turn, mask=mask, conversions=(*raw.conversions, f"patterns: turned ({said})"))
+    left_out = tuple((name, np.array(turn(bad))) for name, bad in raw.left_out)
+    words = (*raw.conversions, f"patterns: turned ({said})")
+    return replace(raw, turn=turn, mask=mask, left_out=left_out, conversions=words)
 
 
 def _masked(raw: RawScan, options: ScanOptions) -> RawScan:
@@ -168,6 +179,7 @@ def _masked(raw: RawScan, options: ScanOptions) -> RawScan:
     return replace(
         raw,
         mask=valid if raw.mask is None else raw.mask & valid,
+        left_out=(*raw.left_out, ("mask given by --mask", ~valid if raw.mask is None else raw.mask & ~valid)),
         companions=(*raw.companions, file_of(path)),
         conversions=(*raw.conversions, said),
     )

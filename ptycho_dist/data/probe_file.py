@@ -8,6 +8,7 @@ import numpy as np
 
 from ptycho_dist.data.formats import checks, npz
 from ptycho_dist.data.formats.base import ComplexArray, ScanOptions
+from ptycho_dist.data.formats.containers import container_of
 from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.formats.registry import open_raw
 from ptycho_dist.errors import DataFormatError
@@ -41,10 +42,14 @@ def read_probe(path: Path, N: int) -> ComplexArray:
 
 
 def _load(path: Path) -> ComplexArray:
+    if path.suffix != ".npy" and container_of(path) is None:
+        what = "empty" if path.stat().st_size == 0 else "neither NPY, NPZ nor HDF5"
+        msg = f"data.probe = {path} is {what}; expected modes (N, N) or (P, N, N), a product or a scan. Check --probe."
+        raise DataFormatError(msg)
     if path.suffix == ".npy":
         try:
             return np.asarray(np.load(path, allow_pickle=False))
-        except ValueError as error:
+        except (ValueError, EOFError) as error:
             msg = f"{path} cannot be read ({error}); expected an array of numbers. Export the probe again."
             raise DataFormatError(msg) from error
     if path.suffix == ".npz":

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
+from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -20,6 +21,10 @@ from ptycho_dist.types import FloatArray
 _MOST_POINTS = 20_000
 _JOINED = 20
 _FONT = 9
+_FEW = 200
+"""Pixels of one kind that are circled."""
+_OF_FILE = "mask of the file"
+_COLOURS = ("0.35", "tab:red", "tab:orange", "tab:purple", "tab:blue", "tab:green")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +39,8 @@ class ScanPicture:
         float64 (N, N): mean pattern, masked pixels NaN.
     mask
         bool (N, N), True = valid.
+    left_out
+        Why pixels are left out besides the mask of the file: words, and bool (N, N), True = left out.
     centre_of_mass_px
         (y, x) of the mean pattern.
     positions_px
@@ -49,6 +56,7 @@ class ScanPicture:
     title: str
     mean: FloatArray
     mask: NDArray[np.bool_]
+    left_out: Sequence[tuple[str, NDArray[np.bool_]]]
     centre_of_mass_px: tuple[float, float]
     positions_px: FloatArray
     sums: FloatArray
@@ -92,13 +100,33 @@ def _draw_mean(axes: Axes, picture: ScanPicture) -> None:
 
 
 def _draw_mask(axes: Axes, picture: ScanPicture) -> None:
-    """Draw valid pixels light, others dark; a few are circled, for single ones are hardly seen."""
-    mask, bad = picture.mask, np.argwhere(~picture.mask)
-    axes.imshow(mask, cmap="gray", vmin=-0.3, vmax=1.1, interpolation="nearest")
-    if 0 < len(bad) <= 200:
-        axes.plot(bad[:, 1], bad[:, 0], "o", mfc="none", mec="tab:red", ms=8)
-    axes.set_title(f"mask: {len(bad)} of {mask.size} pixels left out", fontsize=_FONT)
+    """Draw valid pixels white, others in the colour of why; a few of a kind are circled, else they are hardly seen."""
+    mask, why = picture.mask, reasons(picture)
+    colours = ("white", *_COLOURS)
+    axes.imshow(why, cmap=ListedColormap(colours), vmin=0, vmax=len(colours) - 1, interpolation="nearest")
+    for number, words in enumerate((_OF_FILE, *(name for name, _ in picture.left_out)), start=1):
+        places = np.argwhere(why == number)
+        few = len(places) <= _FEW
+        y, x = places.T if few else np.empty((2, 0))
+        if len(places):
+            label = f"{words}: {len(places)}"
+            fill = "none" if few else colours[number]
+            axes.plot(x, y, ls="none", marker="o" if few else "s", ms=8, mfc=fill, mec=colours[number], label=label)
+    if not mask.all():
+        axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False)
+    axes.set_title(f"mask: {int((~mask).sum())} of {mask.size} pixels left out", fontsize=_FONT)
     _pixels(axes)
+
+
+def reasons(picture: ScanPicture) -> NDArray[np.int64]:
+    """Tell of each pixel (N, N) why it is left out: 0 is valid, 1 the mask of the file, then as in ``left_out``.
+
+    Of several reasons the first counts.
+    """
+    why = np.where(picture.mask, 0, 1)
+    for number, (_, bad) in enumerate(picture.left_out, start=2):
+        why[bad & (why == 1)] = number
+    return why
 
 
 def _draw_positions(axes: Axes, picture: ScanPicture) -> None:

@@ -17,4 +17,4 @@ def wavelength_m(energy_eV: float, *, is_electron: bool = False) -> float:
 def energy_eV_of(wavelength_m: float, *, is_electron: bool = False) -> float:  # noqa: N802  # the unit
     """Energy of photons, or of electrons, in electronvolts; undoes :func:`wavelength_m`."""
     momentum = HC_EV_M / wavelength_m
-    return math.sqrt(momentum**2 + _ELECTRON_REST_EV**2) - _ELECTRON_REST_EV if is_electron else momentum
+    return math.hypot(momentum, _ELECTRON_REST_EV) - _ELECTRON_REST_EV if is_electron else momentum

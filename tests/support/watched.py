@@ -6,19 +6,23 @@ import ctypes
 import faulthandler
 import os
 import resource
+import struct
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_IN_OPEN = 0x20
+_IN_OPEN, _IN_ISDIR = 0x20, 0x40000000
+_EVENT = struct.Struct("iIII")
 _NONBLOCK = 0o4000
 _OPENING_AN_ATTRIBUTE = "h5py/_hl/attrs.py"
 """HDF5 2.0.0 loops for ever in H5Aopen on some damaged headers of objects; nothing in the process can stop that."""
 
 
 class OpenedFiles:
-    """Tells whether any file of a folder has been opened, by this process or another (inotify of Linux).
+    """Tells which files of a folder have been opened, by this process or another (inotify of Linux).
+
+    A listing of the folder is none; whoever looks around in it does not fail a test.
 
     Parameters
     ----------
@@ -32,12 +36,19 @@ class OpenedFiles:
         if self._descriptor < 0 or libc.inotify_add_watch(self._descriptor, os.fsencode(folder), _IN_OPEN) < 0:
             raise OSError(ctypes.get_errno(), f"cannot watch {folder}")
 
-    def any(self) -> bool:
-        """Say whether a file was opened since the last call."""
+    def names(self) -> set[str]:
+        """Names of the files that were opened since the last call."""
         try:
-            return bool(os.read(self._descriptor, 65536))
+            told = os.read(self._descriptor, 65536)
         except BlockingIOError:
-            return False
+            return set()
+        found, place = set(), 0
+        while place < len(told):
+            _, kind, _, length = _EVENT.unpack_from(told, place)
+            name = told[place + _EVENT.size : place + _EVENT.size + length].rstrip(b"\0")
+            found |= set() if kind & _IN_ISDIR else {os.fsdecode(name)}
+            place += _EVENT.size + length
+        return found
 
     def close(self) -> None:
         """End the watch."""

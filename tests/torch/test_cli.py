@@ -217,7 +217,7 @@ def test_every_setting_of_execution_and_data_is_used_by_a_stage_that_is_known() 
     assert used_settings("reconstruct") == set(USED_BY) | readers
 
 
-@pytest.mark.parametrize("name", ["train", "infer", "refine", "evaluate", "convert"])
+@pytest.mark.parametrize("name", ["train", "infer", "refine", "orient", "evaluate", "convert"])
 def test_help_shows_the_settings_that_the_command_uses(name: str) -> None:
     sections = [section for section in ("data", "execution") if section in BY_NAME[name].sections]
     used = {key for key, stages in USED_BY.items() if name in stages and key.partition(".")[0] in sections}

@@ -28,6 +28,9 @@ VALUES: dict[str, Any] = {
     "counts_per_photon": 4.0,
     "mask": "mask.npy",
     "mask_polarity": "invalid",
+    "dark": "dark.npy",
+    "flat": "flat.npy",
+    "monitor": "monitor.npy",
     "mask_saturated": True,
     "drop_frames": "3,4",
     "transpose": True,
@@ -58,6 +61,15 @@ VALUES: dict[str, Any] = {
     "probe_trainable": False,
     "background": "pixel",
 }
+SCAN_MAP = """patterns: {path: patterns}
+positions: {both: {path: positions_px, unit: px}, axes: [point, [y, x]]}
+probe: {path: probe}
+"""
+CORRECTIONS = {
+    "dark": np.full((32, 32), 3.0),
+    "flat": np.linspace(0.5, 1.5, 1024).reshape(32, 32),
+    "monitor": np.linspace(1.0, 3.0, 25),
+}
 DAILY = {"mask", "drop_frames", "flip_rows", "propagation", "n_modes", "background"}
 """Fields whose test runs every day; the others run with the exhaustive tests."""
 WITHOUT_EFFECT = {
@@ -69,12 +81,13 @@ WITHOUT_EFFECT = {
     "detector_pixel_m",
     "hot_pixel_ratio",
     "map",
-    "positions_file",
     "angle_per_pixel_rad",
     "scan_step_m",
     "scan_shape",
 }
 """These say what is so anyway, in the scan of this test."""
+UNUSED = {"positions_file"}
+"""What has no use for a scan with positions is refused."""
 
 
 def test_no_field_is_forgotten() -> None:
@@ -108,6 +121,12 @@ def settings_of(name: str, folder: Path) -> dict[str, Any]:
         inverse = name == "mask_polarity"
         np.save(folder / "mask.npy", ~valid if inverse else valid)
         said["data.mask"] = str(folder / "mask.npy")
+    if name == "map":
+        (folder / "scan_map.yaml").write_text(SCAN_MAP)
+        said["data.map"] = str(folder / "scan_map.yaml")
+    if name in CORRECTIONS:
+        np.save(folder / f"{name}.npy", CORRECTIONS[name])
+        said[f"data.{name}"] = str(folder / f"{name}.npy")
     return (NEAR if name in ("propagation", "source_distance_m") else {}) | said
 
 
@@ -117,7 +136,11 @@ def differs(one: dict[str, float], other: dict[str, float]) -> list[bool]:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=() if name in DAILY else pytest.mark.exhaustive) for name in VALUES],
+    [
+        pytest.param(name, marks=() if name in DAILY else pytest.mark.exhaustive)
+        for name in VALUES
+        if name not in UNUSED
+    ],
 )
 def test_a_field_means_the_same_in_every_stage(name: str, scan: Path, plain: dict[str, float], tmp_path: Path) -> None:
     said = settings_of(name, tmp_path)
@@ -133,6 +156,13 @@ def test_a_field_means_the_same_in_every_stage(name: str, scan: Path, plain: dic
     for product, expected in zip(products, found.values(), strict=True):
         again = run_evaluate(RunRequest(scan=scan, output_dir=tmp_path / "e", product=product, overrides={}))
         assert again["fourier_error"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(UNUSED))
+def test_a_field_that_the_scan_has_no_use_for_is_refused(name: str, scan: Path, tmp_path: Path) -> None:
+    said = SMALL | {f"data.{name}": VALUES[name]}
+    with pytest.raises(DataFormatError, match=rf"data.{name} = .* expected one of both"):
+        run_reconstruct(RunRequest(scan=scan, output_dir=tmp_path / "o", overrides=said))
 
 
 @pytest.mark.exhaustive

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import yaml
@@ -17,6 +19,7 @@ from ptycho_dist.data.formats.base import Turn
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent, write_scan_h5
 from ptycho_dist.data.scan import ScanOptions, open_scan
 from ptycho_dist.errors import DataFormatError
+from ptycho_dist.evaluate.fourier import FourierErrors
 from ptycho_dist.launching.environment import single_rank
 from ptycho_dist.orientation import TURNS, Orientation, Trial, composed, find_orientation, same_object, write_map
 from tests.support.runs import simulate_tiny
@@ -76,17 +79,80 @@ def test_what_is_right_already_stays(upright: Path) -> None:
     assert found.verdict().startswith("the patterns lie as the settings have it")
 
 
+def _trial(turn: Turn, error: float, noise: float = 0.0) -> Trial:
+    """Give a trial of 16 patterns of 1000 photons, all with one Fourier error."""
+    photons = np.full(16, 1000.0)
+    errors = FourierErrors(error**2 * photons, photons, noise**2 * photons)
+    return Trial(turn, errors, np.ones((8, 8), np.complex64))
+
+
 def test_orientations_that_explain_alike_leave_it_undecided() -> None:
-    trials = [Trial(turn, 0.2 + 0.001 * number, np.ones((8, 8), np.complex64)) for number, turn in enumerate(TURNS)]
+    trials = [_trial(turn, 0.2 + 0.001 * number) for number, turn in enumerate(TURNS)]
     assert Orientation(trials, Turn()).verdict().startswith("undecided")
 
 
 def test_of_two_conjugate_objects_the_given_one_is_taken() -> None:
     errors = {Turn(flip_rows=True, flip_columns=True): 0.100, Turn(): 0.101}
-    trials = [Trial(turn, errors.get(turn, 0.3), np.ones((8, 8), np.complex64)) for turn in TURNS]
+    trials = [_trial(turn, errors.get(turn, 0.3)) for turn in TURNS]
     found = Orientation(sorted(trials, key=lambda one: one.fourier_error), Turn())
     assert found.is_clear
     assert found.best.turn == Turn()
+
+
+def test_noise_that_all_share_does_not_hide_a_difference() -> None:
+    trials = [_trial(turn, 0.180, noise=0.16) for turn in TURNS[1:]]
+    found = Orientation([_trial(TURNS[0], 0.172, noise=0.16), *trials], Turn(), 1.0)
+    assert found.is_clear
+    assert not Orientation([_trial(TURNS[0], 0.172), *(_trial(one.turn, 0.180) for one in trials)], Turn()).is_clear
+
+
+def test_a_difference_that_chance_makes_decides_nothing() -> None:
+    first, others = _trial(Turn(), 0.17, noise=0.16), [_trial(turn, 0.18, noise=0.16) for turn in TURNS[1:]]
+    scatter = np.tile([-4.0, 4.0], 8)
+    uncertain = replace(first, errors=replace(first.errors, misfit=first.errors.misfit + scatter))
+    assert Orientation([first, *others], Turn(), 1.0).is_clear
+    found = Orientation([uncertain, *others], Turn(), 1.0)
+    assert not found.is_clear
+    assert "photon noise is most of every error" in found.verdict()
+
+
+def test_noise_that_is_unknown_is_said_to_be() -> None:
+    found = Orientation([_trial(turn, 0.2) for turn in TURNS], Turn(), None)
+    assert "--counts_per_photon" in found.verdict()
+
+
+def _is_found(scan: Path, settings: Any, to: Path, *, with_probe: bool) -> bool:
+    turn = Turn(False, True, False)
+    found = find_orientation(turned(scan, to, turn, with_probe=with_probe), ScanOptions(), settings)
+    return found.is_clear and same_object(composed(turn, found.best.turn), Turn())
+
+
+def test_two_modes_and_few_photons_are_enough(tmp_path: Path) -> None:
+    scan = simulate_tiny(tmp_path / "scan.h5", n_patterns=120, photons=1500, n_modes=2)
+    settings = (replace(SETTINGS[0], n_modes=2), *SETTINGS[1:])
+    assert _is_found(scan, settings, tmp_path / "turned.h5", with_probe=True)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("with_probe", [True, False])
+@pytest.mark.parametrize("n_modes", [1, 2])
+@pytest.mark.parametrize("photons", [1e6, 1e5, 2e4, 5e3])
+@pytest.mark.parametrize("kind", ["camera", "weak"])
+def test_few_photons_are_enough(kind: str, photons: float, n_modes: int, with_probe: bool, tmp_path: Path) -> None:
+    weak = {"phase_picture": "grass", "amplitude_picture": "moon", "phase_range_rad": 0.8, "step_px": 6.0}
+    picture: dict[str, Any] = weak | {"seed": 3, "pupil_radius": 0.15} if kind == "weak" else {}
+    size: dict[str, Any] = {"n_patterns": 300, "N": 64, "defocus_m": 6e-5}
+    scan = simulate_tiny(tmp_path / "scan.h5", photons=photons, n_modes=n_modes, **(size | picture))
+    settings = (DataConfig(N=64, n_modes=n_modes), *SETTINGS[1:])
+    assert _is_found(scan, settings, tmp_path / "turned.h5", with_probe=with_probe)
+
+
+@pytest.mark.parametrize("photons", [1e5, 1000.0])
+def test_positions_in_a_wrong_order_are_not_decided(photons: float, tmp_path: Path) -> None:
+    path = simulate_tiny(tmp_path / "scan.h5", n_patterns=120, photons=photons)
+    with h5py.File(path, "a") as file:
+        file["positions_px"][:] = np.random.default_rng(0).permutation(file["positions_px"][:])
+    assert not find_orientation(path, ScanOptions(), SETTINGS).is_clear
 
 
 @pytest.mark.parametrize("then", TURNS)

@@ -127,6 +127,10 @@ class RawScan:
         How its rows are made of those that the file stores, where they are not these.
     detector
         The frame that the file stores, where its rows are made of that.
+    is_electron
+        Whether the energy is that of electrons.
+    left_out
+        Why pixels are left out that the mask of the file has as valid: in words, with bool (N, N), True = left out.
     """
 
     format_name: str
@@ -148,6 +152,8 @@ class RawScan:
     clips_negative: bool = False
     frame_key: str = ""
     detector: DetectorFrame | None = None
+    is_electron: bool = False
+    left_out: tuple[tuple[str, BoolArray], ...] = ()
     pixel_size_m: float = NAN
     energy_eV: float = NAN
     detector_distance_m: float = NAN

@@ -16,7 +16,7 @@ from ptycho_dist.data.formats import npz
 from ptycho_dist.data.formats.containers import container_of
 from ptycho_dist.data.formats.hdf5 import other_sources, reading
 from ptycho_dist.data.formats.hdf5_links import locate, names_in
-from ptycho_dist.data.formats.matlab5 import MATLAB_ERRORS
+from ptycho_dist.data.formats.matlab5 import variables_in
 from ptycho_dist.errors import DataFormatError
 
 MOST_ENTRIES = 20_000
@@ -140,17 +140,10 @@ def _of_member(path: Path, name: str) -> Entry:
 
 
 def _of_matlab(path: Path) -> Iterator[Entry]:
-    from scipy.io import whosmat
-
-    try:
-        found = whosmat(path)
-    except MATLAB_ERRORS as error:
-        msg = f"{path} is no readable MATLAB file ({error}); expected version 5 to 7.3. Export it again."
-        raise DataFormatError(msg) from error
-    for name, shape, kind in found:
+    for name, shape, kind in variables_in(path):
         is_number = kind in ("double", "single") or "int" in kind
         dtype = np.dtype({"double": "f8", "single": "f4"}.get(kind, kind)) if is_number else None
-        yield Entry(key=name, shape=tuple(shape) if is_number else None, dtype=dtype, value="" if is_number else kind)
+        yield Entry(key=name, shape=shape if is_number else None, dtype=dtype, value="" if is_number else kind)
 
 
 def _of_hdf5(path: Path) -> Iterator[Entry]:

@@ -7,6 +7,7 @@ the default basis (rows along -y, columns along -x) that is (+t_y, +t_x).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from pathlib import Path
 
@@ -14,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.data.formats import checks
-from ptycho_dist.data.formats.base import BoolArray, ComplexArray, PatternSource, RawScan, ScanOptions
+from ptycho_dist.data.formats.base import NAN, BoolArray, ComplexArray, PatternSource, RawScan, ScanOptions
 from ptycho_dist.data.formats.hdf5_frames import h5_frames
 from ptycho_dist.data.formats.hdf5_links import load_array, load_attributes, locate, members, shape_of
 from ptycho_dist.data.formats.hdf5_numbers import ENERGIES_EV, LENGTHS_M, attribute_text, first_of, load_numbers, number
-from ptycho_dist.data.formats.measurement import Geometry, Measurement, Positions
-from ptycho_dist.data.formats.object_pixel import energy_of
+from ptycho_dist.data.formats.measurement import ELECTRON, XRAY, Geometry, Measurement, Positions
+from ptycho_dist.data.formats.object_pixel import energy_of, wavelength_of
 from ptycho_dist.data.formats.prepare import raw_scan_of
 from ptycho_dist.data.formats.ptychodus_join import Joined, join_product
 from ptycho_dist.data.formats.registry import register_format
@@ -36,6 +37,8 @@ _DARKS = (f"{DETECTOR}/data_dark", f"{DETECTOR}/dark")
 _GEOMETRIES = ("geometry", "geometry_1")
 _SIGNAL = 0x1000
 """Mask of a pixel with signal above the background; such a pixel counts."""
+_AGREES = 1e-3
+"""Relative difference of a wavelength from that of electrons of the energy, up to which it is theirs."""
 _PYNX_ENERGY = HC_EV_M / 1.2384e-6
 """PyNX computes joules with hc = 1.2384e-6 eV m, so its energies are too low by this factor."""
 
@@ -139,8 +142,10 @@ def _unit_steps(path: Path, count: int) -> FloatArray:
 
 def _geometry(path: Path, joined: Joined, notes: list[str]) -> Geometry:
     energy = number(path, f"{SOURCE}/energy", ENERGIES_EV, "j")
+    wavelength = number(path, f"{SOURCE}/wavelength", LENGTHS_M, "m")
+    of_electrons = wavelength_of(energy, ELECTRON) if energy > 0 else NAN
+    radiation = ELECTRON if math.isclose(wavelength, of_electrons, rel_tol=_AGREES) else XRAY
     if not energy > 0:
-        wavelength = number(path, f"{SOURCE}/wavelength", LENGTHS_M, "m")
         energy = energy_of(wavelength) if wavelength > 0 else joined.energy_eV
     elif _creator(path) == "PyNX" and locate(path, f"{SOURCE}/wavelength") is None:
         energy *= _PYNX_ENERGY
@@ -152,6 +157,7 @@ def _geometry(path: Path, joined: Joined, notes: list[str]) -> Geometry:
         sizes = np.linalg.norm(basis.reshape(-1, 2, 3)[0], axis=1).tolist()
     distance = number(path, f"{DETECTOR}/distance", LENGTHS_M, "m")
     return Geometry(
+        radiation=radiation,
         energy_eV=energy,
         detector_distance_m=distance if distance > 0 else joined.distance_m,
         detector_pixel_m=(sizes[0], sizes[1]),

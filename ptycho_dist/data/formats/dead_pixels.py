@@ -47,27 +47,16 @@ class FrameSample:
         16-bit type in any frame, or -1 or -2 in a type with sign of whole numbers; and one that is -1, -2 or 2^16 - 1
         in every frame, whatever the type.
         """
-        marked = self._marked(frame)
+        dead = marked(frame, self._dead_values)
         flags = (frame == _FULL_16) if frame.dtype.kind == "u" else _one_of(frame, (*_NEGATIVE_FLAGS, _FULL_16))
-        usable = ~(marked | flags)
+        usable = ~(dead | flags)
         counts = np.where(usable, frame, 0).astype(np.float64)
-        self._dead |= marked
+        self._dead |= dead
         self._always &= flags
         self._sums += counts
         self._numbers += usable
         self.lowest = min(self.lowest, float(counts.min()))
         self.count += 1
-
-    def _marked(self, frame: NDArray[Any]) -> BoolArray:
-        is_real = frame.dtype.kind == "f"
-        marked = ~np.isfinite(frame) if is_real else np.zeros(frame.shape, np.bool_)
-        if is_real or frame.dtype.itemsize >= _WIDE_BYTES:
-            marked |= frame >= _FLAGS_32
-        if frame.dtype.kind == "u" and frame.dtype.itemsize == _WIDE_BYTES // 2:
-            marked |= frame == _FULL_16
-        if frame.dtype.kind == "i":
-            marked |= _one_of(frame, _NEGATIVE_FLAGS)
-        return marked | _one_of(frame, self._dead_values) if self._dead_values else marked
 
     @property
     def unusable(self) -> BoolArray:
@@ -78,6 +67,19 @@ class FrameSample:
     def mean(self) -> FloatArray:
         """Mean of the usable values of each pixel, float64 (H, W); 0 where there are none."""
         return self._sums / np.maximum(self._numbers, 1)
+
+
+def marked(values: NDArray[Any], dead_values: tuple[float, ...] = ()) -> BoolArray:
+    """Tell which raw values, of any shape, mark dead pixels wherever they occur; see :meth:`FrameSample.add`."""
+    is_real = values.dtype.kind == "f"
+    found = ~np.isfinite(values) if is_real else np.zeros(values.shape, np.bool_)
+    if is_real or values.dtype.itemsize >= _WIDE_BYTES:
+        found |= values >= _FLAGS_32
+    if values.dtype.kind == "u" and values.dtype.itemsize == _WIDE_BYTES // 2:
+        found |= values == _FULL_16
+    if values.dtype.kind == "i":
+        found |= _one_of(values, _NEGATIVE_FLAGS)
+    return found | _one_of(values, dead_values) if dead_values else found
 
 
 def _one_of(frame: NDArray[Any], values: Iterable[float]) -> BoolArray:

@@ -31,7 +31,7 @@ from ptycho_dist.data.formats.object_pixel import energy_of
 from ptycho_dist.data.formats.prepare import raw_scan_of
 from ptycho_dist.data.formats.registry import register_format
 from ptycho_dist.data.formats.stem import StemCube, open_cube
-from ptycho_dist.data.formats.text_positions import TextPositions, read_positions
+from ptycho_dist.data.formats.text_positions import join_frames, read_positions, split_positions_file
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import IntArray
 
@@ -81,22 +81,17 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
             "electrons --scan_shape and --scan_step_m."
         )
         raise DataFormatError(msg)
-    positions = read_positions(Path(options.positions_file))
-    rows, places = _joined(path, frames, positions)
-    left = frames.source.shape[0] - len(rows)
+    positions = read_positions(options.positions_file)
+    joined = join_frames(path, frames.numbers, positions)
     found = Measurement(
         format_name=NAME,
-        frames=chosen(frames.source, rows),
-        positions=Positions(values=positions.values_m[places]),
+        frames=chosen(frames.source, joined.frames),
+        positions=Positions(values=positions.values_m[joined.positions]),
         geometry=_geometry(path),
         mask=_mask(path),
         beam_center_px=_centre(path),
-        companions=(*frames.companions, Path(options.positions_file)),
-        conversions=(
-            *frames.said,
-            *positions.said,
-            *((f"patterns: {left} of {frames.source.shape[0]} without a position left out",) * (left > 0)),
-        ),
+        companions=(*frames.companions, split_positions_file(options.positions_file)[0]),
+        conversions=(*frames.said, *positions.said, *joined.said),
     )
     return raw_scan_of(path, found, options)
 
@@ -143,29 +138,6 @@ def _announced(path: Path) -> int:
     images, triggers = (number(path, f"{_SPECIFIC}/{key}") for key in ("nimages", "ntrigger"))
     product = np.nan_to_num(images, nan=1.0) * np.nan_to_num(triggers, nan=1.0)
     return int(product) if np.isfinite(product) else 0
-
-
-def _joined(path: Path, frames: _Frames, positions: TextPositions) -> tuple[IntArray, IntArray]:
-    """Rows of the frames that have a position, and rows of these positions."""
-    count, found = frames.source.shape[0], len(positions.values_m)
-    if positions.numbers is None:
-        if found != count:
-            msg = (
-                f"{path} has {count} frames, the file of positions {found}; expected one for each frame, or a column "
-                "index or trigger that says how they belong together. Add it to the file, or use a map."
-            )
-            raise DataFormatError(msg)
-        return np.arange(count), np.arange(count)
-    first = int(positions.numbers[0])
-    numbers = positions.numbers - (1 if first == 1 and frames.numbers[0] == 0 else 0)
-    _, rows, places = np.intersect1d(frames.numbers, numbers, return_indices=True)
-    if not len(rows):
-        msg = (
-            f"{path} has frames {frames.numbers.min()} to {frames.numbers.max()}, the file of positions numbers "
-            f"{numbers.min()} to {numbers.max()}; expected the same numbers. Correct the file of positions."
-        )
-        raise DataFormatError(msg)
-    return rows, places
 
 
 def _geometry(path: Path) -> Geometry:

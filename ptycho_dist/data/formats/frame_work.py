@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.data.formats.base import BoolArray, PatternSource, Turn
+from ptycho_dist.data.formats.dead_pixels import marked
 from ptycho_dist.data.formats.measurement import Correction
 from ptycho_dist.types import IntArray
 
@@ -68,6 +69,9 @@ class FrameWork:
         Pixels that are kept, and how many a side are added.
     turn
         How they are turned.
+    dead_values
+        Values that mark dead pixels besides the usual ones. In a frame where a valid pixel holds one it becomes NaN,
+        as do the usual ones where values are added or corrected, so that none is taken for a count.
     """
 
     is_corner: bool
@@ -77,6 +81,7 @@ class FrameWork:
     window: Window
     binning: int
     turn: Turn
+    dead_values: tuple[float, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -100,12 +105,19 @@ class FrameWork:
     def is_nothing(self) -> bool:
         """Tell whether frames stay as they are, but for masked pixels, which are left out later."""
         same = self.window.covers(self.shape) and self.turn == Turn()
-        return same and not (self.is_corner or self.correction or self.square) and self.binning == 1
+        return same and not (self.is_corner or self.dead_values or self._mixes())
+
+    def _mixes(self) -> bool:
+        """Tell whether values are changed, so that one that marks a dead pixel would not be known again."""
+        return bool(self.correction) or self.square or self.binning > 1
 
     def frames(self, values: NDArray[Any], index: IntArray) -> NDArray[Any]:
         """Make frames (n, N, N) of raw rows (n, H, W), whose numbers are ``index``."""
         values = self._cut(values)
         valid = self.window.cut(self.valid)
+        if self.dead_values or self._mixes():
+            dead = marked(values, self.dead_values) & valid
+            values = np.where(dead, np.float32(np.nan), values.astype(np.float32)) if dead.any() else values
         values = np.where(valid, values, np.zeros((), values.dtype))
         if self.square:
             values = np.square(values.astype(np.float32))

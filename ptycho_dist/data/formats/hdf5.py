@@ -19,6 +19,8 @@ from ptycho_dist.hdf5_files import describe_refusal, open_for_reading
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 """What h5py raises where HDF5 meets damage, or a type that has no counterpart in NumPy."""
 _LEAST_MAPPED_BYTES = 2**26
+_DEFLATE_RATIO = 1100
+_UNCOMPRESSED_BYTES = 1 << 20
 
 
 def open_file(path: Path) -> h5py.File:
@@ -92,12 +94,77 @@ def read_or_map(path: Path, dataset: h5py.Dataset) -> NDArray[Any]:
     -------
     ndarray
         Not to be written to.
+
+    Raises
+    ------
+    DataFormatError
+        If it is declared to be larger than what is stored of it can be.
     """
+    require_stored(path, dataset)
     offset = dataset.id.get_offset()
     plain = offset is not None and not dataset.external and dataset.file.userblock_size == 0
     if not plain or dataset.nbytes < _LEAST_MAPPED_BYTES or dataset.dtype.kind not in "biufc":
         return np.asarray(dataset[()])
     return np.memmap(path, dataset.dtype, "r", offset, dataset.shape)
+
+
+def require_stored(path: Path, dataset: h5py.Dataset, most_bytes: int | None = None) -> None:
+    """Refuse a dataset that holds nothing, or is declared to be larger than its storage, or a limit, allows.
+
+    Raises
+    ------
+    DataFormatError
+        Says which.
+    """
+    key = str(dataset.name).strip("/")
+    if dataset.shape is None:
+        msg = f"{key!r} in {path} is declared and holds nothing; expected numbers. Write it, or remove it."
+        raise DataFormatError(msg)
+    stored = _stored_bytes(path, dataset)
+    possible = dataset.nbytes <= max(_UNCOMPRESSED_BYTES, _DEFLATE_RATIO * stored)
+    if possible and (most_bytes is None or dataset.nbytes <= most_bytes):
+        return
+    limit = "no more" if most_bytes is None else f"at most {most_bytes} bytes"
+    msg = (
+        f"{key!r} in {path} declares shape {dataset.shape}, {dataset.nbytes} bytes, and holds {stored}; expected "
+        f"{limit} than what is there. The file is damaged, or another array is meant."
+    )
+    raise DataFormatError(msg)
+
+
+def _stored_bytes(path: Path, dataset: h5py.Dataset) -> int:
+    """Bytes that the values take at most; those of a virtual dataset as many as the datasets of its sources."""
+    if dataset.external:
+        files = {path.parent / entry[0] for entry in dataset.external}
+        return sum(one.stat().st_size for one in files if one.is_file())
+    if not dataset.is_virtual:
+        return int(dataset.id.get_storage_size())
+    sources = {(source.file_name, source.dset_name): source for source in dataset.virtual_sources()}
+    return sum(_source_bytes(path, dataset, source) for source in sources.values())
+
+
+def _source_bytes(path: Path, dataset: h5py.Dataset, source: Any) -> int:
+    """Bytes that the source of a virtual dataset takes; of one that joins others itself, those of its file."""
+    if source.file_name != ".":
+        part = path.parent / file_of(source)
+        return part.stat().st_size if part.is_file() else 0
+    found = _by_hard_links(dataset.file, source.dset_name)
+    if found is None or found == dataset:
+        return 0
+    is_joined = found.is_virtual or found.external
+    return path.stat().st_size if is_joined else int(found.id.get_storage_size())
+
+
+def _by_hard_links(file: h5py.File, key: str) -> h5py.Dataset | None:
+    """Find a dataset of a file where no link leads elsewhere on the way; None otherwise."""
+    found: Any = file
+    for part in key.strip("/").split("/"):
+        links = found.id.links if isinstance(found, h5py.Group) else None
+        name = part.encode()
+        if links is None or not links.exists(name) or links.get_info(name).type != h5py.h5l.TYPE_HARD:
+            return None
+        found = found[part]
+    return found if isinstance(found, h5py.Dataset) else None
 
 
 def source_files(file: h5py.File, path: Path, keys: Iterable[str]) -> tuple[Path, ...]:

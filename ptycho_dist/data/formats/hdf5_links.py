@@ -15,15 +15,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_dist.data.formats.hdf5 import reading, require_dataset, source_files
+from ptycho_dist.data.formats.hdf5 import reading, require_dataset, require_stored, source_files
 from ptycho_dist.errors import DataFormatError
 
 MOST_HOPS = 16
 """Links that one path may lead through."""
 MOST_SMALL_BYTES = 1 << 30
 """Largest array that is loaded whole, such as positions, a dark or a mask."""
-_DEFLATE_RATIO = 1100
-_UNCOMPRESSED_BYTES = 1 << 20
 
 
 class MissingFileError(DataFormatError):
@@ -143,33 +141,8 @@ def load_array(path: Path, key: str) -> NDArray[Any]:
     place = require_place(path, key)
     with reading(place.path) as file:
         dataset = require_dataset(file, place.path, place.key)
-        _require_size(place, dataset)
+        require_stored(place.path, dataset, MOST_SMALL_BYTES)
         return np.asarray(dataset[()])
-
-
-def _require_size(place: Place, dataset: h5py.Dataset) -> None:
-    if dataset.shape is None:
-        msg = f"{place.key!r} in {place.path} is declared and holds nothing; expected numbers. Write it, or remove it."
-        raise DataFormatError(msg)
-    stored = _stored_bytes(place.path, dataset)
-    possible = dataset.nbytes <= max(_UNCOMPRESSED_BYTES, _DEFLATE_RATIO * stored)
-    if dataset.nbytes <= MOST_SMALL_BYTES and possible:
-        return
-    msg = (
-        f"{place.key!r} in {place.path} declares shape {dataset.shape}, {dataset.nbytes} bytes, and holds {stored}; "
-        f"expected at most {MOST_SMALL_BYTES} bytes that are there. The file is damaged, or another array is meant."
-    )
-    raise DataFormatError(msg)
-
-
-def _stored_bytes(path: Path, dataset: h5py.Dataset) -> int:
-    """Bytes that the values take at most; those of a virtual dataset as many as the files of its sources."""
-    if not (dataset.is_virtual or dataset.external):
-        return int(dataset.id.get_storage_size())
-    names = {str(one.file_name) for one in dataset.virtual_sources()} if dataset.is_virtual else set()
-    files = {path if name == "." else path.parent / name.replace("%%", "%") for name in names}
-    files |= {path.parent / entry[0] for entry in dataset.external or ()}
-    return sum(one.stat().st_size for one in files if one.is_file())
 
 
 def load_attributes(path: Path, key: str) -> dict[str, Any]:

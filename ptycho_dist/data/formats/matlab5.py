@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ NAME, CONTAINER = "matlab5", "matlab5"
 _HEADER_BYTES = 128
 _SIGNATURE = b"MATLAB 5.0 MAT-file"
 _FRAMES = ("dp", "ptychogram", "det_data")
-MATLAB_ERRORS = (ValueError, TypeError, NotImplementedError, KeyError, IndexError, EOFError, zlib.error)
+_DAMAGE = (ValueError, TypeError, NotImplementedError, KeyError, IndexError, EOFError, zlib.error)
 """What scipy raises for damaged files."""
 
 
@@ -52,12 +53,34 @@ _OBJECT_PIXEL = _Stored((("dx", 1.0),))
 @register_container(CONTAINER, holds=lambda path, head: head.startswith(_SIGNATURE))
 def names_in(path: Path) -> Collection[str]:
     """List the variables of a MATLAB file before 7.3."""
+    _require_whole(path)
+    return tuple(name for name, _, _ in variables_in(path))
+
+
+def variables_in(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
+    """List name, shape and class of the variables of a MATLAB file before 7.3.
+
+    Raises
+    ------
+    DataFormatError
+        If it is damaged.
+    """
     from scipy.io import whosmat
 
-    _require_whole(path)
+    with _reading(path):
+        return [(name, tuple(shape), kind) for name, shape, kind in whosmat(path)]
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what scipy raises of damaged files into DataFormatError; what the system refuses stays."""
     try:
-        return tuple(name for name, _, _ in whosmat(path))
-    except MATLAB_ERRORS as error:
+        yield
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
         raise _damaged(path, error) from error
 
 
@@ -90,10 +113,8 @@ def load(path: Path, name: str) -> NDArray[Any] | None:
     """
     from scipy.io import loadmat
 
-    try:
+    with _reading(path):
         found = loadmat(path, variable_names=[name], squeeze_me=False).get(name)
-    except MATLAB_ERRORS as error:
-        raise _damaged(path, error) from error
     if found is None:
         return None
     values = np.asarray(found)
@@ -225,9 +246,7 @@ def _positions(path: Path) -> FloatArray:
 
 
 def _frames(path: Path, count: int) -> MatFrames:
-    from scipy.io import whosmat
-
-    shapes = {name: tuple(shape) for name, shape, _ in whosmat(path)}
+    shapes = {name: shape for name, shape, _ in variables_in(path)}
     name = next(one for one in _FRAMES if one in shapes)
     shape = shapes[name]
     is_last = len(shape) == 3 and shape[2] == count

@@ -37,7 +37,7 @@ _HEADER_READERS = {
     (2, 0): np.lib.format.read_array_header_2_0,
 }
 _BLOCK_BYTES = 1 << 22
-_MOST_UNPACKED_BYTES = 1 << 30
+_MOST_LOADED_BYTES = _MOST_UNPACKED_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,12 @@ def load_member(path: Path, key: str) -> NDArray[Any]:
     Raises
     ------
     DataFormatError
-        If the member is pickled, damaged, or its declared size is wrong.
+        If the member is pickled, damaged, larger than 1 GiB, or its declared size is wrong.
     """
+    size = member_header(path, key).info.file_size
+    if size > _MOST_LOADED_BYTES:
+        msg = f"{key!r} in {path} has {size} bytes; expected at most {_MOST_LOADED_BYTES}. Another is meant."
+        raise DataFormatError(msg)
     return np.array(map_member(path, key))
 
 

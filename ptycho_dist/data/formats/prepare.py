@@ -9,9 +9,10 @@ import numpy as np
 from ptycho_dist.config.scan_options import ScanOptions
 from ptycho_dist.data.formats import checks
 from ptycho_dist.data.formats.base import BoolArray, ComplexArray, PatternSource, RawScan
+from ptycho_dist.data.formats.corrections import with_given_corrections
 from ptycho_dist.data.formats.frame_work import FrameWork, PreparedFrames, Window
 from ptycho_dist.data.formats.intensity import Kind, find_kind
-from ptycho_dist.data.formats.measurement import METRES, PIXELS, Geometry, Measurement, Positions
+from ptycho_dist.data.formats.measurement import ELECTRON, METRES, PIXELS, XRAY, Geometry, Measurement, Positions
 from ptycho_dist.data.formats.object_pixel import corners_px, pixel_size, require_known, with_options
 from ptycho_dist.data.formats.sampled_pixels import look, window_of
 from ptycho_dist.errors import DataFormatError
@@ -42,14 +43,11 @@ def raw_scan_of(path: Path, measurement: Measurement, options: ScanOptions) -> R
         or the object pixel is needed and not known.
     """
     _require_lengths(path, measurement)
-    if options.position_unit != "px":
-        msg = (
-            f"data.position_unit = {options.position_unit!r}, but {measurement.format_name} knows the unit in {path}; "
-        )
-        raise DataFormatError(msg + "expected px. Leave it out, or name the unit in a map (positions: unit:).")
+    measurement = with_given_corrections(measurement, options)
+    _require_unit_unsaid(path, measurement, options)
     geometry, unused = with_options(path, measurement.geometry, options)
     source, said = measurement.frames, [*measurement.conversions, *unused]
-    work, square = _work(path, measurement, options, said)
+    work, square, found = _work(path, measurement, options, said)
     side, new_side = min(source.shape[1:]), work.window.side
     dx, how = pixel_size(path, geometry, side, new_side, options)
     if measurement.positions.unit == METRES:
@@ -72,6 +70,8 @@ def raw_scan_of(path: Path, measurement: Measurement, options: ScanOptions) -> R
         conversions=tuple(said),
         companions=measurement.companions,
         detector=work,
+        is_electron=geometry.radiation == ELECTRON,
+        left_out=_left_out(work, found),
         frame_key=repr((work.window, work.binning, work.turn, work.is_corner, _digest(measurement))),
         pixel_size_m=dx,
         energy_eV=geometry.energy_eV,
@@ -87,7 +87,10 @@ def reframed(path: Path, raw: RawScan, options: ScanOptions) -> RawScan:
         frames=raw.patterns,
         positions=Positions(values=raw.positions_px, unit=PIXELS),
         geometry=Geometry(
-            energy_eV=raw.energy_eV, detector_distance_m=raw.detector_distance_m, pixel_size_m=raw.pixel_size_m
+            radiation=ELECTRON if raw.is_electron else XRAY,
+            energy_eV=raw.energy_eV,
+            detector_distance_m=raw.detector_distance_m,
+            pixel_size_m=raw.pixel_size_m,
         ),
         kind="amplitude" if raw.square else "counts",
         is_corner=raw.fftshift,
@@ -102,8 +105,13 @@ def reframed(path: Path, raw: RawScan, options: ScanOptions) -> RawScan:
     return raw_scan_of(path, found, options)
 
 
-def _work(path: Path, measurement: Measurement, options: ScanOptions, said: list[str]) -> tuple[FrameWork, bool]:
-    """Settle what is done to each frame, and whether the file has amplitudes; add what is done to ``said``."""
+def _work(
+    path: Path, measurement: Measurement, options: ScanOptions, said: list[str]
+) -> tuple[FrameWork, bool, tuple[tuple[str, BoolArray], ...]]:
+    """Settle what is done to each frame, whether the file has amplitudes, and which pixels were found to be bad.
+
+    What is done is added to ``said``.
+    """
     pixels = look(path, measurement, options)
     window, binning, cut = window_of(measurement, pixels, options)
     kind = _kind(measurement, pixels.valid, options)
@@ -116,8 +124,17 @@ def _work(path: Path, measurement: Measurement, options: ScanOptions, said: list
         window=window,
         binning=binning,
         turn=measurement.turn,
+        dead_values=measurement.dead_values,
     )
-    return work, kind.square
+    return work, kind.square, pixels.found
+
+
+def _left_out(work: FrameWork, found: tuple[tuple[str, BoolArray], ...]) -> tuple[tuple[str, BoolArray], ...]:
+    """Pixels of the frames that are made (N, N) which were found to be bad, or lie beyond the detector."""
+    whole = work.place(np.ones(work.shape, np.bool_))
+    parts = [(name, whole & ~work.place(~bad)) for name, bad in found]
+    parts += [] if whole.all() else [("beyond the detector", ~whole)]
+    return tuple((name, bad) for name, bad in parts if bad.any())
 
 
 def _require_unit_unsaid(path: Path, measurement: Measurement, options: ScanOptions) -> None:
@@ -131,7 +148,7 @@ def _require_unit_unsaid(path: Path, measurement: Measurement, options: ScanOpti
 def _mask(path: Path, work: FrameWork) -> BoolArray | None:
     mask = work.mask()
     if not mask.any():
-        msg = f"no detector pixel in {path} is valid; expected some. Check the mask and its polarity."
+        msg = f"no detector pixel in {path} is valid; expected some. Check the mask and its polarity, and the flat."
         raise DataFormatError(msg)
     return None if mask.all() else mask
 

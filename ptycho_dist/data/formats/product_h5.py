@@ -207,6 +207,7 @@ class ProductWriter:
             file.attrs[attribute] = getattr(self._metadata, name)
         finite = {name: value for name, value in asdict(self._metadata.propagation).items() if value == value}
         file.attrs["ptycho_dist_propagation"] = json.dumps(finite)
+        file.attrs["far_field"] = self._metadata.propagation.kind == FAR_FIELD.kind
         file.attrs["ptycho_dist_provenance"] = json.dumps(self._metadata.provenance, sort_keys=True, default=str)
 
     def _create_object(self, file: h5py.File) -> None:

@@ -23,8 +23,10 @@ from numpy.typing import NDArray
 
 from ptycho_dist.data.formats import checks, hdf5
 from ptycho_dist.data.formats.base import NAN, BoolArray, ComplexArray, RawScan, ScanOptions
+from ptycho_dist.data.formats.hdf5_numbers import attribute_text
 from ptycho_dist.data.formats.hdf5_patterns import H5Patterns
 from ptycho_dist.data.formats.intensity import kind_of_counts
+from ptycho_dist.data.formats.measurement import ELECTRON
 from ptycho_dist.data.formats.registry import register_format
 from ptycho_dist.data.formats.stored_order import MeasuredOrder, checked_index, place_of
 from ptycho_dist.errors import DataFormatError
@@ -33,6 +35,7 @@ from ptycho_dist.types import FloatArray, IntArray
 NAME = "ptycho_dist_h5"
 KEYS = ("patterns", "positions_px")
 _READ = (*KEYS, "measured_index", "probe", "mask", "probe_mask", "object")
+RADIATION = "radiation"
 MARK = "ptycho_dist_scan"
 SCHEMA_VERSION = 1
 _DEFLATE_RATIO = 1100  # deflate compresses at most 1032 to 1
@@ -86,20 +89,13 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
             pixel_size_m=_number(path, file, "pixel_size_m") or NAN,
             energy_eV=_number(path, file, "energy_eV") or NAN,
             detector_distance_m=_number(path, file, "detector_distance_m") or NAN,
+            is_electron=attribute_text(file.attrs, RADIATION) == ELECTRON,
         )
 
 
 def _load(path: Path, file: h5py.File, key: str) -> NDArray[Any]:
     """Load a dataset, or map it; a size that its storage cannot hold is refused before memory is taken."""
-    dataset = hdf5.require_dataset(file, path, key)
-    stored = dataset.id.get_storage_size()
-    if not dataset.is_virtual and not dataset.external and dataset.nbytes > _DEFLATE_RATIO * stored:
-        msg = (
-            f"{key!r} in {path} declares shape {dataset.shape}, {dataset.nbytes} bytes, but holds {stored}; the file "
-            "is damaged. Write the scan again."
-        )
-        raise DataFormatError(msg)
-    return hdf5.read_or_map(path, dataset)
+    return hdf5.read_or_map(path, hdf5.require_dataset(file, path, key))
 
 
 def _require_version(path: Path, file: h5py.File) -> None:

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from ptycho_dist.atomic import atomic_path
 from ptycho_dist.data.formats.base import NAN, BoolArray, ComplexArray
 from ptycho_dist.data.formats.intensity import DEAD_PIXEL
-from ptycho_dist.data.formats.ptycho_dist_h5 import MARK, SCHEMA_VERSION
+from ptycho_dist.data.formats.measurement import ELECTRON
+from ptycho_dist.data.formats.ptycho_dist_h5 import MARK, RADIATION, SCHEMA_VERSION
 from ptycho_dist.data.formats.stored_order import place_of
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.hdf5_files import OutputFile, writing
 from ptycho_dist.mapped_files import let_go
-from ptycho_dist.types import FloatArray, IntArray
+from ptycho_dist.types import FAR_FIELD, FloatArray, IntArray, Propagation
 
 _DTYPES: tuple[np.dtype[Any], ...] = tuple(np.dtype(t) for t in (np.uint8, np.uint16, np.uint32, np.float32))
 COPY_ROWS = 256
@@ -55,6 +56,10 @@ class ScanContent:
         Nominal photons of a pattern, or None.
     pixel_size_m, energy_eV, detector_distance_m
         NaN where unknown.
+    is_electron
+        Whether the energy is that of electrons.
+    propagation
+        How waves travel, for formats that hold the pixel of the detector.
     metadata
         Anything else worth keeping; must go into JSON.
     """
@@ -71,6 +76,8 @@ class ScanContent:
     pixel_size_m: float = NAN
     energy_eV: float = NAN
     detector_distance_m: float = NAN
+    is_electron: bool = False
+    propagation: Propagation = FAR_FIELD
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -300,4 +307,6 @@ def _write_attributes(file: h5py.File, content: ScanContent) -> None:
         file.attrs[name] = getattr(content, name)
     if content.nphotons is not None:
         file.attrs["nphotons"] = content.nphotons
+    if content.is_electron:
+        file.attrs[RADIATION] = ELECTRON
     file.attrs["metadata_json"] = json.dumps(dict(content.metadata), sort_keys=True)

@@ -10,9 +10,11 @@ import numpy as np
 from ptycho_dist.data.formats.base import NAN, ComplexArray, PatternSource
 from ptycho_dist.data.formats.chosen_frames import chosen
 from ptycho_dist.data.formats.companion_files import is_companion
+from ptycho_dist.data.formats.containers import container_of
 from ptycho_dist.data.formats.measurement import CENTRE, Positions
 from ptycho_dist.data.formats.results.ptychodus_parts import ProductParts, read_parts
 from ptycho_dist.data.formats.results.reading import kind_of_result
+from ptycho_dist.data.formats.text_positions import join_frames, read_positions, split_positions_file
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import IntArray
 
@@ -56,13 +58,15 @@ def join_product(path: Path, frames: PatternSource, indexes: IntArray, named: st
     indexes
         int64, shape (B,): number of each.
     named
-        The product that the user names; else it is looked for in the folder of the file.
+        The product, or the text file, that the user names; else a product is looked for in the folder of the file.
 
     Raises
     ------
     DataFormatError
         If there is no product, several could be meant, or no index is in both.
     """
+    if named is not None and _is_text(named):
+        return _with_text(path, frames, indexes, named)
     product = _find(path) if named is None else Path(named)
     if named is not None and (not product.is_file() or kind_of_result(product) is None):
         msg = f"positions_file {product} is {'no product' if product.is_file() else 'missing'}; expected the Ptychodus "
@@ -87,6 +91,25 @@ def join_product(path: Path, frames: PatternSource, indexes: IntArray, named: st
         distance_m=parts.distance_m,
         companions=(product,),
         conversions=_words(product, len(indexes), len(parts.indexes), len(common)),
+    )
+
+
+def _is_text(named: str) -> bool:
+    """Tell whether the file that the user names can be no product."""
+    file = split_positions_file(named)[0]
+    return file.is_file() and container_of(file) is None
+
+
+def _with_text(path: Path, frames: PatternSource, indexes: IntArray, named: str) -> Joined:
+    """Join frames with the positions of a text file."""
+    _require_once(path, indexes)
+    positions = read_positions(named)
+    joined = join_frames(path, indexes, positions)
+    return Joined(
+        frames=chosen(frames, joined.frames),
+        positions=Positions(values=positions.values_m[joined.positions]),
+        companions=(split_positions_file(named)[0],),
+        conversions=(*positions.said, *joined.said),
     )
 
 

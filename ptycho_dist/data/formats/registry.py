@@ -13,7 +13,9 @@ from ptycho_dist.data.formats import hdf5, npz
 from ptycho_dist.data.formats.base import RawScan, ScanOptions
 from ptycho_dist.data.formats.containers import Container, container_of
 from ptycho_dist.data.formats.no_scan import what_it_is
+from ptycho_dist.data.formats.other_files import told_kind
 from ptycho_dist.data.formats.prepare import reframed
+from ptycho_dist.data.formats.text_positions import split_positions_file
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.registry import Registry
 
@@ -91,7 +93,22 @@ def open_raw(path: Path, options: ScanOptions, *, unpack: bool = False) -> RawSc
     # Readers look into the file again and again; while it is open, each shares what HDF5 has read of it.
     with hdf5.open_file(path) if h5py.is_hdf5(path) else nullcontext():
         raw = _opener(path, options, unpack=unpack)(path, options)
+    _require_used(path, raw, options)
     return reframed(path, raw, options) if options.frame_settings() and not raw.frame_key else raw
+
+
+def _require_used(path: Path, raw: RawScan, options: ScanOptions) -> None:
+    """Refuse a file of positions that the reader had no use for."""
+    if options.positions_file is None:
+        return
+    file = split_positions_file(options.positions_file)[0]
+    if file.resolve() not in {one.resolve() for one in raw.companions}:
+        msg = (
+            f"data.positions_file = {options.positions_file!r}, but {path} has positions of its own "
+            f"({raw.format_name}); expected one of both. Leave --positions_file out, or say in a "
+            "map where positions are (--map)."
+        )
+        raise DataFormatError(msg)
 
 
 def _opener(path: Path, options: ScanOptions, *, unpack: bool) -> Opener:
@@ -116,15 +133,24 @@ def _opener(path: Path, options: ScanOptions, *, unpack: bool) -> Opener:
 def _container(path: Path) -> Container:
     if not path.is_file():
         kind = "a folder" if path.is_dir() else "missing" if not path.exists() else "no regular file"
-        msg = f"{path} is {kind}; expected a scan file ({_known()}). Give the path of the file."
+        msg = f"{path} is {kind}; expected a scan file. Give the path of the file."
         raise DataFormatError(msg)
     container = container_of(path)
     if container is not None:
         return container
+    told = told_kind(path)
+    if told is not None:
+        msg = f"{path} is {told}"
+        raise DataFormatError(msg)
     with path.open("rb") as stream:
         head = stream.read(8)
-    found = "empty" if not head else f"neither NPZ nor HDF5 (it starts with {head!r})"
-    msg = f"{path} is {found}; expected a scan file ({_known()}). Export the scan again."
+    if not head:
+        msg = f"{path} is empty; expected a scan file. Copy or export it again."
+        raise DataFormatError(msg)
+    msg = (
+        f"{path} is neither NPZ nor HDF5 (it starts with {head!r}); expected a scan file ({_known()}). Export the scan "
+        "again."
+    )
     raise DataFormatError(msg)
 
 

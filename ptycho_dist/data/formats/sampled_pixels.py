@@ -29,11 +29,14 @@ class Pixels:
         (y, x) of the zero frequency.
     said
         In words.
+    found
+        Pixels that the file has as valid, and that are left out, by what they are; in the order of the file.
     """
 
     valid: BoolArray
     centre: tuple[float, float]
     said: tuple[str, ...]
+    found: tuple[tuple[str, BoolArray], ...] = ()
 
 
 def look(path: Path, measurement: Measurement, options: ScanOptions) -> Pixels:
@@ -53,7 +56,7 @@ def look(path: Path, measurement: Measurement, options: ScanOptions) -> Pixels:
     DataFormatError
         If the mask has another shape than the frames, or counts are negative.
     """
-    source, said = measurement.frames, []
+    source, said, found = measurement.frames, [], []
     sample = FrameSample(source.shape[1:], measurement.dead_values)
     for row in sample_index(source.shape[0]):
         sample.add(source.read(np.array([row], np.int64))[0])
@@ -68,17 +71,19 @@ def look(path: Path, measurement: Measurement, options: ScanOptions) -> Pixels:
     if dead.any():
         said.append(f"masked {int(dead.sum())} dead pixels in every frame (found in {sample.count} frames)")
         valid = valid & ~dead
+        found.append(("dead pixels found", dead))
     _require_counts(path, sample, measurement, options)
     ratio = options.hot_pixel_ratio or measurement.hot_pixel_ratio
     if ratio is not None:
         hot = hot_pixels(sample.mean, valid, sample.count, ratio)
         said.append(f"masked {int(hot.sum())} hot pixels (mean above {ratio:g} times the median around)")
         valid = valid & ~hot
+        found.append(("hot pixels found", hot))
     mean = sample.mean
     if measurement.is_corner:
         valid, mean = np.fft.fftshift(valid), np.fft.fftshift(mean)
     centre, how = _centre(measurement, centre_of_mass(mean, valid), options)
-    return Pixels(valid, centre, (*said, *how))
+    return Pixels(valid, centre, (*said, *how), tuple(found))
 
 
 def _require_counts(path: Path, sample: FrameSample, measurement: Measurement, options: ScanOptions) -> None:

@@ -1,4 +1,4 @@
-"""Columns of numbers in text files: separated by commas or blanks, with lines of words before them."""
+"""Columns of numbers in text files: with commas, semicolons, tabs or blanks between, and lines of words before them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import FloatArray
 
+_SEPARATORS = ";\t,"
 _MOST_BYTES, _MOST_HEADING = 1 << 26, 1 << 16
 
 
@@ -37,7 +38,7 @@ def read_column(path: Path, column: int | str) -> FloatArray:
     heading: list[str] = []
     rows: list[float] = []
     place: int | None = column if isinstance(column, int) else None
-    with path.open(encoding="utf-8", errors="replace") as lines:
+    with path.open(encoding="utf-8-sig", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):
             words = _words(line)
             if not words or line.lstrip().startswith("#"):
@@ -57,7 +58,7 @@ def read_column(path: Path, column: int | str) -> FloatArray:
 def heading_of(path: Path) -> list[str]:
     """Return the names in the last line before the first line of numbers of a text file; empty without such a line."""
     heading: list[str] = []
-    with path.open(encoding="utf-8", errors="replace") as lines:
+    with path.open(encoding="utf-8-sig", errors="replace") as lines:
         for line in lines:
             words = _words(line[:_MOST_HEADING])
             if words and not line.lstrip().startswith("#") and _are_numbers(words):
@@ -68,7 +69,8 @@ def heading_of(path: Path) -> list[str]:
 
 def _words(line: str) -> list[str]:
     text = line.strip().lstrip("#").strip()
-    return [one.strip() for one in text.split(",")] if "," in text else text.split()
+    mark = next((one for one in _SEPARATORS if one in text), None)
+    return text.split() if mark is None else [one.strip().strip('"').strip() for one in text.split(mark)]
 
 
 def _are_numbers(words: list[str]) -> bool:

@@ -40,6 +40,9 @@ def load_map(path: Path) -> ScanMap:
 
 def map_of_text(text: str, path: Path) -> ScanMap:
     """Read a scan map from its text; see :func:`load_map`."""
+    if "\0" in text:
+        msg = f"scan map {path} is no text in UTF-8; expected YAML. Check --map, or save it as UTF-8."
+        raise ConfigError(msg)
     try:
         _require_plain(text, path)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -61,6 +64,8 @@ def map_of_text(text: str, path: Path) -> ScanMap:
 
 def _line_of(error: yaml.YAMLError) -> str:
     mark: yaml.Mark | None = getattr(error, "problem_mark", None)
+    if mark is not None and "'\\t'" in str(getattr(error, "problem", "")):
+        return f", line {mark.line + 1}: a tab, where YAML takes blanks only"
     if mark is not None:
         return f", line {mark.line + 1}: {getattr(error, 'problem', error)}"
     return f": {error}"

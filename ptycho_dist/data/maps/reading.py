@@ -15,6 +15,7 @@ from ptycho_dist.config.scan_options import ScanOptions
 from ptycho_dist.data.adjust import SelectedRows
 from ptycho_dist.data.formats import measurement as core
 from ptycho_dist.data.formats.base import BoolArray, ComplexArray, PatternSource, Turn
+from ptycho_dist.data.formats.corrections import mean_image, monitor_scale
 from ptycho_dist.data.formats.hdf5_links import load_array, load_attributes, locate
 from ptycho_dist.data.formats.object_pixel import energy_of
 from ptycho_dist.data.maps.parts import parts_of
@@ -71,7 +72,7 @@ def measurement_of(path: Path, scan_map: ScanMap) -> core.Measurement:
         hot_pixel_ratio=transform.hot_pixel_ratio,
         probe=_probe(files, scan_map.probe),
         companions=tuple(files.used),
-        conversions=(f"read by the map {scan_map.name}", *parts.said(), *placed.said, *cut),
+        conversions=(f"read by the map {scan_map.name}", *parts.said(), *placed.said, *cut, *files.notes),
     )
     return _in_matlab_order(found) if _is_by_matlab(files, chosen) else found
 
@@ -169,14 +170,19 @@ def _geometry(files: Files, scan_map: ScanMap) -> core.Geometry:
 
 def _beam_center(files: Files, scan_map: ScanMap, geometry: core.Geometry) -> tuple[float, float] | None:
     for pair in scan_map.beam_center:
-        found = []
-        for quantities, pixel in ((pair.y, geometry.detector_pixel_m[0]), (pair.x, geometry.detector_pixel_m[1])):
-            one = first_there(files, quantities)
-            value = number(files, quantities, LENGTH, "beam_center")
-            found.append(value if one is not None and is_in_pixels(files, one) else value / pixel)
+        sizes = geometry.detector_pixel_m
+        found = [_center(files, axis, pixel) for axis, pixel in ((pair.y, sizes[0]), (pair.x, sizes[1]))]
         if all(math.isfinite(one) for one in found) and any(found):
             return found[0], found[1]
     return None
+
+
+def _center(files: Files, quantities: Sequence[Quantity], pixel_m: float) -> float:
+    """Beam centre along one axis in pixels; NaN where it is not there, or a length and no pixel size is known."""
+    one, value = first_there(files, quantities), number(files, quantities, LENGTH, "beam_center")
+    if one is not None and is_in_pixels(files, one):
+        return value
+    return value / pixel_m if pixel_m > 0 else math.nan
 
 
 def _mask(files: Files, alternatives: Sequence[Mask], shape: tuple[int, ...]) -> BoolArray | None:
@@ -212,13 +218,7 @@ def _image(files: Files, alternatives: Sequence[Quantity], shape: tuple[int, ...
     if values is None and path is not None:
         values = plain_numbers(files.use(path), chosen, name)
     assert values is not None
-    mean = values.reshape((-1, *values.shape[-2:])).mean(axis=0) if values.ndim >= 2 else values
-    if mean.shape != shape or not np.isfinite(mean).all():
-        msg = (
-            f"the {name} of {files.path} has shape {mean.shape}; expected finite numbers of the frames' shape {shape}. "
-        )
-        raise DataFormatError(msg + "Name another in the map, or leave it out.")
-    return mean
+    return mean_image(values, shape, f"the {name} of {files.path}", "Name another in the map, or leave it out.")
 
 
 def _scale(files: Files, alternatives: Sequence[Quantity], n_frames: int, rows: IntArray | None) -> FloatArray | None:
@@ -227,12 +227,8 @@ def _scale(files: Files, alternatives: Sequence[Quantity], n_frames: int, rows: 
     path = None if chosen is None else files.one(chosen)
     if chosen is None or path is None:
         return None
-    values = plain_numbers(files.use(path), chosen, "monitor").ravel()
-    if len(values) != n_frames or not (np.isfinite(values).all() and (values > 0).all()):
-        msg = f"the monitor in {path} has {len(values)} values from {values.min():.4g}; expected {n_frames} above 0. "
-        raise DataFormatError(msg + "Leave it out of the map.")
-    kept = values if rows is None else values[rows]
-    return np.asarray(kept.mean() / kept)
+    values = plain_numbers(files.use(path), chosen, "monitor")
+    return monitor_scale(values, n_frames, rows, f"the monitor in {path}", "Leave it out of the map.")
 
 
 def _probe(files: Files, alternatives: Sequence[Quantity]) -> ComplexArray | None:
@@ -242,6 +238,11 @@ def _probe(files: Files, alternatives: Sequence[Quantity]) -> ComplexArray | Non
     if chosen is None or chosen.path is None or path is None:
         return None
     values = as_complex(load_array(files.use(path), chosen.path))
+    if not values.size:
+        msg = (
+            f"the probe at {chosen.path!r} in {path} has shape {values.shape}; expected modes. Leave it out of the map."
+        )
+        raise DataFormatError(msg)
     while values.ndim > 3:
         values = values[0]
     return values
@@ -249,6 +250,9 @@ def _probe(files: Files, alternatives: Sequence[Quantity]) -> ComplexArray | Non
 
 def as_complex(values: NDArray[Any]) -> ComplexArray:
     """Return complex numbers, which MATLAB stores as pairs named real and imag."""
+    if values.dtype.kind not in "iufcb" and values.dtype.names is None:
+        msg = f"the probe is {values.dtype} of shape {values.shape}; expected complex numbers. Leave it out of the map."
+        raise DataFormatError(msg)
     if values.dtype.names is not None and {"real", "imag"} <= set(values.dtype.names):
         return np.asarray(values["real"] + 1j * values["imag"], np.complex64)
     return values.astype(np.complex64)

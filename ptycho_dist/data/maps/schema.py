@@ -37,11 +37,23 @@ class UnitAt(Part):
     path: str | None = None
     default: str | None = None
     """Where the file does not name it."""
+    above: float | None = Field(default=None, gt=0)
+    then: str | None = None
+    """The unit instead of the default where the number, or the span of an array, is above ``above``."""
+    of: tuple[str, ...] = ()
+    """Datasets of the same file whose largest span counts, instead of that of the values."""
 
-    @field_validator("default")
+    @field_validator("default", "then")
     @classmethod
     def _known(cls, value: str | None) -> str | None:
         return None if value is None else _known_unit(value)
+
+    @model_validator(mode="after")
+    def _both(self) -> UnitAt:
+        if (self.above is None) != (self.then is None) or (self.above is not None and self.default is None):
+            msg = "above: and then: belong together, beside default:"
+            raise ValueError(msg)
+        return self
 
 
 def _known_unit(value: str) -> str:

@@ -35,11 +35,14 @@ class Files:
         Endings of its name that are no part of the stem.
     used
         Files besides it that were used, in order.
+    notes
+        What was decided by values, in words, in order.
     """
 
     path: Path
     stem_ends: Sequence[str] = ()
     used: dict[Path, None] = field(default_factory=dict)
+    notes: dict[str, None] = field(default_factory=dict)
 
     @property
     def stem(self) -> str:
@@ -160,8 +163,8 @@ def array(files: Files, place: Quantity, kind: str, name: str) -> tuple[FloatArr
     if not parts:
         msg = f"{name}: no file {place.file!r} in the folder of {files.path}; expected it. Copy it there."
         raise DataFormatError(msg)
-    values = parts[0] if len(parts) == 1 else np.concatenate([np.atleast_1d(one) for one in parts])
-    unit = unit_of(files, place, kind, f"{name} in {files.path}")
+    values = _joined(parts, f"{name} in {files.path}")
+    unit = _unit_by_size(files, place, values, name) or unit_of(files, place, kind, f"{name} in {files.path}")
     scale = 1.0 if is_pixel(unit) else factor(unit, kind, f"{name} in {files.path}")
     result = place.sign * scale * values
     if place.times_cos is not None and is_there(files, place.times_cos):
@@ -189,13 +192,25 @@ def plain_numbers(path: Path, place: Where, name: str) -> NDArray[Any]:
     if place.attribute is not None:
         values = np.asarray(load_attributes(path, place.path)[place.attribute])
     elif place.join_all:
-        values = np.concatenate([load_array(path, key) for key in expand(path, place.path)])
+        values = _joined([load_array(path, key) for key in expand(path, place.path)], f"{name} in {path}")
     else:
         values = load_array(path, _one_key(path, place.path))
     if values.dtype.kind not in "iufb" or values.size == 0:
         msg = f"{name} at {place.path!r} in {path} is {values.dtype} of shape {values.shape}; expected real numbers. "
         raise DataFormatError(msg + "Name another path in the map.")
     return values.astype(np.float64)
+
+
+def _joined(parts: Sequence[NDArray[Any]], where: str) -> NDArray[Any]:
+    """Join arrays along their first axis; a number alone stays one."""
+    if len(parts) == 1:
+        return parts[0]
+    lists = [np.atleast_1d(one) for one in parts]
+    if len({one.shape[1:] for one in lists}) != 1:
+        shapes = ", ".join(str(one.shape) for one in parts[:4])
+        msg = f"{where} has parts of shapes {shapes}; expected the same but for the first axis. Name other paths."
+        raise DataFormatError(msg)
+    return np.concatenate(lists)
 
 
 def _one_key(path: Path, key: str) -> str:
@@ -213,6 +228,28 @@ def unit_of(files: Files, place: Quantity, kind: str, where: str) -> str:
         return said or str(at.default)
     msg = f"{where} has no attribute {at.attribute!r} that names its unit; expected one. Name the unit in the map."
     raise DataFormatError(msg)
+
+
+def _unit_by_size(files: Files, place: Quantity, values: FloatArray, name: str) -> str:
+    """Return the unit that only the size of the values leaves possible, and note it; empty where it is the default."""
+    at = place.unit
+    if at is None or at.above is None or _unit_in_file(files, place, at):
+        return ""
+    file = next(iter(files.matching(place.file)), None)
+    others = [key for key in at.of if file is not None and shape_of(file, key) is not None]
+    size = max((_span(load_array(file, key)) for key in others if file is not None), default=_span(values))
+    if not size > at.above:
+        return ""
+    files.notes[f"{name}: in {at.then}, for {size:.4g} can be no {at.default}"] = None
+    return str(at.then)
+
+
+def _span(values: NDArray[Any]) -> float:
+    """Span of an array, size of a number; 0 of what holds no finite number."""
+    numbers = values[np.isfinite(values)] if values.dtype.kind in "iuf" else np.empty(0)
+    if numbers.size == 0:
+        return 0.0
+    return float(np.ptp(numbers)) if values.size > 1 else abs(float(numbers[0]))
 
 
 def _unit_in_file(files: Files, place: Quantity, at: UnitAt) -> str:

@@ -57,7 +57,8 @@ class ProbeFrame:
         """
         unknown = [name for name in ("pixel_size_m", "energy_eV") if not math.isfinite(getattr(self, name))]
         if unknown:
-            msg = f"this start of the probe needs {' and '.join(unknown)}, which are unknown. Give --{unknown[0]}."
+            flags = " and ".join(f"--{name}" for name in unknown)
+            msg = f"this start of the probe needs {' and '.join(unknown)}, which the scan does not say. Give {flags}."
             raise PhysicsError(msg)
         return wavelength_m(self.energy_eV, is_electron=is_electron)
 

@@ -136,10 +136,10 @@ def _try(work: Path, kind: str, name: str, seed: int) -> tuple[str, bool]:
         error.add_note(done)
         raise
     finally:
-        escaped = opened.any()
+        escaped = opened.names()
         opened.close()
     if escaped:
-        msg = f"{done}: a file outside the folder of the scan was opened"
+        msg = f"{done}: {escaped} outside the folder of the scan was opened"
         raise AssertionError(msg)
     return done, was_read
 

@@ -226,7 +226,7 @@ def test_a_result_of_ptypy_is_not_followed_out_of_its_folder(tmp_path: Path, gro
     opened = OpenedFiles(outside.parent)
     with pytest.raises(DataFormatError):
         read_result(tmp_path / "scan" / "r.ptyr")
-    assert not opened.any()
+    assert not opened.names()
     opened.close()
 
 
@@ -237,7 +237,7 @@ def test_inspect_shows_no_values_that_lie_outside(tmp_path: Path) -> None:
         file.create_dataset("energy", (2,), np.float64, external=[(str(outside), 0, h5py.h5f.UNLIMITED)])
     opened = OpenedFiles(outside.parent)
     assert [entry.value for entry in contents(path)[1]] == [""]
-    assert not opened.any()
+    assert not opened.names()
     opened.close()
 
 

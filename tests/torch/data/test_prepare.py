@@ -14,7 +14,7 @@ import pytest
 from ptycho_dist.config.scan_options import ScanOptions
 from ptycho_dist.data.formats.base import RawScan, Turn
 from ptycho_dist.data.formats.hdf5_frames import AxisFrames, JoinedFrames, h5_frames
-from ptycho_dist.data.formats.intensity import read_counts
+from ptycho_dist.data.formats.intensity import read_counts, sample_index
 from ptycho_dist.data.formats.measurement import CENTRE, ELECTRON, PIXELS, Correction, Geometry, Measurement, Positions
 from ptycho_dist.data.formats.object_pixel import wavelength_of
 from ptycho_dist.data.formats.prepare import raw_scan_of
@@ -311,3 +311,44 @@ def test_real_positions_and_frame_sums(data_dir: Path) -> None:
     moved = found.positions_px - found.positions_px.mean(axis=0)
     assert np.abs(moved - (truth["scan_px"] - truth["scan_px"].mean(axis=0))).max() < 0.01
     np.testing.assert_allclose(counts_of(path, found).sum(axis=(1, 2)), truth["frame_sums"], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "said", "dead_values"),
+    [
+        (np.uint16, 65535, {"binning": 2}, ()),
+        (np.int32, -1, {"binning": 2}, ()),
+        (np.uint32, 2**32 - 2, {"crop_px": 64, "binning": 2}, ()),
+        (np.uint16, 4095, {}, (4095.0,)),
+        (np.uint16, 4095, {"crop_px": 64}, (4095.0,)),
+    ],
+)
+def test_a_pixel_that_is_dead_in_a_frame_that_was_not_sampled_is_no_count(
+    tmp_path: Path, dtype: Any, value: int, said: dict[str, Any], dead_values: tuple[float, ...]
+) -> None:
+    values = blob(200, 80, 80, (40, 40), np.uint16).astype(dtype)
+    row = int(np.setdiff1d(np.arange(200), sample_index(200))[3])
+    path = frames_file(tmp_path, values)
+    with h5py.File(path, "a") as file:
+        file["entry/data"][row, 41, 42] = value
+    raw = raw_scan_of(path, measured(path, dead_values=dead_values), ScanOptions(**said))
+    with pytest.raises(DataFormatError, match=rf"pattern {row} .* holds nan at pixel .*--mask_saturated"):
+        read_counts(path, raw, np.array([row]))
+    assert read_counts(path, raw, np.array([row - 1])).sum() > 0
+
+
+def test_a_pixel_that_is_dead_in_a_later_frame_is_left_out_on_request(tmp_path: Path) -> None:
+    path = tmp_path / "scan.h5"
+    values = blob(200, 32, 32, (16, 16))
+    row = int(np.setdiff1d(np.arange(200), sample_index(200))[3])
+    values[row, 14, 13] = 65535
+    with h5py.File(path, "w") as file:
+        file["d"], file["y"], file["x"] = values, np.arange(200.0) * 1e-7, np.arange(200.0) * 1e-7
+    (tmp_path / "m.yaml").write_text(
+        "patterns: {path: d}\npositions: {y: {path: y}, x: {path: x}}\npixel_size: 5.0e-8\n"
+    )
+    options = ScanOptions(map=str(tmp_path / "m.yaml"), binning=2, mask_saturated=True)
+    with open_scan(path, options) as scan:
+        assert scan.mask is not None
+        np.testing.assert_array_equal(np.argwhere(~scan.mask), [(7, 6)])
+        assert np.isfinite(scan.counts()).all()

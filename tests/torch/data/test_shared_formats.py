@@ -67,23 +67,15 @@ MESSAGES = {
 }
 
 
-@pytest.fixture(scope="module")
-def folder(data_dir: Path) -> Path:
-    found = data_dir / "formats"
-    if not found.is_dir():
-        pytest.skip(f"no folder of test files at {found}")
-    return found
-
-
 @pytest.mark.parametrize("known", SCANS, ids=lambda known: known.name)
-def test_positions_and_frame_sums_are_those_that_are_known(known: Known, folder: Path, tmp_path: Path) -> None:
-    with np.load(folder / "written" / "truth.npz") as held:
+def test_positions_and_frame_sums_are_those_that_are_known(known: Known, formats_dir: Path, tmp_path: Path) -> None:
+    with np.load(formats_dir / "written" / "truth.npz") as held:
         truth = dict(held)
     options = dict(known.options)
     if known.scan_map is not None:
         (tmp_path / "beamline.yaml").write_text(known.scan_map)
         options["map"] = str(tmp_path / "beamline.yaml")
-    with open_scan(folder / known.name, ScanOptions(**options)) as scan:
+    with open_scan(formats_dir / known.name, ScanOptions(**options)) as scan:
         assert scan.header.format_name == known.reader
         assert len(scan) == known.n_frames
         expected = truth["scan_px"][: known.n_frames]
@@ -98,13 +90,13 @@ def test_positions_and_frame_sums_are_those_that_are_known(known: Known, folder:
 
 
 @pytest.mark.parametrize("name", MESSAGES)
-def test_what_cannot_be_opened_says_what_it_is_and_what_to_do(name: str, folder: Path) -> None:
+def test_what_cannot_be_opened_says_what_it_is_and_what_to_do(name: str, formats_dir: Path) -> None:
     with pytest.raises(DataFormatError, match=MESSAGES[name]):
-        open_scan(folder / name)
+        open_scan(formats_dir / name)
 
 
-def test_a_real_matlab_file_behind_a_user_block(folder: Path) -> None:
-    with open_scan(folder / "real" / "ptylab_matlab73_SimuData_New.mat") as scan:
+def test_a_real_matlab_file_behind_a_user_block(formats_dir: Path) -> None:
+    with open_scan(formats_dir / "real" / "ptylab_matlab73_SimuData_New.mat") as scan:
         assert scan.header.format_name == "map ptylab"
         assert (len(scan), scan.header.N) == (22, 64)
         assert scan.header.pixel_size_m == pytest.approx(632.8e-9 * 0.01 / (64 * 144e-6), rel=1e-3)

@@ -93,23 +93,15 @@ MESSAGES = {
 NEEDS_RSCIIO = (".mib",)
 
 
-@pytest.fixture(scope="module")
-def folder(data_dir: Path) -> Path:
-    found = data_dir / "formats"
-    if not found.is_dir():
-        pytest.skip(f"no folder of test files at {found}")
-    return found
-
-
 def _require_packages(name: str) -> None:
     if name.endswith(NEEDS_RSCIIO):
         pytest.importorskip("rsciio", reason="the package rosettasciio is not installed")
 
 
 @pytest.mark.parametrize("known", STAR, ids=lambda known: known.name)
-def test_positions_and_frame_sums_are_those_that_are_known(known: Known, folder: Path) -> None:
-    truth = np.load(folder / "written" / "truth.npz")
-    with open_scan(folder / known.name) as scan:
+def test_positions_and_frame_sums_are_those_that_are_known(known: Known, formats_dir: Path) -> None:
+    truth = np.load(formats_dir / "written" / "truth.npz")
+    with open_scan(formats_dir / known.name) as scan:
         assert scan.header.format_name == known.reader
         expected = truth["pos_rowcol_m"] / truth["dx"]
         moved = scan.positions_px - scan.positions_px.mean(axis=0)
@@ -125,29 +117,29 @@ def test_positions_and_frame_sums_are_those_that_are_known(known: Known, folder:
 
 
 @pytest.mark.parametrize("known", OTHERS, ids=lambda known: known.name)
-def test_other_scans_open(known: Opens, folder: Path) -> None:
+def test_other_scans_open(known: Opens, formats_dir: Path) -> None:
     _require_packages(known.name)
-    with open_scan(folder / known.name, ScanOptions(**known.options)) as scan:
+    with open_scan(formats_dir / known.name, ScanOptions(**known.options)) as scan:
         assert scan.header.format_name == known.reader
         assert (len(scan), scan.header.N) == known.frames
         assert scan.header.pixel_size_m == pytest.approx(known.dx_m, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", MESSAGES)
-def test_what_cannot_be_opened_says_what_it_is_and_what_to_do(name: str, folder: Path) -> None:
+def test_what_cannot_be_opened_says_what_it_is_and_what_to_do(name: str, formats_dir: Path) -> None:
     _require_packages(name)
     with pytest.raises(DataFormatError, match=MESSAGES[name]):
-        open_scan(folder / name)
+        open_scan(formats_dir / name)
 
 
-def test_results_of_other_programs_are_read(folder: Path) -> None:
-    found = read_result(folder / "real" / "scan_scan1.ptyr")
+def test_results_of_other_programs_are_read(formats_dir: Path) -> None:
+    found = read_result(formats_dir / "real" / "scan_scan1.ptyr")
     assert (found.object_.shape, found.probe.shape, len(found.positions_px)) == ((402, 416), (1, 128, 128), 92)
     assert found.geometry.pixel_size_m == pytest.approx(6.358201e-8)
     assert found.metadata.probe_energy_eV == pytest.approx(6200)
     corners = found.positions_px
     assert corners.min() >= 0
     assert (corners.max(axis=0) + 128 <= found.object_.shape).all()
-    pair = [read_result(folder / "written" / f"ptychodus_product.{suffix}") for suffix in ("h5", "cxi")]
+    pair = [read_result(formats_dir / "written" / f"ptychodus_product.{suffix}") for suffix in ("h5", "cxi")]
     np.testing.assert_array_equal(pair[0].object_, pair[1].object_)
     np.testing.assert_allclose(pair[0].positions_px, pair[1].positions_px, atol=1e-6)

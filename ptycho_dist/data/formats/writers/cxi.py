@@ -21,7 +21,9 @@ _INVALID = 1
 """Bit of a pixel that does not count."""
 
 
-@register_writer(NAME, suffixes=(".cxi", ".h5", ".hdf5"), holds=("probe", "mask", *GEOMETRY), needs=GEOMETRY)
+@register_writer(
+    NAME, suffixes=(".cxi", ".h5", ".hdf5"), holds=("probe", "mask", "is_electron", *GEOMETRY), needs=GEOMETRY
+)
 def write(path: Path, content: ScanContent) -> tuple[Path, ...]:
     """Write counts, translations of the sample in metres, geometry, mask and the probe (``source_1/illumination``).
 
@@ -33,7 +35,7 @@ def write(path: Path, content: ScanContent) -> tuple[Path, ...]:
         write_rows(file, content.patterns, rows)
         patterns = file[f"{DETECTOR}/data"]
         patterns.attrs["axes"] = "translation:y:x"
-        lengths = lengths_of(content, patterns.shape[-1])
+        lengths = lengths_of(content, patterns.shape[-1], knows_electrons=True)
         write_entry(file, content.energy_eV, content.detector_distance_m, title=path.stem)
         _write_detector(file, lengths, content.mask)
         file["entry_1/instrument_1/source_1/wavelength"] = lengths.wavelength_m

@@ -8,7 +8,7 @@ import numpy as np
 
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent
 from ptycho_dist.physics.wavelengths import wavelength_m
-from ptycho_dist.types import FloatArray
+from ptycho_dist.types import FAR_FIELD, FloatArray
 
 ELEMENTARY_CHARGE_C = 1.602176634e-19
 
@@ -20,9 +20,10 @@ class Lengths:
     Parameters
     ----------
     wavelength_m
-        Of photons of the energy.
+        Of photons, or of electrons, of the energy.
     detector_pixel_m
-        Pixel of the detector, of which a far field of N pixels gives the object pixel.
+        Pixel of the detector, of which a far field of N pixels gives the object pixel; in the near field the object
+        pixel times the magnification.
     corners_m
         float64, shape (B, 2): patch corners (y, x).
     """
@@ -32,11 +33,17 @@ class Lengths:
     corners_m: FloatArray
 
 
-def lengths_of(content: ScanContent, N: int) -> Lengths:
-    """Return the lengths of a scan of patterns of N by N pixels."""
-    wavelength = wavelength_m(content.energy_eV)
+def lengths_of(content: ScanContent, N: int, *, knows_electrons: bool = False) -> Lengths:
+    """Return the lengths of a scan of patterns of N by N pixels.
+
+    Formats that know photons only, whatever the energy, get the detector pixel by which these give the object pixel.
+    """
+    wavelength = wavelength_m(content.energy_eV, is_electron=content.is_electron and knows_electrons)
+    pixel = wavelength * content.detector_distance_m / (N * content.pixel_size_m)
+    if content.propagation.kind != FAR_FIELD.kind:
+        pixel = content.pixel_size_m * content.detector_distance_m / content.propagation.distance_m
     return Lengths(
         wavelength_m=wavelength,
-        detector_pixel_m=wavelength * content.detector_distance_m / (N * content.pixel_size_m),
+        detector_pixel_m=pixel,
         corners_m=np.asarray(content.positions_px, np.float64) * content.pixel_size_m,
     )

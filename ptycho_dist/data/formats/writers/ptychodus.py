@@ -27,7 +27,7 @@ def product_beside(path: Path) -> Path:
 @register_writer(
     NAME,
     suffixes=(".h5", ".hdf5"),
-    holds=("probe", "mask", "object_", *GEOMETRY),
+    holds=("probe", "mask", "object_", "propagation", *GEOMETRY),
     needs=("probe", *GEOMETRY),
     companion=product_beside,
 )
@@ -64,6 +64,7 @@ def _write_product(path: Path, content: ScanContent, N: int) -> None:
         detector_object_distance_m=content.detector_distance_m,
         probe_energy_eV=content.energy_eV,
         exposure_time_s=0.0,
+        propagation=content.propagation,
     )
     with ProductWriter(path, metadata, (object_.shape[0], object_.shape[1]), geometry) as writer:
         writer.write_object_tile((0, 0), np.asarray(object_, np.complex64))

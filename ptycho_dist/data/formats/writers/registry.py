@@ -11,6 +11,7 @@ from typing import Any
 from ptycho_dist.data.formats.ptycho_dist_h5_writer import ScanContent
 from ptycho_dist.errors import ConfigError, DataFormatError
 from ptycho_dist.registry import Registry
+from ptycho_dist.types import FAR_FIELD, Propagation
 
 GEOMETRY = ("pixel_size_m", "energy_eV", "detector_distance_m")
 PARTS = {
@@ -22,6 +23,10 @@ PARTS = {
     "pixel_size_m": "the size of an object pixel",
     "energy_eV": "the energy",
     "detector_distance_m": "the distance of the detector",
+    "is_electron": "that these are electrons (a detector pixel in it is that by which photons of this energy give the "
+    "object pixel)",
+    "propagation": "that the detector is in the near field (readers that take it to be in the far field compute "
+    "another object pixel)",
     "metadata": "the notes on how the scan was read",
 }
 """Parts of a scan besides patterns and positions, in words."""
@@ -141,9 +146,10 @@ def write_scan_as(name: str, path: Path, content: ScanContent) -> Written:
     writer = scan_writer(name)
     missing = [part for part in writer.needs if not _is_there(getattr(content, part))]
     if missing:
+        fixes = "; ".join(dict.fromkeys(_FIXES[part] for part in missing))
         msg = (
             f"{path} is to be {name}, which needs {' and '.join(PARTS[part] for part in missing)}; the scan does not "
-            f"say so. {'; '.join(dict.fromkeys(_FIXES[part] for part in missing)).capitalize()}."
+            f"say so. {fixes[0].upper()}{fixes[1:]}."
         )
         raise DataFormatError(msg)
     lost = tuple(said for part, said in PARTS.items() if part not in writer.holds and _is_there(getattr(content, part)))
@@ -151,6 +157,10 @@ def write_scan_as(name: str, path: Path, content: ScanContent) -> Written:
 
 
 def _is_there(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, Propagation):
+        return value.kind != FAR_FIELD.kind
     if isinstance(value, float):
         return math.isfinite(value)
     return value is not None and not (isinstance(value, dict) and not value)

@@ -280,6 +280,16 @@ def fold_slice() -> Layout:
     return Layout({"dp": FRAMES}, others={"data_roi0_para.hdf5": para}, name="data_roi0_dp.hdf5")
 
 
+def fold_slice_electrons() -> Layout:
+    """Lengths in angstrom, at an object pixel of 0.3 angstrom; of a line along x, whose rows hardly differ."""
+    dx = 0.3
+    corners = np.stack([RNG.normal(0, 0.001, B), np.arange(B) * 2.0], axis=1)
+    para = {"ppX": -corners[:, 1] * dx, "ppY": -corners[:, 0] * dx, "lambda": 0.02507934, "dx": dx}
+    layout = Layout({"dp": FRAMES}, others={"data_roi0_para.hdf5": para}, name="data_roi0_dp.hdf5")
+    layout.positions = corners
+    return layout
+
+
 def ptychovit() -> Layout:
     probe = np.exp(-(np.arange(-16, 16) ** 2) / 40.0)
     para = {"probe_position_x_m": X, "probe_position_y_m": Y, "object": np.ones((80, 80), complex),
@@ -324,6 +334,7 @@ LAYOUTS: dict[Callable[[], Layout], str] = {
     **{one: one.__name__ for one in (nsls2_hxn, nsls2_holoptycho, nsls2_style1, nsls2_mat, aps_velociprobe)},
     **{one: one.__name__ for one in (aps_bionanoprobe, aps_12id, aps_12id_processed, aps_lynx, aps_lamni, aps_isn)},
     **{one: one.__name__ for one in (aps_cssi, csaxs, ptychoshelves, fold_slice, ptychovit, ptylab, areadetector)},
+    fold_slice_electrons: "fold_slice",
     ingest_kit: "ingest_kit",
 }
 
@@ -358,6 +369,23 @@ def test_either_file_of_a_pair_may_be_given(tmp_path: Path) -> None:
     with open_scan(tmp_path / "data_roi0_dp.hdf5") as one, open_scan(tmp_path / "data_roi0_para.hdf5") as other:
         np.testing.assert_array_equal(one.positions_px, other.positions_px)
         np.testing.assert_array_equal(one.counts(), other.counts())
+
+
+def test_electrons_of_fold_slice_are_in_angstrom(tmp_path: Path) -> None:
+    path = made(fold_slice_electrons(), tmp_path)
+    with open_scan(path) as scan:
+        assert scan.raw.is_electron
+        assert scan.header.energy_eV == pytest.approx(2e5, rel=1e-4)
+        assert scan.header.pixel_size_m == pytest.approx(0.3e-10)
+        assert any("positions" in one and "in A, for 6.6 can be no m" in one for one in scan.header.conversions)
+    with h5py.File(tmp_path / "data_roi0_para.hdf5", "a") as file:
+        del file["lambda"], file["dx"]
+    with open_scan(path, ScanOptions(pixel_size_m=0.3e-10)) as scan:
+        np.testing.assert_allclose(np.ptp(scan.positions_px[:, 1]), 22, rtol=1e-6)
+    photons = made(fold_slice(), tmp_path)
+    with open_scan(photons) as scan:
+        assert not scan.raw.is_electron
+        assert not any("can be no" in one for one in scan.header.conversions)
 
 
 def test_a_scan_without_its_detector_file_says_so(tmp_path: Path) -> None:

@@ -173,5 +173,5 @@ def test_a_damaged_matlab_file_is_refused(tmp_path: Path) -> None:
 )
 def test_columns_of_positions_are_found_by_their_names(tmp_path: Path, text: str) -> None:
     (tmp_path / "p.txt").write_text(text)
-    found = read_positions(tmp_path / "p.txt")
+    found = read_positions(str(tmp_path / "p.txt"))
     np.testing.assert_allclose(found.values_m, [[2e-6, 1e-6], [4e-6, 3e-6]])

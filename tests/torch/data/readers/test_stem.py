@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,25 @@ def mib(path: Path, frames: np.ndarray) -> Path:
             text = f"{sizes},2021-05-07 18:51:10,0.1,0,0,MQ1A,2021-05-07T16:51:10.905800928Z,100000000ns,12,"
             file.write(text.encode().ljust(384) + frame.astype(">u2").tobytes())
     return path
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_mrc_opens_through_rosettasciio(tmp_path: Path) -> None:
+    pytest.importorskip("rsciio", reason="the package rosettasciio is not installed")
+    mrcfile = pytest.importorskip("mrcfile", reason="the package mrcfile is not installed")
+    path = tmp_path / "s.mrc"
+    with mrcfile.new(path) as file:
+        file.set_data(CUBE.reshape(12, 12, 10))
+        file.set_image_stack()
+    with pytest.raises(DataFormatError, match=r"12 frames .*--scan_shape"):
+        open_scan(path, ScanOptions(scan_step_m=STEP_M))
+    said: dict[str, Any] = {"scan_shape": (3, 4), "scan_step_m": STEP_M, "energy_eV": 2e5}
+    options = ScanOptions(angle_per_pixel_rad=WAVELENGTH_200_KEV * PER_METRE, **said)
+    require_cube(path, "microscope", options)
+    path.write_bytes(path.read_bytes()[:1500])
+    with pytest.raises(DataFormatError, match=r"s\.mrc"):
+        open_scan(path, options)
+    gc.collect()  # rosettasciio leaves files of MRC open, which is told here and not in another test
 
 
 def test_mib_opens_through_rosettasciio(tmp_path: Path) -> None:
