@@ -54,16 +54,10 @@ def write_product(
     """
 
     def begin() -> UnfinishedProduct:
-        metadata, canvas = _metadata(payload, scan, start, by_start), outcome.canvas
-        with ProductWriter(path, metadata, canvas.shape, _geometry(scan, canvas)) as writer:
-            writer.write_probe(outcome.probe_PNN.cpu().numpy())
-            writer.write_positions(outcome.positions_px.numpy() + np.asarray(canvas.origin_px))
+        metadata = _metadata(payload, scan, start, by_start)
+        with ProductWriter(path, metadata, outcome.canvas.shape, _geometry(scan, outcome.canvas)) as writer:
             writer.write_losses(by_start[start])
-            writer.write_extra(FLUX, outcome.flux_B.numpy())
-            for name, array in extras.items():
-                writer.write_extra(name, array)
-            if outcome.background_NN is not None:
-                writer.write_extra(BACKGROUND, outcome.background_NN.cpu().numpy())
+            _write_but_object(writer, outcome, extras)
             return writer.leave_tiles_open({})
 
     def write() -> None:
@@ -82,6 +76,16 @@ def write_product(
     finally:
         if place()[0] == 0:
             product.discard()
+
+
+def _write_but_object(writer: ProductWriter, outcome: Outcome, extras: Mapping[str, NDArray[np.float32]]) -> None:
+    writer.write_probe(outcome.probe_PNN.cpu().numpy())
+    writer.write_positions(outcome.positions_px.numpy() + np.asarray(outcome.canvas.origin_px))
+    writer.write_extra(FLUX, outcome.flux_B.numpy())
+    for name, array in extras.items():
+        writer.write_extra(name, array)
+    if outcome.background_NN is not None:
+        writer.write_extra(BACKGROUND, outcome.background_NN.cpu().numpy())
 
 
 def _metadata(

@@ -48,7 +48,8 @@ def test_scan_of_a_large_object_is_that_of_its_rows(tmp_path: Path, monkeypatch:
     found = open_scan(simulate(SimulateConfig(**{**config.__dict__, "output_file": tmp_path / "mapped.h5"})))
     assert expected.object_ is not None
     assert found.object_ is not None
-    assert np.abs(found.object_ - expected.object_).max() < 0.05
+    inside = (slice(8, -8), slice(8, -8))  # the edges of the picture are continued in other ways
+    assert np.abs(found.object_ - expected.object_)[inside].max() < 0.05
     misfit = np.abs(np.sqrt(found.read_patterns(np.arange(40))) - np.sqrt(expected_patterns))
     assert np.median(misfit) < 1.0
     assert sorted(one.name for one in tmp_path.iterdir() if one.name.startswith(".")) == []
