@@ -25,12 +25,40 @@ def open_for_reading(path: Path) -> h5py.File:
         With ``errno`` and ``filename`` where the system refuses; without where the content does, which
         :func:`describe_refusal` explains.
     """
+    return _opened(path)
+
+
+def _opened(path: Path, **how: Any) -> h5py.File:
     try:
-        return h5py.File(path, "r", locking=False)
+        return h5py.File(path, "r", locking=False, **how)
     except OSError as error:
         if error.errno in (None, errno.EIO):
             raise
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
+def open_for_following(path: Path) -> h5py.File:
+    """Open an HDF5 file that another process may be writing in SWMR form.
+
+    While it is open, :func:`open_for_reading` opens the same file, too, and both see what it holds now.
+
+    Raises
+    ------
+    OSError
+        As :func:`open_for_reading`; also where the writer does not use SWMR.
+    """
+    return _opened(path, swmr=True, libver="latest")
+
+
+def open_for_appending(path: Path) -> h5py.File:
+    """Make an HDF5 file that other processes may follow once its ``swmr_mode`` is set.
+
+    Raises
+    ------
+    OSError
+        If it cannot be made.
+    """
+    return h5py.File(path, "w", libver="latest", locking=False)
 
 
 def describe_refusal(error: OSError) -> str:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from ptycho_dist import job_marker
 from ptycho_dist.bundle import BUNDLE_FOLDER, PRETRAINED
+from ptycho_dist.config.live import LiveConfig
 from ptycho_dist.config.precedence import Level, RunRequest, defaults, resolve
 from ptycho_dist.config.scan_options import GEOMETRY, ScanOptions
 from ptycho_dist.config.schema import DataConfig
@@ -32,7 +33,7 @@ from ptycho_dist.distributed.claim import claimed_by_rank_0
 from ptycho_dist.distributed.collectives import all_gather_object, from_rank_0, on_all_ranks, process_group
 from ptycho_dist.distributed.devices import device_of, process_group_backend, set_determinism
 from ptycho_dist.doctor.run import require_healthy
-from ptycho_dist.errors import ConfigError
+from ptycho_dist.errors import ConfigError, LaunchError
 from ptycho_dist.evaluate.group_report import GROUPS
 from ptycho_dist.factory.devices import require_launch
 from ptycho_dist.factory.inference import inference_payload, read_trained
@@ -40,6 +41,7 @@ from ptycho_dist.factory.payload import InferencePayload, Payload, RefinePayload
 from ptycho_dist.factory.refine import refine_payload
 from ptycho_dist.factory.settings import data_of, execution_of, reader_options
 from ptycho_dist.factory.training import training_payload
+from ptycho_dist.folder_claim import claimed
 from ptycho_dist.inference.product import NETWORK_PRODUCT_NAME, PRODUCT_NAME, product_name, stitch_to_product
 from ptycho_dist.inference.run import InferenceResult, run_inference
 from ptycho_dist.launching.environment import RankContext, detect
@@ -62,13 +64,37 @@ def run_train(request: RunRequest) -> None:
         _train(payload, job)
 
 
-def run_infer(request: RunRequest) -> dict[str, Any]:
-    """Predict on all ranks, stitch on rank 0, evaluate; returns the metrics."""
+def run_live(request: RunRequest, live: LiveConfig) -> dict[str, Any]:
+    """Follow a scan while it is measured, then predict what was measured as :func:`run_infer` does.
+
+    Raises
+    ------
+    LaunchError
+        On more than one rank.
+    """
+    from ptycho_dist.live.following import final_request, follow
+
+    context, folder = detect(os.environ), _output_dir(request)
+    require_launch(execution_of(request.levels(INFERENCE_SECTIONS)), context)
+    if context.world > 1:
+        msg = (
+            f"a scan is to be followed on {context.world} ranks; expected one. Leave --devices out; infer the scan on "
+            "several ranks when it has ended."
+        )
+        raise LaunchError(msg)
+    trained = read_trained(request.model_path or PRETRAINED, request.levels(INFERENCE_SECTIONS))
+    with claimed(folder, "infer"):
+        followed = follow(trained, live, context, folder)
+    return run_infer(final_request(request, followed), followed.facts)
+
+
+def run_infer(request: RunRequest, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Predict on all ranks, stitch on rank 0, evaluate; returns the metrics, which begin with the facts given."""
     trained = read_trained(request.model_path or PRETRAINED, request.levels(INFERENCE_SECTIONS))
     folder = _output_dir(request)
     with _job("infer", request, trained.levels, lambda source: inference_payload(trained, source, folder)) as found:
         job, payload = found
-        return _predict_and_evaluate(payload, job, {})
+        return _predict_and_evaluate(payload, job, dict(facts or {}))
 
 
 def run_reconstruct(request: RunRequest) -> dict[str, Any]:

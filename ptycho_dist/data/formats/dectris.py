@@ -28,7 +28,7 @@ from ptycho_dist.data.formats.hdf5_numbers import ENERGIES_EV, LENGTHS_M, attrib
 from ptycho_dist.data.formats.measurement import Geometry, Measurement, Positions, as_valid
 from ptycho_dist.data.formats.no_scan import register_no_scan
 from ptycho_dist.data.formats.object_pixel import energy_of
-from ptycho_dist.data.formats.prepare import raw_scan_of
+from ptycho_dist.data.formats.prepare import grown, raw_scan_of
 from ptycho_dist.data.formats.registry import register_format
 from ptycho_dist.data.formats.stem import StemCube, open_cube
 from ptycho_dist.data.formats.text_positions import TextPositions, read_positions
@@ -58,7 +58,31 @@ def detect(keys: Collection[str]) -> bool:
     return "entry/data/data_000001" in keys and DETECTOR in keys
 
 
-@register_format(NAME, container="hdf5", keys=("entry/data/data_000001", DETECTOR), detect=detect)
+def open_growing(path: Path, options: ScanOptions, known: RawScan | None) -> RawScan:
+    """Open what there is of a master whose files of frames appear one after the other, with positions of a text file.
+
+    Raises
+    ------
+    DataFormatError
+        If there is no frame with a position yet, or no file of positions is named.
+    """
+    if options.positions_file is None:
+        msg = f"{path} is a DECTRIS master, which has no positions; expected a text file. Give --positions_file FILE."
+        raise DataFormatError(msg)
+    frames, positions = _frames(path, is_growing=True), read_positions(Path(options.positions_file))
+    count = frames.source.shape[0]
+    if positions.numbers is None:
+        rows = places = np.arange(min(count, len(positions.values_m)))
+    else:
+        rows, places = _joined(path, frames, positions)
+    if known is not None:
+        return grown(path, known, chosen(frames.source, rows), Positions(values=positions.values_m[places]))
+    return raw_scan_of(path, _measured(path, options, frames, positions, (rows, places)), options)
+
+
+@register_format(
+    NAME, container="hdf5", keys=("entry/data/data_000001", DETECTOR), detect=detect, open_growing=open_growing
+)
 def open_raw(path: Path, options: ScanOptions) -> RawScan:
     """Open a master with its frames and the positions of another file.
 
@@ -82,27 +106,40 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
         )
         raise DataFormatError(msg)
     positions = read_positions(Path(options.positions_file))
-    rows, places = _joined(path, frames, positions)
+    return raw_scan_of(path, _measured(path, options, frames, positions, _joined(path, frames, positions)), options)
+
+
+def _measured(
+    path: Path,
+    options: ScanOptions,
+    frames: _Frames,
+    positions: TextPositions,
+    joined: tuple[IntArray, IntArray],
+) -> Measurement:
+    """Put frames and positions of the same rows together."""
+    rows, places = joined
     left = frames.source.shape[0] - len(rows)
-    found = Measurement(
+    return Measurement(
         format_name=NAME,
         frames=chosen(frames.source, rows),
         positions=Positions(values=positions.values_m[places]),
         geometry=_geometry(path),
         mask=_mask(path),
         beam_center_px=_centre(path),
-        companions=(*frames.companions, Path(options.positions_file)),
+        companions=(*frames.companions, Path(str(options.positions_file))),
         conversions=(
             *frames.said,
             *positions.said,
             *((f"patterns: {left} of {frames.source.shape[0]} without a position left out",) * (left > 0)),
         ),
     )
-    return raw_scan_of(path, found, options)
 
 
-def _frames(path: Path) -> _Frames:
-    """Join the frames of all files that are there; links to files that were never written are passed over."""
+def _frames(path: Path, *, is_growing: bool = False) -> _Frames:
+    """Join the frames of all files that are there; links to files that were never written are passed over.
+
+    Of a master that is still written, the files up to the first that is not whole.
+    """
     sources: list[PatternSource] = []
     numbers: list[IntArray] = []
     files: list[Path] = []
@@ -112,10 +149,16 @@ def _frames(path: Path) -> _Frames:
         key = f"entry/data/{name}"
         try:
             place = require_place(path, key)
+            source, companions = h5_frames(path, key)
         except MissingFileError:
             absent.append(name)
+            if is_growing:
+                break
             continue
-        source, companions = h5_frames(path, key)
+        except DataFormatError:
+            if is_growing and sources:
+                break
+            raise
         first = attribute_number(place.path, load_attributes(place.path, place.key), "image_nr_low")
         start = int(first) - 1 if 1 <= first < _MOST_FRAMES else count
         numbers.append(np.arange(start, start + source.shape[0]))

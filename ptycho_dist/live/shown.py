@@ -1,0 +1,97 @@
+"""What is shown of the object so far: a picture and a line at each update, a product every few seconds."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho_dist.data.formats.product_h5 import ProductGeometry, ProductWriter
+from ptycho_dist.data.scan import Scan
+from ptycho_dist.evaluate.previews import draw_preview
+from ptycho_dist.live.arrivals import Tally
+from ptycho_dist.live.interim import InterimObject, Picture
+from ptycho_dist.types import FloatArray, ProductMetadata
+
+logger = logging.getLogger(__name__)
+
+PREVIEW, PRODUCT = "preview.png", "interim.h5"
+_MOST_PX = 512
+_REST = 3.0
+"""Times that drawing took, which pass before the next picture is drawn."""
+_LEAST_S, _MOST_S = 0.5, 2.0
+
+
+@dataclass
+class Shown:
+    """Draws and writes the object so far, seldom enough to leave time for the patterns.
+
+    Parameters
+    ----------
+    folder
+        Where picture and product are written.
+    name
+        What the picture calls the scan.
+    scan
+        The first patterns, with the probe.
+    write_every_s
+        Seconds between two products.
+    """
+
+    folder: Path
+    name: str
+    scan: Scan
+    write_every_s: float
+
+    def __post_init__(self) -> None:
+        self._next_drawing = 0.0
+        self._next_product = time.monotonic() + self.write_every_s
+        self.n_drawn = 0
+
+    def update(
+        self, interim: InterimObject, tally: Tally, positions_px: list[FloatArray], *, is_last: bool = False
+    ) -> None:
+        """Draw, and write the product, where it is time for either, or for the last time."""
+        now = time.monotonic()
+        if now < self._next_drawing and not is_last:
+            return
+        picture = interim.picture()
+        title = f"{self.name}: {interim.n_patterns} patterns"
+        draw_preview(self.folder / PREVIEW, title, {}, _small(picture.object_))
+        if now >= self._next_product or is_last:
+            self._write(picture, np.concatenate(positions_px), interim.n_patterns)
+            self._next_product = time.monotonic() + self.write_every_s
+        self.n_drawn += 1
+        took = time.monotonic() - now
+        self._next_drawing = time.monotonic() + min(_MOST_S, max(_LEAST_S, _REST * took))
+        rows, columns = picture.object_.shape
+        logger.info("%d patterns on %d x %d pixels; %s", interim.n_patterns, rows, columns, tally)
+
+    def _write(self, picture: Picture, positions_px: FloatArray, n_patterns: int) -> None:
+        header = self.scan.header
+        metadata = ProductMetadata(
+            name=self.name,
+            comments=f"The object after {n_patterns} patterns of a scan that is measured; not the final one.",
+            detector_object_distance_m=header.detector_distance_m,
+            probe_energy_eV=header.energy_eV,
+        )
+        geometry = ProductGeometry(N=header.N, pixel_size_m=header.pixel_size_m, object_origin_px=picture.origin_px)
+        probe = self.scan.probe
+        assert probe is not None
+        with ProductWriter(self.folder / PRODUCT, metadata, picture.object_.shape, geometry) as writer:
+            writer.write_object_tile((0, 0), picture.object_)
+            writer.write_probe(probe)
+            writer.write_positions(positions_px)
+
+
+def _small(wave: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """Mean of an object over squares of as few pixels as bring it to the size of a picture."""
+    side = -(-max(wave.shape) // _MOST_PX)
+    rows, columns = (max(1, size // side) for size in wave.shape)
+    cut = wave[: rows * side, : columns * side] if side > 1 else wave
+    small: NDArray[np.complex64] = cut.reshape(rows, side, columns, side).mean(axis=(1, 3)) if side > 1 else cut
+    return small
