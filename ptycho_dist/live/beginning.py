@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ptycho_dist.data.formats.base import RawScan, Turn
@@ -19,10 +20,14 @@ from ptycho_dist.inference.run import load_model
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.live.arrivals import Arrived
 from ptycho_dist.live.interim import InterimObject
+from ptycho_dist.nn.registry import network_names
+from ptycho_dist.physics.patches import PatchGeometry, extract_at, place_at
+from ptycho_dist.physics.propagators import make_propagator
 from ptycho_dist.probe_stage import find_probe
 from ptycho_dist.probe_start import with_start_probe
-from ptycho_dist.types import Canvas, IntArray, ScanHeader
+from ptycho_dist.types import FAR_FIELD, Canvas, IntArray, ScanHeader
 
+_SMALL = 16
 _UNITS = ("pixel_size_m", "energy_eV", "detector_distance_m")
 
 
@@ -121,6 +126,16 @@ class Beginning:
             if found is not None:
                 found.give_to(model)
         return InterimObject(place_model(model, payload.execution_config, self.context.local_rank), payload)
+
+
+def warm_up() -> None:
+    """Load what the first prediction needs, while nothing has arrived yet: compiled loops, networks, propagators."""
+    network_names()
+    canvas = torch.ones(_SMALL, _SMALL, dtype=torch.complex64)
+    where = PatchGeometry.build(torch.full((2, 2), 0.5, dtype=torch.float64), _SMALL // 2, (_SMALL, _SMALL))
+    place_at(extract_at(canvas, where), where)
+    make_propagator(FAR_FIELD, _SMALL, canvas)
+    place_at(extract_at(canvas.real.contiguous(), where), where)
 
 
 def _known(in_file: float, given: float | None) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 from ptycho_dist.config.live import LiveConfig
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.live.arrivals import FIRST, Arrived, Recorded, Source, Tally, named
-from ptycho_dist.live.beginning import Beginning
+from ptycho_dist.live.beginning import Beginning, warm_up
 from ptycho_dist.live.interim import InterimObject
 from ptycho_dist.live.shown import Shown
 from ptycho_dist.types import FloatArray
@@ -70,6 +70,9 @@ class Follower:
         DataFormatError
             If nothing has arrived within the time limit.
         """
+        warm_up()
+        Shown.waiting(self._beginning.folder.parent, self._source.name)
+        logger.info("ready; waiting for %s", self._waits_for())
         self._follow()
         if self._pending:
             self._begin()

@@ -20,7 +20,7 @@ from ptycho_dist.types import FloatArray, ProductMetadata
 logger = logging.getLogger(__name__)
 
 PREVIEW, PRODUCT = "preview.png", "interim.h5"
-_MOST_PX = 512
+_MOST_PX, _EMPTY = 512, 64
 _REST = 3.0
 """Times that drawing took, which pass before the next picture is drawn."""
 _LEAST_S, _MOST_S = 0.5, 2.0
@@ -51,6 +51,11 @@ class Shown:
         self._next_drawing = 0.0
         self._next_product = time.monotonic() + self.write_every_s
         self.n_drawn = 0
+
+    @classmethod
+    def waiting(cls, folder: Path, name: str) -> None:
+        """Draw an empty object: where to look, before anything has arrived."""
+        draw_preview(folder / PREVIEW, f"{name}: no pattern yet", {}, np.ones((_EMPTY, _EMPTY), np.complex64))
 
     def update(
         self, interim: InterimObject, tally: Tally, positions_px: list[FloatArray], *, is_last: bool = False
