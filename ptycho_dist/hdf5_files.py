@@ -14,6 +14,8 @@ import h5py
 
 _OPEN_FOR_WRITING = "already open for write"
 """What HDF5 says of a file whose writer has not closed it."""
+_NOT_SWMR = "not already open for SWMR writing"
+"""What it says of one that is to be followed, whose writer does not use SWMR."""
 
 
 def open_for_reading(path: Path) -> h5py.File:
@@ -63,6 +65,11 @@ def open_for_appending(path: Path) -> h5py.File:
 
 def describe_refusal(error: OSError) -> str:
     """Say what an error of :func:`open_for_reading` means and what to do, to follow ``PATH is``."""
+    if _NOT_SWMR in str(error):
+        return (
+            "open in a program that writes it, but not in SWMR form; expected HDF5 SWMR (libver latest, swmr_mode "
+            "True), or a closed file. Let the program write it so, or wait until it is closed"
+        )
     if _OPEN_FOR_WRITING in str(error):
         return (
             "open in a program that still writes it (HDF5 SWMR or latest format), or was left so when that one ended; "

@@ -80,7 +80,7 @@ class Beginning:
     folder: Path
 
     def scan_of(self, raw: RawScan, arrived: Arrived) -> Scan:
-        """Make a scan of the first patterns, with a probe, if need be one that is found."""
+        """Make a scan of the first patterns, with the probe that is predicted with, if need be one that is found."""
         levels = self.trained.levels
         held = replace(
             raw,
@@ -113,6 +113,8 @@ class Beginning:
             **units,
         )
         scan = Scan(header, held, options, ())
+        if self.trained.probe_from == "bundle":
+            return scan
         found = with_start_probe(scan, (data_of(levels), execution_of(levels), self.context))
         assert isinstance(found, Scan)
         return found

@@ -43,7 +43,7 @@ class GrowingFile:
         self._path, self._options = path, options
         self._opened: RawScan | None = None
         self._known: RawScan | None = None
-        self._done = self._held = 0
+        self._done = self._held = self._unplaced = 0
         self._is_closed = self._says_complete = False
         self._waits_for = f"{path} to appear"
 
@@ -65,7 +65,7 @@ class GrowingFile:
     @property
     def has_ended(self) -> bool:
         """Whether the writer has closed the file, or says that the scan is complete."""
-        return (self._is_closed or self._says_complete) and self._done >= self._held
+        return (self._is_closed or self._says_complete) and self._done >= self._held and not self._unplaced
 
     def poll(self) -> Arrived | None:
         """Deliver rows that are new."""
@@ -75,7 +75,10 @@ class GrowingFile:
         try:
             with open_for_following(self._path) as file:
                 self._says_complete = bool(file.attrs.get(_COMPLETE, False))
-                arrived = self._read(ends=was_closed or self._says_complete)
+                opened = open_growing(self._path, self._options, self._opened)
+                if opened.n_announced is not None:
+                    was_closed = opened.patterns.shape[0] + opened.n_unplaced >= opened.n_announced
+                arrived = self._read(opened, ends=was_closed or self._says_complete)
         except OSError as error:
             self._waits_for = f"{self._path} is {describe_refusal(error)}"
             return None
@@ -87,7 +90,7 @@ class GrowingFile:
 
     def tally(self) -> Tally:
         """Count rows."""
-        return Tally(received=self._done)
+        return Tally(received=self._done + self._unplaced, waiting=self._unplaced)
 
     def missing(self) -> tuple[int, ...]:
         """Return no number: rows of a file follow each other."""
@@ -116,10 +119,9 @@ class GrowingFile:
             return False
         return True
 
-    def _read(self, *, ends: bool) -> Arrived | None:
-        """Read rows that are new; those after the scan's end hold what they hold."""
-        opened = open_growing(self._path, self._options, self._opened)
-        self._held = opened.patterns.shape[0]
+    def _read(self, opened: RawScan, *, ends: bool) -> Arrived | None:
+        """Read rows that are new; when the scan has ended they hold what they hold."""
+        self._held, self._unplaced = opened.patterns.shape[0], opened.n_unplaced
         if self._known is None and self._held < FIRST and not ends:
             self._waits_for = f"{self._path} to hold {FIRST} patterns; it has {self._held}"
             return None
@@ -130,9 +132,11 @@ class GrowingFile:
             counts = read_numbers(self._path, raw, index)
         finally:
             raw.patterns.close()
-        lit = np.flatnonzero(counts.reshape(len(counts), -1).any(axis=1))
+        lit = np.flatnonzero(counts.any(axis=(1, 2)))
         count = len(index) if ends else int(lit[-1]) + 1 if len(lit) else 0
-        self._waits_for = f"more patterns in {self._path}"
+        self._waits_for = f"more patterns in {self._path}, or its end"
+        if self._unplaced:
+            self._waits_for = f"positions of {self._unplaced} frames in {self._path}"
         if not count:
             return None
         self._done += count

@@ -63,9 +63,15 @@ class InterimObject:
         self._canvas = GrowingCanvas(self._layers, like.dtype, like.device)
         self.n_patterns = 0
 
+    @property
+    def probe_PNN(self) -> NDArray[np.complex64]:  # noqa: N802  # the letters of shapes
+        """Probe modes that are predicted with, in the scale of the counts."""
+        probe = self._model.optics.scaled_probe.detach() / self._payload.count_factor**0.5
+        return np.asarray(probe.to(torch.complex64).cpu().numpy())
+
     def add(self, arrived: Arrived) -> None:
         """Predict patterns, and add their patches; those without any count are left out."""
-        lit = np.flatnonzero(arrived.counts.reshape(len(arrived), -1).any(axis=1))
+        lit = np.flatnonzero(arrived.counts.any(axis=(1, 2)))
         if not len(lit):
             return
         positions_px, device = arrived.positions_px[lit], self._model.patch_weight().device

@@ -135,7 +135,7 @@ class Follower:
         self._pending = []
         scan = self._beginning.scan_of(raw, first)
         self._interim = self._beginning.interim(scan, searches_probe=False)
-        self._shown = Shown(self._beginning.folder.parent, self._source.name, scan, self._live.write_every_s)
+        self._shown = Shown(self._beginning.folder.parent, self._source.name, scan.header, self._live.write_every_s)
         self._take(first)
 
     def _show_last(self, tally: Tally) -> None:

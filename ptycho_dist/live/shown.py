@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.data.formats.product_h5 import ProductGeometry, ProductWriter
-from ptycho_dist.data.scan import Scan
 from ptycho_dist.evaluate.previews import draw_preview
 from ptycho_dist.live.arrivals import Tally
 from ptycho_dist.live.interim import InterimObject, Picture
-from ptycho_dist.types import FloatArray, ProductMetadata
+from ptycho_dist.types import FloatArray, ProductMetadata, ScanHeader
 
 logger = logging.getLogger(__name__)
 
@@ -36,15 +35,15 @@ class Shown:
         Where picture and product are written.
     name
         What the picture calls the scan.
-    scan
-        The first patterns, with the probe.
+    header
+        What is known of the scan.
     write_every_s
         Seconds between two products.
     """
 
     folder: Path
     name: str
-    scan: Scan
+    header: ScanHeader
     write_every_s: float
 
     def __post_init__(self) -> None:
@@ -68,7 +67,7 @@ class Shown:
         title = f"{self.name}: {interim.n_patterns} patterns"
         draw_preview(self.folder / PREVIEW, title, {}, _small(picture.object_))
         if now >= self._next_product or is_last:
-            self._write(picture, np.concatenate(positions_px), interim.n_patterns)
+            self._write(picture, np.concatenate(positions_px), interim)
             self._next_product = time.monotonic() + self.write_every_s
         self.n_drawn += 1
         took = time.monotonic() - now
@@ -76,20 +75,18 @@ class Shown:
         rows, columns = picture.object_.shape
         logger.info("%d patterns on %d x %d pixels; %s", interim.n_patterns, rows, columns, tally)
 
-    def _write(self, picture: Picture, positions_px: FloatArray, n_patterns: int) -> None:
-        header = self.scan.header
+    def _write(self, picture: Picture, positions_px: FloatArray, interim: InterimObject) -> None:
+        header = self.header
         metadata = ProductMetadata(
             name=self.name,
-            comments=f"The object after {n_patterns} patterns of a scan that is measured; not the final one.",
+            comments=f"The object after {interim.n_patterns} patterns of a scan that is measured; not the final one.",
             detector_object_distance_m=header.detector_distance_m,
             probe_energy_eV=header.energy_eV,
         )
         geometry = ProductGeometry(N=header.N, pixel_size_m=header.pixel_size_m, object_origin_px=picture.origin_px)
-        probe = self.scan.probe
-        assert probe is not None
         with ProductWriter(self.folder / PRODUCT, metadata, picture.object_.shape, geometry) as writer:
             writer.write_object_tile((0, 0), picture.object_)
-            writer.write_probe(probe)
+            writer.write_probe(interim.probe_PNN)
             writer.write_positions(positions_px)
 
 

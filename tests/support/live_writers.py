@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,20 @@ import hdf5plugin
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho_dist.data.scan import open_scan
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def start(kind: str, *arguments: object) -> subprocess.Popen[str]:
-    """Start a writer as a process of its own."""
+@contextmanager
+def running(kind: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """Run a writer as a process of its own; it is ended with the block."""
     command = [sys.executable, "-m", __name__, kind, *map(str, arguments)]
-    return subprocess.Popen(command, cwd=REPOSITORY, text=True, stdout=subprocess.PIPE)
+    with subprocess.Popen(command, cwd=REPOSITORY, text=True, stdout=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def paced(count: int, per_s: float) -> Iterator[tuple[int, int]]:
@@ -38,9 +46,10 @@ def paced(count: int, per_s: float) -> Iterator[tuple[int, int]]:
 
 def write_swmr(given: argparse.Namespace) -> None:
     """Write a scan of our own layout row by row, positions some rows behind."""
+    with open_scan(given.scan) as opened:
+        patterns, positions = opened.read_numbers(np.arange(len(opened))), opened.positions_px
     with h5py.File(given.scan, "r") as scan:
-        patterns, positions, probe, facts = scan["patterns"][:], scan["positions_px"][:], scan["probe"][:], scan.attrs
-        attributes = dict(facts)
+        probe, attributes = scan["probe"][:], dict(scan.attrs)
     count, N, _ = patterns.shape
     with h5py.File(given.target, "w", libver="latest", locking=False) as file:
         frames = file.create_dataset(
@@ -54,7 +63,7 @@ def write_swmr(given: argparse.Namespace) -> None:
             frames.resize(stop, 0)
             frames[start_:stop] = patterns[start_:stop]
             frames.flush()
-            known = stop if stop == count else max(len(places), stop - given.lag)
+            known = stop - given.last_lag if stop == count else max(len(places), stop - given.lag)
             before = len(places)
             places.resize(known, 0)
             places[before:] = positions[before:known]
@@ -64,18 +73,37 @@ def write_swmr(given: argparse.Namespace) -> None:
         time.sleep(given.stays_open_s)
 
 
+def write_in_two_steps(given: argparse.Namespace) -> None:
+    """Fill a dataset that has room for all: 65 rows, and the rest when a file ``.go`` is there."""
+    with open_scan(given.scan) as scan:
+        counts, positions = scan.read_numbers(np.arange(len(scan))), scan.positions_px
+    N = counts.shape[-1]
+    with h5py.File(given.target, "w", libver="latest", locking=False) as file:
+        frames = file.create_dataset("patterns", counts.shape, counts.dtype, maxshape=(None, N, N), chunks=(10, N, N))
+        file["positions_px"] = positions
+        file.attrs.update({"format": "ptycho_dist_scan", "schema_version": 1})
+        file.swmr_mode = True
+        frames[:65] = counts[:65]
+        frames.flush()
+        while not Path(f"{given.target}.go").exists():
+            time.sleep(0.02)
+        frames[65:] = counts[65:]
+        frames.flush()
+        time.sleep(given.stays_open_s)
+
+
 def send(given: argparse.Namespace) -> None:
     """Send a scan as a detector does; some frames late, twice or not at all."""
     import zmq
 
-    with h5py.File(given.scan, "r") as scan:
-        patterns, positions = scan["patterns"][:], scan["positions_px"][:]
-        config = {
-            "photon_energy": float(scan.attrs["energy_eV"]),
-            "nimages": len(patterns),
-            "ntrigger": 1,
-            "detector_distance": float(scan.attrs["detector_distance_m"]),
-        }
+    with open_scan(given.scan) as scan:
+        patterns, positions, header = scan.read_numbers(np.arange(len(scan))), scan.positions_px, scan.header
+    config = {
+        "photon_energy": header.energy_eV,
+        "nimages": len(patterns),
+        "ntrigger": 1,
+        "detector_distance": header.detector_distance_m,
+    }
     socket = zmq.Context.instance().socket(zmq.PUSH)
     socket.setsockopt(zmq.SNDHWM, 100_000)
     socket.bind(given.target)
@@ -139,11 +167,12 @@ def _json(**values: Any) -> bytes:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=["swmr", "zmq"])
+    parser.add_argument("kind", choices=list(KINDS))
     parser.add_argument("scan", type=Path)
     parser.add_argument("target")
     parser.add_argument("--per_s", type=float, default=300.0)
     parser.add_argument("--lag", type=int, default=0)
+    parser.add_argument("--last_lag", type=int, default=0)
     parser.add_argument("--stays_open_s", type=float, default=0.0)
     parser.add_argument("--encoding", default="<")
     parser.add_argument("--apart", action="store_true")
@@ -152,6 +181,8 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+KINDS = {"swmr": write_swmr, "two_steps": write_in_two_steps, "zmq": send}
+
 if __name__ == "__main__":
     arguments = _arguments()
-    {"swmr": write_swmr, "zmq": send}[arguments.kind](arguments)
+    KINDS[arguments.kind](arguments)

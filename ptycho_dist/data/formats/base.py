@@ -127,6 +127,9 @@ class RawScan:
         How its rows are made of those that the file stores, where they are not these.
     detector
         The frame that the file stores, where its rows are made of that.
+    n_unplaced, n_announced
+        Of a scan that is still measured: frames that have no position yet, and frames that there will be, where the
+        end of the scan is not told by the end of its file.
     """
 
     format_name: str
@@ -148,6 +151,8 @@ class RawScan:
     clips_negative: bool = False
     frame_key: str = ""
     detector: DetectorFrame | None = None
+    n_unplaced: int = 0
+    n_announced: int | None = None
     pixel_size_m: float = NAN
     energy_eV: float = NAN
     detector_distance_m: float = NAN

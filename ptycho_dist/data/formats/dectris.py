@@ -7,7 +7,7 @@ master. Where a scan map fits (:mod:`ptycho_dist.data.maps`), that opens the mas
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -75,9 +75,12 @@ def open_growing(path: Path, options: ScanOptions, known: RawScan | None) -> Raw
         rows = places = np.arange(min(count, len(positions.values_m)))
     else:
         rows, places = _joined(path, frames, positions)
-    if known is not None:
-        return grown(path, known, chosen(frames.source, rows), Positions(values=positions.values_m[places]))
-    return raw_scan_of(path, _measured(path, options, frames, positions, (rows, places)), options)
+    if known is None:
+        raw = raw_scan_of(path, _measured(path, options, frames, positions, (rows, places)), options)
+    else:
+        raw = grown(path, known, chosen(frames.source, rows), Positions(values=positions.values_m[places]))
+    after = 0 if not len(rows) else int(rows[-1]) + 1
+    return replace(raw, n_unplaced=count - after, n_announced=_announced(path) or _MOST_FRAMES)
 
 
 @register_format(

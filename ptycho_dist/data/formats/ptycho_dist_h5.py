@@ -13,7 +13,7 @@ measurement, in whatever order they are stored.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,13 @@ def open_growing(path: Path, options: ScanOptions, known: RawScan | None) -> Raw
         checks.require_keys(path, file, KEYS, NAME)
         shape = hdf5.require_dataset(file, path, "patterns").shape
         positions_px = np.asarray(hdf5.require_dataset(file, path, "positions_px")[()], np.float64)
-        count = first_rows(path, written_rows(file["patterns"]), positions_px)
+        written = written_rows(file["patterns"])
+        count = first_rows(path, written, positions_px)
         patterns, positions_px = H5Patterns(path, "patterns", (count, *shape[1:])), positions_px[:count]
         if known is not None:
-            return grown(path, known, patterns, Positions(values=positions_px, unit=PIXELS))
-        opened = _opened(path, file, options, patterns, positions_px)
+            now = grown(path, known, patterns, Positions(values=positions_px, unit=PIXELS))
+            return replace(now, n_unplaced=written - count)
+        opened = replace(_opened(path, file, options, patterns, positions_px), n_unplaced=written - count)
     return reframed(path, opened, options) if options.frame_settings() else opened
 
 

@@ -43,8 +43,10 @@ def open_growing_named(path: Path, options: ScanOptions, known: RawScan | None) 
 
 def open_growing_mapped(scan_map: ScanMap, path: Path, options: ScanOptions, known: RawScan | None) -> RawScan:
     """Open what there is of a scan that is still measured, by a map."""
-    found = growing_measurement_of(path, scan_map)
-    return raw_scan_of(path, found, options) if known is None else grown(path, known, found.frames, found.positions)
+    found, n_unplaced = growing_measurement_of(path, scan_map)
+    if known is None:
+        return replace(raw_scan_of(path, found, options), n_unplaced=n_unplaced)
+    return replace(grown(path, known, found.frames, found.positions), n_unplaced=n_unplaced)
 
 
 def map_file(path: Path) -> Path | None:

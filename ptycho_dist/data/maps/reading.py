@@ -79,10 +79,17 @@ def measurement_of(path: Path, scan_map: ScanMap, *, is_growing: bool = False) -
     return _in_matlab_order(found) if _is_by_matlab(files, chosen) else found
 
 
-def growing_measurement_of(path: Path, scan_map: ScanMap) -> core.Measurement:
+def growing_measurement_of(path: Path, scan_map: ScanMap) -> tuple[core.Measurement, int]:
     """Read what a map says of a scan that is still measured: of all that grows, the rows that are everywhere.
 
     A monitor is left aside, for its mean is that of the whole scan.
+
+    Returns
+    -------
+    Measurement
+        Of these rows.
+    int
+        Frames that have no position yet.
 
     Raises
     ------
@@ -92,7 +99,8 @@ def growing_measurement_of(path: Path, scan_map: ScanMap) -> core.Measurement:
     found = measurement_of(path, scan_map.model_copy(update={"monitor": ()}), is_growing=True)
     count = first_rows(path, found.frames.shape[0], found.positions.values)
     positions = replace(found.positions, values=found.positions.values[:count])
-    return replace(found, frames=SelectedRows(found.frames, np.arange(count)), positions=positions)
+    rows = SelectedRows(found.frames, np.arange(count))
+    return replace(found, frames=rows, positions=positions), found.frames.shape[0] - count
 
 
 def _is_by_matlab(files: Files, chosen: Patterns) -> bool:
