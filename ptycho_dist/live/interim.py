@@ -61,6 +61,7 @@ class InterimObject:
         self._layers = len(model.networks) if model.sizes.exchange else 1
         like = model.optics.scaled_probe
         self._canvas = GrowingCanvas(self._layers, like.dtype, like.device)
+        self._waiting: Arrived | None = None
         self.n_patterns = 0
 
     @property
@@ -70,11 +71,17 @@ class InterimObject:
         return np.asarray(probe.to(torch.complex64).cpu().numpy())
 
     def add(self, arrived: Arrived) -> None:
-        """Predict patterns, and add their patches; those without any count are left out."""
-        lit = np.flatnonzero(arrived.counts.any(axis=(1, 2)))
-        if not len(lit):
+        """Predict patterns, and add their patches; those without any count are left out.
+
+        A network that sees several patterns together waits until there are as many, and takes those that came together.
+        """
+        waiting = arrived if self._waiting is None else Arrived.joined([self._waiting, arrived])
+        lit = np.flatnonzero(waiting.counts.any(axis=(1, 2)))
+        self._waiting = waiting if len(lit) < self._model.sizes.patterns_per_sample else None
+        if not len(lit) or self._waiting is not None:
             return
-        positions_px, device = arrived.positions_px[lit], self._model.patch_weight().device
+        arrived, device = waiting, self._model.patch_weight().device
+        positions_px = arrived.positions_px[lit]
         tile = Canvas.around(positions_px, self._model.N)
         self._canvas.hold(tile)
         counts = torch.from_numpy(np.ascontiguousarray(arrived.counts[lit])).to(device)
