@@ -6,7 +6,6 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from ptycho_dist.config.scan_options import ScanOptions
@@ -150,8 +149,3 @@ class _First:
         self._source = raw.patterns
         self.shape = (count, *raw.patterns.shape[1:])
         self.read, self.close, self.unwritten = raw.patterns.read, raw.patterns.close, raw.patterns.unwritten
-
-
-def is_hdf5(path: Path) -> bool:
-    """Tell whether a path is an HDF5 file."""
-    return path.is_file() and bool(h5py.is_hdf5(path))

@@ -44,6 +44,14 @@ def paced(count: int, per_s: float) -> Iterator[tuple[int, int]]:
             done = due
 
 
+def tell(before: int, done: int, count: int) -> None:
+    """Print the time (s since 1970) at which the first 50 patterns, and all of them, were written."""
+    for name, number in (("fifty", 50), ("all", count)):
+        if before < number <= done:
+            sys.stdout.write(f"{name} {time.time()}\n")
+            sys.stdout.flush()
+
+
 def write_swmr(given: argparse.Namespace) -> None:
     """Write a scan of our own layout row by row, positions some rows behind."""
     with open_scan(given.scan) as opened:
@@ -68,8 +76,7 @@ def write_swmr(given: argparse.Namespace) -> None:
             places.resize(known, 0)
             places[before:] = positions[before:known]
             places.flush()
-        sys.stdout.write(f"{time.time()}\n")
-        sys.stdout.flush()
+            tell(start_, stop, count)
         time.sleep(given.stays_open_s)
 
 
@@ -118,8 +125,7 @@ def send(given: argparse.Namespace) -> None:
         if given.apart:
             place_ = _json(htype="dposition-1.0", frame=int(number), position_px=positions[number].tolist())
             socket.send_multipart([place_])
-    sys.stdout.write(f"{time.time()}\n")
-    sys.stdout.flush()
+        tell(place, place + 1, len(order))
     socket.send_multipart([_json(htype="dseries_end-1.0", series=7)])
     socket.close(linger=60_000)
 
