@@ -125,12 +125,14 @@ def main() -> int:
         for side, path in scans.items():
             ptycho_dist("simulate", str(path), "--N", str(side), "--n_patterns", str(arguments.patterns))
         for kind in arguments.kinds.split(","):
-            runs += [follow(kind, scans[side], pace, side, arguments.patterns) for side, pace in paces]
+            for side, pace in paces:
+                runs.append(follow(kind, scans[side], pace, side, arguments.patterns))
+                sys.stdout.write(f"{runs[-1]}\n")
+                sys.stdout.flush()
     for run in runs:
         rates = (f"{run.pace_per_s:.0f}", f"{run.written_per_s:.0f}", f"{run.followed_per_s:.0f}")
-        table.add_row(
-            f"{run.kind}, {run.side} x {run.side}", *rates, f"{run.first_picture_s:.2f} s", f"{run.behind_s:.2f} s"
-        )
+        seconds = (f"{run.first_picture_s:.2f} s", f"{run.behind_s:.2f} s")
+        table.add_row(f"{run.kind}, {run.side} x {run.side}", *rates, *seconds)
     Console(width=120).print(table)
     results = {"load": os.getloadavg()[0], "runs": [asdict(run) for run in runs]}
     sys.stdout.write(f"written to {write_results('live', results)}\n")

@@ -23,8 +23,7 @@ from ptycho_dist.live.interim import InterimObject
 from ptycho_dist.nn.registry import network_names
 from ptycho_dist.physics.patches import PatchGeometry, extract_at, place_at
 from ptycho_dist.physics.propagators import make_propagator
-from ptycho_dist.probe_stage import find_probe
-from ptycho_dist.probe_start import with_start_probe
+from ptycho_dist.probe_start import with_own_start_probe
 from ptycho_dist.types import FAR_FIELD, Canvas, IntArray, ScanHeader
 
 _SMALL = 16
@@ -115,18 +114,12 @@ class Beginning:
         scan = Scan(header, held, options, ())
         if self.trained.probe_from == "bundle":
             return scan
-        found = with_start_probe(scan, (data_of(levels), execution_of(levels), self.context))
-        assert isinstance(found, Scan)
-        return found
+        return with_own_start_probe(scan, (data_of(levels), execution_of(levels), self.context))
 
-    def interim(self, scan: Scan, *, searches_probe: bool) -> InterimObject:
-        """Make the model that predicts with the probe of the scan, or with one that is refined by it first."""
+    def interim(self, scan: Scan) -> InterimObject:
+        """Make the model that predicts with the probe of the scan, or of the bundle."""
         payload = inference_payload(self.trained, scan, self.folder)
         model, _ = load_model(payload, scan)
-        if searches_probe:
-            found = find_probe(payload, self.context, scan)
-            if found is not None:
-                found.give_to(model)
         return InterimObject(place_model(model, payload.execution_config, self.context.local_rank), payload)
 
 

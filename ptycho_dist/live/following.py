@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,10 @@ from ptycho_dist.live.growing_file import GrowingFile
 from ptycho_dist.live.growing_folder import GrowingFolder
 from ptycho_dist.live.run import FOLDER, Followed, Follower
 from ptycho_dist.live.shown import PREVIEW, PRODUCT
+from ptycho_dist.live.spool import NAME as SPOOL
 from ptycho_dist.live.stream import Stream
+
+logger = logging.getLogger(__name__)
 
 _STILL_MEANT = (*GEOMETRY, "probe", "drop_frames", "mask_saturated")
 """Settings of a scan that mean the same for the patterns that were recorded of it."""
@@ -48,7 +53,7 @@ def follow(trained: Trained, live: LiveConfig, context: RankContext, output_dir:
         If nothing has arrived within the time limit.
     """
     folder = output_dir / FOLDER
-    shutil.rmtree(folder, ignore_errors=True)
+    _set_aside(folder)
     for name in (PREVIEW, PRODUCT):
         (output_dir / name).unlink(missing_ok=True)
     folder.mkdir(parents=True)
@@ -66,6 +71,15 @@ def final_request(request: RunRequest, followed: Followed) -> RunRequest:
     default = {f"data.{one.name}": one.default for one in fields(ScanOptions) if one.name not in _STILL_MEANT}
     undone: dict[str, Any] = {key: value for key, value in default.items() if given.get(key, value) != value}
     return replace(request, scan=recorded.path, overrides={**request.overrides, **undone})
+
+
+def _set_aside(folder: Path) -> None:
+    """Keep the frames of a stream that an earlier job was killed over, beside the folder; the rest goes."""
+    if (folder / SPOOL).is_file():
+        kept = folder.with_name(f"{folder.name}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
+        folder.rename(kept)
+        logger.warning("frames that an earlier job received and did not finish are kept in %s", kept)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -134,7 +134,7 @@ class Follower:
         assert raw is not None
         self._pending = []
         scan = self._beginning.scan_of(raw, first)
-        self._interim = self._beginning.interim(scan, searches_probe=False)
+        self._interim = self._beginning.interim(scan)
         self._shown = Shown(self._beginning.folder.parent, self._source.name, scan.header, self._live.write_every_s)
         self._take(first)
 

@@ -9,7 +9,7 @@ import pytest
 
 import ptycho_dist as pd
 from ptycho_dist.cli import main
-from ptycho_dist.errors import ConfigError, LaunchError
+from ptycho_dist.errors import ConfigError
 from tests.support.live_writers import running
 from tests.torch.live.conftest import LiveCase
 
@@ -47,10 +47,22 @@ def test_stream_without_pyzmq_names_the_extra(case: LiveCase, tmp_path: Path, mo
         pd.infer(zmq="tcp://127.0.0.1:9", output_dir=tmp_path, model_path=case.bundle, accelerator="cpu")
 
 
-def test_several_ranks_are_refused(case: LiveCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 2, "GROUP_RANK": 0}
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 9, "TORCHELASTIC_RUN_ID": "x", "GROUP_WORLD_SIZE": 1}
-    for name, value in (place | meeting).items():
-        monkeypatch.setenv(name, str(value))
-    with pytest.raises(LaunchError, match="followed on 2 ranks; expected one"):
-        pd.infer(follow=case.scan, output_dir=tmp_path, model_path=case.bundle, accelerator="cpu")
+@pytest.mark.exhaustive
+def test_rank_0_follows_and_all_ranks_predict_the_whole_scan(case: LiveCase, tmp_path: Path) -> None:
+    target, out = tmp_path / "running.h5", tmp_path / "out"
+    with running("swmr", case.scan, target, "--per_s", 300):
+        result = pd.infer(
+            follow=target, output_dir=out, model_path=case.bundle, accelerator="cpu", devices=2, timeout_s=60.0
+        )
+    assert result.object_.tobytes() == case.offline.tobytes()
+    assert (result.metrics["live_received"], result.metrics["ranks"]) == (150, 2)
+
+
+def test_frames_of_a_job_that_was_killed_are_kept(
+    case: LiveCase, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "live").mkdir()
+    (tmp_path / "live" / "frames.h5").write_bytes(b"frames")
+    pd.infer(follow=case.scan, output_dir=tmp_path, model_path=case.bundle, accelerator="cpu")
+    (kept,) = tmp_path.glob("live-*")
+    assert (kept / "frames.h5").read_bytes() == b"frames"

