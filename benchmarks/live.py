@@ -4,7 +4,7 @@ Run ``python -m benchmarks.live``. A process of its own writes a simulated scan 
 it (ZeroMQ, DECTRIS stream), and ``ptycho-dist infer --follow`` or ``--zmq`` predicts it with the network of the
 package. Told are the seconds from the 50th pattern to the first picture, those from the last pattern to the picture of
 all of them, and how many patterns were written and followed in a second. The prediction of the whole scan at the end
-is not waited for.
+is not waited for. The probe is that of the scan file (``--probe``), as a beamline has one of an earlier scan.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class Run:
         Seconds from the last pattern to the picture of all.
     written_per_s, followed_per_s
         Patterns per second from the 50th on that were written, and that were predicted and drawn.
+    per_cpu_s
+        Patterns per second of processor time, pictures and products included: what one free core follows.
     """
 
     kind: str
@@ -55,6 +57,7 @@ class Run:
     behind_s: float
     written_per_s: float
     followed_per_s: float
+    per_cpu_s: float
 
     @property
     def keeps_pace(self) -> bool:
@@ -67,12 +70,20 @@ def follow(kind: str, scan: Path, pace_per_s: float, side: int, patterns: int) -
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         target = str(folder / "running.h5") if kind == "swmr" else "ipc://" + str(folder / "socket")
-        flags = ("--follow" if kind == "swmr" else "--zmq", target, "--output_dir", str(folder / "out"))
+        flags = (
+            "--follow" if kind == "swmr" else "--zmq",
+            target,
+            "--output_dir",
+            str(folder / "out"),
+            "--probe",
+            str(scan),
+        )
         command = [*command_of("infer", *flags, "--timeout_s", "60", "--accelerator", "cpu")[:-1]]
         log = folder / "log.txt"
         with log.open("w", encoding="utf-8") as told, subprocess.Popen(command, env=_plain(), stderr=told) as infer:
             try:
                 wait_for(log, _READY)
+                idle_s = cpu_s(infer.pid)
                 sender = [sys.executable, "-m", "tests.support.live_writers", kind, str(scan), target]
                 with subprocess.Popen(
                     [*sender, "--per_s", str(pace_per_s)], stdout=subprocess.PIPE, text=True, env=_plain()
@@ -80,12 +91,19 @@ def follow(kind: str, scan: Path, pace_per_s: float, side: int, patterns: int) -
                     first = first_picture(folder / "out" / "preview.png")
                     times = dict(line.split() for line in writer.communicate()[0].splitlines())
                 wait_for(log, _ENDS)
+                used_s = cpu_s(infer.pid) - idle_s
                 last = (folder / "out" / "interim.h5").stat().st_mtime
             finally:
                 infer.kill()
     fifty, end = float(times["fifty"]), float(times["all"])
     rates = [(patterns - 50) / (stop - fifty) for stop in (end, last)]
-    return Run(kind, side, patterns, pace_per_s, first - fifty, last - end, rates[0], rates[1])
+    return Run(kind, side, patterns, pace_per_s, first - fifty, last - end, rates[0], rates[1], patterns / used_s)
+
+
+def cpu_s(pid: int) -> float:
+    """Return the processor time that a process has used, in seconds."""
+    words = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _plain() -> dict[str, str]:
@@ -118,7 +136,9 @@ def main() -> int:
     parser.add_argument("--kinds", default="swmr,zmq", help="how they come")
     arguments = parser.parse_args()
     paces = [(int(side), float(pace)) for side, _, pace in (one.partition(":") for one in arguments.paces.split(","))]
-    table = Table("", "pace", "written/s", "followed/s", "first picture", "behind at the end", title="Live")
+    table = Table(
+        "", "pace", "written/s", "followed/s", "per CPU s", "first picture", "behind at the end", title="Live"
+    )
     runs: list[Run] = []
     with tempfile.TemporaryDirectory() as name:
         scans = {side: Path(name) / f"scan{side}.h5" for side, _ in paces}
@@ -130,7 +150,12 @@ def main() -> int:
                 sys.stdout.write(f"{runs[-1]}\n")
                 sys.stdout.flush()
     for run in runs:
-        rates = (f"{run.pace_per_s:.0f}", f"{run.written_per_s:.0f}", f"{run.followed_per_s:.0f}")
+        rates = (
+            f"{run.pace_per_s:.0f}",
+            f"{run.written_per_s:.0f}",
+            f"{run.followed_per_s:.0f}",
+            f"{run.per_cpu_s:.0f}",
+        )
         seconds = (f"{run.first_picture_s:.2f} s", f"{run.behind_s:.2f} s")
         table.add_row(f"{run.kind}, {run.side} x {run.side}", *rates, *seconds)
     Console(width=120).print(table)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ptycho_dist.config.live import LiveConfig
 from ptycho_dist.errors import DataFormatError
-from ptycho_dist.live.arrivals import FIRST, Arrived, Recorded, Source, Tally, named
+from ptycho_dist.live.arrivals import AT_ONCE, FIRST, Arrived, Recorded, Source, Tally, named
 from ptycho_dist.live.beginning import Beginning, warm_up
 from ptycho_dist.live.interim import InterimObject
 from ptycho_dist.live.shown import Shown
@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 FOLDER = "live"
 _PAUSE_S = 0.02
 _HEARTBEAT_S = 10.0
+_TOGETHER, _LONGEST_S = 64, 0.25
+"""Patterns that are predicted together, for each then costs less; and how long some wait for more."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Follower:
         self._shown: Shown | None = None
         self._pending: list[Arrived] = []
         self._positions: list[FloatArray] = []
-        self._busy_s = 0.0
+        self._since = self._busy_s = 0.0
 
     def run(self, folder: Path) -> Followed:
         """Follow the scan, and give its file and what is known of it.
@@ -75,7 +77,7 @@ class Follower:
         logger.info("ready; waiting for %s", self._waits_for())
         self._follow()
         if self._pending:
-            self._begin()
+            self._take()
         tally = self._source.tally()
         if self._interim is None:
             msg = (
@@ -100,13 +102,14 @@ class Follower:
         received = -1
         while not self._source.has_ended:
             arrived = self._source.poll()
-            now = time.monotonic()
+            now, count = time.monotonic(), self._source.tally().received
             if arrived is not None:
-                self._take(arrived)
-                self._busy_s += time.monotonic() - now
-            count = self._source.tally().received
+                self._since = self._since if self._pending else now
+                self._pending.append(arrived)
+            if self._is_due(now):
+                self._take()
             if arrived is not None or count != received:
-                last, received = time.monotonic(), count
+                last, received = now, count
                 continue
             if now - last > self._timeout_s:
                 logger.warning("nothing new of %s for %g s; the scan is taken as ended", self._source.name, now - last)
@@ -116,27 +119,32 @@ class Follower:
                 logger.info("waiting for %s", self._waits_for())
             time.sleep(_PAUSE_S)
 
-    def _take(self, arrived: Arrived) -> None:
-        """Predict patterns, and show what has changed."""
+    def _is_due(self, now: float) -> bool:
+        """Tell whether patterns are to be predicted now: enough of them, or some for long enough."""
+        count = sum(len(one) for one in self._pending)
         if self._interim is None:
-            self._pending.append(arrived)
-            if sum(len(one) for one in self._pending) >= FIRST:
-                self._begin()
-            return
-        assert self._shown is not None
+            return count >= FIRST
+        return count >= _TOGETHER or (count > 0 and now - self._since >= _LONGEST_S)
+
+    def _take(self) -> None:
+        """Predict the patterns that wait, and show what has changed."""
+        arrived, began = Arrived.joined(self._pending), time.monotonic()
+        self._pending = []
+        if self._interim is None or self._shown is None:
+            self._interim, self._shown = self._begun(arrived)
         self._interim.add(arrived)
         self._positions.append(arrived.positions_px)
-        self._shown.update(self._interim, self._source.tally(), self._positions)
+        is_behind = len(arrived) >= AT_ONCE
+        self._shown.update(self._interim, self._source.tally(), self._positions, is_behind=is_behind)
+        self._busy_s += time.monotonic() - began
 
-    def _begin(self) -> None:
-        """Make the model of the first patterns, and predict them."""
-        first, raw = Arrived.joined(self._pending), self._source.scan
+    def _begun(self, first: Arrived) -> tuple[InterimObject, Shown]:
+        """Make the model of the first patterns."""
+        raw = self._source.scan
         assert raw is not None
-        self._pending = []
         scan = self._beginning.scan_of(raw, first)
-        self._interim = self._beginning.interim(scan)
-        self._shown = Shown(self._beginning.folder.parent, self._source.name, scan.header, self._live.write_every_s)
-        self._take(first)
+        shown = Shown(self._beginning.folder.parent, self._source.name, scan.header, self._live.write_every_s)
+        return self._beginning.interim(scan), shown
 
     def _show_last(self, tally: Tally) -> None:
         assert self._interim is not None

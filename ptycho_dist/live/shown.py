@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 
 PREVIEW, PRODUCT = "preview.png", "interim.h5"
 _MOST_PX, _EMPTY = 512, 64
-_REST = 3.0
-"""Times that drawing took, which pass before the next picture is drawn."""
-_LEAST_S, _MOST_S = 0.5, 2.0
+_REST, _REST_BEHIND = 3.0, 10.0
+"""Times that drawing took, which pass before the next picture is drawn; where patterns wait to be predicted."""
+_LEAST_S, _MOST_S = 0.5, 4.0
 
 
 @dataclass
@@ -57,9 +57,18 @@ class Shown:
         draw_preview(folder / PREVIEW, f"{name}: no pattern yet", {}, np.ones((_EMPTY, _EMPTY), np.complex64))
 
     def update(
-        self, interim: InterimObject, tally: Tally, positions_px: list[FloatArray], *, is_last: bool = False
+        self,
+        interim: InterimObject,
+        tally: Tally,
+        positions_px: list[FloatArray],
+        *,
+        is_behind: bool = False,
+        is_last: bool = False,
     ) -> None:
-        """Draw, and write the product, where it is time for either, or for the last time."""
+        """Draw, and write the product, where it is time for either, or for the last time.
+
+        Where more patterns wait already there is less time for pictures.
+        """
         now = time.monotonic()
         if now < self._next_drawing and not is_last:
             return
@@ -71,7 +80,8 @@ class Shown:
             self._next_product = time.monotonic() + self.write_every_s
         self.n_drawn += 1
         took = time.monotonic() - now
-        self._next_drawing = time.monotonic() + min(_MOST_S, max(_LEAST_S, _REST * took))
+        rest = (_REST_BEHIND if is_behind else _REST) * took
+        self._next_drawing = time.monotonic() + min(_MOST_S, max(_LEAST_S, rest))
         rows, columns = picture.object_.shape
         logger.info("%d patterns on %d x %d pixels; %s", interim.n_patterns, rows, columns, tally)
 

@@ -26,7 +26,7 @@ _LZ4_BLOCK = struct.Struct(">I")
 class Spool:
     """An HDF5 file of frames in the order in which they came; other processes may follow it (SWMR).
 
-    Compressed frames are kept as they were sent: HDF5 takes their form for its own.
+    Frames are kept as they were sent: HDF5 takes the form of compressed ones for its own.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Spool:
             FRAMES, (0, height, width), first.dtype, maxshape=(None, height, width), chunks=(1, height, width),
             **_filters(first),
         )  # fmt: skip
-        self._is_compressed = first.encoding != "<"
+        self._encoding = first.encoding
         self._numbers = self._file.create_dataset(NUMBERS, (0,), np.int64, maxshape=(None,), chunks=(_ROWS,))
         self._positions = self._file.create_dataset(
             POSITIONS, (0, 2), np.float64, maxshape=(None, 2), chunks=(_ROWS, 2), fillvalue=math.nan
@@ -67,10 +67,7 @@ class Spool:
             self._require_alike(image)
         self._frames.resize(start + len(images), 0)
         for row, image in enumerate(images, start):
-            if self._is_compressed:
-                self._frames.id.write_direct_chunk((row, 0, 0), _chunk(image))
-            else:
-                self._frames[row] = np.frombuffer(image.data, image.dtype).reshape(image.shape)
+            self._frames.id.write_direct_chunk((row, 0, 0), _chunk(image))
         self._numbers.resize(start + len(images), 0)
         self._numbers[start:] = [image.frame for image in images]
         self._positions.resize(start + len(images), 0)
@@ -94,35 +91,42 @@ class Spool:
             If one cannot be decompressed.
         """
         values = np.empty((len(rows), *self.shape), self._dtype)
-        for place, row in enumerate(rows):
-            try:
-                self._frames.read_direct(values, np.s_[int(row)], np.s_[place])
-            except OSError as error:
-                number = int(self._numbers[int(row)])
-                msg = f"frame {number} of the stream cannot be decompressed ({error}); expected bitshuffle and LZ4, or "
-                raise DataFormatError(msg + "LZ4, as its encoding says. Correct the sender.") from error
+        for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1):
+            if len(run):
+                first = int(rows[run[0]])
+                self._read_into(values[run[0] : run[-1] + 1], first)
         return values
+
+    def _read_into(self, values: NDArray[Any], first: int) -> None:
+        """Read frames that follow each other."""
+        try:
+            self._frames.read_direct(values, np.s_[first : first + len(values)])
+        except OSError as error:
+            if len(values) > 1:
+                for place in range(len(values)):
+                    self._read_into(values[place : place + 1], first + place)
+            number = int(self._numbers[first])
+            msg = f"frame {number} of the stream cannot be decompressed ({error}); expected bitshuffle and LZ4 or LZ4, "
+            raise DataFormatError(msg + "as its encoding says. Correct the sender.") from error
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
     def _require_alike(self, image: Image) -> None:
-        packed = image.encoding != "<"
         plain_bytes = math.prod(image.shape) * image.dtype.itemsize
-        if (image.shape, image.dtype, packed) != (self.shape, self._dtype, self._is_compressed) or not (
-            packed or len(image.data) == plain_bytes
-        ):
+        is_whole = image.encoding != "<" or len(image.data) == plain_bytes
+        if (image.shape, image.dtype, image.encoding) != (self.shape, self._dtype, self._encoding) or not is_whole:
             msg = (
                 f"frame {image.frame} of the stream is {image.shape} {image.dtype}, encoded as {image.encoding!r}, of "
-                f"{len(image.data)} bytes; expected {self.shape} {self._dtype} as the first one. Correct the sender."
+                f"{len(image.data)} bytes; expected {self.shape} {self._dtype}, {self._encoding!r}. Correct the sender."
             )
             raise DataFormatError(msg)
 
 
 def _filters(image: Image) -> dict[str, Any]:
     if image.encoding == "<":
-        return dict(hdf5plugin.Bitshuffle(cname="lz4"))
+        return {}
     return dict(hdf5plugin.LZ4() if image.encoding == "lz4<" else hdf5plugin.Bitshuffle(cname="lz4"))
 
 

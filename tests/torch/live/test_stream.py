@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import zmq
 from numpy.typing import NDArray
 
 from ptycho_dist.config.live import LiveConfig
@@ -28,6 +27,8 @@ from ptycho_dist.live.stream_messages import Header, Image, PositionsOf, read_me
 from ptycho_dist.pipeline import run_infer, run_live
 from tests.support.live_writers import image_parts, numbers_to_send, running
 from tests.torch.live.conftest import LiveCase, object_of, request
+
+zmq = pytest.importorskip("zmq", reason="pyzmq is not installed: the extra live brings it")
 
 
 def free_address() -> str:
