@@ -113,9 +113,9 @@ def _plain() -> dict[str, str]:
 def wait_for(log: Path, words: str) -> None:
     """Wait until a log has some words."""
     limit = time.monotonic() + _LIMIT_S
-    while words not in log.read_text(encoding="utf-8"):
-        if time.monotonic() > limit:
-            msg = f"{words!r} did not come within {_LIMIT_S:g} s: {log.read_text(encoding='utf-8')[-2000:]}"
+    while words not in (text := log.read_text(encoding="utf-8")):
+        if time.monotonic() > limit or "not finished" in text:
+            msg = f"{words!r} did not come within {_LIMIT_S:g} s: {text[-2000:]}"
             raise TimeoutError(msg)
         time.sleep(0.05)
 

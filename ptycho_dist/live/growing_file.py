@@ -124,7 +124,7 @@ class GrowingFile:
         if self._known is None and self._held < FIRST and not ends:
             self._waits_for = f"{self._path} to hold {FIRST} patterns; it has {self._held}"
             return None
-        raw = adjust(self._path, opened, self._options)
+        raw = adjust(self._path, opened, self._options, is_part=self._known is not None)
         self._opened, self._known = self._opened or opened, self._known or raw
         index = np.arange(self._done, min(self._held, self._done + AT_ONCE))
         try:

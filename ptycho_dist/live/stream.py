@@ -185,7 +185,7 @@ class Stream:
             self._opened = opened = raw_scan_of(spool.path, measured, self._options)
         else:
             opened = grown(spool.path, self._opened, measured.frames, measured.positions)
-        raw = adjust(spool.path, opened, self._options)
+        raw = adjust(spool.path, opened, self._options, is_part=self._known is not None)
         self._known = self._known or raw
         counts = read_numbers(spool.path, raw, np.arange(len(rows)))
         numbers = np.array(self._ledger.numbers, np.int64)[rows]

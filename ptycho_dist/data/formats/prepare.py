@@ -123,7 +123,7 @@ def grown(path: Path, known: RawScan, frames: PatternSource, positions: Position
     return replace(
         known,
         patterns=frames if work.is_nothing() else PreparedFrames(frames, work),
-        positions_px=corners_px(path, positions, known.pixel_size_m, sides, N),
+        positions_px=corners_px(path, positions, known.pixel_size_m, sides, N, is_part=True),
     )
 
 

@@ -170,6 +170,20 @@ def test_positions_come_from_a_text_file_that_grows(case: LiveCase, tmp_path: Pa
         np.testing.assert_allclose(np.diff(rest.positions_px, axis=0), step, rtol=1e-4, atol=1e-3)
 
 
+def test_a_few_frames_may_lie_far_from_each_other(case: LiveCase, tmp_path: Path) -> None:
+    with open_scan(case.scan) as scan, receiving(tmp_path) as (stream, sender):
+        counts = scan.read_numbers(np.arange(62))
+        sender.send_multipart(HEADER)
+        for number in range(60):
+            sender.send_multipart(image_parts(counts[number], number, scan.positions_px[number]))
+        assert len(next(found for found in iter(stream.poll, ...) if found is not None)) >= 50
+        far = np.array([[0.0, 0.0], [900.0, 900.0]])
+        for number in (60, 61):
+            sender.send_multipart(image_parts(counts[number], number, far[number - 60]))
+        sender.send_multipart(END)
+        np.testing.assert_array_equal(all_of(stream).positions_px[-2:], far)
+
+
 def test_frames_of_another_series_are_passed_over(case: LiveCase, tmp_path: Path) -> None:
     with open_scan(case.scan) as scan, receiving(tmp_path) as (stream, sender):
         counts = scan.read_numbers(np.arange(60))
