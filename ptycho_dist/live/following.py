@@ -59,7 +59,10 @@ def follow(trained: Trained, live: LiveConfig, context: RankContext, output_dir:
     folder.mkdir(parents=True)
     timeout_s = execution_of(trained.levels).timeout_s
     with _source(live, reader_options(trained.levels), folder) as source:
-        return Follower(source, Beginning(trained, context, folder), live, timeout_s).run(folder)
+        followed = Follower(source, Beginning(trained, context, folder), live, timeout_s).run(folder)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+    return followed
 
 
 def final_request(request: RunRequest, followed: Followed) -> RunRequest:

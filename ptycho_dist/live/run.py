@@ -22,7 +22,7 @@ FOLDER = "live"
 _PAUSE_S = 0.02
 _HEARTBEAT_S = 10.0
 _TOGETHER, _LONGEST_S = 64, 0.25
-"""Patterns that are predicted together, for each then costs less; and how long some wait for more."""
+"""Patterns that are predicted together, as neighbours of each other, where they come fast; longest wait for more."""
 
 
 @dataclass(frozen=True)
