@@ -35,15 +35,17 @@ def first_rows(path: Path, n_frames: int, positions: FloatArray) -> int:
 
 
 def written_rows(dataset: h5py.Dataset) -> int:
-    """Count the rows of a dataset up to the last of which something is in the file."""
+    """Count the rows of a dataset before the first of which nothing is in the file."""
     rows = int(dataset.shape[0])
     if dataset.chunks is None or dataset.is_virtual:
         return rows
-    last = 0
+    depth = int(dataset.chunks[0])
+    written = np.zeros(-(-rows // depth) + 1, np.bool_)
 
     def look(chunk: Any) -> None:
-        nonlocal last
-        last = max(last, int(chunk.chunk_offset[0]) + dataset.chunks[0])
+        place = int(chunk.chunk_offset[0]) // depth
+        if place < len(written) - 1:
+            written[place] = True
 
     dataset.id.chunk_iter(look)
-    return min(rows, last)
+    return min(rows, int(np.argmin(written)) * depth)

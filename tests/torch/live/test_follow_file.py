@@ -170,7 +170,10 @@ def test_rows_at_the_end_without_any_count_wait_for_theirs(case: LiveCase, tmp_p
         np.testing.assert_array_equal(first.numbers, np.arange(65))
         assert source.poll() is None
         target.with_name(f"{target.name}.go").touch()
-        second = next_of(source)
+        parts = [next_of(source)]
+        while sum(len(one) for one in parts) < 85:
+            parts.append(next_of(source))
+        second = Arrived.joined(parts)
         np.testing.assert_array_equal(second.numbers, np.arange(65, 150))
         np.testing.assert_array_equal(second.counts, scan.read_numbers(second.numbers))
 
