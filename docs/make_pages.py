@@ -43,7 +43,7 @@ ACTS_ON = {
     "inference_batch_size": "batches of the sharded prediction",
     "middle_trim": "stitching: border cut from each patch",
     "cpu_loops": "steps of a refinement, and of the search for a probe",
-    "timeout_s": "process group: longest wait of a collective",
+    "timeout_s": "process group: longest wait of a collective; `infer --follow` and `--zmq`: longest wait for the scan",
 }
 """Where each field acts."""
 

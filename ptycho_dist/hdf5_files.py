@@ -14,6 +14,8 @@ import h5py
 
 _OPEN_FOR_WRITING = "already open for write"
 """What HDF5 says of a file whose writer has not closed it."""
+_NOT_SWMR = "not already open for SWMR writing"
+"""What it says of one that is to be followed, whose writer does not use SWMR."""
 
 
 def open_for_reading(path: Path) -> h5py.File:
@@ -25,16 +27,49 @@ def open_for_reading(path: Path) -> h5py.File:
         With ``errno`` and ``filename`` where the system refuses; without where the content does, which
         :func:`describe_refusal` explains.
     """
+    return _opened(path)
+
+
+def _opened(path: Path, **how: Any) -> h5py.File:
     try:
-        return h5py.File(path, "r", locking=False)
+        return h5py.File(path, "r", locking=False, **how)
     except OSError as error:
         if error.errno in (None, errno.EIO):
             raise
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
+def open_for_following(path: Path) -> h5py.File:
+    """Open an HDF5 file that another process may be writing in SWMR form.
+
+    While it is open, :func:`open_for_reading` opens the same file, too, and both see what it holds now.
+
+    Raises
+    ------
+    OSError
+        As :func:`open_for_reading`; also where the writer does not use SWMR.
+    """
+    return _opened(path, swmr=True, libver="latest")
+
+
+def open_for_appending(path: Path) -> h5py.File:
+    """Make an HDF5 file that other processes may follow once its ``swmr_mode`` is set.
+
+    Raises
+    ------
+    OSError
+        If it cannot be made.
+    """
+    return h5py.File(path, "w", libver="latest", locking=False)
+
+
 def describe_refusal(error: OSError) -> str:
     """Say what an error of :func:`open_for_reading` means and what to do, to follow ``PATH is``."""
+    if _NOT_SWMR in str(error):
+        return (
+            "open in a program that writes it, but not in SWMR form; expected HDF5 SWMR (libver latest, swmr_mode "
+            "True), or a closed file. Let the program write it so, or wait until it is closed"
+        )
     if _OPEN_FOR_WRITING in str(error):
         return (
             "open in a program that still writes it (HDF5 SWMR or latest format), or was left so when that one ended; "

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from ptycho_dist import job_marker
 from ptycho_dist.bundle import BUNDLE_FOLDER, PRETRAINED
+from ptycho_dist.config.live import LiveConfig
 from ptycho_dist.config.precedence import Level, RunRequest, defaults, resolve
 from ptycho_dist.config.scan_options import GEOMETRY, ScanOptions
 from ptycho_dist.config.schema import DataConfig
@@ -62,13 +63,33 @@ def run_train(request: RunRequest) -> None:
         _train(payload, job)
 
 
+def run_live(request: RunRequest, live: LiveConfig) -> dict[str, Any]:
+    """Follow a scan on rank 0 while it is measured, then predict what was measured as :func:`run_infer` does."""
+    folder = _output_dir(request)
+    trained = read_trained(request.model_path or PRETRAINED, request.levels(INFERENCE_SECTIONS))
+    with _ranks("infer", request, trained.levels) as held:
+        from ptycho_dist.live.following import final_request, follow
+
+        followed = from_rank_0(lambda: follow(trained, live, held.context, folder))
+        return _infer(final_request(request, followed), held, followed.facts)
+
+
 def run_infer(request: RunRequest) -> dict[str, Any]:
     """Predict on all ranks, stitch on rank 0, evaluate; returns the metrics."""
     trained = read_trained(request.model_path or PRETRAINED, request.levels(INFERENCE_SECTIONS))
+    with _ranks("infer", request, trained.levels) as held:
+        return _infer(request, held, {})
+
+
+def _infer(request: RunRequest, held: _Ranks, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Predict and evaluate; the metrics begin with some facts."""
+    trained = read_trained(request.model_path or PRETRAINED, request.levels(INFERENCE_SECTIONS))
     folder = _output_dir(request)
-    with _job("infer", request, trained.levels, lambda source: inference_payload(trained, source, folder)) as found:
+    with _job_on(
+        held, "infer", request, trained.levels, lambda source: inference_payload(trained, source, folder)
+    ) as found:
         job, payload = found
-        return _predict_and_evaluate(payload, job, {})
+        return _predict_and_evaluate(payload, job, dict(facts))
 
 
 def run_reconstruct(request: RunRequest) -> dict[str, Any]:
@@ -281,11 +302,17 @@ def _agreed(make: Callable[[], AnyPayload]) -> AnyPayload:
     return payload
 
 
+@dataclass(frozen=True)
+class _Ranks:
+    """All ranks in one process group, which hold the output folder."""
+
+    context: RankContext
+    stop: StopSignals
+
+
 @contextmanager
-def _job(
-    command: str, request: RunRequest, given: Sequence[Level], make: Callable[[Source], AnyPayload]
-) -> Iterator[tuple[_Job, AnyPayload]]:
-    """Open process group and scan, prove that all ranks hold the same payload, and mark the job until it ends well."""
+def _ranks(command: str, request: RunRequest, given: Sequence[Level]) -> Iterator[_Ranks]:
+    """Open the process group, and hold the output folder."""
     context, execution = detect(os.environ), execution_of(given)
     require_launch(execution, context)
     backend = process_group_backend(execution.accelerator)
@@ -295,8 +322,30 @@ def _job(
         StopSignals() as stop,
         process_group(context, backend, execution.timeout_s, device),
         claimed_by_rank_0(_output_dir(request), command),
-        open_on_ranks(Path(str(request.scan)), reader_options(given)) as opened,
     ):
+        yield _Ranks(context, stop)
+
+
+@contextmanager
+def _job(
+    command: str, request: RunRequest, given: Sequence[Level], make: Callable[[Source], AnyPayload]
+) -> Iterator[tuple[_Job, AnyPayload]]:
+    """Open process group and scan, prove that all ranks hold the same payload, and mark the job until it ends well."""
+    with _ranks(command, request, given) as held, _job_on(held, command, request, given, make) as found:
+        yield found
+
+
+@contextmanager
+def _job_on(
+    held: _Ranks,
+    command: str,
+    request: RunRequest,
+    given: Sequence[Level],
+    make: Callable[[Source], AnyPayload],
+) -> Iterator[tuple[_Job, AnyPayload]]:
+    """Do the same in a process group that is open."""
+    context, execution = held.context, execution_of(given)
+    with open_on_ranks(Path(str(request.scan)), reader_options(given)) as opened:
         require_sound_source(opened, context)
         source = with_start_probe(opened, (data_of(given), execution, context))
         payload = on_all_ranks(lambda: make(source))
@@ -305,7 +354,7 @@ def _job(
         logger.info("%d rank(s), launcher %s, payload %s", context.world, context.launcher, payload.fingerprint()[:12])
         settings, folder = payload.result_settings(), payload.output_dir
         progress = from_rank_0(lambda: job_marker.begin(folder, command, settings, resume=execution.resume))
-        yield _Job(request, context, folder, source, stop, progress), payload
+        yield _Job(request, context, folder, source, held.stop, progress), payload
         from_rank_0(lambda: job_marker.finish(folder, payload.scan_checksum, _inputs(request, payload)))
 
 

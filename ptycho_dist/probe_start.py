@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
-from ptycho_dist.config.probe_choice import AUTO, FILE, MEAN_PATTERN, ProbeChoice, parse_probe
+from ptycho_dist.config.probe_choice import AUTO, FILE, MEAN_PATTERN, parse_probe
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.data.formats.base import ComplexArray
 from ptycho_dist.data.probe_file import read_probe
@@ -59,17 +59,27 @@ def with_start_probe(source: Source, settings: Settings) -> Source:
     ConfigError
         If the probe cannot be made.
     """
-    if not isinstance(source, Scan):
+    if not isinstance(source, Scan) or not _needs_probe(source, settings):
         return source
+    return _with(source, *from_rank_0(lambda: _made(source, settings)))
+
+
+def with_own_start_probe(scan: Scan, settings: Settings) -> Scan:
+    """Give a scan such a probe in this process, for which no other rank waits; see :func:`with_start_probe`."""
+    return _with(scan, *_made(scan, settings)) if _needs_probe(scan, settings) else scan
+
+
+def _needs_probe(scan: Scan, settings: Settings) -> bool:
+    return scan.probe is None or parse_probe(settings[0].probe).kind != AUTO
+
+
+def _with(scan: Scan, probe: ComplexArray, told: str) -> Scan:
+    header = replace(scan.header, n_modes=len(probe), conversions=(*scan.header.conversions, told))
+    return Scan(header, replace(scan.raw, probe=probe), scan.options, scan.state, scan.survey)
+
+
+def _made(scan: Scan, settings: Settings) -> tuple[ComplexArray, str]:
     choice = parse_probe(settings[0].probe)
-    if choice.kind == AUTO and source.probe is not None:
-        return source
-    probe, told = from_rank_0(lambda: _made(source, choice, settings))
-    header = replace(source.header, n_modes=len(probe), conversions=(*source.header.conversions, told))
-    return Scan(header, replace(source.raw, probe=probe), source.options, source.state, source.survey)
-
-
-def _made(scan: Scan, choice: ProbeChoice, settings: Settings) -> tuple[ComplexArray, str]:
     if choice.kind == FILE:
         return read_probe(Path(choice.path), scan.header.N), f"probe: from {choice.path}"
     data = settings[0]

@@ -56,12 +56,20 @@ def reconstruct(
     return _reconstruction("reconstruct", scan, output_dir, settings, progress=progress)
 
 
-def infer(scan: Scan | PathLike, *, output_dir: PathLike, progress: bool = False, **settings: Any) -> Reconstruction:
+def infer(
+    scan: Scan | PathLike | None = None, *, output_dir: PathLike, progress: bool = False, **settings: Any
+) -> Reconstruction:
     """Predict a scan with a trained network, stitch and evaluate.
 
     Parameters and errors are those of :func:`reconstruct`, with the settings of ``ptycho-dist infer``;
-    ``model_path`` is a :class:`~ptycho_dist.api.results.Training` or a bundle folder.
+    ``model_path`` is a :class:`~ptycho_dist.api.results.Training` or a bundle folder. With ``follow`` or ``zmq`` in
+    place of a scan one is followed while it is measured, to its end.
     """
+    if scan is None:
+        if isinstance(settings.get("follow"), Path):
+            settings["follow"] = str(settings["follow"])
+        call("infer", {"output_dir": output_dir, **settings}, progress=progress)
+        return _followed(Path(output_dir), settings)
     return _reconstruction("infer", scan, output_dir, settings, progress=progress)
 
 
@@ -231,6 +239,15 @@ def _reconstruction(
     return read_reconstruction(
         Path(output_dir) / PRODUCT_NAME, path, options, None if reference is None else Path(reference)
     )
+
+
+def _followed(output_dir: Path, settings: Mapping[str, Any]) -> Reconstruction:
+    """Read the result of a scan that was followed: of the file that was, or of what was recorded of it."""
+    product, recorded = output_dir / PRODUCT_NAME, output_dir / "live" / "scan.h5"
+    if recorded.is_file():
+        return read_reconstruction(product, recorded, ScanOptions(), None)
+    path, _, options = _source(settings["follow"], {name: one for name, one in settings.items() if name != "follow"})
+    return read_reconstruction(product, path, options, None)
 
 
 def _source(scan: Source | PathLike, settings: Mapping[str, Any]) -> tuple[Path, dict[str, Any], ScanOptions]:

@@ -40,6 +40,7 @@ _GROUPS = {
     "doctor": "examination (or --doctor.NAME)",
     "plan": "what is predicted (or --plan.NAME)",
     "ranks": "ranks that share the work (or --ranks.NAME)",
+    "live": "a scan that is measured meanwhile (or --live.NAME)",
 }
 _METAVARS = {bool: "true|false", str: "NAME", float: "NUMBER", int: "INT"}
 

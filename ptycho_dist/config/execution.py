@@ -146,7 +146,7 @@ class PyTorchExecutionConfig:
     """Loops of a refinement: compiled (32-true on a CPU) or torch. auto takes the compiled ones where it can."""
 
     timeout_s: float = 300.0
-    """Longest wait of one rank for the others, in seconds."""
+    """Longest wait of one rank for the others, and of a prediction that follows a running scan for news, in seconds."""
 
     def __post_init__(self) -> None:
         self._check_devices()

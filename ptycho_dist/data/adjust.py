@@ -60,7 +60,7 @@ class SelectedRows:
         self._source.close()
 
 
-def adjust(path: Path, raw: RawScan, options: ScanOptions) -> RawScan:
+def adjust(path: Path, raw: RawScan, options: ScanOptions, *, is_part: bool = False) -> RawScan:
     """Apply what a user says and no pattern need be read for.
 
     Parameters
@@ -71,6 +71,8 @@ def adjust(path: Path, raw: RawScan, options: ScanOptions) -> RawScan:
         What its reader found.
     options
         What the user says.
+    is_part
+        Whether these are some patterns of a scan, whose positions do not tell whether their unit can be right.
 
     Raises
     ------
@@ -80,7 +82,8 @@ def adjust(path: Path, raw: RawScan, options: ScanOptions) -> RawScan:
     turned = _turned(raw, options)
     masked = _masked(turned, options)
     placed = _placed(path, masked, options)
-    require_pixels(path, placed.positions_px, raw.patterns.shape[1])
+    if not is_part:
+        require_pixels(path, placed.positions_px, raw.patterns.shape[1])
     return replace(
         placed,
         counts_per_photon=options.counts_per_photon or 1.0,

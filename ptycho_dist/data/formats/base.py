@@ -131,6 +131,9 @@ class RawScan:
         Whether the energy is that of electrons.
     left_out
         Why pixels are left out that the mask of the file has as valid: in words, with bool (N, N), True = left out.
+    n_unplaced, n_announced
+        Of a scan that is still measured: frames that have no position yet, and frames that there will be, where the
+        end of the scan is not told by the end of its file.
     """
 
     format_name: str
@@ -154,6 +157,8 @@ class RawScan:
     detector: DetectorFrame | None = None
     is_electron: bool = False
     left_out: tuple[tuple[str, BoolArray], ...] = ()
+    n_unplaced: int = 0
+    n_announced: int | None = None
     pixel_size_m: float = NAN
     energy_eV: float = NAN
     detector_distance_m: float = NAN

@@ -7,7 +7,7 @@ master. Where a scan map fits (:mod:`ptycho_dist.data.maps`), that opens the mas
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +28,17 @@ from ptycho_dist.data.formats.hdf5_numbers import ENERGIES_EV, LENGTHS_M, attrib
 from ptycho_dist.data.formats.measurement import Geometry, Measurement, Positions, as_valid
 from ptycho_dist.data.formats.no_scan import register_no_scan
 from ptycho_dist.data.formats.object_pixel import energy_of
-from ptycho_dist.data.formats.prepare import raw_scan_of
+from ptycho_dist.data.formats.prepare import grown, raw_scan_of
 from ptycho_dist.data.formats.registry import register_format
 from ptycho_dist.data.formats.stem import StemCube, open_cube
-from ptycho_dist.data.formats.text_positions import join_frames, read_positions, split_positions_file
+from ptycho_dist.data.formats.text_positions import (
+    JoinedRows,
+    TextPositions,
+    first_frames,
+    join_frames,
+    read_positions,
+    split_positions_file,
+)
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.types import IntArray
 
@@ -58,7 +65,34 @@ def detect(keys: Collection[str]) -> bool:
     return "entry/data/data_000001" in keys and DETECTOR in keys
 
 
-@register_format(NAME, container="hdf5", keys=("entry/data/data_000001", DETECTOR), detect=detect)
+def open_growing(path: Path, options: ScanOptions, known: RawScan | None) -> RawScan:
+    """Open what there is of a master whose files of frames appear one after the other, with positions of a text file.
+
+    Raises
+    ------
+    DataFormatError
+        If there is no frame with a position yet, or no file of positions is named.
+    """
+    if options.positions_file is None:
+        msg = f"{path} is a DECTRIS master, which has no positions; expected a text file. Give --positions_file FILE."
+        raise DataFormatError(msg)
+    frames, positions = _frames(path, is_growing=True), read_positions(options.positions_file)
+    count = len(frames.numbers)
+    joined = (
+        first_frames(count, positions) if positions.numbers is None else join_frames(path, frames.numbers, positions)
+    )
+    if known is None:
+        raw = raw_scan_of(path, _measured(path, options, frames, positions, joined), options)
+    else:
+        values = positions.values_m[joined.positions]
+        raw = grown(path, known, chosen(frames.source, joined.frames), Positions(values=values))
+    after = 0 if not len(joined.frames) else int(joined.frames[-1]) + 1
+    return replace(raw, n_unplaced=count - after, n_announced=_announced(path) or _MOST_FRAMES)
+
+
+@register_format(
+    NAME, container="hdf5", keys=("entry/data/data_000001", DETECTOR), detect=detect, open_growing=open_growing
+)
 def open_raw(path: Path, options: ScanOptions) -> RawScan:
     """Open a master with its frames and the positions of another file.
 
@@ -83,7 +117,15 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
         raise DataFormatError(msg)
     positions = read_positions(options.positions_file)
     joined = join_frames(path, frames.numbers, positions)
-    found = Measurement(
+    return raw_scan_of(path, _measured(path, options, frames, positions, joined), options)
+
+
+def _measured(
+    path: Path, options: ScanOptions, frames: _Frames, positions: TextPositions, joined: JoinedRows
+) -> Measurement:
+    """Put frames and positions of the same rows together."""
+    assert options.positions_file is not None
+    return Measurement(
         format_name=NAME,
         frames=chosen(frames.source, joined.frames),
         positions=Positions(values=positions.values_m[joined.positions]),
@@ -93,11 +135,13 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
         companions=(*frames.companions, split_positions_file(options.positions_file)[0]),
         conversions=(*frames.said, *positions.said, *joined.said),
     )
-    return raw_scan_of(path, found, options)
 
 
-def _frames(path: Path) -> _Frames:
-    """Join the frames of all files that are there; links to files that were never written are passed over."""
+def _frames(path: Path, *, is_growing: bool = False) -> _Frames:
+    """Join the frames of all files that are there; links to files that were never written are passed over.
+
+    Of a master that is still written, the files up to the first that is not whole.
+    """
     sources: list[PatternSource] = []
     numbers: list[IntArray] = []
     files: list[Path] = []
@@ -107,10 +151,16 @@ def _frames(path: Path) -> _Frames:
         key = f"entry/data/{name}"
         try:
             place = require_place(path, key)
+            source, companions = h5_frames(path, key)
         except MissingFileError:
             absent.append(name)
+            if is_growing:
+                break
             continue
-        source, companions = h5_frames(path, key)
+        except DataFormatError:
+            if is_growing and sources:
+                break
+            raise
         first = attribute_number(place.path, load_attributes(place.path, place.key), "image_nr_low")
         start = int(first) - 1 if 1 <= first < _MOST_FRAMES else count
         numbers.append(np.arange(start, start + source.shape[0]))

@@ -144,7 +144,9 @@ def _computed(geometry: Geometry, side: int) -> tuple[float, str]:
     return wavelength * geometry.detector_distance_m / (side * pixel), how
 
 
-def corners_px(path: Path, positions: Positions, dx: float, sides: tuple[int, int], N: int) -> FloatArray:
+def corners_px(
+    path: Path, positions: Positions, dx: float, sides: tuple[int, int], N: int, *, is_part: bool = False
+) -> FloatArray:
     """Return the corners of the patches in object pixels, float64 (B, 2).
 
     Parameters
@@ -160,6 +162,8 @@ def corners_px(path: Path, positions: Positions, dx: float, sides: tuple[int, in
         first become such of the second by their ratio.
     N
         Side of the patches.
+    is_part
+        Whether they are some of a scan, which do not tell whether the unit can be right.
 
     Raises
     ------
@@ -175,7 +179,8 @@ def corners_px(path: Path, positions: Positions, dx: float, sides: tuple[int, in
         is_same = ratio == 1.0 and positions.refer_to != CENTRE and sides[0] == N
         placed, offset = (positions.values, 0.0) if is_same else (middle * ratio, N / 2)
     result = placed - offset
-    _require_pixels(path, positions, result, dx, N)
+    if not is_part:
+        _require_pixels(path, positions, result, dx, N)
     return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,30 @@ def reframed(path: Path, raw: RawScan, options: ScanOptions) -> RawScan:
         conversions=raw.conversions,
     )
     return raw_scan_of(path, found, options)
+
+
+def grown(path: Path, known: RawScan, frames: PatternSource, positions: Positions) -> RawScan:
+    """Give a scan that is still measured its present frames, made as those that were there when it was opened first.
+
+    Parameters
+    ----------
+    path
+        The file, for messages.
+    known
+        The scan as :func:`raw_scan_of` or :func:`reframed` made it.
+    frames, positions
+        What its file holds now.
+    """
+    work = known.detector
+    if not isinstance(work, FrameWork):
+        return replace(known, patterns=frames, positions_px=positions.values)
+    new_side = work.window.side
+    sides, N = (min(frames.shape[1:]), new_side), new_side // work.binning
+    return replace(
+        known,
+        patterns=frames if work.is_nothing() else PreparedFrames(frames, work),
+        positions_px=corners_px(path, positions, known.pixel_size_m, sides, N, is_part=True),
+    )
 
 
 def _work(

@@ -13,7 +13,7 @@ measurement, in whatever order they are stored.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.data.formats import checks, hdf5
-from ptycho_dist.data.formats.base import NAN, BoolArray, ComplexArray, RawScan, ScanOptions
+from ptycho_dist.data.formats.base import NAN, BoolArray, ComplexArray, PatternSource, RawScan, ScanOptions
+from ptycho_dist.data.formats.growing_rows import first_rows, written_rows
 from ptycho_dist.data.formats.hdf5_numbers import attribute_text
 from ptycho_dist.data.formats.hdf5_patterns import H5Patterns
 from ptycho_dist.data.formats.intensity import kind_of_counts
-from ptycho_dist.data.formats.measurement import ELECTRON
+from ptycho_dist.data.formats.measurement import ELECTRON, PIXELS, Positions
+from ptycho_dist.data.formats.prepare import grown, reframed
 from ptycho_dist.data.formats.registry import register_format
 from ptycho_dist.data.formats.stored_order import MeasuredOrder, checked_index, place_of
 from ptycho_dist.errors import DataFormatError
@@ -46,7 +48,29 @@ def detect(keys: Collection[str]) -> bool:
     return any(key in keys for key in KEYS)
 
 
-@register_format(NAME, container="hdf5", keys=KEYS, detect=detect)
+def open_growing(path: Path, options: ScanOptions, known: RawScan | None) -> RawScan:
+    """Open the rows that a scan in this layout has so far, while another process writes it.
+
+    Raises
+    ------
+    DataFormatError
+        If it holds no whole row yet, or is damaged.
+    """
+    with hdf5.reading(path) as file:
+        checks.require_keys(path, file, KEYS, NAME)
+        shape = hdf5.require_dataset(file, path, "patterns").shape
+        positions_px = np.asarray(hdf5.require_dataset(file, path, "positions_px")[()], np.float64)
+        written = written_rows(file["patterns"])
+        count = first_rows(path, written, positions_px)
+        patterns, positions_px = H5Patterns(path, "patterns", (count, *shape[1:])), positions_px[:count]
+        if known is not None:
+            now = grown(path, known, patterns, Positions(values=positions_px, unit=PIXELS))
+            return replace(now, n_unplaced=written - count)
+        opened = replace(_opened(path, file, options, patterns, positions_px), n_unplaced=written - count)
+    return reframed(path, opened, options) if options.frame_settings() else opened
+
+
+@register_format(NAME, container="hdf5", keys=KEYS, detect=detect, open_growing=open_growing)
 def open_raw(path: Path, options: ScanOptions) -> RawScan:
     """Open a scan in the project's own layout.
 
@@ -55,7 +79,6 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
     DataFormatError
         If the layout is newer than this reader, or a dataset is missing, damaged or of the wrong shape.
     """
-    kind = kind_of_counts(options)
     with hdf5.reading(path) as file:
         checks.require_keys(path, file, KEYS, NAME)
         _require_version(path, file)
@@ -71,26 +94,35 @@ def open_raw(path: Path, options: ScanOptions) -> RawScan:
         stored = H5Patterns(path, "patterns", shape)
         positions_px = checks.checked_positions(path, _load(path, file, "positions_px"), shape[0])
         place = _place(path, file, shape[0])
-        return RawScan(
-            format_name=NAME,
-            patterns=stored if place is None else MeasuredOrder(stored, place),
-            fftshift=False,
-            square=kind.square,
-            positions_px=positions_px if place is None else positions_px[place],
-            probe=_probe(path, file, shape[1]),
-            mask=_mask(path, file, shape[1]),
-            probe_mask=_probe_mask(path, file, shape[1]),
-            object_source=H5Object(path) if "object" in list(file) else None,
-            object_origin_px=_object_origin(path, file),
-            mean_counts=None if kind.square else _number(path, file, "mean_counts"),
-            nphotons=_number(path, file, "nphotons"),
-            conversions=(f"patterns: {kind.reason}",) if kind.square else (),
-            companions=hdf5.source_files(file, path, [key for key in _READ if key in list(file)]),
-            pixel_size_m=_number(path, file, "pixel_size_m") or NAN,
-            energy_eV=_number(path, file, "energy_eV") or NAN,
-            detector_distance_m=_number(path, file, "detector_distance_m") or NAN,
-            is_electron=attribute_text(file.attrs, RADIATION) == ELECTRON,
-        )
+        if place is None:
+            return _opened(path, file, options, stored, positions_px)
+        return _opened(path, file, options, MeasuredOrder(stored, place), positions_px[place])
+
+
+def _opened(
+    path: Path, file: h5py.File, options: ScanOptions, patterns: PatternSource, positions_px: FloatArray
+) -> RawScan:
+    kind, N = kind_of_counts(options), patterns.shape[1]
+    return RawScan(
+        format_name=NAME,
+        patterns=patterns,
+        fftshift=False,
+        square=kind.square,
+        positions_px=positions_px,
+        probe=_probe(path, file, N),
+        mask=_mask(path, file, N),
+        probe_mask=_probe_mask(path, file, N),
+        object_source=H5Object(path) if "object" in list(file) else None,
+        object_origin_px=_object_origin(path, file),
+        mean_counts=None if kind.square else _number(path, file, "mean_counts"),
+        nphotons=_number(path, file, "nphotons"),
+        conversions=(f"patterns: {kind.reason}",) if kind.square else (),
+        companions=hdf5.source_files(file, path, [key for key in _READ if key in list(file)]),
+        pixel_size_m=_number(path, file, "pixel_size_m") or NAN,
+        energy_eV=_number(path, file, "energy_eV") or NAN,
+        detector_distance_m=_number(path, file, "detector_distance_m") or NAN,
+        is_electron=attribute_text(file.attrs, RADIATION) == ELECTRON,
+    )
 
 
 def _load(path: Path, file: h5py.File, key: str) -> NDArray[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -23,6 +24,7 @@ _OWN_KEYS = ("patterns", "positions_px")
 """Of the project's own format, which needs no map."""
 _MOST_NAMED = 20
 Opener = Callable[[Path, ScanOptions], RawScan]
+GrowingOpener = Callable[[Path, ScanOptions, RawScan | None], RawScan]
 Detector = Callable[[Collection[str]], bool]
 
 
@@ -40,6 +42,8 @@ class ScanFormat:
         Tells from the names in a file whether it has this format.
     open_raw
         Opens a scan of this format.
+    open_growing
+        Opens what there is of a scan that is still measured (:func:`open_growing`); None where that is not known.
     """
 
     name: str
@@ -47,13 +51,19 @@ class ScanFormat:
     keys: tuple[str, ...]
     detect: Detector
     open_raw: Opener
+    open_growing: GrowingOpener | None = None
 
 
 _FORMATS: Registry[ScanFormat] = Registry("scan format", "ptycho_dist.data.formats")
 
 
 def register_format(
-    name: str, *, container: str, keys: tuple[str, ...], detect: Detector
+    name: str,
+    *,
+    container: str,
+    keys: tuple[str, ...],
+    detect: Detector,
+    open_growing: GrowingOpener | None = None,
 ) -> Callable[[Opener], Opener]:
     """Register a function that opens a scan of one format; see :class:`ScanFormat`.
 
@@ -64,7 +74,9 @@ def register_format(
     """
     return _FORMATS.register_as(
         name,
-        lambda open_raw: ScanFormat(name=name, container=container, keys=keys, detect=detect, open_raw=open_raw),
+        lambda open_raw: ScanFormat(
+            name=name, container=container, keys=keys, detect=detect, open_raw=open_raw, open_growing=open_growing
+        ),
     )
 
 
@@ -109,6 +121,60 @@ def _require_used(path: Path, raw: RawScan, options: ScanOptions) -> None:
             "map where positions are (--map)."
         )
         raise DataFormatError(msg)
+
+
+def open_growing(path: Path, options: ScanOptions, known: RawScan | None = None) -> RawScan:
+    """Open what there is of a scan that is still measured: rows, from the first on, whose frame and position are there.
+
+    Parameters
+    ----------
+    path
+        An HDF5 file that this process holds open (:func:`~ptycho_dist.hdf5_files.open_for_following`).
+    options
+        What it leaves open.
+    known
+        The same scan as it was opened before: its frames are made as they were then.
+
+    Raises
+    ------
+    DataFormatError
+        If it is no such scan, or holds no whole row yet.
+    """
+    container = _container(path)
+    if container.name != "hdf5":
+        msg = f"{path} is {container.name}; a scan that is still written is read from HDF5. Wait, and infer the file."
+        raise DataFormatError(msg)
+    opened: RawScan = _growing_opener(path, container, options)(path, options, known)
+    return opened
+
+
+def _growing_opener(path: Path, container: Container, options: ScanOptions) -> GrowingOpener:
+    from ptycho_dist.data.maps.opening import matching, open_growing_mapped, open_growing_named
+
+    if options.map is not None:
+        return open_growing_named
+    keys = container.names(path)
+    if options.file_format == "auto" and not all(key in keys for key in _OWN_KEYS):
+        found = matching(path)
+        if found is not None:
+            return partial(open_growing_mapped, found)
+    named = _FORMATS.entries().values()
+    fitting = [one for one in named if one.open_growing is not None and _fits(one, keys, options.file_format)]
+    if not fitting:
+        able = ", ".join(one.name for one in named if one.open_growing is not None)
+        msg = (
+            f"{path} holds {_some(keys)}; expected a scan of a form that is read while it is written: {able}, or HDF5 "
+            "that a map fits. Give --map m.yaml (ptycho-dist inspect FILE --write_map m.yaml drafts one), or wait "
+            "for the end of the scan, and infer the file."
+        )
+        raise DataFormatError(msg)
+    chosen = max(fitting, key=lambda one: sum(key in keys for key in one.keys)).open_growing
+    assert chosen is not None
+    return chosen
+
+
+def _fits(one: ScanFormat, keys: Collection[str], wanted: str) -> bool:
+    return one.container == "hdf5" and one.detect(keys) and wanted in ("auto", one.name)
 
 
 def _opener(path: Path, options: ScanOptions, *, unpack: bool) -> Opener:

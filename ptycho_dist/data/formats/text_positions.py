@@ -146,6 +146,12 @@ class JoinedRows:
     said: tuple[str, ...] = ()
 
 
+def first_frames(count: int, positions: TextPositions) -> JoinedRows:
+    """Join the first of so many frames with the positions that there are so far, in order."""
+    rows = np.arange(min(count, len(positions.values_m)))
+    return JoinedRows(rows, rows)
+
+
 def join_frames(path: Path, numbers: IntArray, positions: TextPositions) -> JoinedRows:
     """Find the frames that have a position, and these positions.
 

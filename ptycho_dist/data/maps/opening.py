@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ptycho_dist.config.scan_options import ScanOptions
 from ptycho_dist.data.formats.base import RawScan
-from ptycho_dist.data.formats.prepare import raw_scan_of
+from ptycho_dist.data.formats.prepare import grown, raw_scan_of
 from ptycho_dist.data.maps.loading import SHIPPED, known_maps, load_map
-from ptycho_dist.data.maps.reading import measurement_of
+from ptycho_dist.data.maps.reading import growing_measurement_of, measurement_of
 from ptycho_dist.data.maps.schema import ScanMap
 from ptycho_dist.data.maps.values import Files, is_there
 
@@ -34,6 +34,19 @@ def open_named(path: Path, options: ScanOptions) -> RawScan:
     digest = hashlib.sha256(named.read_bytes()).hexdigest()[:12]
     said = (f"map {named.name}: sha256 {digest}...", *found.conversions)
     return raw_scan_of(path, replace(found, conversions=said), options)
+
+
+def open_growing_named(path: Path, options: ScanOptions, known: RawScan | None) -> RawScan:
+    """Open what there is of a scan that is still measured, by the map that ``options.map`` names."""
+    return open_growing_mapped(load_map(Path(str(options.map))), path, options, known)
+
+
+def open_growing_mapped(scan_map: ScanMap, path: Path, options: ScanOptions, known: RawScan | None) -> RawScan:
+    """Open what there is of a scan that is still measured, by a map."""
+    found, n_unplaced = growing_measurement_of(path, scan_map)
+    if known is None:
+        return replace(raw_scan_of(path, found, options), n_unplaced=n_unplaced)
+    return replace(grown(path, known, found.frames, found.positions), n_unplaced=n_unplaced)
 
 
 def map_file(path: Path) -> Path | None:

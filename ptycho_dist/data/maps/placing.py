@@ -38,7 +38,7 @@ class Placed:
     said: tuple[str, ...]
 
 
-def place(files: Files, alternatives: Sequence[Positions], parts: Parts) -> Placed:
+def place(files: Files, alternatives: Sequence[Positions], parts: Parts, *, is_growing: bool = False) -> Placed:
     """Find positions and join them with the frames.
 
     Parameters
@@ -49,6 +49,8 @@ def place(files: Files, alternatives: Sequence[Positions], parts: Parts) -> Plac
         The first that is there is taken.
     parts
         The frames.
+    is_growing
+        Whether the scan is still measured: then the longer one of y and x is cut.
 
     Raises
     ------
@@ -58,7 +60,7 @@ def place(files: Files, alternatives: Sequence[Positions], parts: Parts) -> Plac
     chosen = next((one for one in alternatives if _is_there(files, one)), None)
     if chosen is None:
         raise DataFormatError(_missing(files, alternatives))
-    found, said = _values(files, chosen, parts)
+    found, said = _values(files, chosen, parts, is_growing=is_growing)
     found = replace(found, values=found.values * np.array([chosen.sign_y, chosen.sign_x]))
     if chosen.join.by == "order":
         found, cut = _in_order(files, found, chosen, parts.numbers())
@@ -100,7 +102,7 @@ def _missing(files: Files, alternatives: Sequence[Positions]) -> str:
     )
 
 
-def _values(files: Files, chosen: Positions, parts: Parts) -> tuple[core.Positions, list[str]]:
+def _values(files: Files, chosen: Positions, parts: Parts, *, is_growing: bool) -> tuple[core.Positions, list[str]]:
     n_frames = sum(parts.lengths())
     if chosen.raster is not None:
         return _raster(files, chosen.raster, n_frames)
@@ -117,6 +119,8 @@ def _values(files: Files, chosen: Positions, parts: Parts) -> tuple[core.Positio
     by_lengths = y.size * x.size == n_frames and not y.size == x.size == n_frames
     if chosen.grid or (chosen.grid is None and by_lengths):
         y, x, said = _grid(files, (y, x), chosen, parts)
+    if is_growing:
+        y, x = (one.ravel()[: min(y.size, x.size)] for one in (y, x))
     if y.size != x.size:
         msg = (
             f"{files.path} holds {y.size} positions along y (shape {y.shape}) and {x.size} along x (shape {x.shape}); "

@@ -16,6 +16,7 @@ from ptycho_dist.data.adjust import SelectedRows
 from ptycho_dist.data.formats import measurement as core
 from ptycho_dist.data.formats.base import BoolArray, ComplexArray, PatternSource, Turn
 from ptycho_dist.data.formats.corrections import mean_image, monitor_scale
+from ptycho_dist.data.formats.growing_rows import first_rows
 from ptycho_dist.data.formats.hdf5_links import load_array, load_attributes, locate
 from ptycho_dist.data.formats.object_pixel import energy_of
 from ptycho_dist.data.maps.parts import parts_of
@@ -32,7 +33,7 @@ _LIGHT_M, _ELECTRON_M = 1e-7, 1e-11
 """Wavelengths from which on radiation is light, and below which it is electrons."""
 
 
-def measurement_of(path: Path, scan_map: ScanMap) -> core.Measurement:
+def measurement_of(path: Path, scan_map: ScanMap, *, is_growing: bool = False) -> core.Measurement:
     """Read what a map says of a scan.
 
     Parameters
@@ -41,6 +42,8 @@ def measurement_of(path: Path, scan_map: ScanMap) -> core.Measurement:
         The scan file.
     scan_map
         The map.
+    is_growing
+        Whether the scan is still measured, so that y and x of the positions may differ in length.
 
     Raises
     ------
@@ -51,7 +54,7 @@ def measurement_of(path: Path, scan_map: ScanMap) -> core.Measurement:
     _require_scan(files, scan_map)
     chosen, parts = parts_of(files, scan_map)
     source = parts.joined()
-    placed = place(files, scan_map.positions, parts)
+    placed = place(files, scan_map.positions, parts, is_growing=is_growing)
     rows, positions, cut = _selected(path, scan_map, source.shape[0], placed.rows, placed.positions)
     geometry = _geometry(files, scan_map)
     transform = scan_map.transform
@@ -75,6 +78,30 @@ def measurement_of(path: Path, scan_map: ScanMap) -> core.Measurement:
         conversions=(f"read by the map {scan_map.name}", *parts.said(), *placed.said, *cut, *files.notes),
     )
     return _in_matlab_order(found) if _is_by_matlab(files, chosen) else found
+
+
+def growing_measurement_of(path: Path, scan_map: ScanMap) -> tuple[core.Measurement, int]:
+    """Read what a map says of a scan that is still measured: of all that grows, the rows that are everywhere.
+
+    A monitor is left aside, for its mean is that of the whole scan.
+
+    Returns
+    -------
+    Measurement
+        Of these rows.
+    int
+        Frames that have no position yet.
+
+    Raises
+    ------
+    DataFormatError
+        If there is no whole row yet, or something is not as the map says.
+    """
+    found = measurement_of(path, scan_map.model_copy(update={"monitor": ()}), is_growing=True)
+    count = first_rows(path, found.frames.shape[0], found.positions.values)
+    positions = replace(found.positions, values=found.positions.values[:count])
+    rows = SelectedRows(found.frames, np.arange(count))
+    return replace(found, frames=rows, positions=positions), found.frames.shape[0] - count
 
 
 def _is_by_matlab(files: Files, chosen: Patterns) -> bool:
