@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import h5py
 import hdf5plugin
 import numpy as np
 from numpy.typing import NDArray
@@ -122,6 +123,25 @@ class Spool:
                 f"{len(image.data)} bytes; expected {self.shape} {self._dtype}, {self._encoding!r}. Correct the sender."
             )
             raise DataFormatError(msg)
+
+
+def decoded(image: Image) -> NDArray[Any]:
+    """Decompress one frame (H, W) in memory.
+
+    Raises
+    ------
+    DataFormatError
+        If that cannot be done.
+    """
+    with h5py.File("frame", "w", driver="core", backing_store=False) as file:
+        dataset = file.create_dataset("x", image.shape, image.dtype, chunks=image.shape, **_filters(image))
+        dataset.id.write_direct_chunk((0, 0), _chunk(image))
+        try:
+            values: NDArray[Any] = dataset[:]
+        except OSError as error:
+            msg = f"an array of the stream cannot be decompressed ({error}); expected it as its encoding says, "
+            raise DataFormatError(f"{msg}{image.encoding!r}. Correct the sender.") from error
+    return values
 
 
 def _filters(image: Image) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from ptycho_dist.live.positions_file import PositionsFile
 from ptycho_dist.live.recording import NAME, record
 from ptycho_dist.live.spool import NAME as SPOOL
 from ptycho_dist.live.spool import Spool, SpooledFrames
-from ptycho_dist.live.stream_messages import METRES, End, Header, Image, PositionsOf, read_message
+from ptycho_dist.live.stream_cbor import is_cbor, read_cbor
+from ptycho_dist.live.stream_messages import METRES, End, Header, Image, Message, PositionsOf, read_message
 from ptycho_dist.types import IntArray
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class Stream:
         images: list[Image] = []
         timeout = 0 if self._ledger.n_ready else _WAIT_MS
         while len(images) < AT_ONCE and self._socket.poll(timeout):
-            message = read_message([bytes(part) for part in self._socket.recv_multipart()])
+            message = _read([bytes(part) for part in self._socket.recv_multipart()])
             timeout = 0
             if isinstance(message, PositionsOf):
                 self._place(message)
@@ -218,6 +219,11 @@ class Stream:
             beam_center_px=(y, x) if y > 0 and x > 0 else None,
             conversions=(f"received from {self._address}",),
         )
+
+
+def _read(parts: list[bytes]) -> Message:
+    """Read a message of either version of the stream."""
+    return read_cbor(parts[0]) if is_cbor(parts) else read_message(parts)
 
 
 def _connected(address: str) -> zmq.Socket[bytes]:

@@ -1,4 +1,4 @@
-"""Messages of a DECTRIS detector's stream, version 1: JSON and data in the parts of one ZeroMQ message.
+"""Messages of a DECTRIS detector's stream, and version 1 of them: JSON and data in the parts of one ZeroMQ message.
 
 A series begins with ``dheader-1.0`` (with the detector's configuration, and for ``header_detail`` ``all`` the mask of
 its pixels), has one message of ``dimage-1.0`` for each frame, and ends with ``dseries_end-1.0``. Positions are our own
@@ -122,14 +122,14 @@ def read_message(parts: Sequence[bytes]) -> Message:
     if kind == "dimage-1.0":
         return _image(parts, first)
     if kind == "dposition-1.0":
-        return _positions(first, _frames_of(first))
+        return positions_of(first, _frames_of(first))
     if kind == "dheader-1.0":
         return _header(parts, first)
     if kind == "dseries_end-1.0":
         return End(_whole(first, "series"))
     msg = (
         f"a message of the stream has htype {kind!r}; expected dheader-1.0, dimage-1.0, dposition-1.0 or "
-        "dseries_end-1.0 (version 1 of the stream: format legacy of the detector). Set the stream to that."
+        "dseries_end-1.0 (version 1 of the stream). Correct the sender."
     )
     raise DataFormatError(msg)
 
@@ -161,7 +161,7 @@ def _image(parts: Sequence[bytes], first: Mapping[str, Any]) -> Image:
     position = None
     if len(parts) > 4:
         appendix = _appendix(parts[4])
-        position = _positions(appendix, (frame,)) if METRES in appendix or PIXELS in appendix else None
+        position = positions_of(appendix, (frame,)) if METRES in appendix or PIXELS in appendix else None
     return Image(_whole(first, "series"), frame, shape, dtype, str(encoding), _part(parts, 2), position)
 
 
@@ -174,7 +174,14 @@ def _appendix(part: bytes) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _positions(told: Mapping[str, Any], frames: tuple[int, ...]) -> PositionsOf:
+def positions_of(told: Mapping[str, Any], frames: tuple[int, ...]) -> PositionsOf:
+    """Read the positions of some frames from ``position_m`` or ``position_px``.
+
+    Raises
+    ------
+    DataFormatError
+        If they are not one pair of numbers for each frame.
+    """
     unit = METRES if METRES in told else PIXELS
     try:
         values = np.asarray(told.get(unit), np.float64).reshape(-1, 2)
@@ -249,7 +256,7 @@ def _json(parts: Sequence[bytes], place: int) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         msg = (
             f"part {place} of a message of the stream begins with {bytes(part[:16])!r}; expected JSON, as version 1 of "
-            "the stream has it (format legacy of the detector). Set the stream to that."
+            "the stream has it. Correct the sender."
         )
         raise DataFormatError(msg)
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import struct
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cbor2
 import h5py
 import hdf5plugin
 import numpy as np
@@ -153,6 +155,23 @@ def image_parts(frame: NDArray[Any], number: int, position: NDArray[Any], encodi
         _json(htype="dconfig-1.0", start_time=0, stop_time=1, real_time=1),
         _json(position_px=position.tolist()),
     ]
+
+
+def start_map(**more: Any) -> bytes:
+    """Make the begin of a series of version 2."""
+    return cbor2.dumps({"type": "start", "series_id": 7, "series_unique_id": "x", "channels": ["threshold_1"], **more})
+
+
+def image_map(frame: NDArray[Any], number: int, position: NDArray[Any], encoding: str = "<") -> bytes:
+    """Make an image of version 2, its position in what the sender may add."""
+    data = encoded(frame, encoding)
+    if encoding == "lz4<":
+        data = struct.pack(">QII", frame.nbytes, frame.nbytes, len(data)) + data
+    name = {"lz4<": "lz4"}.get(encoding, "bslz4")
+    value = data if encoding == "<" else cbor2.CBORTag(56500, [name, frame.itemsize, data])
+    array = cbor2.CBORTag(40, [list(frame.shape), cbor2.CBORTag({1: 64, 2: 69, 4: 70}[frame.itemsize], value)])
+    told = {"type": "image", "series_id": 7, "image_id": number, "data": {"threshold_1": array}}
+    return cbor2.dumps({**told, "user_data": {"position_px": position.tolist()}})
 
 
 def encoded(frame: NDArray[Any], encoding: str) -> bytes:
