@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import cbor2
 import h5py
 import hdf5plugin
 import numpy as np
@@ -159,11 +158,15 @@ def image_parts(frame: NDArray[Any], number: int, position: NDArray[Any], encodi
 
 def start_map(**more: Any) -> bytes:
     """Make the begin of a series of version 2."""
+    import cbor2
+
     return cbor2.dumps({"type": "start", "series_id": 7, "series_unique_id": "x", "channels": ["threshold_1"], **more})
 
 
 def image_map(frame: NDArray[Any], number: int, position: NDArray[Any], encoding: str = "<") -> bytes:
     """Make an image of version 2, its position in what the sender may add."""
+    import cbor2
+
     data = encoded(frame, encoding)
     if encoding == "lz4<":
         data = struct.pack(">QII", frame.nbytes, frame.nbytes, len(data)) + data
