@@ -52,6 +52,11 @@ def open_for_following(path: Path) -> h5py.File:
     return _opened(path, swmr=True, libver="latest")
 
 
+def in_memory() -> h5py.File:
+    """Open a file that is in memory only, for what HDF5 can do to an array."""
+    return h5py.File("memory", "w", driver="core", backing_store=False)
+
+
 def open_for_appending(path: Path) -> h5py.File:
     """Make an HDF5 file that other processes may follow once its ``swmr_mode`` is set.
 

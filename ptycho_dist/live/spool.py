@@ -7,13 +7,12 @@ import struct
 from pathlib import Path
 from typing import Any
 
-import h5py
 import hdf5plugin
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.errors import DataFormatError
-from ptycho_dist.hdf5_files import open_for_appending
+from ptycho_dist.hdf5_files import in_memory, open_for_appending
 from ptycho_dist.live.stream_messages import Image
 from ptycho_dist.types import FloatArray, IntArray
 
@@ -133,7 +132,7 @@ def decoded(image: Image) -> NDArray[Any]:
     DataFormatError
         If that cannot be done.
     """
-    with h5py.File("frame", "w", driver="core", backing_store=False) as file:
+    with in_memory() as file:
         dataset = file.create_dataset("x", image.shape, image.dtype, chunks=image.shape, **_filters(image))
         dataset.id.write_direct_chunk((0, 0), _chunk(image))
         try:
