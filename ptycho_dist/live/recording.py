@@ -37,6 +37,7 @@ def record(path: Path, parts: list[RawScan]) -> Path:
             pixel_size_m=first.pixel_size_m,
             energy_eV=first.energy_eV,
             detector_distance_m=first.detector_distance_m,
+            is_electron=first.is_electron,
             metadata={"conversions": list(first.conversions)},
         ),
     )

@@ -37,6 +37,23 @@ def write_part(scan: Scan, rows: np.ndarray[Any, Any], path: Path) -> Path:
     return write_scan_h5(path, content)
 
 
+@pytest.mark.parametrize("is_electron", [False, True])
+def test_recorded_scan_is_of_the_same_radiation(case: LiveCase, tmp_path: Path, is_electron: bool) -> None:
+    folder = tmp_path / "scan"
+    with open_scan(case.scan) as scan:
+        content = ScanContent(
+            patterns=[scan.read_numbers(np.arange(60))], positions_px=scan.positions_px[:60], is_electron=is_electron
+        )
+        write_scan_h5(folder / "part.h5", content)
+    (folder / COMPLETE).touch()
+    source = GrowingFolder(folder, ScanOptions())
+    gather(source, lambda _: source.has_ended)
+    recorded = source.finish(tmp_path / "out").path
+    source.close()
+    with open_scan(recorded) as found:
+        assert found.raw.is_electron is is_electron
+
+
 def gather(source: Source, until: Callable[[list[Arrived]], bool]) -> Arrived:
     """Poll until what came is enough."""
     found: list[Arrived] = []
