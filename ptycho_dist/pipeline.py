@@ -36,7 +36,7 @@ from ptycho_dist.doctor.run import require_healthy
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.evaluate.group_report import GROUPS
 from ptycho_dist.factory.devices import require_launch
-from ptycho_dist.factory.inference import inference_payload, read_trained
+from ptycho_dist.factory.inference import Trained, inference_payload, read_trained
 from ptycho_dist.factory.payload import InferencePayload, Payload, RefinePayload, TrainingPayload
 from ptycho_dist.factory.refine import refine_payload
 from ptycho_dist.factory.settings import data_of, execution_of, reader_options
@@ -71,19 +71,20 @@ def run_live(request: RunRequest, live: LiveConfig) -> dict[str, Any]:
         from ptycho_dist.live.following import final_request, follow
 
         followed = from_rank_0(lambda: follow(trained, live, held.context, folder))
-        return _infer(final_request(request, followed), held, followed.facts)
+        final = final_request(request, followed)
+        trained = read_trained(request.model_path or PRETRAINED, final.levels(INFERENCE_SECTIONS))
+        return _infer(final, trained, held, followed.facts)
 
 
 def run_infer(request: RunRequest) -> dict[str, Any]:
     """Predict on all ranks, stitch on rank 0, evaluate; returns the metrics."""
     trained = read_trained(request.model_path or PRETRAINED, request.levels(INFERENCE_SECTIONS))
     with _ranks("infer", request, trained.levels) as held:
-        return _infer(request, held, {})
+        return _infer(request, trained, held, {})
 
 
-def _infer(request: RunRequest, held: _Ranks, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _infer(request: RunRequest, trained: Trained, held: _Ranks, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Predict and evaluate; the metrics begin with some facts."""
-    trained = read_trained(request.model_path or PRETRAINED, request.levels(INFERENCE_SECTIONS))
     folder = _output_dir(request)
     with _job_on(
         held, "infer", request, trained.levels, lambda source: inference_payload(trained, source, folder)

@@ -15,7 +15,7 @@ from ptycho_dist.data.formats.product_h5 import BACKGROUND, FLUX, Product
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.data.survey.statistics import middle_and_spread
 from ptycho_dist.evaluate.fourier import FourierErrors
-from ptycho_dist.physics.sampling import sampling_of
+from ptycho_dist.physics.sampling import participation, sampling_of
 from ptycho_dist.types import FloatArray, IntArray
 
 _AT_NOISE, _BELOW_NOISE = 1.2, 0.8
@@ -162,12 +162,12 @@ def count_unknowns(product: Product, scan: Scan, counted: NDArray[np.bool_]) -> 
 
 
 def _participation(parts: Iterable[FloatArray]) -> float:
-    """Count the pixels that share the light evenly, given by parts: (sum L)^2 / sum L^2; 0 of none."""
+    """Count the pixels that share the light evenly, which is given by parts."""
     total = squares = 0.0
     for light in parts:
         total += float(light.sum())
         squares += float((light**2).sum())
-    return total**2 / squares if squares > 0 else 0.0
+    return participation(total, squares)
 
 
 def _same_probe(product: Product, scan: Scan) -> bool:

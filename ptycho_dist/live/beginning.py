@@ -134,4 +134,4 @@ def warm_up() -> None:
 
 
 def _known(in_file: float, given: float | None) -> float:
-    return in_file if given is None else given if not math.isfinite(in_file) else in_file
+    return in_file if given is None or math.isfinite(in_file) else given

@@ -46,13 +46,11 @@ class GrowingCanvas:
 
     def on(self, tile: Canvas) -> tuple[list[Tensor], Tensor]:
         """Give sums (h, w) and weight (h, w) on a part that is held: views, to be added to."""
-        y, x = (a - b for a, b in zip(tile.corner, self._whole.corner, strict=True))
-        part = (slice(y, y + tile.shape[0]), slice(x, x + tile.shape[1]))
+        part = _inside(tile, self._whole)
         return [one[part] for one in self._sums], self._weight[part]
 
     def _grow(self, whole: Canvas) -> None:
-        y, x = (a - b for a, b in zip(self._whole.corner, whole.corner, strict=True))
-        part = (slice(y, y + self._whole.shape[0]), slice(x, x + self._whole.shape[1]))
+        part = _inside(self._whole, whole)
 
         def moved(values: Tensor) -> Tensor:
             larger = values.new_zeros(whole.shape)
@@ -61,6 +59,12 @@ class GrowingCanvas:
 
         self._sums, self._weight = [moved(one) for one in self._sums], moved(self._weight)
         self._whole = whole
+
+
+def _inside(part: Canvas, whole: Canvas) -> tuple[slice, slice]:
+    """Index of a part in an array of the whole."""
+    y, x = (a - b for a, b in zip(part.corner, whole.corner, strict=True))
+    return slice(y, y + part.shape[0]), slice(x, x + part.shape[1])
 
 
 def _joined(one: Canvas, other: Canvas) -> Canvas:

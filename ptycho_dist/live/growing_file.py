@@ -11,6 +11,7 @@ import numpy as np
 from ptycho_dist.config.scan_options import ScanOptions
 from ptycho_dist.data.adjust import adjust
 from ptycho_dist.data.formats.base import RawScan
+from ptycho_dist.data.formats.chosen_frames import chosen
 from ptycho_dist.data.formats.intensity import read_numbers
 from ptycho_dist.data.formats.registry import open_growing
 from ptycho_dist.errors import DataFormatError
@@ -102,7 +103,8 @@ class GrowingFile:
         logger.warning("%s is still open in its writer; its %d patterns are copied", self._path, self._done)
         with open_for_following(self._path):
             raw = adjust(self._path, open_growing(self._path, self._options, self._opened), self._options)
-            some = replace(raw, patterns=_First(raw, self._done), positions_px=raw.positions_px[: self._done])
+            rows = np.arange(self._done)
+            some = replace(raw, patterns=chosen(raw.patterns, rows), positions_px=raw.positions_px[rows])
             written = record(folder / NAME, [some])
             raw.patterns.close()
         return Recorded(written, is_ours=True)
@@ -140,12 +142,3 @@ class GrowingFile:
             return None
         self._done += count
         return Arrived(index[:count], counts[:count], raw.positions_px[index[:count]])
-
-
-class _First:
-    """The first rows of a scan."""
-
-    def __init__(self, raw: RawScan, count: int) -> None:
-        self._source = raw.patterns
-        self.shape = (count, *raw.patterns.shape[1:])
-        self.read, self.close, self.unwritten = raw.patterns.read, raw.patterns.close, raw.patterns.unwritten

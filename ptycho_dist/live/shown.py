@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ptycho_dist.data.formats.product_h5 import ProductGeometry, ProductWriter
 from ptycho_dist.evaluate.previews import draw_preview
+from ptycho_dist.evaluate.window import shrunk
 from ptycho_dist.live.arrivals import Tally
 from ptycho_dist.live.interim import InterimObject, Picture
 from ptycho_dist.types import FloatArray, ProductMetadata, ScanHeader
@@ -19,7 +19,7 @@ from ptycho_dist.types import FloatArray, ProductMetadata, ScanHeader
 logger = logging.getLogger(__name__)
 
 PREVIEW, PRODUCT = "preview.png", "interim.h5"
-_MOST_PX, _EMPTY = 512, 64
+_MOST_PX, _EMPTY = 512**2, 64
 _REST, _REST_BEHIND = 3.0, 10.0
 """Times that drawing took, which pass before the next picture is drawn; where patterns wait to be predicted."""
 _LEAST_S, _MOST_S = 0.5, 4.0
@@ -74,7 +74,7 @@ class Shown:
             return
         picture = interim.picture()
         title = f"{self.name}: {interim.n_patterns} patterns"
-        draw_preview(self.folder / PREVIEW, title, {}, _small(picture.object_))
+        draw_preview(self.folder / PREVIEW, title, {}, shrunk(picture.object_, _MOST_PX)[0])
         if now >= self._next_product or is_last:
             self._write(picture, np.concatenate(positions_px), interim)
             self._next_product = time.monotonic() + self.write_every_s
@@ -98,12 +98,3 @@ class Shown:
             writer.write_object_tile((0, 0), picture.object_)
             writer.write_probe(interim.probe_PNN)
             writer.write_positions(positions_px)
-
-
-def _small(wave: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    """Mean of an object over squares of as few pixels as bring it to the size of a picture."""
-    side = -(-max(wave.shape) // _MOST_PX)
-    rows, columns = (max(1, size // side) for size in wave.shape)
-    cut = wave[: rows * side, : columns * side] if side > 1 else wave
-    small: NDArray[np.complex64] = cut.reshape(rows, side, columns, side).mean(axis=(1, 3)) if side > 1 else cut
-    return small

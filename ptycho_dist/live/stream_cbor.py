@@ -8,7 +8,6 @@ sender is free to fill.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from ptycho_dist.errors import ConfigError, DataFormatError
 from ptycho_dist.live.spool import decoded
-from ptycho_dist.live.stream_messages import METRES, PIXELS, End, Header, Image, Message, positions_of
+from ptycho_dist.live.stream_messages import End, Header, Image, Message, position_in, whole_number
 
 _ARRAY, _COMPRESSED = 40, 56500
 _TYPED = {64: "<u1", 69: "<u2", 70: "<u4"}
@@ -56,7 +55,7 @@ def read_cbor(part: bytes) -> Message:
     if kind == "start":
         return _header(told)
     if kind == "end":
-        return End(_whole(told, "series_id"))
+        return End(whole_number(told, "series_id"))
     msg = f"a message of the stream has type {kind!r}; expected start, image or end (version 2). Correct the sender."
     raise DataFormatError(msg)
 
@@ -88,7 +87,7 @@ def _header(told: Mapping[str, Any]) -> Header:
     if isinstance(translation, Sequence) and len(translation) == 3:
         config["detector_distance"] = abs(float(translation[2]))
     masks = told.get("pixel_mask")
-    series, mask = _whole(told, "series_id"), None
+    series, mask = whole_number(told, "series_id"), None
     if masks:
         array = _array(_chosen(masks, "the pixel mask"), "the pixel mask")
         mask = decoded(Image(series, 0, *array, None)) == 0
@@ -96,22 +95,10 @@ def _header(told: Mapping[str, Any]) -> Header:
 
 
 def _image(told: Mapping[str, Any]) -> Image:
-    frame = _whole(told, "image_id")
+    frame = whole_number(told, "image_id")
     shape, dtype, encoding, data = _array(_chosen(told.get("data"), f"frame {frame}"), f"frame {frame}")
-    position, noted = None, _noted(told.get("user_data"))
-    if METRES in noted or PIXELS in noted:
-        position = positions_of(noted, (frame,))
-    return Image(_whole(told, "series_id"), frame, shape, dtype, encoding, data, position)
-
-
-def _noted(user_data: Any) -> Mapping[str, Any]:
-    """Read what the sender added: a map, or JSON text; all else is for others."""
-    if isinstance(user_data, str):
-        try:
-            user_data = json.loads(user_data)
-        except ValueError:
-            return {}
-    return user_data if isinstance(user_data, Mapping) else {}
+    position = position_in(told.get("user_data"), frame)
+    return Image(whole_number(told, "series_id"), frame, shape, dtype, encoding, data, position)
 
 
 def _chosen(channels: Any, what: str) -> Any:
@@ -161,11 +148,3 @@ def _tagged(value: Any, tag: int, what: str) -> Any:
 
 def _is_shape(shape: Any) -> bool:
     return isinstance(shape, Sequence) and len(shape) == 2 and all(type(one) is int and one > 0 for one in shape)
-
-
-def _whole(told: Mapping[str, Any], name: str) -> int:
-    value = told.get(name)
-    if type(value) is not int or value < 0:
-        msg = f"{name!r} in {told.get('type')} of the stream is {value!r}; expected a whole number. Correct the sender."
-        raise DataFormatError(msg)
-    return value

@@ -126,7 +126,7 @@ def read_message(parts: Sequence[bytes]) -> Message:
     if kind == "dheader-1.0":
         return _header(parts, first)
     if kind == "dseries_end-1.0":
-        return End(_whole(first, "series"))
+        return End(whole_number(first, "series"))
     msg = (
         f"a message of the stream has htype {kind!r}; expected dheader-1.0, dimage-1.0, dposition-1.0 or "
         "dseries_end-1.0 (version 1 of the stream). Correct the sender."
@@ -148,30 +148,36 @@ def _header(parts: Sequence[bytes], first: Mapping[str, Any]) -> Header:
         if kind == "dpixelmask-1.0":
             mask = _array(told, _part(parts, place + 1)) == 0
         place += 2
-    return Header(_whole(first, "series"), config, mask)
+    return Header(whole_number(first, "series"), config, mask)
 
 
 def _image(parts: Sequence[bytes], first: Mapping[str, Any]) -> Image:
-    told, frame = _json(parts, 1), _whole(first, "frame")
+    told, frame = _json(parts, 1), whole_number(first, "frame")
     encoding = told.get("encoding")
     if encoding not in _ENCODINGS:
         msg = f"frame {frame} of the stream is encoded as {encoding!r}; expected one of {', '.join(_ENCODINGS)}."
         raise DataFormatError(f"{msg} Set the compression of the detector to bslz4, lz4 or none.")
     shape, dtype = _shape(told), _dtype(told)
-    position = None
-    if len(parts) > 4:
-        appendix = _appendix(parts[4])
-        position = positions_of(appendix, (frame,)) if METRES in appendix or PIXELS in appendix else None
-    return Image(_whole(first, "series"), frame, shape, dtype, str(encoding), _part(parts, 2), position)
+    position = position_in(parts[4], frame) if len(parts) > 4 else None
+    return Image(whole_number(first, "series"), frame, shape, dtype, str(encoding), _part(parts, 2), position)
 
 
-def _appendix(part: bytes) -> Mapping[str, Any]:
-    """Read an appendix; one that is no JSON is for others."""
-    try:
-        found = json.loads(part)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+def position_in(added: Any, frame: int) -> PositionsOf | None:
+    """Read the position of a frame from what the sender added to it: a map, or JSON text; all else is for others.
+
+    Raises
+    ------
+    DataFormatError
+        If it is no pair of numbers.
+    """
+    if isinstance(added, str | bytes):
+        try:
+            added = json.loads(added)
+        except ValueError:
+            return None
+    if not isinstance(added, Mapping) or not (METRES in added or PIXELS in added):
+        return None
+    return positions_of(added, (frame,))
 
 
 def positions_of(told: Mapping[str, Any], frames: tuple[int, ...]) -> PositionsOf:
@@ -230,12 +236,17 @@ def _dtype(told: Mapping[str, Any]) -> np.dtype[Any]:
     return np.dtype(_TYPES[name]).newbyteorder("<")
 
 
-def _whole(told: Mapping[str, Any], name: str) -> int:
-    value = told.get(name)
+def whole_number(told: Mapping[str, Any], name: str) -> int:
+    """Read a whole number of a message, which says itself what it is.
+
+    Raises
+    ------
+    DataFormatError
+        If it is none.
+    """
+    value, kind = told.get(name), told.get("htype", told.get("type"))
     if type(value) is not int or value < 0:
-        msg = (
-            f"{name!r} in {told.get('htype')} of the stream is {value!r}; expected a whole number. Correct the sender."
-        )
+        msg = f"{name!r} in {kind} of the stream is {value!r}; expected a whole number. Correct the sender."
         raise DataFormatError(msg)
     return value
 

@@ -48,6 +48,11 @@ def probe_diameter(probe_PNN: NDArray[np.complexfloating]) -> float:
     return 2 * math.sqrt(area / math.pi)
 
 
+def participation(total: float, squares: float) -> float:
+    """Count the pixels that share light evenly, by its sum and the sum of its square: total^2 / squares; 0 of none."""
+    return total**2 / squares if squares > 0 else 0.0
+
+
 def nearest_distances(positions_px: FloatArray) -> FloatArray:
     """Distance of each scan point (B, 2) from its nearest neighbour, in pixels; points that coincide count once."""
     points = np.unique(np.round(positions_px, 3), axis=0)

@@ -12,6 +12,7 @@ from ptycho_dist.physics.bodies import Body
 from ptycho_dist.physics.intensity import ForwardModel
 from ptycho_dist.physics.probe import probe_intensity
 from ptycho_dist.physics.propagators import Propagator
+from ptycho_dist.physics.sampling import participation
 from ptycho_dist.physics.windows import Windows
 from ptycho_dist.types import IntArray
 
@@ -20,11 +21,6 @@ def light_sums(light: Tensor) -> Tensor:
     """Sum of light, and of its square, float64, shape (2,)."""
     wide = light.double()
     return torch.stack([wide.sum(), wide.square().sum()])
-
-
-def participation(total: Tensor, squares: Tensor) -> float:
-    """Pixels that share light, by its sum and the sum of its square, float64, shape (); 0 without light."""
-    return float(total**2 / squares) if float(squares) > 0 else 0.0
 
 
 @dataclass
@@ -95,7 +91,7 @@ class Estimate:
 
     def lit_pixels(self) -> float:
         """Participation number of the object's pixels by their light; 0 without any."""
-        return participation(*light_sums(self.light()))
+        return participation(*light_sums(self.light()).tolist())
 
     def copy(self) -> Estimate:
         """Copy it, so that a change of the copy leaves this one alone."""

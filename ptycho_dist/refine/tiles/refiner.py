@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ptycho_dist.distributed.collectives import all_reduce_sum
+from ptycho_dist.physics.sampling import participation
 from ptycho_dist.refine.beginning import Beginning
-from ptycho_dist.refine.estimate import Estimate, light_sums, participation
+from ptycho_dist.refine.estimate import Estimate, light_sums
 from ptycho_dist.refine.findings import Pass, Totals
 from ptycho_dist.refine.iteration import QUARTERS, ReadPart, Refiner, scale_of
 from ptycho_dist.refine.outcome import Outcome, Piece
@@ -141,7 +142,8 @@ class TiledRefiner:
         whole = self.make_whole()
         estimate, found = whole.estimate, torch.zeros_like(whole.estimate.object_HW)
         for tile in self.tiles:
-            found[tile.rectangle.slices][self._owned(tile)] = tile.estimate.object_HW[self._owned(tile)]
+            owned = self._owned(tile)
+            found[tile.rectangle.slices][owned] = tile.estimate.object_HW[owned]
         found = torch.view_as_complex(all_reduce_sum(torch.view_as_real(found)))
         for rectangle in self.exchange.rectangles:
             estimate.object_HW[rectangle.slices] = found[rectangle.slices]
@@ -166,7 +168,7 @@ class TiledRefiner:
         """Participation number of the object's pixels by their light; 0 without any. Called on all ranks."""
         sums = [light_sums(everyone[self._owned(tile)]) for tile, _, everyone in self._lights(1.0)]
         like = torch.zeros(2, dtype=torch.float64, device=self.common.probe_PNN.device)
-        return participation(*in_order(self.exchange.of_all(sums, like)))
+        return participation(*in_order(self.exchange.of_all(sums, like)).tolist())
 
     def parts(self) -> dict[str, dict[str, Tensor]]:
         """Everything that changes of the tiles of this rank, by their names."""
