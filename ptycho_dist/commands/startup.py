@@ -161,6 +161,7 @@ def make_request(typed: Typed) -> RunRequest:
         product=paths.get("product"),
         reference=paths.get("reference"),
         start=paths["start"],
+        argv=typed.argv,
     )
 
 

@@ -23,7 +23,7 @@ MONITOR_METRICS = ("auto", "train_loss", "val_loss")
 
 TRAIN, INFER, REFINE, ORIENT, CONVERT = STAGES = ("train", "infer", "refine", "orient", "convert")
 _NAMES_OF_STAGES: Mapping[tuple[str, ...], str] = {
-    (TRAIN, INFER, REFINE): "accelerator devices precision resume timeout_s",
+    (TRAIN, INFER, REFINE): "accelerator devices precision resume timeout_s report",
     (TRAIN, REFINE): "enable_progress_bar enable_checkpointing checkpoint_interval_s",
     (TRAIN, INFER): "pin_memory",
     (INFER, REFINE): "cpu_loops",
@@ -103,6 +103,9 @@ class PyTorchExecutionConfig:
     checkpoint_interval_s: float = 60.0
     """Seconds between checkpoints from which a killed job resumes; 0 makes one after each step or iteration."""
 
+    report: bool = True
+    """Write report.html beside the results, a page with all of them that opens in any browser."""
+
     resume: bool = True
     """Resume an unfinished job of the same settings that the output folder holds."""
 
@@ -180,6 +183,7 @@ class PyTorchExecutionConfig:
 
     def _check_outputs(self) -> None:
         validators.require_bool("execution.enable_progress_bar", self.enable_progress_bar)
+        validators.require_bool("execution.report", self.report)
         validators.require_bool("execution.enable_checkpointing", self.enable_checkpointing)
         validators.require_positive("execution.checkpoint_interval_s", self.checkpoint_interval_s, zero_allowed=True)
         validators.require_bool("execution.resume", self.resume)

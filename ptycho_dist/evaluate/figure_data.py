@@ -53,5 +53,11 @@ def scale_bar(width_px: int, pixel_size_m: float) -> tuple[float, str]:
     return length / pixel_size_m, f"{round(length / unit, 6):g} {name}"
 
 
+def length_text(length_m: float) -> str:
+    """Say a length with a unit that suits it, to three digits."""
+    unit, name = next(((u, n) for u, n in _PREFIXES if abs(length_m) >= u * (1 - 1e-9)), _PREFIXES[-1])
+    return f"{length_m / unit:.3g} {name}"
+
+
 def _negative(slope: tuple[float, float]) -> tuple[float, float]:
     return -slope[0], -slope[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -23,7 +25,7 @@ from ptycho_dist.evaluate.frc import RingCorrelation
 from ptycho_dist.evaluate.metrics import ReferenceMetrics
 from ptycho_dist.types import Canvas, FloatArray
 
-__all__ = ["Figure", "Overview", "Picture", "draw_overview", "overview_figure", "picture_grid", "pixels_of", "png"]
+__all__ = ["Figure", "Overview", "Picture", "colour_table", "draw_overview", "overview_figure", "picture_grid", "pixels_of", "png"]
 
 _NAN = float("nan")
 _FULL_TURN_SHARE = 0.8
@@ -355,3 +357,9 @@ def _label(axes: Any, x: str, y: str) -> None:
     axes.set_ylabel(y, fontsize=8)
     axes.tick_params(labelsize=7, which="both")
     axes.grid(alpha=0.3)
+
+
+def colour_table(name: str) -> str:
+    """Give the 256 colours of a colour map as base64 of 768 bytes: red, green, blue of each."""
+    table = np.rint(255 * colormaps[name](np.linspace(0, 1, 256))[:, :3]).astype(np.uint8)
+    return base64.b64encode(table.tobytes()).decode("ascii")

@@ -90,9 +90,9 @@ def fourier_errors(
 def _share_of_sums(product: Product, scan: Scan, context: RankContext, counts_per_photon: float) -> torch.Tensor:
     """Misfit, counts and expected misfit (B, 3) of this rank's patterns; zero for those of the others."""
     _require_related(product, scan)
-    count, model = len(product.positions_px), _forward_model(product)
+    count, model = len(product.positions_px), forward_model(product)
     mine = np.arange(count)[local_slice(shard(count, context.rank, context.world))]
-    mine = mine[_within(product)[mine]]
+    mine = mine[whole_patterns(product)[mine]]
     sums = torch.zeros(count, 3, dtype=torch.float64)
     for start in range(0, len(mine), _BATCH):
         rows = mine[start : start + _BATCH]
@@ -100,7 +100,16 @@ def _share_of_sums(product: Product, scan: Scan, context: RankContext, counts_pe
     return sums
 
 
-def _forward_model(product: Product) -> ForwardModel:
+def modelled_counts(product: Product, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Counts that a product expects of some patterns, float32, shape (b, N, N), in the order of scans."""
+    model, flux = forward_model(product), product.extras.get(FLUX)
+    objects = _patches(product, torch.from_numpy(_corners(product)[rows]))
+    brightness = None if flux is None else torch.from_numpy(flux[rows]).to(model.probe_PNN.real.dtype)
+    return np.asarray(model.propagator.rearrange(model.counts(objects, brightness)), np.float32)
+
+
+def forward_model(product: Product) -> ForwardModel:
+    """Forward model of a product: its probe, propagation and background."""
     probe, background = torch.from_numpy(product.probe), product.extras.get(BACKGROUND)
     propagator = make_propagator(product.metadata.propagation, product.geometry.N, probe)
     return ForwardModel(probe, propagator, None if background is None else torch.from_numpy(background).to(probe.real))
@@ -129,7 +138,7 @@ def _patches(product: Product, corners: torch.Tensor) -> torch.Tensor:
     return extract(near, corners - low, N)
 
 
-def _within(product: Product) -> NDArray[np.bool_]:
+def whole_patterns(product: Product) -> NDArray[np.bool_]:
     """Which patterns (B,) have their whole frame, with its sub-pixel reach, on the object."""
     first = np.floor(_corners(product))
     return np.asarray(((first >= 0) & (first + product.geometry.N + 1 <= product.object_.shape)).all(axis=1))

@@ -74,6 +74,8 @@ class ReferenceMetrics:
         Reference in the window.
     area
         bool, shape of the window: pixels that counted.
+    corner_px
+        Pixel (row, column) of the object that was compared on which pixel (0, 0) of the window lies.
     """
 
     psnr_db: float
@@ -87,6 +89,7 @@ class ReferenceMetrics:
     registered: Registered
     reference: ComplexArray
     area: NDArray[np.bool_]
+    corner_px: tuple[int, int]
 
     def summary(self, pixel_size_m: float = float("nan")) -> dict[str, Any]:
         """Return the numbers by name, and a reason in place of each that cannot be determined."""
@@ -152,7 +155,7 @@ def compare_to_reference(
     inside = area[window.slices]
     obj = np.asarray(found.object_[cut.slices], dtype=np.complex128)
     registered = register(obj, ref, soft_weight(inside), start_px=remainder, find_shift=find_shift)
-    return _measure(registered, ref, inside)
+    return _measure(registered, ref, inside, cut.corner)
 
 
 def soft_weight(area: NDArray[np.bool_]) -> FloatArray:
@@ -193,7 +196,9 @@ def largest_inner_box(area: NDArray[np.bool_]) -> Canvas:
     return Canvas((top, left), (bottom - top, right - left))
 
 
-def _measure(registered: Registered, reference: ComplexArray, area: NDArray[np.bool_]) -> ReferenceMetrics:
+def _measure(
+    registered: Registered, reference: ComplexArray, area: NDArray[np.bool_], corner_px: tuple[int, int]
+) -> ReferenceMetrics:
     centre = np.conj(reference[area].sum())
     phase_ref = np.angle(reference * centre)
     phase = phase_ref + np.angle(registered.object_ * np.conj(reference))  # a wrap of 2 pi is no error
@@ -212,6 +217,7 @@ def _measure(registered: Registered, reference: ComplexArray, area: NDArray[np.b
         registered=registered,
         reference=reference,
         area=area,
+        corner_px=corner_px,
     )
 
 

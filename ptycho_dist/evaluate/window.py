@@ -54,9 +54,26 @@ def cut_around(
 def shrunk(image: NDArray[np.complexfloating], largest_px: int = LARGEST_PX) -> tuple[NDArray[np.complex64], int]:
     """Mean of an image over squares of as few pixels as bring it below a number of pixels, and their side."""
     step = math.ceil(math.sqrt(math.prod(image.shape) / largest_px))
+    return block_means(image, step), step
+
+
+def block_means(image: NDArray[np.inexact], step: int) -> NDArray[np.complex64]:
+    """Mean of an image (H, W), which may be mapped, over squares of some pixels a side; incomplete ones are left out.
+
+    Parameters
+    ----------
+    image
+        Real or complex, shape (H, W).
+    step
+        Side of a square in pixels.
+
+    Returns
+    -------
+    ndarray, complex64, shape (H // step, W // step)
+    """
     rows, columns = (side // step for side in image.shape)
     small = np.empty((rows, columns), np.complex64)
     for top in range(0, rows, _STRIP_PX):
         strip = image[top * step : min(rows, top + _STRIP_PX) * step, : columns * step]
         small[top : top + _STRIP_PX] = strip.reshape(-1, step, columns, step).mean(axis=(1, 3))
-    return small, step
+    return small

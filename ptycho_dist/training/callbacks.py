@@ -60,7 +60,7 @@ class Keeping:
 
 
 class Throughput(Callback):
-    """Logs the patterns that all ranks together train on per second."""
+    """Logs the patterns that all ranks together train on per second, and the seconds of an epoch."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock, also of an epoch that resumes in its middle."""
@@ -80,6 +80,7 @@ class Throughput(Callback):
         """Log the epoch's speed by this rank's clock; not synced, for only rank 0's progress bar would wait for it."""
         seconds = max(time.monotonic() - self._started, 1e-9)
         pl_module.log("patterns_per_s", self._patterns / seconds, prog_bar=True, sync_dist=False)
+        pl_module.log("epoch_s", seconds, sync_dist=False)
 
 
 class End(Callback):

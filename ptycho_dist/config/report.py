@@ -1,0 +1,18 @@
+"""Whether commands that have no execution settings write a report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ptycho_dist.config import validators
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """What is written beside metrics and pictures."""
+
+    report: bool = True
+    """Write report.html, a page with all of it that opens in any browser."""
+
+    def __post_init__(self) -> None:
+        validators.require_bool("report.report", self.report)

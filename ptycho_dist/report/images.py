@@ -1,0 +1,158 @@
+"""Pictures inside a page: PNG data addresses of maps, masks and complex waves.
+
+A map travels as numbers, not as colours: the page colours it, zooms in it and says the value under the cursor.
+Small maps have 16 bits (high byte red, low byte green, blue where there is a value), large ones 8 bits of grey,
+in which 0 is a pixel without a value.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ptycho_dist.types import FloatArray
+
+LARGEST_SIDE_PX = 1500
+"""Pixels along the longer side of a picture at most."""
+_FINE_PX = 700**2
+"""Pixels up to which a map has 16 bits."""
+_FINE, _COARSE = 65535, 254
+_CUT = (0.05, 99.95)
+"""Percentiles at which a coarse map is cut off, so that a few outliers do not take all its steps."""
+_CHROMA = 0.13
+
+
+@dataclass(frozen=True)
+class Map:
+    """A map with what is needed to show it.
+
+    Parameters
+    ----------
+    name, title, unit
+        Short name within the page; title; unit of the values.
+    values
+        float (H, W); NaN where there is no value.
+    limits
+        Values of the first and last colour.
+    colours
+        Name of a colour map.
+    corner_px, step_px
+        Place (row, column) of its first pixel in the object, and object pixels along a side of one of its pixels.
+    """
+
+    name: str
+    title: str
+    unit: str
+    values: NDArray[np.floating]
+    limits: tuple[float, float]
+    colours: str
+    corner_px: tuple[float, float] = (0.0, 0.0)
+    step_px: int = 1
+
+    def packed(self) -> dict[str, Any]:
+        """Give what the page takes."""
+        packed = pack(self.values)
+        shown = {"limits": list(self.limits), "colours": self.colours}
+        place = {"corner": list(self.corner_px), "step": self.step_px}
+        return {"name": self.name, "title": self.title, "unit": self.unit} | packed | shown | place
+
+
+def pack(values: NDArray[np.floating]) -> dict[str, Any]:
+    """Pack a map, float (H, W), as a picture with the range of its values.
+
+    Returns
+    -------
+    dict
+        ``png`` (data address), ``bits``, ``low``, ``high``, ``rows``, ``columns``.
+    """
+    known = np.isfinite(values)
+    is_fine = values.size <= _FINE_PX
+    low, high = _range(values[known], is_fine=is_fine)
+    share = np.clip((np.where(known, values, low) - low) / (high - low), 0.0, 1.0)
+    picture = _fine(share, known) if is_fine else _coarse(share, known)
+    rows, columns = values.shape
+    size = {"rows": rows, "columns": columns}
+    return {"png": data_address(picture), "bits": 16 if is_fine else 8, "low": low, "high": high} | size
+
+
+def data_address(picture: NDArray[np.uint8]) -> str:
+    """Turn a picture, uint8 (H, W) or (H, W, 3), into a PNG data address."""
+    buffer = BytesIO()
+    Image.fromarray(picture).save(buffer, "png", optimize=picture.size < 3 * _FINE_PX)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def mask_address(mask: NDArray[np.bool_]) -> str:
+    """Turn a mask (H, W) into a PNG data address, white where it is true."""
+    buffer = BytesIO()
+    Image.fromarray(mask).save(buffer, "png", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def numbers_address(values: FloatArray) -> str:
+    """Turn numbers into base64 of little-endian float32."""
+    return base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode("ascii")
+
+
+def wave_picture(wave: NDArray[np.complexfloating], largest: float | None = None) -> NDArray[np.uint8]:
+    """Show a complex wave (H, W) in one picture: hue is phase, brightness is amplitude.
+
+    Colours are of equal lightness and chroma at equal amplitude in the space OKLab, so that no phase looks brighter
+    than another.
+
+    Parameters
+    ----------
+    wave
+        Complex, shape (H, W).
+    largest
+        Amplitude of full brightness; the largest one where not given.
+
+    Returns
+    -------
+    ndarray, uint8, shape (H, W, 3)
+
+    References
+    ----------
+    .. [1] Ottosson, A perceptual color space for image processing (2020), https://bottosson.github.io/posts/oklab/.
+    """
+    amplitude = np.abs(wave).astype(np.float64)
+    share = np.clip(amplitude / (largest or float(amplitude.max()) or 1.0), 0.0, 1.0)
+    hue = np.angle(wave)
+    lab = np.stack([0.75 * share, _CHROMA * share * np.cos(hue), _CHROMA * share * np.sin(hue)], axis=-1)
+    to_roots = np.array(
+        [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]]
+    )
+    to_linear = np.array(
+        [
+            [4.0767416621, -3.3077115913, 0.2309699292],
+            [-1.2684380046, 2.6097574011, -0.3413193965],
+            [-0.0041960863, -0.7034186147, 1.7076147010],
+        ]
+    )
+    linear = np.clip((lab @ to_roots.T) ** 3 @ to_linear.T, 0.0, 1.0)
+    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.asarray(np.rint(255 * encoded), np.uint8)
+
+
+def _range(known: NDArray[np.floating], *, is_fine: bool) -> tuple[float, float]:
+    if not known.size:
+        return 0.0, 1.0
+    ends = (known.min(), known.max()) if is_fine else np.percentile(known, _CUT)
+    low, high = float(ends[0]), float(ends[1])
+    return (low, high) if high > low else (low - 0.5, low + 0.5)
+
+
+def _fine(share: FloatArray, known: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    steps = np.rint(share * _FINE).astype(np.uint16)
+    bytes_ = (steps >> 8, steps & 255, 255 * known)
+    return np.stack([one.astype(np.uint8) for one in bytes_], axis=-1)
+
+
+def _coarse(share: FloatArray, known: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    return np.where(known, 1 + np.rint(share * _COARSE), 0).astype(np.uint8)

@@ -1,0 +1,170 @@
+"""What a report is made of: product, metrics, tables and record of a folder of results."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptycho_dist.bundle import BUNDLE_FOLDER
+from ptycho_dist.data.formats.product_h5 import Product, read_product
+from ptycho_dist.errors import DataFormatError
+from ptycho_dist.run_record import read_record
+from ptycho_dist.types import FloatArray
+
+PRODUCT, NETWORK = "reconstruction.h5", "network.h5"
+_METRICS, _FRAMES = "metrics.json", "frames.csv"
+_TRAINING_LOG, _REFINEMENT_LOG = Path("logs/metrics.csv"), Path("logs/refine.csv")
+Table = Mapping[str, FloatArray]
+"""Columns of numbers by name; NaN where a cell is empty."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A folder of results as read.
+
+    Parameters
+    ----------
+    folder, product_path
+        The folder, and its product; None for a training alone.
+    product, network
+        The product, and the prediction of the network that it was refined from; None where there is none.
+    metrics
+        Content of ``metrics.json``; empty where there is none.
+    frames, training, refinement
+        Tables: errors of the patterns, steps and epochs of a training, iterations of a refinement.
+    record
+        Content of ``run.json``.
+    bundle
+        What the bundle beside them says of the training; empty without one.
+    """
+
+    folder: Path
+    product_path: Path | None
+    product: Product | None
+    network: Product | None
+    metrics: Mapping[str, Any]
+    frames: Table
+    training: Table
+    refinement: Table
+    record: Mapping[str, Any]
+    bundle: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """What the results are called: name of the product or of the scan, else of the folder."""
+        if self.product is not None and self.product.metadata.name:
+            return self.product.metadata.name
+        scan = self.settings("training").get("training", {}).get("train_data_file")
+        return Path(scan).stem if scan else self.folder.resolve().name
+
+    @property
+    def pixel_size_m(self) -> float:
+        """Object pixel; NaN where unknown."""
+        return float("nan") if self.product is None else self.product.geometry.pixel_size_m
+
+    def settings(self, stage: str) -> Mapping[str, Any]:
+        """Settings of a stage by section; empty where it did not run, or where they are not known."""
+        recorded = self.record.get("stages", {}).get(stage, {}).get("settings")
+        if recorded is not None:
+            return dict(recorded)
+        payload = {} if self.product is None else self.product.metadata.provenance.get("payload", {})
+        marks = {"prediction": "inference", "refinement": "refine"}
+        if stage == "training":
+            return self.bundle
+        return dict(payload) if marks[stage] in payload else {}
+
+    @property
+    def scan_path(self) -> Path | None:
+        """Scan that the results are of; None where that is not known."""
+        for stage, section, key in (
+            ("refinement", "refine", "scan"),
+            ("prediction", "inference", "test_data_file"),
+            ("training", "training", "train_data_file"),
+        ):
+            path = self.settings(stage).get(section, {}).get(key)
+            if path:
+                return Path(path)
+        return None
+
+
+def read_source(place: Path) -> Source:
+    """Read a folder of results, or the folder of a product.
+
+    Parameters
+    ----------
+    place
+        Folder that a command has written, or a product in one.
+
+    Raises
+    ------
+    DataFormatError
+        If there is neither a product nor a training, or a file of it is damaged.
+    """
+    folder, path = (place, place / PRODUCT) if place.is_dir() else (place.parent, place)
+    has_product = path.is_file()
+    bundle = _bundle(folder)
+    if not has_product and not bundle:
+        msg = (
+            f"{place} holds neither {PRODUCT} nor a {BUNDLE_FOLDER} of a training; expected the output folder of train, "
+            "infer, refine, reconstruct or evaluate, or a product. Give --output_dir of that command."
+        )
+        raise DataFormatError(msg)
+    is_own = path.name == PRODUCT
+    network = folder / NETWORK
+    return Source(
+        folder=folder,
+        product_path=path if has_product else None,
+        product=read_product(path) if has_product else None,
+        network=read_product(network) if is_own and network.is_file() else None,
+        metrics=_json(folder / _METRICS) if is_own else {},
+        frames=read_table(folder / _FRAMES) if is_own else {},
+        training=read_table(folder / _TRAINING_LOG),
+        refinement=read_table(folder / _REFINEMENT_LOG),
+        record=read_record(folder),
+        bundle=bundle,
+    )
+
+
+def read_table(path: Path) -> dict[str, FloatArray]:
+    """Read a table of numbers, float64 by column, NaN where a cell is empty; nothing where there is no file.
+
+    Raises
+    ------
+    DataFormatError
+        If a cell is no number.
+    """
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    try:
+        return {
+            name: np.array([float(row[name] or "nan") for row in rows], np.float64)
+            for name in (rows[0] if rows else ())
+            if name is not None
+        }
+    except (TypeError, ValueError) as error:
+        msg = f"{path} is not a table of numbers ({error}); expected one that this program wrote. Remove it."
+        raise DataFormatError(msg) from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        msg = f"{path} is not JSON ({error}); expected metrics. Remove it, or evaluate again."
+        raise DataFormatError(msg) from error
+    return content if isinstance(content, dict) else {}
+
+
+def _bundle(folder: Path) -> dict[str, Any]:
+    payload = _json(folder / BUNDLE_FOLDER / "bundle.json").get("payload", {})
+    return payload if isinstance(payload, dict) else {}
