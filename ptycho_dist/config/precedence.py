@@ -27,6 +27,7 @@ from ptycho_dist.config.sections import (
     homes,
 )
 from ptycho_dist.errors import ConfigError
+from ptycho_dist.progress.tracker import Progress
 
 OVERRIDE = "override"
 EXECUTION_CONFIG = "execution_config"
@@ -161,6 +162,8 @@ class RunRequest:
         Product to evaluate, and what to compare it with.
     start
         Where a refinement starts.
+    progress
+        Where this rank reports how far it is.
     """
 
     scan: Path | None
@@ -171,6 +174,7 @@ class RunRequest:
     product: Path | None = None
     reference: Path | None = None
     start: Path | None = None
+    progress: Progress = field(default_factory=Progress, compare=False, repr=False)
 
     def levels(self, sections: Sections) -> list[Level]:
         """Select what a stage knows of the settings given, highest precedence first; what others know is left out."""
