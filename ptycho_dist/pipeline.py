@@ -12,11 +12,12 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ptycho_dist import job_marker
+from ptycho_dist import pipeline_stages as stages
 from ptycho_dist.bundle import BUNDLE_FOLDER, PRETRAINED
 from ptycho_dist.config.live import LiveConfig
 from ptycho_dist.config.precedence import Level, RunRequest, defaults, resolve
@@ -42,12 +43,14 @@ from ptycho_dist.factory.refine import refine_payload
 from ptycho_dist.factory.settings import data_of, execution_of, reader_options
 from ptycho_dist.factory.training import training_payload
 from ptycho_dist.inference.product import NETWORK_PRODUCT_NAME, PRODUCT_NAME, product_name, stitch_to_product
-from ptycho_dist.inference.run import InferenceResult, run_inference
-from ptycho_dist.launching.environment import RankContext, detect
+from ptycho_dist.inference.run import STITCHING, InferenceResult, run_inference
+from ptycho_dist.launching.environment import RankContext, detect, single_rank
 from ptycho_dist.launching.signals import StopSignals
 from ptycho_dist.probe_stage import find_probe
 from ptycho_dist.probe_start import with_start_probe
-from ptycho_dist.refine.progress import CsvLog, Lines, progress_bar
+from ptycho_dist.progress.state_file import StateFile
+from ptycho_dist.progress.tracker import Progress
+from ptycho_dist.refine.progress import CsvLog, StageReports
 from ptycho_dist.refine.run import Callback, Control, run_refinement
 
 logger = logging.getLogger(__name__)
@@ -60,6 +63,7 @@ def run_train(request: RunRequest) -> None:
     """Train on all ranks, on a scan or a set of scans; rank 0 writes the bundle."""
     given, folder = request.levels(TRAINING_SECTIONS), _output_dir(request)
     with _job("train", request, given, lambda source: training_payload(source, folder, given)) as (job, payload):
+        job.context.progress.plan(stages.of_training(payload))
         _train(payload, job)
 
 
@@ -90,6 +94,7 @@ def _infer(request: RunRequest, trained: Trained, held: _Ranks, facts: Mapping[s
         held, "infer", request, trained.levels, lambda source: inference_payload(trained, source, folder)
     ) as found:
         job, payload = found
+        job.context.progress.plan(stages.of_prediction(payload) | stages.of_evaluation())
         return _predict_and_evaluate(payload, job, dict(facts))
 
 
@@ -104,6 +109,7 @@ def run_reconstruct(request: RunRequest) -> dict[str, Any]:
         return training_payload(source, folder, given)
 
     with _job("reconstruct", request, given, make) as (job, payload):
+        job.context.progress.plan(stages.of_reconstruction(payload, iterations))
         facts = _train(payload, job)
         trained = read_trained(folder / BUNDLE_FOLDER, request.levels(INFERENCE_SECTIONS))
         inference = _agreed(lambda: inference_payload(trained, job.scan, folder))
@@ -122,13 +128,15 @@ def run_refine(request: RunRequest) -> dict[str, Any]:
     given, folder = request.levels(REFINE_SECTIONS), _output_dir(request)
     with _job("refine", request, given, lambda source: refine_payload(source, folder, given, request.start)) as found:
         job, payload = found
+        job.context.progress.plan(stages.of_refinement(payload.refine_config.iterations) | stages.of_evaluation())
         return _refine_and_evaluate(payload, job, {})
 
 
-def run_stitch(shard_dir: Path) -> Path:
+def run_stitch(shard_dir: Path, progress: Progress | None = None) -> Path:
     """Stitch a folder of shards, in this process alone; the product goes beside the folder."""
-    folder = shard_dir.resolve()
-    return stitch_to_product(folder, folder.parent / product_name(folder))
+    folder, progress = shard_dir.resolve(), progress or Progress()
+    with progress.stage(STITCHING):
+        return stitch_to_product(folder, folder.parent / product_name(folder), progress)
 
 
 def run_evaluate(request: RunRequest) -> dict[str, Any]:
@@ -151,7 +159,9 @@ def run_evaluate(request: RunRequest) -> dict[str, Any]:
             options = reader_options([*request.levels({"data": DataConfig}), _as_opened(stored)])
             _require_same_numbers(product, stored, options)
             scan = stack.enter_context(open_scan(request.scan, options))
-        metrics = evaluate_product(product, scan, output_dir, reference=request.reference)
+        context = replace(single_rank(), progress=request.progress)
+        with request.progress.stage(stages.EVALUATION):
+            metrics = evaluate_product(product, scan, output_dir, reference=request.reference, context=context)
     if request.reference is not None and REFUSAL in metrics:
         raise ConfigError(metrics[REFUSAL])
     return metrics
@@ -213,7 +223,8 @@ def _train(payload: TrainingPayload, job: _Job) -> dict[str, Any]:
     from ptycho_dist.training.run import run_training
 
     started = time.monotonic()
-    result = run_training(payload, job.context, job.source, stop=job.stop, resume=job.resumes)
+    with job.context.progress.stage(stages.TRAINING):
+        result = run_training(payload, job.context, job.source, stop=job.stop, resume=job.resumes)
     facts = {
         "training_s": time.monotonic() - started,
         "training_patterns_per_s": result.patterns_per_s if math.isfinite(result.patterns_per_s) else None,
@@ -241,12 +252,13 @@ def _predict_and_evaluate(
 
 def _refine_and_evaluate(payload: RefinePayload, job: _Job, facts: dict[str, Any]) -> dict[str, Any]:
     """Refine and evaluate; ``facts`` come from the steps before."""
-    with ExitStack() as stack:
-        callbacks: list[Callback] = []
-        if job.context.rank == 0:
-            bar = payload.execution_config.enable_progress_bar
-            callbacks += [CsvLog(payload.output_dir), stack.enter_context(progress_bar()) if bar else Lines()]
-        control = Control(job.stop, resume=job.resumes, callbacks=callbacks)
+    progress = job.context.progress
+    callbacks: list[Callback] = [StageReports(progress, payload.n_patterns)]
+    if job.context.rank == 0:
+        callbacks.append(CsvLog(payload.output_dir))
+    control = Control(job.stop, resume=job.resumes, callbacks=callbacks)
+    with progress.stage(stages.REFINEMENT):
+        progress.report(note="reading patterns")
         result = run_refinement(payload, job.context, job.scan, payload.output_dir / PRODUCT_NAME, control)
     told = {
         "ranks": job.context.world,
@@ -261,16 +273,18 @@ def _evaluate(product: Path, job: _Job, facts: dict[str, Any], prefix: str = "")
     from ptycho_dist.evaluate.run import evaluate_product
 
     on_all_ranks(job.source.require_unchanged)
-    return evaluate_product(
-        product,
-        job.scan,
-        job.output_dir,
-        reference=job.request.reference,
-        context=job.context,
-        facts=facts,
-        prefix=prefix,
-        is_own=True,
-    )
+    name = stages.EVALUATION_OF_NETWORK if prefix else stages.EVALUATION
+    with job.context.progress.stage(name, is_shared=False):
+        return evaluate_product(
+            product,
+            job.scan,
+            job.output_dir,
+            reference=job.request.reference,
+            context=job.context,
+            facts=facts,
+            prefix=prefix,
+            is_own=True,
+        )
 
 
 def _iterations(request: RunRequest) -> int:
@@ -314,7 +328,7 @@ class _Ranks:
 @contextmanager
 def _ranks(command: str, request: RunRequest, given: Sequence[Level]) -> Iterator[_Ranks]:
     """Open the process group, and hold the output folder."""
-    context, execution = detect(os.environ), execution_of(given)
+    context, execution = replace(detect(os.environ), progress=request.progress), execution_of(given)
     require_launch(execution, context)
     backend = process_group_backend(execution.accelerator)
     device = device_of(execution.accelerator, context.local_rank)
@@ -324,6 +338,7 @@ def _ranks(command: str, request: RunRequest, given: Sequence[Level]) -> Iterato
         process_group(context, backend, execution.timeout_s, device),
         claimed_by_rank_0(_output_dir(request), command),
     ):
+        context.progress.listen(StateFile(_output_dir(request), context.rank, context.world))
         yield _Ranks(context, stop)
 
 
@@ -346,6 +361,7 @@ def _job_on(
 ) -> Iterator[tuple[_Job, AnyPayload]]:
     """Do the same in a process group that is open."""
     context, execution = held.context, execution_of(given)
+    context.progress.report(note="reading the scan")
     with open_on_ranks(Path(str(request.scan)), reader_options(given)) as opened:
         require_sound_source(opened, context)
         source = with_start_probe(opened, (data_of(given), execution, context))

@@ -50,7 +50,8 @@ def find_probe(
     if len(scan) < _LEAST:
         logger.info("the scan has %d patterns, too few to find its probe; it is used as supplied", len(scan))
         return None
-    return from_rank_0(lambda: _find(payload, context, scan, resume=resume))
+    with context.progress.stage("probe search"):
+        return from_rank_0(lambda: _find(payload, context, scan, resume=resume))
 
 
 def _find(payload: InferencePayload, context: RankContext, scan: Scan, *, resume: bool) -> FoundProbe:

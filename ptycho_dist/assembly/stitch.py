@@ -16,7 +16,7 @@ from ptycho_dist.assembly.accumulate import disagreement, normalise
 from ptycho_dist.assembly.shards import Manifest, ShardFile
 from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.errors import ShardError
-from ptycho_dist.types import Canvas, IntArray
+from ptycho_dist.types import Canvas, IntArray, Shard
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,17 @@ class Stitching:
         Memory is that of one tile, whatever the scan; one shard is open at a time, however many there are, and for a
         tile only those that have a part on it.
         """
-        own = shard(_count_tiles(self.canvas, self.tile_px), rank, world)
+        own = self._own(rank, world)
         for tile in islice(_tiles(self.canvas, self.tile_px), own.start, own.stop):
             yield _stitch_tile(self.placed.on(tile), tile, self)
+
+    def count(self, rank: int = 0, world: int = 1) -> int:
+        """Count the tiles of a rank."""
+        own = self._own(rank, world)
+        return own.stop - own.start
+
+    def _own(self, rank: int, world: int) -> Shard:
+        return shard(_count_tiles(self.canvas, self.tile_px), rank, world)
 
 
 def stitch(placed: PlacedShards, manifest: Manifest, tile_px: int) -> Iterator[ObjectTile]:

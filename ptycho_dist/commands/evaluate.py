@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ptycho_dist.commands.path_checks import require_output_folder, require_reference
 from ptycho_dist.commands.registry import Command, Typed, register_command
 from ptycho_dist.commands.startup import make_request, required_path, run_alone
@@ -34,4 +36,4 @@ def evaluate(typed: Typed) -> int:
     folder = request.output_dir or required_path(typed, "product").parent
     require_output_folder(folder)
     require_reference(request.reference)
-    return run_alone(typed, folder, lambda: run_evaluate(request))
+    return run_alone(typed, folder, lambda progress: run_evaluate(replace(request, progress=progress)))

@@ -25,7 +25,7 @@ from ptycho_dist.config.sections import ALIASES, MOVED, field_names, homes
 from ptycho_dist.errors import ConfigError
 
 SWITCHES = ("quiet", "debug", "print_config", "help")
-_BOOL_WORDS = ("true", "false", "yes", "no", "0", "1", "warn", "null")
+_BOOL_WORDS = ("true", "false", "yes", "no", "0", "1", "warn", "auto", "null")
 _FALSE_TRUE = {"no": "false", "0": "false", "yes": "true", "1": "true"}
 _GROUPS = {
     "data": "what the scan holds (or --data.NAME)",

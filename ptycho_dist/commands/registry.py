@@ -16,6 +16,7 @@ from ptycho_dist.config.fields import field_types
 from ptycho_dist.config.ptychopinn import PTYCHOPINN
 from ptycho_dist.config.sections import Sections
 from ptycho_dist.factory.config_file import ConfigFile, read_config_file
+from ptycho_dist.progress.snapshot import Snapshot
 from ptycho_dist.registry import Registry
 
 OUTPUT = {"output_dir": "Folder for all results; made if it is not there."}
@@ -48,6 +49,8 @@ class Typed:
         The switches.
     listen
         Takes what rank 0 says where Python code has called the command; None on a command line.
+    on_progress
+        Takes how far rank 0 is, about twice a second and from another thread, where Python code wants that.
     """
 
     argv: tuple[str, ...]
@@ -58,6 +61,7 @@ class Typed:
     debug: bool = False
     print_config: bool = False
     listen: Callable[[str], None] | None = None
+    on_progress: Callable[[Snapshot], None] | None = None
 
     @cached_property
     def file(self) -> ConfigFile:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,12 +19,21 @@ from ptycho_dist.config.command_settings import RanksConfig
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.precedence import RunRequest, settings_of_file
 from ptycho_dist.errors import ConfigError, PtychoDistError
-from ptycho_dist.launching.environment import RankContext, detect, launcher_name, require_whole_allocation
+from ptycho_dist.launching.environment import (
+    RankContext,
+    detect,
+    launcher_name,
+    require_whole_allocation,
+    single_rank,
+)
 from ptycho_dist.launching.open_files import raise_limit
 from ptycho_dist.launching.supervisor import end_with_parent
+from ptycho_dist.progress.snapshot import FINISHED
+from ptycho_dist.progress.state_file import StateFile
 
 if TYPE_CHECKING:
     from ptycho_dist.distributed.rank_group import RankGroup
+    from ptycho_dist.progress.tracker import Progress
 
 _FILE_KEYS = {
     "scan": ("training.train_data_file", "inference.test_data_file", "refine.scan"),
@@ -78,20 +88,23 @@ def run_job(
         folder = Path(str(request.output_dir))
         log_to_folder(folder, context.rank)
         with reported(folder, context.rank):
-            work(request)
+            work(replace(request, progress=context.progress))
         return 0
 
-    return on_ranks(typed, ranks, rank_work)
+    return on_ranks(
+        typed, ranks, rank_work, bar=_execution_asked(request).enable_progress_bar, folder=request.output_dir
+    )
 
 
-def run_alone(typed: Typed, folder: Path, work: Callable[[], object]) -> int:
+def run_alone(typed: Typed, folder: Path, work: Callable[[Progress], object]) -> int:
     """Do a job in this process alone, and say what it wrote into a folder."""
     from ptycho_dist.commands.job_summary import reported
+    from ptycho_dist.commands.progress_display import followed
     from ptycho_dist.folder_claim import claimed
 
-    configure_logging(typed)
-    with claimed(folder, typed.argv[0]), reported(folder):
-        work()
+    with followed(typed, single_rank()) as progress, claimed(folder, typed.argv[0]), reported(folder):
+        progress.listen(StateFile(folder, 0, 1))
+        work(progress)
     return 0
 
 
@@ -107,14 +120,22 @@ def write_on_ranks(typed: Typed, write: Callable[[RankGroup], Path | tuple[Path,
             require_launch(PyTorchExecutionConfig(devices=config.devices), context)
         with open_rank_group(context, config.timeout_s) as ranks:
             written = write(ranks)
+        context.progress.end(FINISHED)
         if context.rank == 0 and typed.listen is None:
             sys.stdout.writelines(f"{path}\n" for path in (written if isinstance(written, tuple) else (written,)))
         return 0
 
-    return on_ranks(typed, ranks_to_start(config.devices), rank_work)
+    return on_ranks(typed, ranks_to_start(config.devices), rank_work, bar="auto")
 
 
-def on_ranks(typed: Typed, ranks: int, work: Callable[[RankContext], int]) -> int:
+def on_ranks(
+    typed: Typed,
+    ranks: int,
+    work: Callable[[RankContext], int],
+    *,
+    bar: bool | str = False,
+    folder: Path | None = None,
+) -> int:
     """Start ranks of this command and wait for them; in a process that is a rank, do its work.
 
     Parameters
@@ -125,13 +146,24 @@ def on_ranks(typed: Typed, ranks: int, work: Callable[[RankContext], int]) -> in
         Ranks to start on this host; with 1 this process is the rank.
     work
         What a rank does; returns its exit code.
+    bar
+        Whether rank 0 shows a progress bar, as of ``execution.enable_progress_bar``.
+    folder
+        Where ranks leave how far they are; None where they do not.
     """
-    configure_logging(typed)
     raise_limit()
     if ranks > 1:
-        return _start_ranks(typed, ranks)
+        configure_logging(typed)
+        from ptycho_dist.commands.progress_display import relayed
+
+        with relayed(typed.on_progress, folder):
+            return _start_ranks(typed, ranks)
     end_with_parent(os.environ)
-    return work(detect(os.environ))
+    from ptycho_dist.commands.progress_display import followed
+
+    context = detect(os.environ)
+    with followed(typed, context, bar) as progress:
+        return work(replace(context, progress=progress))
 
 
 def timeout_of(typed: Typed) -> float:
@@ -173,9 +205,13 @@ def ranks_of(request: RunRequest) -> int:
     ConfigError
         If an execution setting is out of range, or far more ranks are asked for than there are cores.
     """
-    levels = request.levels({"execution": PyTorchExecutionConfig})
-    execution = PyTorchExecutionConfig(**precedence.resolve(levels).section("execution"))
+    execution = _execution_asked(request)
     return ranks_to_start(execution.devices, execution.accelerator)
+
+
+def _execution_asked(request: RunRequest) -> PyTorchExecutionConfig:
+    levels = request.levels({"execution": PyTorchExecutionConfig})
+    return PyTorchExecutionConfig(**precedence.resolve(levels).section("execution"))
 
 
 def ranks_to_start(devices: int | str, accelerator: str = "cpu") -> int:

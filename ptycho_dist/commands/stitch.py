@@ -24,4 +24,4 @@ def stitch(typed: Typed) -> int:
 
     folder = required_path(typed, "shard_dir")
     require_output_folder(folder.absolute().parent, "folder")
-    return run_alone(typed, folder.absolute().parent, lambda: run_stitch(folder))
+    return run_alone(typed, folder.absolute().parent, lambda progress: run_stitch(folder, progress))

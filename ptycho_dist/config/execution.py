@@ -94,8 +94,8 @@ class PyTorchExecutionConfig:
     scheduler: str = "WarmupStableDecay"
     """WarmupStableDecay, WarmupCosine, Exponential, ReduceLROnPlateau, or Default (constant rate)."""
 
-    enable_progress_bar: bool = False
-    """Show progress on rank 0: patterns per second and time left."""
+    enable_progress_bar: bool | str = "auto"
+    """Show a progress bar on rank 0; false: a line every few seconds. auto: on a terminal, not under a launcher."""
 
     enable_checkpointing: bool = True
     """Write checkpoints: the best ones of a training, and those from which a killed job resumes."""
@@ -182,7 +182,7 @@ class PyTorchExecutionConfig:
         validators.require_optional_int("execution.prefetch_factor", self.prefetch_factor, 1)
 
     def _check_outputs(self) -> None:
-        validators.require_bool("execution.enable_progress_bar", self.enable_progress_bar)
+        validators.require_choice("execution.enable_progress_bar", self.enable_progress_bar, ("auto", True, False))
         validators.require_bool("execution.report", self.report)
         validators.require_bool("execution.enable_checkpointing", self.enable_checkpointing)
         validators.require_positive("execution.checkpoint_interval_s", self.checkpoint_interval_s, zero_allowed=True)

@@ -27,6 +27,7 @@ from ptycho_dist.config.sections import (
     homes,
 )
 from ptycho_dist.errors import ConfigError
+from ptycho_dist.progress.tracker import Progress
 
 OVERRIDE = "override"
 EXECUTION_CONFIG = "execution_config"
@@ -163,6 +164,8 @@ class RunRequest:
         Where a refinement starts.
     argv
         What was typed, program name left out; empty where that is not known.
+    progress
+        Where this rank reports how far it is.
     """
 
     scan: Path | None
@@ -174,6 +177,7 @@ class RunRequest:
     reference: Path | None = None
     start: Path | None = None
     argv: tuple[str, ...] = ()
+    progress: Progress = field(default_factory=Progress, compare=False, repr=False)
 
     def levels(self, sections: Sections) -> list[Level]:
         """Select what a stage knows of the settings given, highest precedence first; what others know is left out."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from ptycho_dist.types import FAR_FIELD, Propagation, Shard
 
 _logger = logging.getLogger(__name__)
 _CHUNK = 64
+_STAGE = "conversion"
 
 
 def convert(scan: Scan, output_file: Path, ranks: RankGroup | None = None, order: str = SPATIAL) -> Path:
@@ -58,7 +60,9 @@ def convert(scan: Scan, output_file: Path, ranks: RankGroup | None = None, order
     content = _content(scan, own)
     if order == SPATIAL:
         content = in_spatial_order(content, scan.read_patterns, own)
-    path = write_scan_h5_on_ranks(output_file, content, own, ranks)
+    content = replace(content, patterns=ranks.progress.counted(content.patterns))
+    with ranks.progress.stage(_STAGE, own.stop - own.start, "patterns", is_shared=False):
+        path = write_scan_h5_on_ranks(output_file, content, own, ranks)
     _logger.info("converted %d patterns of %s into %s", header.n_patterns, header.path, path)
     return path
 
@@ -102,9 +106,12 @@ def convert_to(
 
     def write() -> Written | None:
         whole = Shard(0, 1, 0, scan.header.n_patterns)
-        return write_scan_as(name, output_file, _content(scan, whole, propagation)) if ranks.rank == 0 else None
+        content = _content(scan, whole, propagation)
+        content = replace(content, patterns=ranks.progress.counted(content.patterns))
+        return write_scan_as(name, output_file, content) if ranks.rank == 0 else None
 
-    written = ranks.all_gather(ranks.on_all_ranks(write))[0]
+    with ranks.progress.stage(_STAGE, scan.header.n_patterns, "patterns"):
+        written = ranks.all_gather(ranks.on_all_ranks(write))[0]
     if written is None:
         msg = f"rank 0 wrote nothing to {output_file}"
         raise AssertionError(msg)

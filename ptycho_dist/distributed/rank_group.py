@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from ptycho_dist.distributed.collectives import all_gather_object, on_all_ranks, process_group, require_no_failure
 from ptycho_dist.distributed.mpi import library as mpi_library
 from ptycho_dist.launching.environment import RankContext
+from ptycho_dist.progress.tracker import Progress
 
 T = TypeVar("T")
 
@@ -24,6 +25,10 @@ class RankGroup(Protocol):
     @property
     def world(self) -> int:
         """Number of ranks."""
+
+    @property
+    def progress(self) -> Progress:
+        """Where this rank reports how far it is."""
 
     @property
     def comm(self) -> Any | None:
@@ -43,6 +48,7 @@ class SingleRank:
     rank: int = 0
     world: int = 1
     comm: Any | None = None
+    progress: Progress = field(default_factory=Progress, compare=False, repr=False)
 
     def all_gather(self, value: T) -> list[T]:
         """Give the value back."""
@@ -61,11 +67,14 @@ class TorchRankGroup:
     ----------
     rank, world
         Place of this rank.
+    progress
+        Where it reports how far it is.
     """
 
     rank: int = 0
     world: int = 1
     comm: Any | None = None
+    progress: Progress = field(default_factory=Progress, compare=False, repr=False)
 
     def all_gather(self, value: T) -> list[T]:
         """Give every rank the value of every rank."""
@@ -84,9 +93,12 @@ class MpiRankGroup:
     ----------
     comm
         Communicator of these ranks.
+    progress
+        Where this rank reports how far it is.
     """
 
     comm: Any
+    progress: Progress = field(default_factory=Progress, compare=False, repr=False)
 
     @property
     def rank(self) -> int:
@@ -131,7 +143,7 @@ def open_rank_group(context: RankContext, timeout_s: float) -> Iterator[RankGrou
         If the ranks do not find each other.
     """
     if context.launcher == "mpi" and context.world > 1 and mpi_library.available():
-        yield MpiRankGroup(mpi_library.start(context))
+        yield MpiRankGroup(mpi_library.start(context), context.progress)
     else:
         with process_group(context, "gloo", timeout_s):
-            yield TorchRankGroup(context.rank, context.world)
+            yield TorchRankGroup(context.rank, context.world, progress=context.progress)

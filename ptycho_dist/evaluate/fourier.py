@@ -94,9 +94,11 @@ def _share_of_sums(product: Product, scan: Scan, context: RankContext, counts_pe
     mine = np.arange(count)[local_slice(shard(count, context.rank, context.world))]
     mine = mine[whole_patterns(product)[mine]]
     sums = torch.zeros(count, 3, dtype=torch.float64)
+    context.progress.expect(len(mine), "patterns")
     for start in range(0, len(mine), _BATCH):
         rows = mine[start : start + _BATCH]
         sums[rows] = _sums(product, model, scan, rows, counts_per_photon)
+        context.progress.advance(len(rows))
     return sums
 
 

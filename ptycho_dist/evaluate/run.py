@@ -71,6 +71,10 @@ def evaluate_product(
     def report() -> dict[str, Any]:
         from ptycho_dist.evaluate.comparison import compare_and_draw
 
+        if context is not None:
+            context.progress.expect(None, "")
+            context.progress.report(note="comparing and drawing")
+
         judged, told = product, dict(metrics)
         if scan is not None and errors is not None:
             normalised = _normalised(errors, product, scan, gain)

@@ -10,6 +10,7 @@ import torch
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.errors import ConfigError, LaunchError
 from ptycho_dist.launching.environment import RankContext
+from ptycho_dist.launching.terminal import shows_bar
 
 _MORE_GPUS = (
     "Show each rank one GPU of its own (SLURM: --gpus-per-task=1), or all GPUs of its node (--gpus-per-node with "
@@ -38,7 +39,8 @@ def resolve_devices(config: PyTorchExecutionConfig, context: RankContext) -> PyT
     loops = _loops(config.cpu_loops, accelerator, config.precision)
     graphs = _graphs(config, accelerator)
     settled = replace(config, accelerator=accelerator, devices=devices, strategy=strategy)
-    return replace(settled, cpu_loops=loops, cuda_graphs=graphs)
+    bar = shows_bar(config.enable_progress_bar, os.environ)
+    return replace(settled, cpu_loops=loops, cuda_graphs=graphs, enable_progress_bar=bar)
 
 
 def require_launch(config: PyTorchExecutionConfig, context: RankContext) -> None:

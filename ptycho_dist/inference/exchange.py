@@ -25,6 +25,7 @@ from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.model.neighbours import Neighbours, normalised
 from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.physics.patches import PatchGeometry
+from ptycho_dist.progress.tracker import Progress
 from ptycho_dist.types import Canvas, FloatArray, IntArray
 
 _PIECE = 256
@@ -90,7 +91,7 @@ def agree(model: PtychoModel, scan: Scan, payload: InferencePayload, context: Ra
     tile = _tile(model, scan, whole, needed)
     # Whole pixels are taken off last, which is exact: all ranks have the same bits of sub-pixel parts.
     corners = (scan.positions_px - np.asarray(whole.origin_px)) - np.subtract(tile.origin_px, whole.origin_px)
-    work = _Share(model, scan, payload, own, fraction_bits(payload.n_patterns))
+    work = _Share(model, scan, payload, own, fraction_bits(payload.n_patterns), context.progress)
     join = _Join(Overlaps.of(tile, context), work.bits, model.patch_weight())
     (total,) = join.sums(lambda: work.weights(corners, tile.shape))
     agreed = Agreed(model.optics.probe.new_ones(tile.shape), total, corners, 0, 1 / payload.count_factor)
@@ -129,13 +130,14 @@ def batches_of(
 
 @dataclass(frozen=True)
 class _Share:
-    """Patterns of this rank, and the digits after the point of their sums."""
+    """Patterns of this rank, the digits after the point of their sums, and where those done are reported."""
 
     model: PtychoModel
     scan: Scan
     payload: InferencePayload
     rows: IntArray
     bits: int
+    progress: Progress
 
     def weights(self, corners_px: FloatArray, canvas_px: tuple[int, int]) -> Tensor:
         """Integer sum (1, H, W) of the weights of this rank's patches."""
@@ -156,6 +158,7 @@ class _Share:
                 weighted = patches[: len(rows)].cpu().to(torch.complex128) * weight
                 geometry = self._geometry(torch.from_numpy(agreed.corners_px[rows]), agreed.object_HW.shape)
                 add_fixed(sums, torch.stack([weighted.real, weighted.imag]), geometry, self.bits)
+                self.progress.advance(len(rows))
         return sums
 
     def _geometry(self, corners_px: Tensor, canvas_px: tuple[int, ...]) -> PatchGeometry:

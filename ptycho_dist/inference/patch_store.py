@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from ptycho_dist.inference.exchange import Agreed, batches_of
 from ptycho_dist.inference.precision import precision_context
 from ptycho_dist.mapped_files import create_mapped, let_go
 from ptycho_dist.model.ptycho_model import PtychoModel
+from ptycho_dist.progress.tracker import Progress
 from ptycho_dist.types import Canvas, FloatArray, IntArray
 
 logger = logging.getLogger(__name__)
@@ -95,6 +96,22 @@ def place_model(model: PtychoModel, execution: PyTorchExecutionConfig, local_ran
     return model.to(device, dtype).eval().requires_grad_(requires_grad=False)
 
 
+@dataclass(frozen=True)
+class PatchFile:
+    """Where patches of a rank are kept until they are summed.
+
+    Parameters
+    ----------
+    path
+        The file, named ``*.npy``.
+    progress
+        Where patterns are reported that were predicted.
+    """
+
+    path: Path
+    progress: Progress = field(default_factory=Progress)
+
+
 class ShardPatches:
     """Predictions of some patterns, in a file of ``folder``.
 
@@ -111,8 +128,8 @@ class ShardPatches:
         Pattern indices to predict, int64, sorted or not, each once.
     payload
         Settings.
-    path
-        The file, named ``*.npy``.
+    file
+        Where they are kept.
     agreed
         As in :func:`predict_patches`.
     """
@@ -123,10 +140,11 @@ class ShardPatches:
         scan: Scan,
         rows: IntArray,
         payload: InferencePayload,
-        path: Path,
+        file: PatchFile,
         agreed: Agreed | None = None,
     ) -> None:
-        self._agreed = agreed
+        path = file.path
+        self._agreed, self._progress = agreed, file.progress
         self._recipe = recipe(model, payload)
         self._corners_px: FloatArray = scan.positions_px + self._recipe.offset_px
         self._rows, self._by_row = rows, np.argsort(rows)
@@ -198,6 +216,7 @@ class ShardPatches:
             if done // _HELD != (done + len(some)) // _HELD:
                 let_go(patches)
             done += len(some)
+            self._progress.advance(len(some))
         patches.flush()
         sync(self._path)
         return patches

@@ -13,6 +13,7 @@ from ptycho_dist.data.formats.product_h5 import BACKGROUND, COVERAGE, DISAGREEME
 from ptycho_dist.data.formats.product_tiles import OBJECT, UnfinishedProduct
 from ptycho_dist.distributed.collectives import from_rank_0, on_all_ranks
 from ptycho_dist.launching.environment import RankContext
+from ptycho_dist.progress.tracker import Progress
 from ptycho_dist.types import ProductMetadata, Propagation
 
 logger = logging.getLogger(__name__)
@@ -63,13 +64,15 @@ class StitchWork:
             product = writer.leave_tiles_open({COVERAGE: "int32", DISAGREEMENT: "float32"})
         return cls(Stitching(placed, manifest.canvas, manifest.bits, int(facts["stitch_tile_px"])), product)
 
-    def write(self, rank: int = 0, world: int = 1) -> None:
-        """Stitch and write the tiles of a rank."""
+    def write(self, progress: Progress, rank: int = 0, world: int = 1) -> None:
+        """Stitch and write the tiles of a rank, and report each."""
+        progress.expect(self.stitching.count(rank, world), "tiles")
         with self.product.tiles() as writer:
             for tile in self.stitching.tiles(rank, world):
                 writer.write(OBJECT, tile.corner, tile.object_)
                 writer.write(COVERAGE, tile.corner, tile.count)
                 writer.write(DISAGREEMENT, tile.corner, tile.disagreement)
+                progress.advance(1, patterns=0)
 
     def end(self) -> Path:
         """Let the product appear, when all tiles are written."""
@@ -78,7 +81,7 @@ class StitchWork:
         return self.product.path
 
 
-def stitch_to_product(shard_dir: Path, path: Path) -> Path:
+def stitch_to_product(shard_dir: Path, path: Path, progress: Progress | None = None) -> Path:
     """Stitch the shards of a folder tile by tile into a product file.
 
     Needs the folder only, so it may run later, elsewhere, in one process.
@@ -90,7 +93,7 @@ def stitch_to_product(shard_dir: Path, path: Path) -> Path:
     """
     work = StitchWork.begin(shard_dir, path)
     try:
-        work.write()
+        work.write(progress or Progress())
         return work.end()
     finally:
         work.product.discard()
@@ -108,7 +111,7 @@ def stitch_on_ranks(shard_dir: Path, path: Path, context: RankContext) -> Path:
     """
     work = from_rank_0(lambda: StitchWork.begin(shard_dir, path))
     try:
-        on_all_ranks(lambda: work.write(context.rank, context.world))
+        on_all_ranks(lambda: work.write(context.progress, context.rank, context.world))
         return from_rank_0(work.end)
     finally:
         if context.rank == 0:

@@ -17,7 +17,7 @@ from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.sharding import local_slice, shard
 from ptycho_dist.factory.payload import InferencePayload
 from ptycho_dist.inference.exchange import Agreed
-from ptycho_dist.inference.patch_store import ShardPatches
+from ptycho_dist.inference.patch_store import PatchFile, ShardPatches
 from ptycho_dist.inference.region import patch_side, region_of
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.model.ptycho_model import PtychoModel
@@ -66,7 +66,7 @@ class ShardWork:
         beside = np.setdiff1d(self._pairs[self._mine], self._own)
         rows = np.concatenate([self._own, beside])
         path = folder / f"patches-{context.rank:05d}-of-{context.world:05d}.npy"
-        self._patches = ShardPatches(model, scan, rows, payload, path, agreed)
+        self._patches = ShardPatches(model, scan, rows, payload, PatchFile(path, context.progress), agreed)
 
     def __enter__(self) -> Self:
         return self

@@ -44,6 +44,8 @@ from ptycho_dist.types import FloatArray
 logger = logging.getLogger(__name__)
 
 SHARD_FOLDER = "shards"
+PREDICTION, STITCHING = "prediction", "stitching"
+"""Names of stages."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,15 @@ def run_inference(
     missing = _missing_shards(folder, payload, context, len(region.rows))
     if missing:
         placed = place_model(model, payload.execution_config, context.local_rank)
-        _predict(payload, context, scan, placed, context.rank in missing)
+        with context.progress.stage(PREDICTION, is_shared=False):
+            own = shard(len(region.rows), context.rank, context.world)
+            passes = len(placed.networks) if placed.sizes.exchange else 1
+            context.progress.expect(passes * (own.stop - own.start), "patterns")
+            _predict(payload, context, scan, placed, context.rank in missing)
     predicted = time.monotonic()
     path = payload.inference_config.output_dir / name
-    stitch_on_ranks(folder, path, context)
+    with context.progress.stage(STITCHING, is_shared=False):
+        stitch_on_ranks(folder, path, context)
     from_rank_0(lambda: _forget_intermediates(folder, payload.output_dir))
     seconds = {"prediction": predicted - started, "stitching": time.monotonic() - predicted}
     return InferenceResult(path, seconds, len(region.rows))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ptycho_dist.errors import LaunchError
 from ptycho_dist.launching.launcher_variables import (
@@ -24,6 +24,7 @@ from ptycho_dist.launching.launcher_variables import (
     Names,
 )
 from ptycho_dist.launching.node_lists import expand_tasks_per_node, first_host
+from ptycho_dist.progress.tracker import Progress
 
 __all__ = [
     "LAUNCHER_VARIABLE",
@@ -65,6 +66,8 @@ class RankContext:
         Where rank 0 listens; port 0 means that none is needed, no address that the ranks have yet to agree on one.
     launch_id
         What all ranks of this launch know and those of another launch do not.
+    progress
+        Where this rank reports how far it is; nobody listens where none was given.
 
     Raises
     ------
@@ -83,6 +86,7 @@ class RankContext:
     main_address: str
     main_port: int
     launch_id: str = ""
+    progress: Progress = field(default_factory=Progress, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, value, bound in (

@@ -14,9 +14,11 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from ptycho_dist.launching.environment import RankContext
+from ptycho_dist.progress.lines import is_worth_a_terminal
 
 FOLDER = "logs"
 _PACKAGE = "ptycho_dist"
+_TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
 
 
 class RankFilter(logging.Filter):
@@ -81,16 +83,56 @@ class JsonLines(logging.Handler):
         return facts
 
 
-def configure_logging(context: RankContext, *, debug: bool = False, quiet: bool = False) -> None:
-    """Send this package's log to standard error: INFO on rank 0, WARNING on the others."""
+def configure_logging(context: RankContext, *, debug: bool = False, quiet: bool = False, bar: bool = False) -> Console:
+    """Send this package's log to standard error: INFO on rank 0, WARNING on the others.
+
+    On a terminal messages are coloured and folded to its width; elsewhere each is one whole line.
+
+    Parameters
+    ----------
+    context
+        Place of this rank.
+    debug, quiet
+        More, or warnings only.
+    bar
+        Whether a progress bar says already what lines on the progress would.
+
+    Returns
+    -------
+    Console
+        What messages are written to, so that a bar can stay below them.
+    """
     level = logging.DEBUG if debug else logging.INFO if context.rank == 0 and not quiet else logging.WARNING
-    handler = RichHandler(level, Console(stderr=True), show_path=debug, markup=False, rich_tracebacks=False)
+    console = Console(stderr=True)
+    handler = _on_terminal(console, debug=debug) if console.is_terminal else _as_lines()
+    handler.setLevel(level)
     handler.addFilter(RankFilter(context))
-    handler.setFormatter(logging.Formatter("%(rank_prefix)s%(message)s"))
+    if bar and console.is_terminal:
+        handler.addFilter(is_worth_a_terminal)
     package = logging.getLogger(_PACKAGE)
     package.handlers = [handler]
     package.propagate = False
     package.setLevel(level)
+    return console
+
+
+def _on_terminal(console: Console, *, debug: bool) -> logging.Handler:
+    handler = RichHandler(
+        console=console,
+        show_path=debug,
+        markup=False,
+        rich_tracebacks=False,
+        log_time_format=_TIME_FORMAT,
+        omit_repeated_times=False,
+    )
+    handler.setFormatter(logging.Formatter("%(rank_prefix)s%(message)s"))
+    return handler
+
+
+def _as_lines() -> logging.Handler:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(rank_prefix)s%(message)s", _TIME_FORMAT))
+    return handler
 
 
 def log_to_folder(output_dir: Path, rank: int) -> None:

@@ -19,6 +19,7 @@ from ptycho_dist.launching.environment import LAUNCH_ID_VARIABLE, LAUNCHER_VARIA
 from ptycho_dist.launching.exit_codes import USER_ERROR
 from ptycho_dist.launching.network_interfaces import free_port
 from ptycho_dist.launching.signals import EXIT_RESUMABLE, STOP_SIGNALS
+from ptycho_dist.launching.terminal import TERMINAL_VARIABLE, has_terminal
 
 logger = logging.getLogger(__name__)
 
@@ -190,6 +191,7 @@ def _start(argv: Sequence[str], place: tuple[int, int], port: int, listen: Calla
         "MASTER_ADDR": _HERE,
         "MASTER_PORT": str(port),
         LAUNCH_ID_VARIABLE: f"spawn {os.getpid()} {port}",
+        TERMINAL_VARIABLE: str(int(listen is None and has_terminal(os.environ))),
     }
     env.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // n_ranks)))
     process = subprocess.Popen(

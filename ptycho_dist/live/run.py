@@ -72,6 +72,11 @@ class Follower:
         DataFormatError
             If nothing has arrived within the time limit.
         """
+        progress = self._beginning.context.progress
+        with progress.stage("following", unit="patterns"):
+            return self._run(folder)
+
+    def _run(self, folder: Path) -> Followed:
         warm_up()
         Shown.waiting(self._beginning.folder.parent, self._source.name)
         logger.info("ready; waiting for %s", self._waits_for())
@@ -134,6 +139,7 @@ class Follower:
             self._interim, self._shown = self._begun(arrived)
         self._interim.add(arrived)
         self._positions.append(arrived.positions_px)
+        self._beginning.context.progress.advance(len(arrived))
         is_behind = len(arrived) >= AT_ONCE
         self._shown.update(self._interim, self._source.tally(), self._positions, is_behind=is_behind)
         self._busy_s += time.monotonic() - began

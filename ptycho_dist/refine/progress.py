@@ -1,23 +1,15 @@
-"""What watches a refinement: a log on disk, and a progress bar."""
+"""What watches a refinement: a log on disk, and the reports of a stage."""
 
 from __future__ import annotations
 
 import csv
-import logging
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+from ptycho_dist.progress.tracker import Progress
 from ptycho_dist.refine.candidates import NAMES
-from ptycho_dist.refine.run import Callback, Iteration
+from ptycho_dist.refine.run import Iteration
 
-logger = logging.getLogger(__name__)
-
-_LINES_S = 5.0
-"""Shortest time between two lines of the log; the last iteration has one in any case."""
+_ERROR = "Fourier error"
 _LOG = Path("logs") / "refine.csv"
 _COLUMNS = ("iteration", "fourier_error", "seconds", "patterns_per_s", *(f"from_{name}" for name in NAMES))
 """The last ones hold the Fourier error of each start, as long as it is refined."""
@@ -55,28 +47,31 @@ class CsvLog:
             return [line for line in list(csv.reader(file))[1:] if int(line[0]) < before]
 
 
-class Lines:
-    """Logs the error of an iteration every few seconds, for a person without a progress bar."""
+class StageReports:
+    """Reports iterations as the present stage of a job.
 
-    def __init__(self) -> None:
-        self._told_at = time.monotonic()
+    Parameters
+    ----------
+    progress
+        Where.
+    n_patterns
+        Of the scan.
+    """
+
+    def __init__(self, progress: Progress, n_patterns: int) -> None:
+        self._progress, self._n_patterns = progress, n_patterns
+        self._has_begun = False
 
     def __call__(self, done: Iteration) -> None:
-        """Log an iteration, if it is time."""
-        if done.number == done.total or time.monotonic() - self._told_at >= _LINES_S:
-            told = ", ".join(f"{error:.4f} from {name}" for name, error in done.by_start.items())
-            logger.info("iteration %d of %d: fourier_error %s", done.number, done.total, told)
-            self._told_at = time.monotonic()
-
-
-@contextmanager
-def progress_bar() -> Iterator[Callback]:
-    """Show a bar on standard error while iterations are done."""
-    columns = (TextColumn("refine"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[e]}")) as progress:
-        task = progress.add_task("refine", total=None, e="")
-
-        def show(done: Iteration) -> None:
-            progress.update(task, completed=done.number, total=done.total, e=f"Fourier error {done.fourier_error:.4f}")
-
-        yield show
+        """Report an iteration."""
+        if not self._has_begun:
+            self._has_begun = True
+            self._progress.expect(done.total, "iterations", done.number - 1, done.seconds)
+        starts = ", ".join(f"{error:.4f} from {name}" for name, error in done.by_start.items())
+        self._progress.report(
+            done.number,
+            done.total,
+            self._n_patterns * len(done.by_start),
+            starts if len(done.by_start) > 1 else f"from {starts.rpartition(' ')[2]}",
+            {_ERROR: done.fourier_error},
+        )

@@ -66,10 +66,12 @@ def simulate(config: SimulateConfig, ranks: RankGroup | None = None) -> Path:
     probe = np.sqrt(config.photons) * ranks.on_all_ranks(lambda: make_probe(config))
     own = own_rows(config.n_patterns, ranks.rank, ranks.world, _CHUNK)
     with (
+        ranks.progress.stage("simulation", own.stop - own.start, "patterns", is_shared=False),
         _folder_beside(config.output_file, ranks) as folder,
         object_on_ranks(_picture_object(config), (int(rows), int(columns)), folder, ranks) as object_,
     ):
         content = _content(config, object_, positions, origin, probe.astype(np.complex64), own)
+        content = replace(content, patterns=ranks.progress.counted(content.patterns))
         if config.order == SPATIAL:
             path = _write_spatially(config.output_file, content, own, ranks, folder)
         else:

@@ -15,6 +15,7 @@ from ptycho_dist.data.set_index import INDEX_NAME, SetEntry, entry_of, write_ind
 from ptycho_dist.distributed.rank_group import RankGroup, SingleRank
 from ptycho_dist.distributed.sharding import shard
 from ptycho_dist.folder_claim import FolderClaim, this_process
+from ptycho_dist.progress.tracker import Progress
 from ptycho_dist.simulate.run import described, simulate
 
 _logger = logging.getLogger(__name__)
@@ -63,7 +64,8 @@ def _write_set(base: SimulateConfig, recipe: SetConfig, configs: Sequence[Simula
     folder = base.output_file
     ranks.on_all_ranks(lambda: _clear(folder) if ranks.rank == 0 else None)
     share = shard(len(configs), ranks.rank, ranks.world)
-    own = ranks.on_all_ranks(lambda: _write(configs[share.start : share.stop]))
+    with ranks.progress.stage("simulation", share.stop - share.start, "scans", is_shared=False):
+        own = ranks.on_all_ranks(lambda: _write(configs[share.start : share.stop], ranks.progress))
     entries = [entry for some in ranks.all_gather(own) for entry in some]
     facts = {"simulated": {**described(base), "output_file": None}, "set": asdict(recipe)}
     ranks.on_all_ranks(lambda: write_index(folder, entries, facts) if ranks.rank == 0 else None)
@@ -104,8 +106,12 @@ def _factor(most: float, rng: np.random.Generator) -> float:
     return float(most ** rng.uniform(-1, 1))
 
 
-def _write(configs: Sequence[SimulateConfig]) -> list[SetEntry]:
-    return [entry_of(simulate(config, SingleRank())) for config in configs]
+def _write(configs: Sequence[SimulateConfig], progress: Progress) -> list[SetEntry]:
+    entries = []
+    for config in configs:
+        entries.append(entry_of(simulate(config, SingleRank())))
+        progress.advance(1, config.n_patterns)
+    return entries
 
 
 def _clear(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is watched while training: speed, progress, checkpoints, early stop."""
+"""What is watched while training: speed, checkpoints, early stop."""
 
 from __future__ import annotations
 
@@ -10,14 +10,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import (
-    Callback,
-    Checkpoint,
-    EarlyStopping,
-    ModelCheckpoint,
-    RichProgressBar,
-)
-from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTheme
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
@@ -33,8 +26,6 @@ from ptycho_dist.training.rewind import Averaging, Rewind
 _KEPT = 2
 """Checkpoints that are kept: the newest, and the one before, should that be damaged."""
 logger = logging.getLogger(__name__)
-INTERVAL_S = 5.0
-"""Shortest time between two lines; the end of the training has one in any case."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +68,9 @@ class Throughput(Callback):
         self._patterns += batch.n_patterns_global
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the epoch's speed by this rank's clock; not synced, for only rank 0's progress bar would wait for it."""
+        """Log the epoch's speed by this rank's clock; not synced, for that would make ranks wait."""
         seconds = max(time.monotonic() - self._started, 1e-9)
-        pl_module.log("patterns_per_s", self._patterns / seconds, prog_bar=True, sync_dist=False)
+        pl_module.log("patterns_per_s", self._patterns / seconds, sync_dist=False)
         pl_module.log("epoch_s", seconds, sync_dist=False)
 
 
@@ -202,10 +193,6 @@ def build_callbacks(execution: PyTorchExecutionConfig, training: TrainingConfig,
     callbacks: list[Callback] = [End(), Rewind(), Throughput(), Rehearsal(), _early_stopping(execution)]
     if training.ema_decay is not None:
         callbacks.insert(0, Averaging(training.ema_decay))
-    if execution.enable_progress_bar:
-        callbacks.append(RichProgressBar(theme=RichProgressBarTheme(metrics_format=".4g")))
-    else:
-        callbacks.append(EpochLines())
     if execution.enable_checkpointing:
         callbacks.append(_best(execution, keeping.output_dir))
         callbacks.append(ResumePoints(keeping, execution.checkpoint_interval_s))
@@ -234,31 +221,3 @@ def _best(execution: PyTorchExecutionConfig, output_dir: Path) -> ModelCheckpoin
         enable_version_counter=False,
         save_on_train_epoch_end=execution.checkpoint_monitor_metric.startswith("train"),
     )
-
-
-class EpochLines(Callback):
-    """Logs loss and speed of an epoch on rank 0, every few seconds."""
-
-    def __init__(self) -> None:
-        self._told = -1
-        self._told_at = time.monotonic()
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the epoch before, if it is time."""
-        if time.monotonic() - self._told_at >= INTERVAL_S:
-            self._tell(trainer, pl_module)
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the last epoch."""
-        self._tell(trainer, pl_module)
-
-    def _tell(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        assert isinstance(module, PtychoModule)
-        done = len(module.train_losses)
-        if not trainer.is_global_zero or done in (0, self._told):
-            return
-        speed = float(trainer.callback_metrics.get("patterns_per_s", float("nan")))
-        logger.info(
-            "epoch %d of %s: train_loss %.4g, %.0f patterns/s", done, trainer.max_epochs, module.train_losses[-1], speed
-        )
-        self._told, self._told_at = done, time.monotonic()

@@ -180,6 +180,13 @@ class PtychoModule(pl.LightningModule):
         self._said = []
         self.watch.forget()
 
+    def latest_losses(self) -> dict[str, float]:
+        """Losses that are known, by name: of the epoch so far, else of the one before; and of the last validation."""
+        sums = self._epoch_sums
+        known = [*self.train_losses, *([sums.loss / sums.patterns] if sums.patterns else [])][-1:]
+        found = {"loss": known[0]} if known else {}
+        return found if math.isnan(self._val_loss) else found | {"validation loss": self._val_loss}
+
     def close_books(self) -> None:
         """Log what is known of the steps so far, and do not do twice what the ranks wished, before a state is saved."""
         for one in self._said:
@@ -313,8 +320,7 @@ class PtychoModule(pl.LightningModule):
         )
 
     def _log_epoch(self, name: str, loss: float) -> None:
-        # Equal on all ranks already. Syncing again would hang: only rank 0's progress bar asks for the synced value.
-        self.log(name, loss, prog_bar=True, logger=False, sync_dist=False)
+        self.log(name, loss, logger=False, sync_dist=False)  # equal on all ranks already
         self._record({name: loss}, self.steps - 1)
 
     def _record(self, values: dict[str, float], step: int | None = None) -> None:

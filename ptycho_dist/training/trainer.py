@@ -25,6 +25,7 @@ from ptycho_dist.training.cluster_environment import cluster_environment
 from ptycho_dist.training.lightning_loop import spare_messages
 from ptycho_dist.training.loggers import build_logger
 from ptycho_dist.training.mlflow_runs import RunLogger
+from ptycho_dist.training.stage_reports import StageReports
 
 _BUFFER_SYNC = next(
     name
@@ -77,7 +78,7 @@ def build_trainer(
         accumulate_grad_batches=execution.accum_steps,
         gradient_clip_val=execution.gradient_clip_val,
         gradient_clip_algorithm=execution.gradient_clip_algorithm,
-        enable_progress_bar=execution.enable_progress_bar,
+        enable_progress_bar=False,
         enable_checkpointing=execution.enable_checkpointing,
         enable_model_summary=False,
         use_distributed_sampler=False,
@@ -85,7 +86,7 @@ def build_trainer(
         limit_val_batches=1.0 if training.val_fraction > 0 else 0,
         log_every_n_steps=1,
         logger=_logger(payload, context, start_step),
-        callbacks=[*build_callbacks(execution, training, keeping), *further],
+        callbacks=[*build_callbacks(execution, training, keeping), StageReports(context.progress), *further],
         default_root_dir=training.output_dir,
     )
     if execution.enable_checkpointing:

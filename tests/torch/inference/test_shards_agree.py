@@ -18,7 +18,7 @@ from ptycho_dist.data.scan import Scan
 from ptycho_dist.errors import BundleError, ShardError
 from ptycho_dist.inference import run as inference_run
 from ptycho_dist.inference.exchange import agree
-from ptycho_dist.inference.patch_store import ShardPatches, place_model, predict_patches
+from ptycho_dist.inference.patch_store import PatchFile, ShardPatches, place_model, predict_patches
 from ptycho_dist.inference.product import stitch_to_product
 from ptycho_dist.inference.rank_work import ShardWork
 from ptycho_dist.inference.run import load_model, run_inference
@@ -160,7 +160,7 @@ def test_shard_patches_cover_each_pattern_once_and_trim(trained: Trained, tmp_pa
     for trim, side in ((0, 16), (3, 10)):
         payload = inference_payload(trained.bundle, trained.path, tmp_path, middle_trim=trim, patch_weighting="uniform")
         model = place_model(load_model(payload, trained.scan)[0], payload.execution_config, 0)
-        patches = ShardPatches(model, trained.scan, order, payload, tmp_path / f"{trim}.npy")
+        patches = ShardPatches(model, trained.scan, order, payload, PatchFile(tmp_path / f"{trim}.npy"))
         total = patches.total(order, np.zeros(25))
         weight = total.arrays()["weight"].sum() / 2.0**total.bits
         assert weight == pytest.approx(25 * side**2, rel=1e-9)
@@ -172,7 +172,7 @@ def test_phases_of_patches_do_not_reach_the_object(trained: Trained, tmp_path: P
     payload = inference_payload(trained.bundle, trained.path, tmp_path)
     model = place_model(load_model(payload, trained.scan)[0], payload.execution_config, 0)
     pairs = overlap_pairs(trained.scan.positions_px, 16)
-    patches = ShardPatches(model, trained.scan, np.arange(25), payload, tmp_path / "patches.npy")
+    patches = ShardPatches(model, trained.scan, np.arange(25), payload, PatchFile(tmp_path / "patches.npy"))
     products = patches.products(pairs)
     patches.close()
     turns = np.random.default_rng(0).uniform(-1.0, 1.0, 25)

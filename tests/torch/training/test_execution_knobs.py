@@ -15,7 +15,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, ProgressBar, RichProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from skimage import io
@@ -38,6 +38,7 @@ from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.module import PtychoModule
 from ptycho_dist.training.previews import Previews, build_previews
 from ptycho_dist.training.run import build_module
+from ptycho_dist.training.stage_reports import StageReports
 from ptycho_dist.training.trainer import build_strategy, build_trainer, calm_lightning, own_devices
 from tests.support.ranks import rank_context
 from tests.support.runs import inference_payload, training_payload, untrained_bundle
@@ -245,8 +246,11 @@ def check_scheduler(make: Make) -> None:
 
 
 def check_enable_progress_bar(make: Make) -> None:
-    assert isinstance(make(enable_progress_bar=True).callback(ProgressBar), RichProgressBar)
-    assert make(enable_progress_bar=False).callback(ProgressBar) is None
+    for wanted in (True, False):
+        made = make(enable_progress_bar=wanted)
+        assert made.payload.execution_config.enable_progress_bar is wanted
+        assert made.callback(ProgressBar) is None
+        assert made.callback(StageReports) is not None
 
 
 def check_enable_checkpointing(make: Make) -> None:
