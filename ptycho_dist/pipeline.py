@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ptycho_dist import job_marker
 from ptycho_dist import pipeline_stages as stages
@@ -52,6 +52,11 @@ from ptycho_dist.progress.state_file import StateFile
 from ptycho_dist.progress.tracker import Progress
 from ptycho_dist.refine.progress import CsvLog, StageReports
 from ptycho_dist.refine.run import Callback, Control, run_refinement
+from ptycho_dist.reporting import Reporter
+from ptycho_dist.run_record import PREDICTION, REFINEMENT, TRAINING
+
+if TYPE_CHECKING:
+    from ptycho_dist.evaluate.figures import Overview
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +70,7 @@ def run_train(request: RunRequest) -> None:
     with _job("train", request, given, lambda source: training_payload(source, folder, given)) as (job, payload):
         job.context.progress.plan(stages.of_training(payload))
         _train(payload, job)
+        job.reporter.write(None, None)
 
 
 def run_live(request: RunRequest, live: LiveConfig) -> dict[str, Any]:
@@ -201,6 +207,7 @@ class _Job:
     source: Source
     stop: StopSignals
     progress: dict[str, Any] | None
+    reporter: Reporter
 
     @property
     def scan(self) -> Scan:
@@ -216,6 +223,7 @@ class _Job:
 
 def _train(payload: TrainingPayload, job: _Job) -> dict[str, Any]:
     """Train, unless the unfinished job had finished that; returns what the metrics say of the training."""
+    job.reporter.settings(TRAINING, payload)
     done: dict[str, Any] | None = (job.progress or {}).get("training")
     if done is not None:
         logger.info("the training was finished before; reusing its bundle %s", job.output_dir / BUNDLE_FOLDER)
@@ -238,6 +246,7 @@ def _predict_and_evaluate(
     payload: InferencePayload, job: _Job, facts: dict[str, Any], name: str = PRODUCT_NAME
 ) -> dict[str, Any]:
     """Predict, stitch and evaluate; ``facts`` come from the training."""
+    job.reporter.settings(PREDICTION, payload)
     started = time.monotonic()
     found = find_probe(payload, job.context, job.scan, resume=job.resumes)
     if found is not None:
@@ -252,6 +261,7 @@ def _predict_and_evaluate(
 
 def _refine_and_evaluate(payload: RefinePayload, job: _Job, facts: dict[str, Any]) -> dict[str, Any]:
     """Refine and evaluate; ``facts`` come from the steps before."""
+    job.reporter.settings(REFINEMENT, payload)
     progress = job.context.progress
     callbacks: list[Callback] = [StageReports(progress, payload.n_patterns)]
     if job.context.rank == 0:
@@ -274,8 +284,9 @@ def _evaluate(product: Path, job: _Job, facts: dict[str, Any], prefix: str = "")
 
     on_all_ranks(job.source.require_unchanged)
     name = stages.EVALUATION_OF_NETWORK if prefix else stages.EVALUATION
+    shown: list[Overview] = []
     with job.context.progress.stage(name, is_shared=False):
-        return evaluate_product(
+        metrics = evaluate_product(
             product,
             job.scan,
             job.output_dir,
@@ -284,7 +295,11 @@ def _evaluate(product: Path, job: _Job, facts: dict[str, Any], prefix: str = "")
             facts=facts,
             prefix=prefix,
             is_own=True,
+            keep=shown.append,
         )
+    if not prefix:
+        job.reporter.write(job.scan, job.request.reference, *shown)
+    return metrics
 
 
 def _iterations(request: RunRequest) -> int:
@@ -371,7 +386,9 @@ def _job_on(
         logger.info("%d rank(s), launcher %s, payload %s", context.world, context.launcher, payload.fingerprint()[:12])
         settings, folder = payload.result_settings(), payload.output_dir
         progress = from_rank_0(lambda: job_marker.begin(folder, command, settings, resume=execution.resume))
-        yield _Job(request, context, folder, source, held.stop, progress), payload
+        reporter = Reporter(folder, context.progress, execution.report)
+        reporter.begin(request.argv, payload)
+        yield _Job(request, context, folder, source, held.stop, progress, reporter), payload
         from_rank_0(lambda: job_marker.finish(folder, payload.scan_checksum, _inputs(request, payload)))
 
 

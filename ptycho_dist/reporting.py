@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import resource
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.collectives import all_gather_object, from_rank_0
 from ptycho_dist.factory.payload import Payload
+from ptycho_dist.progress.tracker import Progress
 from ptycho_dist.run_record import begin_record, note_stage, note_times
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from ptycho_dist.evaluate.figures import Overview
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,15 @@ class Reporter:
     ----------
     folder
         Folder of results.
+    progress
+        What this rank reports to; it knows how long each stage took.
     is_wanted
         Whether a report is to be written.
-    seconds
-        Time that this rank has spent in each stage so far.
     """
 
     folder: Path
+    progress: Progress
     is_wanted: bool
-    seconds: dict[str, float] = field(default_factory=dict)
 
     def begin(self, command: Sequence[str], payload: Payload) -> None:
         """Begin the record of a job."""
@@ -54,25 +54,23 @@ class Reporter:
             )
         )
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a stage on this rank."""
-        started = time.monotonic()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
-
-    def write(self, scan: Scan | None, reference: Path | None) -> None:
-        """Record times and memory of all ranks; write the report on rank 0."""
-        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        gathered = all_gather_object((self.seconds, held))
-        times = {name: [seconds[name] for seconds, _ in gathered] for name in self.seconds}
-        memory = [MiB for _, MiB in gathered]
+    def write(self, scan: Scan | None, reference: Path | None, overview: Overview | None = None) -> None:
+        """Record times and memory of all ranks; write the report on rank 0, which may know what the picture shows."""
+        gathered = all_gather_object(self._own_times())
+        times = {name: [seconds.get(name) for seconds, _ in gathered] for name in gathered[0][0]}
 
         def write() -> None:
-            note_times(self.folder, {"seconds": times, "peak_memory_MiB": memory})
+            note_times(self.folder, {"seconds": times, "peak_memory_MiB": [memory for _, memory in gathered]})
             if self.is_wanted:
                 from ptycho_dist.report.write import write_report
 
-                write_report(self.folder, scan=scan, reference=reference)
+                with self.progress.stage("report", is_shared=False):
+                    write_report(self.folder, scan=scan, reference=reference, overview=overview)
 
         from_rank_0(write)
+
+    def _own_times(self) -> tuple[dict[str, float], float]:
+        """Seconds of each stage of this rank, and the largest memory in MiB that it has held."""
+        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        ended = self.progress.snapshot().stages
+        return {stage.name: stage.seconds for stage in ended if stage.seconds is not None}, held

@@ -33,8 +33,10 @@ _SHARE = 0.3
 _SMOOTH_PX = 4.0
 
 
-def compare_and_draw(product: Product, scan: Scan | None, picture: Path, reference: Path | None) -> dict[str, Any]:
-    """Draw the picture of a product; return its metrics against a reference, none without one.
+def compare_and_draw(
+    product: Product, scan: Scan | None, picture: Path, reference: Path | None
+) -> tuple[dict[str, Any], Overview]:
+    """Draw the picture of a product; return its metrics against a reference, none without one, and what is drawn.
 
     Parameters
     ----------
@@ -52,10 +54,10 @@ def compare_and_draw(product: Product, scan: Scan | None, picture: Path, referen
     if overview.comparison is not None:
         window = window_of(product)
         where = {} if window is None else {WINDOW: [*window.corner, *window.shape]}
-        return overview.comparison.summary(product.geometry.pixel_size_m) | where
+        return overview.comparison.summary(product.geometry.pixel_size_m) | where, overview
     if refusal is None:
-        return {}
-    return {REFUSAL: refusal} | dict.fromkeys(METRIC_NAMES, NotMeasured(f"see {REFUSAL}"))
+        return {}, overview
+    return {REFUSAL: refusal} | dict.fromkeys(METRIC_NAMES, NotMeasured(f"see {REFUSAL}")), overview
 
 
 def overview_of(product: Product, scan: Scan | None, reference: Path | None) -> Overview:

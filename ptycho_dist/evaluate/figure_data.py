@@ -13,7 +13,7 @@ from ptycho_dist.types import FloatArray
 
 _PERCENTILES = (0.5, 99.5)
 _BAR_SHARE = 0.25
-_PREFIXES = ((1e-3, "mm"), (1e-6, "um"), (1e-9, "nm"), (1e-12, "pm"))
+_PREFIXES = ((1e-3, "mm"), (1e-6, "\u00b5m"), (1e-9, "nm"), (1e-12, "pm"))
 
 
 def flattened(object_: NDArray[np.complexfloating], area: NDArray[np.bool_]) -> NDArray[np.complex128]:

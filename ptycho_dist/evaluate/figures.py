@@ -25,7 +25,17 @@ from ptycho_dist.evaluate.frc import RingCorrelation
 from ptycho_dist.evaluate.metrics import ReferenceMetrics
 from ptycho_dist.types import Canvas, FloatArray
 
-__all__ = ["Figure", "Overview", "Picture", "colour_table", "draw_overview", "overview_figure", "picture_grid", "pixels_of", "png"]
+__all__ = [
+    "Figure",
+    "Overview",
+    "Picture",
+    "colour_table",
+    "draw_overview",
+    "overview_figure",
+    "picture_grid",
+    "pixels_of",
+    "png",
+]
 
 _NAN = float("nan")
 _FULL_TURN_SHARE = 0.8

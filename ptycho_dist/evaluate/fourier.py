@@ -103,7 +103,7 @@ def _share_of_sums(product: Product, scan: Scan, context: RankContext, counts_pe
 
 
 def modelled_counts(product: Product, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Counts that a product expects of some patterns, float32, shape (b, N, N), in the order of scans."""
+    """Model the counts that a product expects of some patterns, float32, shape (b, N, N), in the order of scans."""
     model, flux = forward_model(product), product.extras.get(FLUX)
     objects = _patches(product, torch.from_numpy(_corners(product)[rows]))
     brightness = None if flux is None else torch.from_numpy(flux[rows]).to(model.probe_PNN.real.dtype)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,6 +24,9 @@ from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.physics.probe import mode_powers
 from ptycho_dist.physics.sampling import sampling_of
 
+if TYPE_CHECKING:
+    from ptycho_dist.evaluate.figures import Overview
+
 logger = logging.getLogger(__name__)
 
 
@@ -36,6 +40,7 @@ def evaluate_product(
     facts: dict[str, Any] | None = None,
     prefix: str = "",
     is_own: bool = False,
+    keep: Callable[[Overview], None] | None = None,
 ) -> dict[str, Any]:
     """Write ``metrics.json``, ``frames.csv`` and ``overview.png`` of a product; all ranks get the metrics.
 
@@ -57,6 +62,8 @@ def evaluate_product(
         What the names of these files begin with.
     is_own
         Whether the product is of this job, and is to hold its verdict.
+    keep
+        Takes what the picture shows, on rank 0.
     """
     product = on_all_ranks(lambda: read_product(path))
     metrics = _described(product, path, facts or {})
@@ -83,10 +90,13 @@ def evaluate_product(
             write_frames(output_dir / f"{prefix}frames.csv", product, numbers, errors, normalised)
             if normalised is not None:
                 judged = with_verdict(path, product, normalised, is_own=is_own)
-        everything = told | compare_and_draw(judged, scan, output_dir / f"{prefix}overview.png", reference)
+        compared, overview = compare_and_draw(judged, scan, output_dir / f"{prefix}overview.png", reference)
+        everything = told | compared
         write_metrics(output_dir / f"{prefix}metrics.json", everything)
         _say(everything, is_final=not prefix)
         _warn_of_groups(everything, errors, product)
+        if keep is not None:
+            keep(overview)
         return everything
 
     return from_rank_0(report)

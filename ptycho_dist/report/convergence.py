@@ -51,8 +51,8 @@ def training_curve(table: Table, *, is_amplitude: bool) -> Curve | None:
         return None
     loss = table["train_loss"][rows]
     seconds = _elapsed(table, table["epoch"][rows])
-    error = np.sqrt(np.maximum(loss, 0)) if is_amplitude else loss
-    return _curve({"pass": table["epoch"][rows] + 1, "error": error, "seconds": seconds})
+    error = np.asarray(np.sqrt(np.maximum(loss, 0)) if is_amplitude else loss, np.float64)
+    return _curve({"pass": table["epoch"][rows] + 1.0, "error": error, "seconds": seconds})
 
 
 def refinement_curve(source: Source) -> Curve | None:
@@ -65,7 +65,7 @@ def refinement_curve(source: Source) -> Curve | None:
     if product is None or "refine" not in product.metadata.provenance.get("payload", {}) or not len(product.losses):
         return None
     unknown = np.full(len(product.losses), np.nan)
-    return _curve({"pass": product.loss_epochs + 1.0, "error": product.losses, "seconds": unknown})
+    return _curve({"pass": (product.loss_epochs + 1).astype(np.float64), "error": product.losses, "seconds": unknown})
 
 
 def ring_curve(frc: RingCorrelation | None, pixel_size_m: float) -> dict[str, Any] | None:

@@ -8,7 +8,8 @@ in which 0 is a pixel without a value.
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
 
@@ -54,6 +55,19 @@ class Map:
     colours: str
     corner_px: tuple[float, float] = (0.0, 0.0)
     step_px: int = 1
+
+    def fitted(self) -> Map:
+        """Take means over squares of known pixels, where there are more than a page shows."""
+        step = math.ceil(max(self.values.shape) / LARGEST_SIDE_PX)
+        if step == 1:
+            return self
+        rows, columns = (side // step for side in self.values.shape)
+        squares = self.values[: rows * step, : columns * step].reshape(rows, step, columns, step)
+        known = np.isfinite(squares)
+        count = known.sum(axis=(1, 3))
+        total = np.where(known, squares, 0).sum(axis=(1, 3))
+        values = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        return replace(self, values=values, step_px=self.step_px * step)
 
     def packed(self) -> dict[str, Any]:
         """Give what the page takes."""

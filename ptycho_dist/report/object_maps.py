@@ -59,7 +59,7 @@ def object_section(product: Product, network: Product | None, overview: Overview
         What its picture shows, with the comparison with a reference.
     """
     frame = frame_of(product)
-    maps = [one.packed() for one in _maps(product, network, overview, frame)]
+    maps = [one.fitted().packed() for one in _maps(product, network, overview, frame)]
     size = product.geometry.pixel_size_m
     return {
         "maps": maps,
@@ -97,12 +97,17 @@ def _waves(whose: str, frame: Frame, corner_px: tuple[float, float] = (0.0, 0.0)
     limits = figure_data.limits(amplitude, frame.area)
     place = (corner_px, frame.step_px)
     yield Map(f"{prefix}amplitude", f"{before}amplitude", "", amplitude, limits, AMPLITUDE_MAP, *place)
-    yield _phase(f"{prefix}phase", f"{before}phase (ramp removed)", phase, frame.area, place)
+    yield phase_map(f"{prefix}phase", f"{before}phase (ramp removed)", phase, frame.area, place)
 
 
-def _phase(
-    name: str, title: str, phase: FloatArray, area: NDArray[np.bool_], place: tuple[tuple[float, float], int]
+def phase_map(
+    name: str,
+    title: str,
+    phase: FloatArray,
+    area: NDArray[np.bool_],
+    place: tuple[tuple[float, float], int] = ((0.0, 0.0), 1),
 ) -> Map:
+    """Show a phase (H, W): in cyclic colours over a full turn where it needs one, else in even ones."""
     low, high = figure_data.limits(phase, area)
     if high - low > _FULL_TURN_SHARE * 2 * math.pi:
         return Map(name, title, "rad", np.angle(np.exp(1j * phase)), (-math.pi, math.pi), CYCLIC_MAP, *place)
@@ -110,14 +115,14 @@ def _phase(
 
 
 def _compared(comparison: ReferenceMetrics, name: str, corner_px: tuple[int, int]) -> Iterator[Map]:
-    """Maps of a reference in the frame of the object, and the differences from it."""
+    """Bring a reference, and the differences from it, into the frame of the object."""
     place = (tuple(np.add(comparison.corner_px, corner_px).astype(float).tolist()), 1)
     reference_phase, phase = figure_data.phases(comparison)
     reference, found = np.abs(comparison.reference), np.abs(comparison.registered.object_)
     area = comparison.area
     limits = figure_data.limits(reference, area)
     yield Map("reference_amplitude", f"{name}: amplitude", "", reference, limits, AMPLITUDE_MAP, *place)
-    yield _phase("reference_phase", f"{name}: phase", reference_phase, area, place)
+    yield phase_map("reference_phase", f"{name}: phase", reference_phase, area, place)
     for key, title, unit, error in (
         ("amplitude_error", f"amplitude - {name}", "", found - reference),
         ("phase_error", f"phase - {name}", "rad", phase - reference_phase),

@@ -83,7 +83,7 @@ def focus_of(product: Product) -> Focus | str:
     probe = product.probe.astype(np.complex128)
     frequency = np.fft.fftfreq(probe.shape[-1], size)
     spectrum = np.fft.fft2(probe)
-    opening = wavelength * _radius_of(np.abs(spectrum) ** 2, frequency)
+    opening = wavelength * _radius_of(np.asarray(np.abs(spectrum) ** 2, np.float64), np.asarray(frequency, np.float64))
     if not opening > 0:
         return "the probe is one wave without an opening angle"
     radius = 0.5 * probe_diameter(product.probe) * size

@@ -35,7 +35,7 @@ def scan_section(source: Source, product: Product, scan: Scan | None) -> dict[st
         "y": numbers_address(corners[shown, 0]),
         "x": numbers_address(corners[shown, 1]),
         "numbers": numbers_address(_numbers(source, product)[shown].astype(np.float64)),
-        "values": {name: numbers_address(column[shown]) for name, column in values.items()},
+        "values": [[name, numbers_address(column[shown])] for name, column in values.items()],
         "shifts": None if shifts is None else _shifts(shifts, shown, product.geometry.pixel_size_m),
         "patterns": [] if scan is None else _patterns(source, product, scan, values),
     }

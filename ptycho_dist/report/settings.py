@@ -22,6 +22,8 @@ _ORIGINS = {
     "bundle": "bundle",
     DEFAULT: "default",
 }
+_GIVEN = ("given", "execution config", "settings file")
+_RESOLVED = "resolved by the program"
 _PROGRAM = "ptycho-dist"
 
 
@@ -39,6 +41,11 @@ class Setting:
         """Whether it is not the default."""
         return self.value != self.default
 
+    @property
+    def is_given(self) -> bool:
+        """Whether a person has set it."""
+        return self.origin in _GIVEN
+
 
 @dataclass(frozen=True)
 class StageSettings:
@@ -51,8 +58,8 @@ class StageSettings:
 
     @property
     def changed(self) -> tuple[Setting, ...]:
-        """Those that differ from the default."""
-        return tuple(one for one in self.settings if one.differs)
+        """Those that differ from the default; what a person has set comes first."""
+        return tuple(sorted((one for one in self.settings if one.differs), key=lambda one: not one.is_given))
 
 
 def stage_settings(source: Source) -> list[StageSettings]:
@@ -84,14 +91,16 @@ def _listed(sections: Mapping[str, Any], provenance: Mapping[str, str]) -> Itera
             dotted = f"{section}.{name}"
             origin = provenance.get(dotted, provenance.get(name, ""))
             told = _ORIGINS.get(origin.partition(" > ")[0], origin)
-            yield Setting(dotted, _text(value), _text(default[dotted]) if dotted in default else "(none)", told)
+            found, usual = value_text(value), value_text(default[dotted]) if dotted in default else "(none)"
+            yield Setting(dotted, found, usual, _RESOLVED if told == DEFAULT and found != usual else told)
 
 
-def _text(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """Say a plain value as settings and tables show it."""
     if value is None:
         return "none"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:.6g}"
-    return ", ".join(map(_text, value)) if isinstance(value, list | tuple) else str(value)
+    return ", ".join(map(value_text, value)) if isinstance(value, list | tuple) else str(value)

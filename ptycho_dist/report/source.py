@@ -69,7 +69,7 @@ class Source:
         return float("nan") if self.product is None else self.product.geometry.pixel_size_m
 
     def settings(self, stage: str) -> Mapping[str, Any]:
-        """Settings of a stage by section; empty where it did not run, or where they are not known."""
+        """Give the settings of a stage by section; empty where it did not run, or where they are not known."""
         recorded = self.record.get("stages", {}).get(stage, {}).get("settings")
         if recorded is not None:
             return dict(recorded)
@@ -111,8 +111,8 @@ def read_source(place: Path) -> Source:
     bundle = _bundle(folder)
     if not has_product and not bundle:
         msg = (
-            f"{place} holds neither {PRODUCT} nor a {BUNDLE_FOLDER} of a training; expected the output folder of train, "
-            "infer, refine, reconstruct or evaluate, or a product. Give --output_dir of that command."
+            f"{place} holds neither {PRODUCT} nor a {BUNDLE_FOLDER} of a training; expected a product, or the output "
+            "folder of train, infer, refine, reconstruct or evaluate. Give one."
         )
         raise DataFormatError(msg)
     is_own = path.name == PRODUCT

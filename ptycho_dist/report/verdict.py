@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from ptycho_dist.data.formats.product_h5 import Product
 from ptycho_dist.evaluate.figure_data import length_text
@@ -17,6 +17,7 @@ from ptycho_dist.run_record import REFINEMENT
 GOOD, WATCH, BAD, NOTE = "good", "watch", "bad", "note"
 _MOST_MESSAGES = 12
 _LISTED = 10
+_SECONDS = len("2026-01-01T00:00:00")
 _SEVERITIES = {"wrong": BAD, "odd": WATCH}
 _LOW_OVERLAP = 0.3
 
@@ -46,7 +47,8 @@ class Verdict:
 
 def verdict_of(source: Source) -> Verdict:
     """Say it in words."""
-    watch = (*_of_scan(source.metrics), *_of_result(source), *_of_logs(source.folder))
+    begun = str(source.record.get("begun", ""))
+    watch = (*_of_scan(source.metrics), *_of_result(source), *_of_logs(source.folder, begun))
     return Verdict(_what(source), tuple(_quality(source)), watch)
 
 
@@ -100,8 +102,9 @@ def _quality(source: Source) -> Iterator[Remark]:
         yield Remark(NOTE, f"Fourier error {metrics['fourier_error']:.4f} over all patterns{_unseen(metrics)}.")
     if _is_number(metrics.get("ssim_phase")):
         yield Remark(NOTE, _against_reference(metrics, source.pixel_size_m))
-    if _is_number(metrics.get("halves_resolution_half_bit_px")):
-        found = _resolution(metrics["halves_resolution_half_bit_px"], source.pixel_size_m)
+    halves = metrics.get("halves_resolution_half_bit_px")
+    if _is_number(halves):
+        found = _resolution(halves, source.pixel_size_m)
         yield Remark(NOTE, f"Two halves of the photons agree down to {found} (1/2-bit threshold).")
     yield from _network_against_none(metrics)
 
@@ -164,19 +167,22 @@ def _of_result(source: Source) -> Iterator[Remark]:
         )
     overlap = metrics.get("overlap")
     if _is_number(overlap) and overlap < _LOW_OVERLAP:
-        yield Remark(WATCH, f"Neighbouring probes overlap by {overlap:.0%} only; the patterns constrain each other little.")
+        yield Remark(
+            WATCH, f"Neighbouring probes overlap by {overlap:.0%} only; the patterns constrain each other little."
+        )
     if metrics.get("reference_refused"):
         yield Remark(WATCH, _sentence(f"Not compared with the reference: {metrics['reference_refused']}"))
 
 
-def _of_logs(folder: Path) -> Iterator[Remark]:
-    """Repeat warnings and errors of the last run that the ranks have logged, each once."""
+def _of_logs(folder: Path, begun: str) -> Iterator[Remark]:
+    """Repeat warnings and errors that the ranks have logged since the run began, each once."""
     told: dict[str, str] = {}
     for path in sorted((folder / "logs").glob("rank-*.jsonl")):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             record = _record(line)
-            if record.get("level") in ("WARNING", "ERROR", "CRITICAL"):
-                told.setdefault(str(record.get("message")), str(record.get("time", ""))[:19])
+            time = str(record.get("time", ""))[:_SECONDS]
+            if record.get("level") in ("WARNING", "ERROR", "CRITICAL") and time >= begun[:_SECONDS]:
+                told.setdefault(str(record.get("message")), time)
     for message, time in list(told.items())[-_MOST_MESSAGES:]:
         yield Remark(WATCH, f"{time.replace('T', ' ')}: {message}")
 
@@ -190,7 +196,7 @@ def _record(line: str) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

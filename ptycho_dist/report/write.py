@@ -11,15 +11,15 @@ from typing import Any
 from ptycho_dist.data.formats.product_h5 import Product
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.evaluate.comparison import overview_of
-from ptycho_dist.evaluate.figure_data import length_text
 from ptycho_dist.evaluate.figures import Overview
-from ptycho_dist.report.convergence import FOURIER_ERROR, convergence, ring_curve
+from ptycho_dist.report.convergence import convergence, ring_curve
 from ptycho_dist.report.object_maps import object_section
 from ptycho_dist.report.page import write_page
 from ptycho_dist.report.probe_section import probe_section
 from ptycho_dist.report.scan_section import scan_section
-from ptycho_dist.report.settings import command_line, stage_settings
+from ptycho_dist.report.settings import command_line, stage_settings, value_text
 from ptycho_dist.report.source import Source, read_source
+from ptycho_dist.report.texts import convergence_text, focus_text, probe_text, rings_text, scan_text
 from ptycho_dist.report.timing import timing_of
 from ptycho_dist.report.verdict import verdict_of
 from ptycho_dist.version import package_version
@@ -27,7 +27,7 @@ from ptycho_dist.version import package_version
 logger = logging.getLogger(__name__)
 
 NAME = "report.html"
-_SCRIPTS = ("page.js",)
+_SCRIPTS = ("object.js", "scan.js", "page.js")
 _SECTIONS = {
     "object": "Object",
     "probe": "Probe",
@@ -75,9 +75,7 @@ def write_report(
     """
     source = read_source(place)
     data = _data(source, scan, reference, overview)
-    path = write_page(
-        output or source.folder / NAME, "report.html", data, _texts(source, data, why_no_scan), _SCRIPTS
-    )
+    path = write_page(output or source.folder / NAME, "report.html", data, _texts(source, data, why_no_scan), _SCRIPTS)
     logger.info("report: %s (%.1f MB)", path, path.stat().st_size / 1e6)
     return path
 
@@ -110,12 +108,12 @@ def _texts(source: Source, data: Mapping[str, Any], why_no_scan: str) -> dict[st
         "subtitle": f"ptycho_dist {package_version()}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {source.folder}",
         "contents": [("verdict", "Verdict"), *shown, *more, ("settings", "Settings"), ("again", "Again")],
         "verdict": verdict_of(source),
-        "probe_text": _probe_text(data["probe"]),
-        "focus": _focus_text(data["probe"]),
-        "scan_text": _scan_text(data["scan"]),
+        "probe_text": probe_text(data["probe"]),
+        "focus": focus_text(data["probe"]),
+        "scan_text": scan_text(data["scan"]),
         "why_no_patterns": why_no_scan,
-        "convergence_text": _convergence_text(data["convergence"]),
-        "rings_text": _rings_text(data["rings"]),
+        "convergence_text": convergence_text(data["convergence"]),
+        "rings_text": rings_text(data["rings"]),
         "metrics": list(_listed(source.metrics)),
         "timing": timing,
         "stages": stage_settings(source),
@@ -125,73 +123,6 @@ def _texts(source: Source, data: Mapping[str, Any], why_no_scan: str) -> dict[st
     }
 
 
-def _probe_text(probe: Mapping[str, Any] | None) -> str:
-    if probe is None:
-        return ""
-    diameter, size = probe["diameter_px"], probe["pixel_size_m"]
-    known = f" ({length_text(diameter * size)})" if size else ""
-    frame = f", {length_text(probe['N'] * size)}" if size else ""
-    return f"Diameter with 90 % of the power: {diameter:.1f} px{known}. Frame: {probe['N']} px{frame}."
-
-
-def _focus_text(probe: Mapping[str, Any] | None) -> dict[str, str]:
-    focus = None if probe is None else probe["focus"]
-    if probe is None or focus is None:
-        return {}
-    first, last, best, width = (focus[name] for name in ("first_m", "last_m", "best_m", "width_m"))
-    where = "at the object" if abs(best) < (last - first) / 100 else f"at {length_text(best)} along the beam"
-    return {
-        "first": length_text(first),
-        "last": f"+{length_text(last)}",
-        "width_text": length_text(probe["N"] * probe["pixel_size_m"]),
-        "text": f"It is narrowest {where}, {length_text(width)} wide there (full width at half maximum).",
-    }
-
-
-def _scan_text(scan: Mapping[str, Any] | None) -> str:
-    if scan is None:
-        return ""
-    fewer = f" {scan['n_shown']:,} of them are drawn." if scan["n_shown"] < scan["n_patterns"] else ""
-    text = f"{scan['n_patterns']:,} patterns over the amplitude of the object.{fewer}"
-    if scan["patterns"]:
-        text += " Circles: patterns that can be seen beside; click near one."
-    shifts = scan["shifts"]
-    if shifts:
-        sizes = ("", "") if "rms_m" not in shifts else tuple(f" ({length_text(shifts[n])})" for n in ("rms_m", "largest_m"))
-        text += (
-            f" Positions were refined: by {shifts['rms_px']:.2f} px{sizes[0]} rms, by {shifts['largest_px']:.2f} px"
-            f"{sizes[1]} at most, beside a common shift; arrows are longer than they are."
-        )
-    return text
-
-
-def _convergence_text(curves: Mapping[str, Any] | None) -> str:
-    if curves is None:
-        return ""
-    said = ["Refinement: Fourier error of all patterns in each iteration."] if curves["refinement"] else []
-    if curves["training"] and curves["training_unit"] == FOURIER_ERROR:
-        said.insert(0, "Network: root of the training loss, the Fourier error of groups, each on an object of its own.")
-    elif curves["training"]:
-        said.insert(0, "Network: training loss, on the right.")
-    if curves["starts"]:
-        said.append(f"Several starts were refined and compared; that from {curves['chosen']} was kept.")
-    return " ".join(said)
-
-
-def _rings_text(rings: Mapping[str, Any] | None) -> str:
-    if rings is None:
-        return ""
-    told = []
-    for name, threshold in (("half_bit_px", "1/2-bit"), ("one_seventh_px", "1/7")):
-        pixels, size = rings[name], rings["pixel_size_m"]
-        length = f" ({length_text(pixels * size)})" if pixels and size else ""
-        told.append(f"{threshold}: {pixels:.2f} px{length}" if pixels else f"{threshold}: not resolved")
-    return (
-        f"Fourier ring correlation with the reference; full-period resolution at the threshold {'; '.join(told)}. "
-        "The ring at zero says nothing, for the mean is taken off, and is left out."
-    )
-
-
 def _listed(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     reasons = metrics.get("null_reasons", {})
     for name, value in metrics.items():
@@ -199,12 +130,8 @@ def _listed(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             continue
         if value is None:
             yield name, f"not known: {reasons.get(name, 'no reason recorded')}"
-        elif isinstance(value, float):
-            yield name, f"{value:.6g}"
-        elif isinstance(value, list):
-            yield name, ", ".join(f"{one:.4g}" if isinstance(one, float) else str(one) for one in value) or "none"
         else:
-            yield name, str(value)
+            yield name, value_text(value) or "none"
 
 
 def _origins(source: Source) -> Iterator[tuple[str, str]]:
@@ -216,7 +143,8 @@ def _origins(source: Source) -> Iterator[tuple[str, str]]:
         yield "checksum of the scan (SHA-256)", checksum
     for stage in stage_settings(source):
         if stage.fingerprint:
-            yield f"fingerprint of the {stage.stage}", f"{stage.fingerprint} (of what changes numbers: {stage.result_fingerprint})"
+            told = f"{stage.fingerprint} (of what changes numbers: {stage.result_fingerprint})"
+            yield f"fingerprint of the {stage.stage}", told
     if record.get("begun"):
         yield "begun", f"{record['begun']} on {record.get('host', '?')}"
     for name, version in record.get("versions", {}).items():

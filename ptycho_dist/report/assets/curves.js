@@ -39,16 +39,6 @@ function line(label, colour, extra = {}) {
   return { label, stroke: colour, width: 2, spanGaps: true, points: { size: 5 }, value, ...extra };
 }
 
-/* Ticks of a logarithmic axis that say 1, 2 and 5 only, and more where it spans less than a decade. */
-function logTicks(plot, splits) {
-  const spansDecade = splits.length && splits[splits.length - 1] / splits[0] > 12;
-  return splits.map((value) => {
-    if (value === null) return null;
-    const lead = Number(String(value.toExponential()).split("e")[0]);
-    return !spansDecade || [1, 2, 5].includes(Math.round(lead * 1e6) / 1e6) ? value : null;
-  });
-}
-
 const logLabels = (_, values) => values.map((value) => (value === null ? "" : String(Number(value.toPrecision(3)))));
 
 /* Smallest round numbers of a logarithmic axis; of a short one, evenly spread ones. */
@@ -113,11 +103,12 @@ class Convergence {
     const data = uPlot.join(curves.map(([x, y]) => [x, y]));
     const label = kind === "pass" ? "passes over the scan" : "seconds";
     const isLoss = curves.some(([, , one]) => one.scale === "loss");
-    const logAxis = { splits: logSplits, values: logLabels, size: 64 };
+    const logAxis = { splits: logSplits, filter: (_, splits) => splits, values: logLabels, size: 64 };
     const axes = [axis(label), axis("Fourier error", logAxis)];
-    const scales = { x: { time: false }, y: { distr: 3 } };
+    const range = (_, low, high) => [low / 1.08, high * 1.08];
+    const scales = { x: { time: false }, y: { distr: 3, range } };
     if (isLoss) {
-      scales.loss = { distr: 3 };
+      scales.loss = { distr: 3, range };
       axes.push(axis("training loss", { ...logAxis, scale: "loss", side: 1, grid: { show: false } }));
     }
     const series = [{ label, value: (_, value) => shortNumber(value) }, ...curves.map(([, , one]) => one)];

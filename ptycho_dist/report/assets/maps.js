@@ -18,6 +18,12 @@ class ColourTable {
   }
 }
 
+function colourTables(texts) {
+  return Object.fromEntries(
+    Object.entries(texts).map(([name, text]) => [name, Object.assign(new ColourTable(text), { name })]),
+  );
+}
+
 function decodeNumbers(base64) {
   const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
   return new Float32Array(bytes.buffer);

@@ -8,7 +8,7 @@ class ScanPoints {
     this.y = decodeNumbers(data.y);
     this.x = decodeNumbers(data.x);
     this.numbers = decodeNumbers(data.numbers);
-    this.values = Object.fromEntries(Object.entries(data.values).map(([name, text]) => [name, decodeNumbers(text)]));
+    this.values = Object.fromEntries(data.values.map(([name, text]) => [name, decodeNumbers(text)]));
     this.shifts = data.shifts ? { y: decodeNumbers(data.shifts.y), x: decodeNumbers(data.shifts.x) } : null;
     this.largestShift = data.shifts ? data.shifts.largest_px : 0;
     this.table = tables.cividis;
