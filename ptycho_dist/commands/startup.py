@@ -5,6 +5,7 @@ Heavy packages are imported inside the functions, so that help answers at once.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -24,6 +25,8 @@ from ptycho_dist.launching.supervisor import end_with_parent
 
 if TYPE_CHECKING:
     from ptycho_dist.distributed.rank_group import RankGroup
+
+logger = logging.getLogger(__name__)
 
 _FILE_KEYS = {
     "scan": ("training.train_data_file", "inference.test_data_file", "refine.scan"),
@@ -78,10 +81,20 @@ def run_job(
         folder = Path(str(request.output_dir))
         log_to_folder(folder, context.rank)
         with reported(folder, context.rank):
-            work(request)
+            _work_unless_finished(work, request)
         return 0
 
     return on_ranks(typed, ranks, rank_work)
+
+
+def _work_unless_finished(work: Callable[[RunRequest], object], request: RunRequest) -> None:
+    """Work, or tell on rank 0 that this was done before."""
+    from ptycho_dist.finished_jobs import FinishedAlready
+
+    try:
+        work(request)
+    except FinishedAlready as already:
+        logger.warning("%s", already)
 
 
 def run_alone(typed: Typed, folder: Path, work: Callable[[], object]) -> int:
@@ -161,6 +174,7 @@ def make_request(typed: Typed) -> RunRequest:
         product=paths.get("product"),
         reference=paths.get("reference"),
         start=paths["start"],
+        overwrite=typed.overwrite,
     )
 
 

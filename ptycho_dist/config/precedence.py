@@ -161,6 +161,8 @@ class RunRequest:
         Product to evaluate, and what to compare it with.
     start
         Where a refinement starts.
+    overwrite
+        Whether earlier results may be replaced.
     """
 
     scan: Path | None
@@ -171,6 +173,7 @@ class RunRequest:
     product: Path | None = None
     reference: Path | None = None
     start: Path | None = None
+    overwrite: bool = False
 
     def levels(self, sections: Sections) -> list[Level]:
         """Select what a stage knows of the settings given, highest precedence first; what others know is left out."""
