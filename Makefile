@@ -95,9 +95,9 @@ test-all: lint type ## All checks and all tests
 	$(CALM) $(BIN)/python -m pytest tests/launch
 
 demo: $(VENV)/.installed ## Simulate a scan, train on two ranks, reconstruct, refine, evaluate
-	$(BIN)/ptycho-dist simulate $(DEMO)/scan.h5 $(DEMO_SCAN)
-	$(BIN)/ptycho-dist reconstruct $(DEMO)/scan.h5 --output_dir $(DEMO) $(DEMO_FLAGS)
-	$(BIN)/ptycho-dist refine $(DEMO)/scan.h5 --start_from ones --output_dir $(DEMO)/ones --devices 1 --quiet
+	$(BIN)/ptycho-dist simulate $(DEMO)/scan.h5 $(DEMO_SCAN) --overwrite
+	$(BIN)/ptycho-dist reconstruct $(DEMO)/scan.h5 --output_dir $(DEMO) $(DEMO_FLAGS) --overwrite
+	$(BIN)/ptycho-dist refine $(DEMO)/scan.h5 --start_from ones --output_dir $(DEMO)/ones --devices 1 --quiet --overwrite
 	$(BIN)/python -m benchmarks.network.side_by_side $(DEMO)/scan.h5 $(DEMO)/side_by_side.png \
 		"no network=$(DEMO)/ones/reconstruction.h5" "with a network=$(DEMO)/reconstruction.h5"
 	@echo "Results are in $(DEMO): look at overview.png, side_by_side.png and metrics.json; the object is in reconstruction.h5."

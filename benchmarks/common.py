@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_dist.atomic import atomic_path
+from ptycho_dist.commands.registry import commands
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -23,8 +24,9 @@ def ptycho_dist(*arguments: str, threads: int = 1) -> str:
 
 
 def command_of(*arguments: str) -> list[str]:
-    """Command line that runs a command of the package, quietly."""
-    return [sys.executable, "-m", "ptycho_dist", *arguments, "--quiet"]
+    """Command line that runs a command of the package, quietly, and measures anew what was measured before."""
+    anew = ["--overwrite"] if commands()[arguments[0]].replaces else []
+    return [sys.executable, "-m", "ptycho_dist", *arguments, *anew, "--quiet"]
 
 
 def environment(threads: int = 1) -> dict[str, str]:

@@ -96,7 +96,7 @@ def measure(scan: Path, folder: Path, batch_size: int, group_size: int, steps: i
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
         ptycho_dist.train(
             scan, output_dir=folder / str(batch_size), batch_size=batch_size, group_size=group_size, max_steps=steps,
-            accelerator="gpu",
+            accelerator="gpu", overwrite=True,
         )  # fmt: skip
     kineto = profiler.profiler.kineto_results.events()
     found = [

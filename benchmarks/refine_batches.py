@@ -117,7 +117,12 @@ def refine(scan: Path, output: Path, tree: Path, *more: str) -> tuple[float, flo
     """Refine by the package of a tree, as a process of one thread; returns Fourier error and best patterns a second."""
     command = [sys.executable, "-m", "ptycho_dist", "refine", str(scan), "--output_dir", str(output), *more]
     env = environment() | {"PYTHONPATH": str(tree), "CUDA_VISIBLE_DEVICES": ""}
-    subprocess.run([*command, "--devices", "1", "--accelerator", "cpu", "--quiet"], env=env, cwd=tree, check=True)
+    subprocess.run(
+        [*command, "--resume", "false", "--devices", "1", "--accelerator", "cpu", "--quiet"],
+        env=env,
+        cwd=tree,
+        check=True,
+    )
     rows = (output / "logs" / "refine.csv").read_text(encoding="utf-8").splitlines()[2:]
     error = json.loads((output / "metrics.json").read_text(encoding="utf-8"))["fourier_error"]
     return float(error), max(float(row.split(",")[-1]) for row in rows)

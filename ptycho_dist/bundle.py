@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ptycho_dist.atomic import sync
 from ptycho_dist.errors import BundleError
+from ptycho_dist.run_folder import held_by
 from ptycho_dist.version import package_version
 
 SCHEMA_VERSION = 1
@@ -163,11 +164,13 @@ def find_bundle(path: Path) -> Path:
     BundleError
         If neither is a bundle.
     """
-    for candidate in (path, path / BUNDLE_FOLDER):
+    folder = path.parent if path.is_file() else path
+    for candidate in (folder, folder / BUNDLE_FOLDER):
         if (candidate / INFO_NAME).is_file():
             return candidate
-    found = "is not there" if not path.exists() else f"has no {INFO_NAME}, nor has its folder {BUNDLE_FOLDER}/"
-    msg = f"bundle {path} {found}; expected a folder written by training. Check model_path."
+    nothing = f"has no {INFO_NAME}, nor has its folder {BUNDLE_FOLDER}/; it is a folder"
+    found = f"{nothing} {held_by(folder)}" if folder.is_dir() else "is not there"
+    msg = f"bundle {path} {found}; expected the folder of a run that trained, or its {BUNDLE_FOLDER}. Check the path."
     raise BundleError(msg)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +32,9 @@ MADE_BY = {
 RECORD = ".scans.json"
 """Which scan each kind of results was made from."""
 
+_NEVER_CHANGED_IN_PLACE = (".h5", ".safetensors", ".ckpt")
+"""Suffixes of files that are only ever replaced by new ones, so that another name for one costs nothing."""
+
 Ages = Mapping[str, int]
 """Names of results, and the time (ns) of their newest change."""
 
@@ -39,8 +44,43 @@ def found_in(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): _newest(path) for kind in RESULTS for path in _paths(folder, kind)}
 
 
-def settle(folder: Path, before: Ages, command: str, scan_checksum: str, inputs: Iterable[Path]) -> Path | None:
-    """Set aside what the job that ends now has not made anew, and note which scan its results are of.
+def keep(folder: Path, command: str) -> Path | None:
+    """Keep what a command is about to replace: under other names, while the results stay as they are.
+
+    Parameters
+    ----------
+    folder
+        Output folder.
+    command
+        Name of the command.
+
+    Returns
+    -------
+    Path or None
+        Hidden folder with what is kept; :func:`settle` shows it. None where nothing is there.
+    """
+    names = [str(path.relative_to(folder)) for kind in MADE_BY[command] for path in _paths(folder, kind)]
+    if not names:
+        return None
+    kept = folder / f".{_dated_name()}"
+    for name in names:
+        (kept / name).parent.mkdir(parents=True, exist_ok=True)
+        if (folder / name).is_dir():
+            shutil.copytree(folder / name, kept / name, copy_function=_keep_file)
+        else:
+            _keep_file(folder / name, kept / name)
+    return kept
+
+
+def settle(
+    folder: Path,
+    before: Ages,
+    command: str,
+    scan_checksum: str,
+    inputs: Iterable[Path],
+    kept: Path | None = None,
+) -> Path | None:
+    """Set aside what the job that ends now has replaced or not made anew, and note which scan its results are of.
 
     A kind of results stays where the job has read it, or where it is of the same scan and not of a kind that
     the command makes.
@@ -57,6 +97,8 @@ def settle(folder: Path, before: Ages, command: str, scan_checksum: str, inputs:
         SHA-256 of the scan that the job worked on.
     inputs
         Files and folders that the job has read.
+    kept
+        Where :func:`keep` has kept what the job has replaced; None where nothing is kept.
 
     Returns
     -------
@@ -77,17 +119,46 @@ def settle(folder: Path, before: Ages, command: str, scan_checksum: str, inputs:
     if record:
         with atomic_path(folder / RECORD) as temporary:
             temporary.write_text(json.dumps(record), encoding="utf-8")
-    return _move(folder, stale) if stale else None
+    if kept is not None:
+        _forget(kept, [name for name in now if before.get(name) == now[name]])
+    return _set_aside(folder, stale, kept)
 
 
-def _move(folder: Path, names: Iterable[str]) -> Path:
-    """Move results to a new folder beside the others, whose name tells when."""
-    aside = folder / f"earlier-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+def _keep_file(source: str | Path, target: str | Path) -> None:
+    """Give a file a second name; copy it where it may be written to, or where there are no hard links."""
+    if Path(source).suffix in _NEVER_CHANGED_IN_PLACE:
+        try:
+            os.link(source, target)
+        except OSError:  # the copy tells what is wrong, if it is not the lack of hard links
+            shutil.copy2(source, target)
+        return
+    shutil.copy2(source, target)
+
+
+def _forget(kept: Path, names: Iterable[str]) -> None:
+    """Remove second names of what the job has left as it was."""
     for name in names:
+        shutil.rmtree(kept / name) if (kept / name).is_dir() else (kept / name).unlink(missing_ok=True)
+
+
+def _set_aside(folder: Path, stale: Iterable[str], kept: Path | None) -> Path | None:
+    """Move results to a new folder beside the others, whose name tells when; what was kept is in it already."""
+    aside = folder / _dated_name() if kept is None else folder / kept.name.lstrip(".")
+    if kept is not None and kept.is_dir():
+        kept.rename(aside)
+    for name in stale:
         (aside / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).rename(aside / name)
-    logger.info("results of an earlier job that this one did not make anew are now in %s: %s", aside, ", ".join(names))
+    held = sorted(found_in(aside)) if aside.is_dir() else []
+    if not held:
+        shutil.rmtree(aside, ignore_errors=True)
+        return None
+    logger.warning("results of an earlier job that were here are now in %s: %s", aside, ", ".join(held))
     return aside
+
+
+def _dated_name() -> str:
+    return f"earlier-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
 
 
 def _is_read(folder: Path, kind: str, read: Iterable[Path]) -> bool:

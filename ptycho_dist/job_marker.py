@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_dist.atomic import atomic_path
-from ptycho_dist.earlier_results import found_in, settle
+from ptycho_dist.earlier_results import found_in, keep, settle
 from ptycho_dist.errors import ConfigError
+from ptycho_dist.finished_jobs import FinishedJob, finished_job, note_finished
 from ptycho_dist.version import package_version
 
 NAME = "unfinished.json"
@@ -45,7 +46,29 @@ def read_marker(output_dir: Path) -> dict[str, Any] | None:
     return marker
 
 
-def begin(output_dir: Path, command: str, settings: Mapping[str, Any], *, resume: bool) -> dict[str, Any] | None:
+def finished(output_dir: Path, command: str, asked: Mapping[str, Any]) -> FinishedJob | None:
+    """Find the finished job whose results a folder holds, if it is of the same command and settings.
+
+    Parameters
+    ----------
+    output_dir
+        Folder of the job's results.
+    command
+        What is to run.
+    asked
+        All that is asked for, as given to :func:`finish`.
+
+    Raises
+    ------
+    ConfigError
+        If there is a marker of an unfinished job that cannot be understood.
+    """
+    return None if read_marker(output_dir) is not None else finished_job(output_dir, command, asked)
+
+
+def begin(
+    output_dir: Path, command: str, settings: Mapping[str, Any], *, resume: bool, overwrite: bool = False
+) -> dict[str, Any] | None:
     """Mark a job as begun; for one process of the job.
 
     Parameters
@@ -58,6 +81,8 @@ def begin(output_dir: Path, command: str, settings: Mapping[str, Any], *, resume
         Everything that changes the result, as nested plain values.
     resume
         Whether to resume an unfinished job that is there.
+    overwrite
+        Whether results of a finished job that is there may be replaced; else they are set aside at the end.
 
     Returns
     -------
@@ -71,12 +96,12 @@ def begin(output_dir: Path, command: str, settings: Mapping[str, Any], *, resume
     """
     marker = read_marker(output_dir) if resume else None
     if marker is None:
-        earlier = found_in(output_dir) if output_dir.is_dir() else {}
-        _write(output_dir, {"command": command, "settings": dict(settings), "progress": {}, "earlier": earlier})
+        _begin_anew(output_dir, command, settings, overwrite=overwrite)
         return None
     differing = list(_differences(marker["settings"], json.loads(json.dumps(settings))))
     if differing and not _left_something(output_dir):
-        return begin(output_dir, command, settings, resume=False)
+        _begin_anew(output_dir, command, settings, overwrite=overwrite)
+        return None
     if differing:
         msg = (
             f"{output_dir} holds an unfinished '{marker['command']}' (begun {marker.get('begun')}) with other settings:"
@@ -95,8 +120,13 @@ def note(output_dir: Path, **progress: Any) -> None:
         _write(output_dir, marker | {"progress": marker["progress"] | progress})
 
 
-def finish(output_dir: Path, scan_checksum: str = "", inputs: Iterable[Path] = ()) -> None:
-    """Take the marker away: the job has ended well. What it has not made anew is set aside.
+def finish(
+    output_dir: Path,
+    scan_checksum: str = "",
+    inputs: Iterable[Path] = (),
+    asked: Mapping[str, Any] | None = None,
+) -> None:
+    """Take the marker away: the job has ended well. What it has replaced or not made anew is set aside.
 
     Parameters
     ----------
@@ -106,12 +136,34 @@ def finish(output_dir: Path, scan_checksum: str = "", inputs: Iterable[Path] = (
         SHA-256 of the scan that they were made from.
     inputs
         Files and folders that the job has read; they stay.
+    asked
+        All that was asked for, by which :func:`finished` finds the job; None to leave it unknown.
     """
     marker = read_marker(output_dir)
     if marker is None:
         return
-    settle(output_dir, marker.get("earlier", {}), marker["command"], scan_checksum, inputs)
+    kept = output_dir / marker["kept"] if marker.get("kept") else None
+    settle(output_dir, marker.get("earlier", {}), marker["command"], scan_checksum, inputs, kept)
+    note_finished(output_dir, marker["command"], asked)
     (output_dir / NAME).unlink(missing_ok=True)
+
+
+def _begin_anew(output_dir: Path, command: str, settings: Mapping[str, Any], *, overwrite: bool) -> None:
+    """Mark a job that resumes nothing; what an unfinished one has kept of results before it stays kept."""
+    unfinished = _unfinished(output_dir)
+    if unfinished is None:
+        kept = keep(output_dir, command) if output_dir.is_dir() and not overwrite else None
+        held = {"earlier": found_in(output_dir) if output_dir.is_dir() else {}, "kept": kept.name if kept else None}
+    else:
+        held = {"earlier": found_in(output_dir), "kept": unfinished.get("kept")}
+    _write(output_dir, {"command": command, "settings": dict(settings), "progress": {}, **held})
+
+
+def _unfinished(output_dir: Path) -> dict[str, Any] | None:
+    try:
+        return read_marker(output_dir)
+    except ConfigError:  # to be replaced, as the message of that error says
+        return None
 
 
 def _version_to_use(marker: Mapping[str, Any]) -> str:

@@ -42,6 +42,7 @@ from ptycho_dist.factory.payload import InferencePayload, Payload, RefinePayload
 from ptycho_dist.factory.refine import refine_payload
 from ptycho_dist.factory.settings import data_of, execution_of, reader_options
 from ptycho_dist.factory.training import training_payload
+from ptycho_dist.finished_jobs import FinishedAlready
 from ptycho_dist.inference.product import NETWORK_PRODUCT_NAME, PRODUCT_NAME, product_name, stitch_to_product
 from ptycho_dist.inference.run import STITCHING, InferenceResult, run_inference
 from ptycho_dist.launching.environment import RankContext, detect, single_rank
@@ -53,6 +54,7 @@ from ptycho_dist.progress.tracker import Progress
 from ptycho_dist.refine.progress import CsvLog, StageReports
 from ptycho_dist.refine.run import Callback, Control, run_refinement
 from ptycho_dist.reporting import Reporter
+from ptycho_dist.run_folder import prefix_of
 from ptycho_dist.run_record import PREDICTION, REFINEMENT, TRAINING
 
 if TYPE_CHECKING:
@@ -151,8 +153,10 @@ def run_evaluate(request: RunRequest) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        If the product cannot be compared with the reference that was given; the other metrics are written.
+        If the product cannot be compared with the reference that was given, the other metrics are written then; or if
+        the folder has the metrics of something else.
     """
+    from ptycho_dist.evaluate.again import evaluation_into
     from ptycho_dist.evaluate.comparison import REFUSAL
     from ptycho_dist.evaluate.run import evaluate_product
 
@@ -165,9 +169,12 @@ def run_evaluate(request: RunRequest) -> dict[str, Any]:
             options = reader_options([*request.levels({"data": DataConfig}), _as_opened(stored)])
             _require_same_numbers(product, stored, options)
             scan = stack.enter_context(open_scan(request.scan, options))
-        context = replace(single_rank(), progress=request.progress)
+        folder = stack.enter_context(evaluation_into(output_dir, product, overwrite=request.overwrite))
+        context, prefix = replace(single_rank(), progress=request.progress), prefix_of(product)
         with request.progress.stage(stages.EVALUATION):
-            metrics = evaluate_product(product, scan, output_dir, reference=request.reference, context=context)
+            metrics = evaluate_product(
+                product, scan, folder, reference=request.reference, context=context, prefix=prefix
+            )
     if request.reference is not None and REFUSAL in metrics:
         raise ConfigError(metrics[REFUSAL])
     return metrics
@@ -361,7 +368,13 @@ def _ranks(command: str, request: RunRequest, given: Sequence[Level]) -> Iterato
 def _job(
     command: str, request: RunRequest, given: Sequence[Level], make: Callable[[Source], AnyPayload]
 ) -> Iterator[tuple[_Job, AnyPayload]]:
-    """Open process group and scan, prove that all ranks hold the same payload, and mark the job until it ends well."""
+    """Open process group and scan, prove that all ranks hold the same payload, and mark the job until it ends well.
+
+    Raises
+    ------
+    FinishedAlready
+        On all ranks, where the folder holds the results of this very job.
+    """
     with _ranks(command, request, given) as held, _job_on(held, command, request, given, make) as found:
         yield found
 
@@ -385,11 +398,30 @@ def _job_on(
         require_agreement(payload.to_dict(), all_gather_object)
         logger.info("%d rank(s), launcher %s, payload %s", context.world, context.launcher, payload.fingerprint()[:12])
         settings, folder = payload.result_settings(), payload.output_dir
-        progress = from_rank_0(lambda: job_marker.begin(folder, command, settings, resume=execution.resume))
+        overwrite, asked = request.overwrite, settings | _asked_besides(command, request)
+        if execution.resume and not overwrite:
+            finished = from_rank_0(lambda: job_marker.finished(folder, command, asked))
+            if finished is not None:
+                raise FinishedAlready(finished)
+        progress = from_rank_0(
+            lambda: job_marker.begin(folder, command, settings, resume=execution.resume, overwrite=overwrite)
+        )
         reporter = Reporter(folder, context.progress, execution.report)
         reporter.begin(request.argv, payload)
         yield _Job(request, context, folder, source, held.stop, progress, reporter), payload
-        from_rank_0(lambda: job_marker.finish(folder, payload.scan_checksum, _inputs(request, payload)))
+        from_rank_0(lambda: job_marker.finish(folder, payload.scan_checksum, _inputs(request, payload), asked))
+
+
+def _asked_besides(command: str, request: RunRequest) -> dict[str, Any]:
+    """Give what changes the results of a command besides the settings of its first stage, as plain values."""
+    asked: dict[str, Any] = {"reference": None if request.reference is None else str(request.reference.resolve())}
+    if command != "reconstruct":
+        return asked
+    found = resolve([*request.levels(ALL_SECTIONS), defaults(ALL_SECTIONS)])
+    return asked | {
+        stage: {name: one for name, one in found.section(stage).items() if not isinstance(one, Path)}
+        for stage in ("inference", "refine")
+    }
 
 
 def _inputs(request: RunRequest, payload: Payload) -> list[Path]:
@@ -397,4 +429,6 @@ def _inputs(request: RunRequest, payload: Payload) -> list[Path]:
     given = [request.model_path, request.start, request.reference]
     if isinstance(payload, TrainingPayload):
         given += [payload.training_config.init_from, payload.training_config.label_file]
+    if isinstance(payload, RefinePayload):
+        given.append(payload.refine_config.start)
     return [path for path in given if path is not None]

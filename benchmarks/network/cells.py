@@ -46,6 +46,7 @@ class Cell:
         phase, amplitude = OBJECTS[self.object_name]
         ptycho_dist.simulate_scan(
             path,
+            overwrite=True,
             N=64,
             n_patterns=_N_PATTERNS,
             photons=self.photons,

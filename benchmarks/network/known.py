@@ -32,7 +32,7 @@ def measure_known(name: str, folder: Path) -> dict[str, Any]:
     """Phase SSIM, Fourier error and processor time of each way to reconstruct a scan of the table."""
     folder.mkdir(parents=True, exist_ok=True)
     scan = folder / "scan.h5"
-    ptycho_dist.simulate_scan(scan, **SCANS[name])
+    ptycho_dist.simulate_scan(scan, overwrite=True, **SCANS[name])
     truth = Truth.of(scan)
     start = network(scan, truth, folder)
     found = {"network": _told(truth, start.path, start.seconds)}
@@ -69,7 +69,7 @@ def measure_star(folder: Path) -> dict[str, Any] | None:
 
 def _predict(scan: Path, output: Path, **settings: Any) -> dict[str, float]:
     started = time.process_time()
-    found = ptycho_dist.infer(scan, output_dir=output, accelerator="cpu", devices=1, **settings)
+    found = ptycho_dist.infer(scan, output_dir=output, overwrite=True, accelerator="cpu", devices=1, **settings)
     return {"fourier_error": _metrics(found.path)["fourier_error"], "seconds": round(time.process_time() - started, 2)}
 
 

@@ -41,7 +41,7 @@ class Found:
 def refine(scan: Path, output: Path, **settings: Any) -> tuple[Path, float]:
     """Refine with fixed settings of the machine; product and processor time."""
     started = time.process_time()
-    found = ptycho_dist.refine_object(scan, output_dir=output, **_MACHINE, **settings)
+    found = ptycho_dist.refine_object(scan, output_dir=output, overwrite=True, **_MACHINE, **settings)
     return found.path, time.process_time() - started
 
 
@@ -70,7 +70,7 @@ def network(scan: Path, truth: Truth, folder: Path) -> Found:
     """Prediction by the network that ships, nothing trained."""
     started = time.process_time()
     output = folder / "network"
-    found = ptycho_dist.infer(scan, output_dir=output, probe_search="never", **_MACHINE)
+    found = ptycho_dist.infer(scan, output_dir=output, overwrite=True, probe_search="never", **_MACHINE)
     seconds = time.process_time() - started
     return Found("network", found.path, truth.ssim(placed_product(found.path)), seconds)
 

@@ -30,7 +30,7 @@ PathLike = Path | str
 
 
 def reconstruct(
-    scan: Scan | PathLike, *, output_dir: PathLike, progress: bool = False, **settings: Any
+    scan: Scan | PathLike, *, output_dir: PathLike, progress: bool = False, overwrite: bool = False, **settings: Any
 ) -> Reconstruction:
     """Train, predict, stitch, refine and evaluate.
 
@@ -42,6 +42,9 @@ def reconstruct(
         Folder of all results; an unfinished job that is there is resumed.
     progress
         Whether to tell on standard error what is done.
+    overwrite
+        Whether results that are in the folder already may be replaced; else those of the same job are returned as they
+        are, and others are set aside in a folder ``earlier-DATE``.
     **settings
         What ``ptycho-dist reconstruct --help`` lists, such as ``devices=2``, ``max_epochs=20`` or
         ``reference="truth.npz"``; a dotted name by ``**{"refine.batch_size": 32}``.
@@ -53,11 +56,16 @@ def reconstruct(
     KeyboardInterrupt
         If it is interrupted; the same call resumes it.
     """
-    return _reconstruction("reconstruct", scan, output_dir, settings, progress=progress)
+    return _reconstruction("reconstruct", scan, output_dir, {"overwrite": overwrite, **settings}, progress=progress)
 
 
 def infer(
-    scan: Scan | PathLike | None = None, *, output_dir: PathLike, progress: bool = False, **settings: Any
+    scan: Scan | PathLike | None = None,
+    *,
+    output_dir: PathLike,
+    progress: bool = False,
+    overwrite: bool = False,
+    **settings: Any,
 ) -> Reconstruction:
     """Predict a scan with a trained network, stitch and evaluate.
 
@@ -68,33 +76,35 @@ def infer(
     if scan is None:
         if isinstance(settings.get("follow"), Path):
             settings["follow"] = str(settings["follow"])
-        call("infer", {"output_dir": output_dir, **settings}, progress=progress)
+        call("infer", {"output_dir": output_dir, "overwrite": overwrite, **settings}, progress=progress)
         return _followed(Path(output_dir), settings)
-    return _reconstruction("infer", scan, output_dir, settings, progress=progress)
+    return _reconstruction("infer", scan, output_dir, {"overwrite": overwrite, **settings}, progress=progress)
 
 
 def refine_object(
-    scan: Scan | PathLike, *, output_dir: PathLike, progress: bool = False, **settings: Any
+    scan: Scan | PathLike, *, output_dir: PathLike, progress: bool = False, overwrite: bool = False, **settings: Any
 ) -> Reconstruction:
     """Refine object and probe by physics, from any start, and evaluate.
 
     Parameters and errors are those of :func:`reconstruct`, with the settings of ``ptycho-dist refine``;
     ``start`` is a :class:`~ptycho_dist.api.results.Reconstruction` or a file.
     """
-    return _reconstruction("refine", scan, output_dir, settings, progress=progress)
+    return _reconstruction("refine", scan, output_dir, {"overwrite": overwrite, **settings}, progress=progress)
 
 
-def train(scan: Source | PathLike, *, output_dir: PathLike, progress: bool = False, **settings: Any) -> Training:
+def train(
+    scan: Source | PathLike, *, output_dir: PathLike, progress: bool = False, overwrite: bool = False, **settings: Any
+) -> Training:
     """Train a network on a scan, or on a set of scans (a folder).
 
     Parameters and errors are those of :func:`reconstruct`, with the settings of ``ptycho-dist train``.
     """
     path, given, _ = _source(scan, settings)
-    call("train", {"scan": path, "output_dir": output_dir, **given}, progress=progress)
+    call("train", {"scan": path, "output_dir": output_dir, "overwrite": overwrite, **given}, progress=progress)
     return read_training(Path(output_dir))
 
 
-def simulate_scan(output_file: PathLike, *, progress: bool = False, **settings: Any) -> Source:
+def simulate_scan(output_file: PathLike, *, progress: bool = False, overwrite: bool = False, **settings: Any) -> Source:
     """Simulate a scan of a known object, or with ``n_scans`` a set of scans, and open it.
 
     Parameters
@@ -103,6 +113,8 @@ def simulate_scan(output_file: PathLike, *, progress: bool = False, **settings: 
         HDF5 file to write; with ``n_scans`` a folder.
     progress
         Whether to tell on standard error what is done.
+    overwrite
+        Whether a scan that is there already may be replaced; else it is refused.
     **settings
         What ``ptycho-dist simulate --help`` lists.
 
@@ -111,7 +123,7 @@ def simulate_scan(output_file: PathLike, *, progress: bool = False, **settings: 
     PtychoDistError
         What the command line would tell.
     """
-    call("simulate", {"output_file": output_file, **settings}, progress=progress)
+    call("simulate", {"output_file": output_file, "overwrite": overwrite, **settings}, progress=progress)
     return open_source(Path(output_file))
 
 
@@ -166,7 +178,13 @@ def convert_scan(
 
 
 def write_scan(
-    output_file: PathLike, patterns: NDArray[Any], positions_px: ArrayLike, probe: ArrayLike | None = None, **more: Any
+    output_file: PathLike,
+    patterns: NDArray[Any],
+    positions_px: ArrayLike,
+    probe: ArrayLike | None = None,
+    *,
+    overwrite: bool = False,
+    **more: Any,
 ) -> Scan:
     """Write arrays as a scan file of this project (HDF5), and open it.
 
@@ -180,6 +198,8 @@ def write_scan(
         Corners (y, x) of the patches in object pixels, shape (B, 2).
     probe
         Complex, shape (N, N), or (P, N, N) for P incoherent modes; a training starts from it.
+    overwrite
+        Whether a file that is there already may be replaced; else it is refused.
     **more
         ``mask`` (N, N; True is a valid pixel), ``probe_mask`` (N, N), ``object_`` (complex, H, W) and its
         ``object_origin_px`` (y, x), ``nphotons``, ``pixel_size_m``, ``energy_eV``, ``detector_distance_m``, and
@@ -194,13 +214,8 @@ def write_scan(
     """
     path = Path(output_file)
     require_output_file(path, SCAN_SUFFIXES)
-    known = [field.name for field in fields(ScanContent) if field.name not in ("patterns", "positions_px", "probe")]
-    unknown = [name for name in more if name not in known]
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.5)
-        hint = f"Did you mean {near[0]!r}?" if near else f"It knows {', '.join(known)}."
-        msg = f"write_scan() got an unknown keyword {unknown[0]!r}; expected a part of a scan. {hint}"
-        raise ConfigError(msg)
+    require_new_files([path], overwrite=overwrite)
+    _require_parts_of_a_scan(more)
     count, N, _ = checks.require_square_patterns(path, "patterns", tuple(np.shape(patterns)))
     if np.asarray(patterns[:1]).dtype.kind not in "iuf":
         msg = f"patterns for {path} are {np.asarray(patterns[:1]).dtype}; expected real counts. Give intensities."
@@ -220,6 +235,16 @@ def write_scan(
         **more,
     )
     return open_scan(write_scan_h5(path, content))
+
+
+def _require_parts_of_a_scan(more: Mapping[str, Any]) -> None:
+    known = [field.name for field in fields(ScanContent) if field.name not in ("patterns", "positions_px", "probe")]
+    unknown = [name for name in more if name not in known]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.5)
+        hint = f"Did you mean {near[0]!r}?" if near else f"It knows {', '.join(known)}."
+        msg = f"write_scan() got an unknown keyword {unknown[0]!r}; expected a part of a scan. {hint}"
+        raise ConfigError(msg)
 
 
 def _checked_mask(path: Path, name: str, mask: NDArray[Any]) -> NDArray[np.bool_]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ptycho_dist.commands.error_messages import PROGRAM
-from ptycho_dist.commands.parsing import SWITCHES, refuse_unused, spellings
+from ptycho_dist.commands.parsing import OVERWRITE, SWITCHES, refuse_unused, spellings
 from ptycho_dist.commands.registry import Command, Typed, commands
 from ptycho_dist.config import precedence
 from ptycho_dist.config.ptychopinn import PTYCHOPINN
@@ -64,8 +64,12 @@ def asked_of(command: Command, settings: Mapping[str, Any], *, progress: bool) -
     names = spellings(command)
     paths: dict[str, Path] = {}
     given: dict[str, Any] = {}
+    overwrite = False
     for key, value in settings.items():
         name = names.get(key, key)
+        if name == OVERWRITE and name in names:
+            overwrite = _take_switch(key, value)
+            continue
         if name in SWITCHES or (key not in names and key not in PTYCHOPINN):
             _refuse_keyword(command, key, names)
         if name in (command.operand, *command.paths, "config"):
@@ -75,6 +79,7 @@ def asked_of(command: Command, settings: Mapping[str, Any], *, progress: bool) -
     level = precedence.canonicalise(given, command.sections, f"{_CALLS.get(command.name, command.name)}()")
     config_file = paths.pop("config", None)
     flags = {**paths, **level.values} | ({} if config_file is None else {"config": config_file})
+    flags |= {OVERWRITE: True} if overwrite else {}
     switches = () if progress else ("--quiet",)
     return Typed(
         argv=(command.name, *(f"--{name}={flag_value(value)}" for name, value in flags.items()), *switches),
@@ -82,6 +87,7 @@ def asked_of(command: Command, settings: Mapping[str, Any], *, progress: bool) -
         overrides=level.values,
         config_file=config_file,
         quiet=not progress,
+        overwrite=overwrite,
         listen=_show,
     )
 
@@ -99,6 +105,13 @@ def _refuse_keyword(command: Command, key: str, names: Mapping[str, str]) -> NoR
     hint = f"Did you mean {near[0]!r}?" if near else f"'ptycho-dist {command.name} --help' lists them."
     msg = f"{call}() got an unknown keyword {key!r}; expected a setting of it. {hint}"
     raise ConfigError(msg)
+
+
+def _take_switch(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        msg = f"{key} = {value!r} ({type(value).__name__}); expected True or False. Change {key}."
+        raise ConfigError(msg)
+    return value
 
 
 def _take_path(paths: dict[str, Path], name: str, key: str, value: Any) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptycho_dist.commands.path_checks import require_new_files, require_output_file, require_scan
-from ptycho_dist.commands.registry import SCAN_HELP, Command, Typed, register_command
+from ptycho_dist.commands.registry import REPLACES_FILE, SCAN_HELP, Command, Typed, register_command
 from ptycho_dist.commands.startup import configure_logging, make_request, own_section, required_path, write_on_ranks
 from ptycho_dist.config.command_settings import ConvertConfig, RanksConfig
 from ptycho_dist.config.execution import CONVERT
@@ -32,6 +32,7 @@ COMMAND = Command(
     second_operand="output_file",
     stages=(CONVERT,),
     sections={"data": DataConfig, "convert": ConvertConfig, "ranks": RanksConfig},
+    replaces=REPLACES_FILE,
 )
 
 
@@ -43,7 +44,7 @@ def convert(typed: Typed) -> int:
     config = ConvertConfig(**own_section(typed, "convert", ConvertConfig))
     if _is_result(source):
         return _convert_result(typed, source, target, config)
-    _require_target(source, target, config)
+    _require_target(typed, source, target, config)
     request = make_request(typed)
 
     def write(ranks: RankGroup) -> tuple[Path, ...]:
@@ -61,14 +62,14 @@ def convert(typed: Typed) -> int:
     return write_on_ranks(typed, write)
 
 
-def _require_target(source: Path, target: Path, config: ConvertConfig) -> None:
+def _require_target(typed: Typed, source: Path, target: Path, config: ConvertConfig) -> None:
     """Check the name that is written; the scan itself is refused by what writes, in other words."""
     from ptycho_dist.data.formats.writers.registry import scan_writer
 
     writer = scan_writer(config.to)
     require_output_file(target, writer.suffixes)
     files = [path for path in writer.files(target) if path.resolve() != source.resolve()]
-    require_new_files(files, overwrite=config.overwrite)
+    require_new_files(files, overwrite=typed.overwrite)
 
 
 def _is_result(source: Path) -> bool:
@@ -83,7 +84,7 @@ def _convert_result(typed: Typed, source: Path, target: Path, config: ConvertCon
 
     writer = result_writer(config.to)
     require_output_file(target, writer.suffixes)
-    require_new_files(writer.files(target), overwrite=config.overwrite)
+    require_new_files(writer.files(target), overwrite=typed.overwrite)
     configure_logging(typed)
     written = convert_result(config.to, source, target)
     if typed.listen is None:

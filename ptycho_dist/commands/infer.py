@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ptycho_dist.commands.path_checks import require_output_folder
-from ptycho_dist.commands.registry import MODEL, OUTPUT, SCAN_HELP, Command, Typed, register_command
+from ptycho_dist.commands.registry import MODEL, OUTPUT, REPLACES_RESULTS, SCAN_HELP, Command, Typed, register_command
 from ptycho_dist.commands.startup import own_section, run_job
 from ptycho_dist.config.execution import INFER
 from ptycho_dist.config.live import LiveConfig
@@ -24,6 +24,7 @@ COMMAND = Command(
     operand_flags=("test_data_file",),
     paths={**MODEL, **OUTPUT},
     sections={**{name: config for name, config in INFERENCE_SECTIONS.items() if name != "model"}, "live": LiveConfig},
+    replaces=REPLACES_RESULTS,
     stages=(INFER,),
 )
 

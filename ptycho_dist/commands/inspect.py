@@ -20,8 +20,8 @@ from ptycho_dist.commands.inspect_unopened import (
     write_figure,
     write_map,
 )
-from ptycho_dist.commands.path_checks import require_output_file
-from ptycho_dist.commands.registry import Command, Typed, register_command
+from ptycho_dist.commands.path_checks import require_new_files, require_output_file
+from ptycho_dist.commands.registry import REPLACES_FILE, Command, Typed, register_command
 from ptycho_dist.commands.startup import make_request, required_path
 from ptycho_dist.config.scan_options import ScanOptions
 from ptycho_dist.config.schema import DataConfig
@@ -47,6 +47,7 @@ COMMAND = Command(
     paths={"write_map": "Draft of a scan map to write (YAML), for an HDF5 file.", "figure": "Picture (PNG) to draw."},
     stages=(),
     sections={"data": DataConfig},
+    replaces=REPLACES_FILE,
 )
 
 
@@ -60,6 +61,7 @@ def inspect(typed: Typed) -> int:
     target, drawn = typed.paths.get("figure"), list[str]()
     if target is not None:
         require_output_file(target, (".png",))
+        require_new_files([target], overwrite=typed.overwrite)
 
     def draw(scan: Scan) -> None:
         if target is not None:
@@ -67,7 +69,7 @@ def inspect(typed: Typed) -> int:
 
     sys.stdout.write(describe(path, options, draw))
     if "write_map" in typed.paths:
-        sys.stdout.write(write_map(path, typed.paths["write_map"]))
+        sys.stdout.write(write_map(path, typed.paths["write_map"], overwrite=typed.overwrite))
     if target is not None:
         sys.stdout.write("".join(drawn) or write_figure(path, target, options))
     return 0

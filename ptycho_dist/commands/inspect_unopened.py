@@ -75,7 +75,7 @@ def unopened(path: Path, reason: DataFormatError) -> list[str]:
     ]
 
 
-def write_map(path: Path, target: Path) -> str:
+def write_map(path: Path, target: Path, *, overwrite: bool = False) -> str:
     """Write a draft of a map of an HDF5 file; return what was done, in a line.
 
     Raises
@@ -88,7 +88,7 @@ def write_map(path: Path, target: Path) -> str:
     from ptycho_dist.data.maps.draft import draft_of, require_hdf5
 
     require_output_file(target, (".yaml", ".yml"))
-    require_new_files([target], overwrite=None)
+    require_new_files([target], overwrite=overwrite)
     require_hdf5(path)
     draft = draft_of(path)
     with atomic_path(target) as temporary:

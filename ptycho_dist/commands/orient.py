@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptycho_dist.commands.path_checks import require_new_files, require_output_file, require_scan
-from ptycho_dist.commands.registry import SCAN_HELP, Command, Typed, register_command
+from ptycho_dist.commands.registry import REPLACES_FILE, SCAN_HELP, Command, Typed, register_command
 from ptycho_dist.commands.startup import configure_logging, make_request, required_path
 from ptycho_dist.config.execution import ORIENT
 from ptycho_dist.config.schema import DataConfig
@@ -34,6 +34,7 @@ COMMAND = Command(
         "figure": "Picture (PNG) of all eight.",
     },
     stages=(ORIENT,),
+    replaces=REPLACES_FILE,
     sections={"data": DataConfig},
 )
 
@@ -74,11 +75,12 @@ def _checked_outputs(typed: Typed, path: Path, options: ScanOptions) -> Path | N
 
     if "figure" in typed.paths:
         require_output_file(typed.paths["figure"], (".png",))
+        require_new_files([typed.paths["figure"]], overwrite=typed.overwrite)
     if "write_map" not in typed.paths:
         return None
     target = typed.paths["write_map"]
     require_output_file(target, (".yaml", ".yml"))
-    require_new_files([target], overwrite=None)
+    require_new_files([target], overwrite=typed.overwrite)
     source = Path(options.map) if options.map is not None else map_file(path)
     if source is None:
         msg = f"{path} is opened by a reader, and by no map; expected a map to write again. Take the flags instead."

@@ -25,6 +25,7 @@ from ptycho_dist.config.sections import ALIASES, MOVED, field_names, homes
 from ptycho_dist.errors import ConfigError
 
 SWITCHES = ("quiet", "debug", "print_config", "help")
+OVERWRITE = "overwrite"
 _BOOL_WORDS = ("true", "false", "yes", "no", "0", "1", "warn", "auto", "null")
 _FALSE_TRUE = {"no": "false", "0": "false", "yes": "true", "1": "true"}
 _GROUPS = {
@@ -70,6 +71,8 @@ def build_parser(command: Command) -> ArgumentParser:
     general.add_argument("--print_config", action="store_true", help="Print the settings as a file for --config.")
     general.add_argument("--quiet", action="store_true", help="Only warnings, no progress bar.")
     general.add_argument("--debug", action="store_true", help="Show more of the log, and tracebacks of errors.")
+    if command.replaces:
+        general.add_argument(f"--{OVERWRITE}", type=bool, default=False, metavar="true|false", help=command.replaces)
     _add_settings(parser, command)
     return parser
 
@@ -135,6 +138,7 @@ def parse(command: Command, argv: Sequence[str]) -> Typed:
         quiet="quiet" in switches,
         debug="debug" in switches,
         print_config="print_config" in switches,
+        overwrite=bool(values.get(OVERWRITE)),
     )
 
 
@@ -196,6 +200,7 @@ def _readable(message: str, command: Command) -> str:
 def spellings(command: Command) -> dict[str, str]:
     """Map every accepted flag (with underscores, no dashes in front) to its dotted name."""
     names = {switch: switch for switch in (*SWITCHES, "config", *command.paths)}
+    names |= {OVERWRITE: OVERWRITE} if command.replaces else {}
     names |= {"h": "help", command.operand: command.operand} | dict.fromkeys(command.operand_flags, command.operand)
     names |= {theirs: command.operand for theirs, ours in ALIASES.items() if ours in command.operand_flags}
     for section in command.sections:
@@ -244,7 +249,7 @@ def canonical_argv(argv: Sequence[str], command: Command) -> tuple[dict[str, str
     ConfigError
         For an unknown flag, a missing value, or one setting given two values.
     """
-    names, bools = spellings(command), bool_settings(command)
+    names, bools = spellings(command), {*bool_settings(command), OVERWRITE}
     operands: list[str] = []
     given: dict[str, tuple[str, str]] = {}
     left = list(argv)

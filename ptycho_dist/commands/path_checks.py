@@ -85,8 +85,8 @@ def require_output_file(path: Path, suffixes: tuple[str, ...]) -> None:
     require_output_folder(path.parent, "folder")
 
 
-def require_new_files(paths: Iterable[Path], *, overwrite: bool | None) -> None:
-    """Refuse to write over files, unless that is asked for; None where it cannot be.
+def require_new_files(paths: Iterable[Path], *, overwrite: bool) -> None:
+    """Refuse to write over files, unless that is asked for.
 
     Raises
     ------
@@ -95,6 +95,5 @@ def require_new_files(paths: Iterable[Path], *, overwrite: bool | None) -> None:
     """
     there = next((path for path in paths if path.exists()), None)
     if there is not None and not overwrite:
-        instead = "" if overwrite is None else ", or give --overwrite"
-        msg = f"{there} exists; expected a new file to write. Choose another name{instead}."
+        msg = f"{there} exists; expected a new file to write. Choose another name, or give --overwrite."
         raise ConfigError(msg)

@@ -6,6 +6,7 @@ from ptycho_dist.commands.registry import (
     LABELS,
     OUTPUT,
     REFERENCE,
+    REPLACES_RESULTS,
     SCAN_HELP,
     START,
     Command,
@@ -27,6 +28,7 @@ COMMAND = Command(
     operand_flags=("train_data_file", "test_data_file"),
     paths={**OUTPUT, **START, **LABELS, **REFERENCE},
     sections=ALL_SECTIONS,
+    replaces=REPLACES_RESULTS,
 )
 
 

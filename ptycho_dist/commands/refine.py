@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from ptycho_dist.commands.registry import OUTPUT, REFERENCE, SCAN_HELP, Command, Typed, register_command
+from ptycho_dist.commands.registry import (
+    OUTPUT,
+    REFERENCE,
+    REPLACES_RESULTS,
+    SCAN_HELP,
+    Command,
+    Typed,
+    register_command,
+)
 from ptycho_dist.commands.startup import run_job
 from ptycho_dist.config.execution import REFINE
 from ptycho_dist.config.precedence import RunRequest
@@ -23,6 +31,7 @@ COMMAND = Command(
         **REFERENCE,
     },
     sections=REFINE_SECTIONS,
+    replaces=REPLACES_RESULTS,
     stages=(REFINE,),
 )
 

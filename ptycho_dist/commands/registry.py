@@ -26,6 +26,8 @@ MODEL = {
     "model_path": "Bundle: the folder that training wrote, or its parent; where not given, the one of the package."
 }
 REFERENCE = {"reference": "Product or NPZ with a reference object, for the metrics."}
+REPLACES_RESULTS = "Replace the results of an earlier job in OUTPUT_DIR; else these are set aside (earlier-DATE)."
+REPLACES_FILE = "Replace the file that is written, if it is there already."
 SCAN_HELP = (
     "Scan file: HDF5 of this project, PtychoPINN or tike NPZ, or of another program or beamline (docs/formats.md)."
 )
@@ -47,6 +49,8 @@ class Typed:
         Value of ``--config``.
     quiet, debug, print_config
         The switches.
+    overwrite
+        Whether what is there already may be replaced.
     listen
         Takes what rank 0 says where Python code has called the command; None on a command line.
     on_progress
@@ -60,6 +64,7 @@ class Typed:
     quiet: bool = False
     debug: bool = False
     print_config: bool = False
+    overwrite: bool = False
     listen: Callable[[str], None] | None = None
     on_progress: Callable[[Snapshot], None] | None = None
 
@@ -102,6 +107,8 @@ class Command:
         Config dataclasses whose fields become flags.
     stages
         Those that the command runs; only settings that they use become flags.
+    replaces
+        What ``--overwrite`` replaces, for the help; empty for a command that writes over nothing.
     run
         The decorated function.
     """
@@ -119,6 +126,7 @@ class Command:
     second_operand: str = ""
     sections: Sections = field(default_factory=dict)
     stages: tuple[str, ...] = STAGES
+    replaces: str = ""
     run: Run = _no_run
 
     def settings(self, section: str) -> list[Field[Any]]:

@@ -8,7 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ptycho_dist.commands.path_checks import SCAN_SUFFIXES, require_output_file, require_output_folder
+from ptycho_dist.commands.path_checks import (
+    SCAN_SUFFIXES,
+    require_new_files,
+    require_output_file,
+    require_output_folder,
+)
 from ptycho_dist.commands.registry import Command, Typed, register_command
 from ptycho_dist.commands.startup import own_section, required_path, write_on_ranks
 from ptycho_dist.config.command_settings import RanksConfig
@@ -30,6 +35,7 @@ COMMAND = Command(
     operand_help="HDF5 file to write; with --n_scans, folder to write into.",
     paths={"probe_file": "Scan whose supplied probe takes the place of the zone plate's."},
     sections={"simulate": SimulateConfig, "set": SetConfig, "ranks": RanksConfig},
+    replaces="Replace the scan, or the set of scans, that is there already.",
 )
 
 
@@ -40,8 +46,12 @@ def simulate(typed: Typed) -> int:
     target = required_path(typed, "output_file")
     if recipe.n_scans is None:
         require_output_file(target, SCAN_SUFFIXES)
+        require_new_files([target], overwrite=typed.overwrite)
     else:
+        from ptycho_dist.data.set_index import INDEX_NAME
+
         require_output_folder(target, "folder")
+        require_new_files([target / INDEX_NAME], overwrite=typed.overwrite)
     values = own_section(typed, "simulate", SimulateConfig)
     paths = {name: path for name, path in typed.paths.items() if name in field_types(SimulateConfig)}
     config = SimulateConfig(**(values | paths))

@@ -5,6 +5,7 @@ Heavy packages are imported inside the functions, so that help answers at once.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -34,6 +35,8 @@ from ptycho_dist.progress.state_file import StateFile
 if TYPE_CHECKING:
     from ptycho_dist.distributed.rank_group import RankGroup
     from ptycho_dist.progress.tracker import Progress
+
+logger = logging.getLogger(__name__)
 
 _FILE_KEYS = {
     "scan": ("training.train_data_file", "inference.test_data_file", "refine.scan"),
@@ -88,12 +91,22 @@ def run_job(
         folder = Path(str(request.output_dir))
         log_to_folder(folder, context.rank)
         with reported(folder, context.rank):
-            work(replace(request, progress=context.progress))
+            _work_unless_finished(work, replace(request, progress=context.progress))
         return 0
 
     return on_ranks(
         typed, ranks, rank_work, bar=_execution_asked(request).enable_progress_bar, folder=request.output_dir
     )
+
+
+def _work_unless_finished(work: Callable[[RunRequest], object], request: RunRequest) -> None:
+    """Work, or tell on rank 0 that this was done before."""
+    from ptycho_dist.finished_jobs import FinishedAlready
+
+    try:
+        work(request)
+    except FinishedAlready as already:
+        logger.warning("%s", already)
 
 
 def run_alone(typed: Typed, folder: Path, work: Callable[[Progress], object]) -> int:
@@ -194,6 +207,7 @@ def make_request(typed: Typed) -> RunRequest:
         reference=paths.get("reference"),
         start=paths["start"],
         argv=typed.argv,
+        overwrite=typed.overwrite,
     )
 
 

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from ptycho_dist.commands.path_checks import require_source
-from ptycho_dist.commands.registry import LABELS, OUTPUT, SCAN_HELP, START, Command, Typed, register_command
+from ptycho_dist.commands.registry import (
+    LABELS,
+    OUTPUT,
+    REPLACES_RESULTS,
+    SCAN_HELP,
+    START,
+    Command,
+    Typed,
+    register_command,
+)
 from ptycho_dist.commands.startup import run_job
 from ptycho_dist.config.execution import TRAIN
 from ptycho_dist.config.precedence import RunRequest
@@ -21,6 +30,7 @@ COMMAND = Command(
     operand_flags=("train_data_file",),
     paths={**OUTPUT, **START, **LABELS},
     sections=TRAINING_SECTIONS,
+    replaces=REPLACES_RESULTS,
     stages=(TRAIN,),
 )
 

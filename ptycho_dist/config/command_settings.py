@@ -61,9 +61,6 @@ class ConvertConfig:
     to: str = "ptycho_dist"
     """Format: ptycho_dist, cxi, ptyd, ptychodus, ptychopinn_npz, tike_npz; of a result ptyr, cxi, tiff, npz."""
 
-    overwrite: bool = False
-    """Whether files that are there already may be replaced."""
-
     order: str = SPATIAL
     """Order of patterns in ptycho_dist: spatial (neighbours side by side) or as_measured. Numbers stay the same."""
 
@@ -71,7 +68,6 @@ class ConvertConfig:
         if not isinstance(self.to, str):
             msg = f"convert.to = {self.to!r}; expected the name of a format. Change it."
             raise ConfigError(msg)
-        validators.require_bool("convert.overwrite", self.overwrite)
         validators.require_choice("convert.order", self.order, ORDERS)
 
 

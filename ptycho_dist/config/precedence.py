@@ -166,6 +166,8 @@ class RunRequest:
         What was typed, program name left out; empty where that is not known.
     progress
         Where this rank reports how far it is.
+    overwrite
+        Whether earlier results may be replaced.
     """
 
     scan: Path | None
@@ -178,6 +180,7 @@ class RunRequest:
     start: Path | None = None
     argv: tuple[str, ...] = ()
     progress: Progress = field(default_factory=Progress, compare=False, repr=False)
+    overwrite: bool = False
 
     def levels(self, sections: Sections) -> list[Level]:
         """Select what a stage knows of the settings given, highest precedence first; what others know is left out."""

@@ -23,6 +23,7 @@ from ptycho_dist.evaluate.normalised import Normalised, normalise
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.physics.probe import mode_powers
 from ptycho_dist.physics.sampling import sampling_of
+from ptycho_dist.run_folder import REFERENCE, SCAN
 
 if TYPE_CHECKING:
     from ptycho_dist.evaluate.figures import Overview
@@ -66,7 +67,7 @@ def evaluate_product(
         Takes what the picture shows, on rank 0.
     """
     product = on_all_ranks(lambda: read_product(path))
-    metrics = _described(product, path, facts or {})
+    metrics = _described(product, path, facts or {}) | _compared_with(scan, reference)
     gain, errors = Gain(None, "no scan"), None
     if scan is not None:
         fix = "Give the scan that the product was made from, or evaluate without a scan."
@@ -105,6 +106,12 @@ def evaluate_product(
 def _described(product: Product, path: Path, facts: dict[str, Any]) -> dict[str, Any]:
     powers = mode_powers(torch.from_numpy(product.probe))
     return {"product": path.name, "n_patterns": len(product.positions_px), **_measured(facts), "mode_powers": powers}
+
+
+def _compared_with(scan: Scan | None, reference: Path | None) -> dict[str, Path]:
+    """Name the files that the product is compared with, by which they are found again."""
+    files = {SCAN: None if scan is None else scan.header.path, REFERENCE: reference}
+    return {name: path.resolve() for name, path in files.items() if path is not None}
 
 
 def _fourier_summary(product: Product, scan: Scan, errors: FourierErrors) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from ptycho_dist.factory.settings import (
     with_arguments,
 )
 from ptycho_dist.physics.propagators import propagation_of
+from ptycho_dist.run_folder import product_of
 from ptycho_dist.types import ScanHeader
 
 
@@ -54,7 +55,7 @@ def create_refine_payload(
     output_dir, overrides, execution_config, config_file
         As for training; plain names mean those of the refinement.
     start
-        Product or NPZ to start from; an object of ones and the scan's probe without.
+        Product or NPZ to start from, or the folder of a run; an object of ones and the scan's probe without.
 
     Raises
     ------
@@ -84,7 +85,7 @@ def refine_payload(
     """
     arguments = {"refine.scan": path_of(source), "refine.output_dir": Path(output_dir)}
     if start is not None:
-        arguments["refine.start"] = Path(start)
+        arguments["refine.start"] = product_of(Path(start))
     levels = with_arguments(arguments, given, source)
     header = header_of(source, levels)
     resolution = _settle_start(_resolve([*levels, _of_start(levels)], header), of_network=of_network)

@@ -9,24 +9,50 @@ from typing import Any
 
 from ptycho_dist.assembly.shards import Manifest, read_manifest
 from ptycho_dist.assembly.stitch import Stitching, require_complete
-from ptycho_dist.data.formats.product_h5 import BACKGROUND, COVERAGE, DISAGREEMENT, ProductGeometry, ProductWriter
+from ptycho_dist.data.formats.product_h5 import (
+    BACKGROUND,
+    COVERAGE,
+    DISAGREEMENT,
+    ProductGeometry,
+    ProductWriter,
+    read_product_metadata,
+)
 from ptycho_dist.data.formats.product_tiles import OBJECT, UnfinishedProduct
 from ptycho_dist.distributed.collectives import from_rank_0, on_all_ranks
+from ptycho_dist.errors import DataFormatError
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.progress.tracker import Progress
+from ptycho_dist.run_folder import NETWORK, PRODUCT
 from ptycho_dist.types import ProductMetadata, Propagation
 
 logger = logging.getLogger(__name__)
 
-PRODUCT_NAME = "reconstruction.h5"
+PRODUCT_NAME = PRODUCT
 """Product of a job."""
-NETWORK_PRODUCT_NAME = "network.h5"
+NETWORK_PRODUCT_NAME = NETWORK
 """Product of the network, where it is refined afterwards."""
 
 
 def product_name(shard_dir: Path) -> str:
     """Name of the product that the shards of a folder are for."""
     return str(read_manifest(shard_dir).facts.get("product_name", PRODUCT_NAME))
+
+
+def is_stitched_from(path: Path, shard_dir: Path) -> bool:
+    """Tell whether a file is the product that the shards of a folder give.
+
+    Raises
+    ------
+    ShardError
+        If the folder has no manifest that can be read.
+    """
+    if not path.is_file():
+        return False
+    try:
+        found = read_product_metadata(path).provenance.get("result_fingerprint")
+    except DataFormatError:
+        return False
+    return found is not None and found == read_manifest(shard_dir).facts.get("result_fingerprint")
 
 
 @dataclass(frozen=True)

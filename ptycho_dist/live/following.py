@@ -22,6 +22,7 @@ from ptycho_dist.live.arrivals import Source
 from ptycho_dist.live.beginning import Beginning
 from ptycho_dist.live.growing_file import GrowingFile
 from ptycho_dist.live.growing_folder import GrowingFolder
+from ptycho_dist.live.recording import NAME as RECORDED
 from ptycho_dist.live.run import FOLDER, Followed, Follower
 from ptycho_dist.live.shown import PREVIEW, PRODUCT
 from ptycho_dist.live.spool import NAME as SPOOL
@@ -77,11 +78,11 @@ def final_request(request: RunRequest, followed: Followed) -> RunRequest:
 
 
 def _set_aside(folder: Path) -> None:
-    """Keep the frames of a stream that an earlier job was killed over, beside the folder; the rest goes."""
-    if (folder / SPOOL).is_file():
+    """Keep frames that an earlier job received from a stream, recorded or not, beside the folder; the rest goes."""
+    if any((folder / name).is_file() for name in (SPOOL, RECORDED)):
         kept = folder.with_name(f"{folder.name}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
         folder.rename(kept)
-        logger.warning("frames that an earlier job received and did not finish are kept in %s", kept)
+        logger.warning("frames that an earlier job received are kept in %s", kept)
     shutil.rmtree(folder, ignore_errors=True)
 
 

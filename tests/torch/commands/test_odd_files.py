@@ -56,7 +56,7 @@ ODD: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "energy of a probe": (lambda path: None, "orient SCAN --map m.yaml --probe gaussian:fwhm_m=1e-7",
                           "needs energy_eV, which the scan does not say. Give --energy_eV."),
     "map that is there": (lambda path: None, "orient SCAN --map m.yaml --write_map m.yaml",
-                          "m.yaml exists; expected a new file to write. Choose another name."),
+                          "m.yaml exists; expected a new file to write. Choose another name, or give --overwrite."),
     "what a format needs": (lambda path: None, "convert SCAN o.cxi --map m.yaml --to cxi",
                             "Give --energy_eV; give --detector_distance_m."),
     "empty dark": (lambda path: path.write_bytes(b""), "inspect SCAN --map m.yaml --dark odd.h5",
