@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,12 +21,8 @@ from ptycho_dist import pipeline_stages as stages
 from ptycho_dist.bundle import BUNDLE_FOLDER, PRETRAINED
 from ptycho_dist.config.live import LiveConfig
 from ptycho_dist.config.precedence import Level, RunRequest, defaults, resolve
-from ptycho_dist.config.scan_options import GEOMETRY, ScanOptions
-from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.config.sections import ALL_SECTIONS, INFERENCE_SECTIONS, REFINE_SECTIONS, TRAINING_SECTIONS
-from ptycho_dist.data.formats.product import scan_settings
-from ptycho_dist.data.formats.product_h5 import read_product_metadata
-from ptycho_dist.data.scan import Scan, open_scan
+from ptycho_dist.data.scan import Scan
 from ptycho_dist.data.scan_set import Source, open_on_ranks
 from ptycho_dist.data.survey.sources import require_sound_source
 from ptycho_dist.distributed.agreement import require_agreement
@@ -43,18 +39,16 @@ from ptycho_dist.factory.refine import refine_payload
 from ptycho_dist.factory.settings import data_of, execution_of, reader_options
 from ptycho_dist.factory.training import training_payload
 from ptycho_dist.finished_jobs import FinishedAlready
-from ptycho_dist.inference.product import NETWORK_PRODUCT_NAME, PRODUCT_NAME, product_name, stitch_to_product
-from ptycho_dist.inference.run import STITCHING, InferenceResult, run_inference
-from ptycho_dist.launching.environment import RankContext, detect, single_rank
+from ptycho_dist.inference.product import NETWORK_PRODUCT_NAME, PRODUCT_NAME
+from ptycho_dist.inference.run import InferenceResult, run_inference
+from ptycho_dist.launching.environment import RankContext, detect
 from ptycho_dist.launching.signals import StopSignals
 from ptycho_dist.probe_stage import find_probe
 from ptycho_dist.probe_start import with_start_probe
 from ptycho_dist.progress.state_file import StateFile
-from ptycho_dist.progress.tracker import Progress
 from ptycho_dist.refine.progress import CsvLog, StageReports
 from ptycho_dist.refine.run import Callback, Control, run_refinement
 from ptycho_dist.reporting import Reporter
-from ptycho_dist.run_folder import prefix_of
 from ptycho_dist.run_record import PREDICTION, REFINEMENT, TRAINING
 
 if TYPE_CHECKING:
@@ -138,70 +132,6 @@ def run_refine(request: RunRequest) -> dict[str, Any]:
         job, payload = found
         job.context.progress.plan(stages.of_refinement(payload.refine_config.iterations) | stages.of_evaluation())
         return _refine_and_evaluate(payload, job, {})
-
-
-def run_stitch(shard_dir: Path, progress: Progress | None = None) -> Path:
-    """Stitch a folder of shards, in this process alone; the product goes beside the folder."""
-    folder, progress = shard_dir.resolve(), progress or Progress()
-    with progress.stage(STITCHING):
-        return stitch_to_product(folder, folder.parent / product_name(folder), progress)
-
-
-def run_evaluate(request: RunRequest) -> dict[str, Any]:
-    """Metrics and pictures of a product, in this process alone.
-
-    Raises
-    ------
-    ConfigError
-        If the product cannot be compared with the reference that was given, the other metrics are written then; or if
-        the folder has the metrics of something else.
-    """
-    from ptycho_dist.evaluate.again import evaluation_into
-    from ptycho_dist.evaluate.comparison import REFUSAL
-    from ptycho_dist.evaluate.run import evaluate_product
-
-    product = Path(str(request.product))
-    output_dir = request.output_dir or product.parent
-    with ExitStack() as stack:
-        scan = None
-        if request.scan is not None:
-            stored = scan_settings(read_product_metadata(product))
-            options = reader_options([*request.levels({"data": DataConfig}), _as_opened(stored)])
-            _require_same_numbers(product, stored, options)
-            scan = stack.enter_context(open_scan(request.scan, options))
-        folder = stack.enter_context(evaluation_into(output_dir, product, overwrite=request.overwrite))
-        context, prefix = replace(single_rank(), progress=request.progress), prefix_of(product)
-        with request.progress.stage(stages.EVALUATION):
-            metrics = evaluate_product(
-                product, scan, folder, reference=request.reference, context=context, prefix=prefix
-            )
-    if request.reference is not None and REFUSAL in metrics:
-        raise ConfigError(metrics[REFUSAL])
-    return metrics
-
-
-def _as_opened(stored: Mapping[str, Any]) -> Level:
-    """Make a level of what a product stored of its scan, but for the reader and numbers that were not known."""
-    unknown = [name for name in GEOMETRY if stored.get(name) is None or not math.isfinite(stored[name])]
-    unsaid = ("file_format", *unknown)
-    return Level("product", {f"data.{name}": value for name, value in stored.items() if name not in unsaid})
-
-
-def _require_same_numbers(product: Path, stored: Mapping[str, Any], options: ScanOptions) -> None:
-    """Refuse to leave out other patterns than a product was made without, for its rows are numbered without them.
-
-    Raises
-    ------
-    ConfigError
-        With both.
-    """
-    made = stored.get("drop_frames")
-    if "drop_frames" in stored and not options.drops_alike(made):
-        msg = (
-            f"data.drop_frames = {options.drop_frames!r}, but {product} was made with {made!r}; expected the same, for "
-            "its patterns are numbered without those. Leave --drop_frames out."
-        )
-        raise ConfigError(msg)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from ptycho_dist.commands.path_checks import require_output_folder, require_reference
 from ptycho_dist.commands.registry import Command, Typed, register_command
-from ptycho_dist.commands.startup import make_request, required_path, run_alone
+from ptycho_dist.commands.startup import make_request, own_section, required_path, run_alone
 from ptycho_dist.config.precedence import RunRequest
+from ptycho_dist.config.report import ReportConfig
 from ptycho_dist.config.schema import DataConfig
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.run_folder import origin_of, product_of
@@ -31,7 +32,7 @@ COMMAND = Command(
         "output_dir": "Folder for metrics and pictures; that of the product where not given.",
     },
     stages=(),
-    sections={"data": DataConfig},
+    sections={"data": DataConfig, "report": ReportConfig},
     replaces="Replace metrics and pictures as a whole; else what they say besides stays.",
 )
 
@@ -44,23 +45,26 @@ def evaluate(typed: Typed) -> int:
     folder = request.output_dir or product.parent
     require_output_folder(folder)
     require_reference(request.reference)
-    return run_alone(typed, folder, lambda progress: _evaluate(replace(request, progress=progress), product))
+    report = ReportConfig(**own_section(typed, "report", ReportConfig)).report
+    return run_alone(
+        typed, folder, lambda progress: _evaluate(replace(request, progress=progress), product, report=report)
+    )
 
 
-def _evaluate(request: RunRequest, product: Path) -> None:
+def _evaluate(request: RunRequest, product: Path, *, report: bool) -> None:
     """Evaluate with the scan and the reference of the last evaluation, where none are given and they still serve."""
-    from ptycho_dist.pipeline import run_evaluate
+    from ptycho_dist.results import run_evaluate
 
     origin = origin_of(product)
     known = request if request.reference else replace(request, reference=_if_there(origin.reference))
     found = known if known.scan else replace(known, scan=_if_there(origin.scan))
     try:
-        run_evaluate(found)
+        run_evaluate(found, report=report)
     except DataFormatError as error:
         if request.scan is not None or found.scan is None:
             raise
         logger.warning("the scan of the last evaluation no longer serves, and is left out: %s", error)
-        run_evaluate(replace(found, scan=None))
+        run_evaluate(replace(found, scan=None), report=report)
     if found.scan is None:
         logger.warning("no scan is known of %s; the Fourier error is left out. Give --scan to find it", product)
 

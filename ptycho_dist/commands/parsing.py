@@ -42,6 +42,7 @@ _GROUPS = {
     "plan": "what is predicted (or --plan.NAME)",
     "ranks": "ranks that share the work (or --ranks.NAME)",
     "live": "a scan that is measured meanwhile (or --live.NAME)",
+    "report": "report (or --report.NAME)",
 }
 _METAVARS = {bool: "true|false", str: "NAME", float: "NUMBER", int: "INT"}
 
@@ -62,6 +63,8 @@ def build_parser(command: Command) -> ArgumentParser:
         default_env=False,
     )
     parser.add_argument(command.operand, type=Path, nargs="?", help=command.operand_help)
+    if command.more_operands:
+        parser.add_argument("more", type=Path, nargs="*", help=command.more_operands)
     paths = parser.add_argument_group("files and folders")
     for name, text in command.paths.items():
         paths.add_argument(f"--{name}", type=Path, metavar="PATH", help=text)
@@ -118,7 +121,8 @@ def parse(command: Command, argv: Sequence[str]) -> Typed:
     flags, operands = canonical_argv(argv, command)
     if command.second_operand and len(operands) == 2 and command.second_operand not in flags:
         flags[command.second_operand] = operands.pop()
-    if len(set(operands)) > 1:
+    more = operands[1:] if command.more_operands else []
+    if len(set(operands)) > 1 and not more:
         msg = f"{command.name} got {' and '.join(operands)}; expected {_listed(command)}. Remove one."
         raise ConfigError(msg)
     switches = {name for name in flags if name in SWITCHES}
@@ -133,6 +137,7 @@ def parse(command: Command, argv: Sequence[str]) -> Typed:
     return Typed(
         argv=(command.name, *argv),
         paths={name: values[name] for name in (command.operand, *command.paths) if values.get(name) is not None},
+        more_paths=tuple(map(Path, more)),
         overrides={dotted: values[flag] for dotted, flag in shown.items() if flag in values},
         config_file=values.get("config"),
         quiet="quiet" in switches,
@@ -176,7 +181,7 @@ def _operands(command: Command) -> tuple[str, ...]:
 
 
 def _usage(command: Command) -> str:
-    words = " ".join(_operands(command)).upper()
+    words = " ".join(_operands(command)).upper() + (" [MORE ...]" if command.more_operands else "")
     return f"[{words}]" if command.operand_is_optional else words
 
 

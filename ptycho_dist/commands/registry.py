@@ -43,6 +43,8 @@ class Typed:
         The command line, command name included; ranks of our own are started with it.
     paths
         Paths by name (the operand included).
+    more_paths
+        Further positional paths.
     overrides
         Settings by dotted name.
     config_file
@@ -59,6 +61,7 @@ class Typed:
 
     argv: tuple[str, ...]
     paths: Mapping[str, Path]
+    more_paths: tuple[Path, ...] = ()
     overrides: Mapping[str, Any]
     config_file: Path | None = None
     quiet: bool = False
@@ -103,6 +106,8 @@ class Command:
         Further path flags with their meaning.
     second_operand
         The one of these that may also be typed as second positional path; empty for none.
+    more_operands
+        Meaning of further positional paths of any number; empty for a command that takes none.
     sections
         Config dataclasses whose fields become flags.
     stages
@@ -124,6 +129,7 @@ class Command:
     operand_flags: tuple[str, ...] = ()
     paths: Mapping[str, str] = field(default_factory=dict)
     second_operand: str = ""
+    more_operands: str = ""
     sections: Sections = field(default_factory=dict)
     stages: tuple[str, ...] = STAGES
     replaces: str = ""

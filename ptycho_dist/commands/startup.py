@@ -121,6 +121,17 @@ def run_alone(typed: Typed, folder: Path, work: Callable[[Progress], object]) ->
     return 0
 
 
+def write_alone(typed: Typed, write: Callable[[], Path]) -> int:
+    """Write a file in this process alone, and print its name."""
+    from ptycho_dist.commands.progress_display import followed
+
+    with followed(typed, single_rank()):
+        written = write()
+    if typed.listen is None:
+        sys.stdout.write(f"{written}\n")
+    return 0
+
+
 def write_on_ranks(typed: Typed, write: Callable[[RankGroup], Path | tuple[Path, ...]]) -> int:
     """Let ranks write one file or more together, and say on rank 0 what was written."""
     config = RanksConfig(**own_section(typed, "ranks", RanksConfig))

@@ -22,7 +22,7 @@ COMMAND = Command(
 def stitch(typed: Typed) -> int:
     """Join the shards of a folder into one object."""
     from ptycho_dist.inference.product import is_stitched_from, product_name
-    from ptycho_dist.pipeline import run_stitch
+    from ptycho_dist.results import run_stitch
 
     folder = required_path(typed, "shard_dir")
     require_output_folder(folder.absolute().parent, "folder")

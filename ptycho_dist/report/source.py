@@ -14,11 +14,11 @@ import numpy as np
 from ptycho_dist.bundle import BUNDLE_FOLDER
 from ptycho_dist.data.formats.product_h5 import Product, read_product
 from ptycho_dist.errors import DataFormatError
+from ptycho_dist.run_folder import METRICS, NETWORK, PRODUCT, PRODUCTS, held_by, prefix_of, product_of
 from ptycho_dist.run_record import read_record
 from ptycho_dist.types import FloatArray
 
-PRODUCT, NETWORK = "reconstruction.h5", "network.h5"
-_METRICS, _FRAMES = "metrics.json", "frames.csv"
+_FRAMES = "frames.csv"
 _TRAINING_LOG, _REFINEMENT_LOG = Path("logs/metrics.csv"), Path("logs/refine.csv")
 Table = Mapping[str, FloatArray]
 """Columns of numbers by name; NaN where a cell is empty."""
@@ -64,6 +64,11 @@ class Source:
         return Path(scan).stem if scan else self.folder.resolve().name
 
     @property
+    def product_checksum(self) -> str:
+        """Checksum of the scan that the product was made from; empty where that is not known."""
+        return "" if self.product is None else self.product.scan_checksum
+
+    @property
     def pixel_size_m(self) -> float:
         """Object pixel; NaN where unknown."""
         return float("nan") if self.product is None else self.product.geometry.pixel_size_m
@@ -93,37 +98,40 @@ class Source:
         return None
 
 
-def read_source(place: Path) -> Source:
-    """Read a folder of results, or the folder of a product.
+def read_source(place: Path, evaluated_in: Path | None = None) -> Source:
+    """Read a folder of results, or a product and what lies beside it.
 
     Parameters
     ----------
     place
         Folder that a command has written, or a product in one.
+    evaluated_in
+        Folder of its metrics; that of the product where not given.
 
     Raises
     ------
     DataFormatError
         If there is neither a product nor a training, or a file of it is damaged.
     """
-    folder, path = (place, place / PRODUCT) if place.is_dir() else (place.parent, place)
-    has_product = path.is_file()
+    folder = place if place.is_dir() else place.parent
     bundle = _bundle(folder)
-    if not has_product and not bundle:
+    holds_product = not place.is_dir() or any((place / name).is_file() for name in PRODUCTS)
+    if not holds_product and not bundle:
         msg = (
-            f"{place} holds neither {PRODUCT} nor a {BUNDLE_FOLDER} of a training; expected a product, or the output "
-            "folder of train, infer, refine, reconstruct or evaluate. Give one."
+            f"{place} is a folder {held_by(place)}; expected a product, or the output folder of train, infer, refine, "
+            "reconstruct or evaluate. Give one."
         )
         raise DataFormatError(msg)
-    is_own = path.name == PRODUCT
-    network = folder / NETWORK
+    path = product_of(place) if holds_product else None
+    prefix = "" if path is None else prefix_of(path)
+    evaluated, network = evaluated_in or folder, folder / NETWORK
     return Source(
         folder=folder,
-        product_path=path if has_product else None,
-        product=read_product(path) if has_product else None,
-        network=read_product(network) if is_own and network.is_file() else None,
-        metrics=_json(folder / _METRICS) if is_own else {},
-        frames=read_table(folder / _FRAMES) if is_own else {},
+        product_path=path,
+        product=None if path is None else read_product(path),
+        network=read_product(network) if path is not None and path.name == PRODUCT and network.is_file() else None,
+        metrics=_json(evaluated / f"{prefix}{METRICS}"),
+        frames=read_table(evaluated / f"{prefix}{_FRAMES}"),
         training=read_table(folder / _TRAINING_LOG),
         refinement=read_table(folder / _REFINEMENT_LOG),
         record=read_record(folder),

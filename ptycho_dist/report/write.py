@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ptycho_dist.data.formats.product_h5 import Product
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.evaluate.comparison import overview_of
 from ptycho_dist.evaluate.figures import Overview
@@ -44,6 +43,7 @@ def write_report(
     reference: Path | None = None,
     overview: Overview | None = None,
     output: Path | None = None,
+    evaluated_in: Path | None = None,
     why_no_scan: str = "the scan is not at hand",
 ) -> Path:
     """Write ``report.html`` beside the results of a run; for one process.
@@ -60,6 +60,8 @@ def write_report(
         What the picture of the product shows, where it is known already.
     output
         Page to write; that in the folder where not given.
+    evaluated_in
+        Folder of the metrics; that of the product where not given.
     why_no_scan
         What the page says where there is no scan.
 
@@ -73,7 +75,7 @@ def write_report(
     DataFormatError
         If the folder holds no results, or damaged ones.
     """
-    source = read_source(place)
+    source = read_source(place, evaluated_in)
     data = _data(source, scan, reference, overview)
     path = write_page(output or source.folder / NAME, "report.html", data, _texts(source, data, why_no_scan), _SCRIPTS)
     logger.info("report: %s (%.1f MB)", path, path.stat().st_size / 1e6)
@@ -138,7 +140,7 @@ def _origins(source: Source) -> Iterator[tuple[str, str]]:
     record = source.record
     if source.scan_path is not None:
         yield "scan", str(source.scan_path)
-    checksum = _checksum(source.product, record)
+    checksum = source.product_checksum or str(record.get("scan", {}).get("checksum", ""))
     if checksum:
         yield "checksum of the scan (SHA-256)", checksum
     for stage in stage_settings(source):
@@ -149,8 +151,3 @@ def _origins(source: Source) -> Iterator[tuple[str, str]]:
         yield "begun", f"{record['begun']} on {record.get('host', '?')}"
     for name, version in record.get("versions", {}).items():
         yield name, str(version)
-
-
-def _checksum(product: Product | None, record: Mapping[str, Any]) -> str:
-    stated = "" if product is None else product.scan_checksum
-    return stated or str(record.get("scan", {}).get("checksum", ""))

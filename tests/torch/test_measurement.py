@@ -17,7 +17,8 @@ from ptycho_dist.config.precedence import RunRequest
 from ptycho_dist.data.formats.product_h5 import BACKGROUND, Product, read_product
 from ptycho_dist.data.scan import open_scan
 from ptycho_dist.errors import ConfigError, DataFormatError
-from ptycho_dist.pipeline import run_evaluate, run_infer, run_reconstruct, run_refine, run_train
+from ptycho_dist.pipeline import run_infer, run_reconstruct, run_refine, run_train
+from ptycho_dist.results import run_evaluate
 from tests.support.runs import simulate_tiny
 
 SMALL = {"training.max_epochs": 2, "model.width": 8, "refine.iterations": 3, "execution.accelerator": "cpu"}

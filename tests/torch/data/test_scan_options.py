@@ -17,7 +17,7 @@ from ptycho_dist.data.formats.base import Turn
 from ptycho_dist.data.formats.intensity import common_step
 from ptycho_dist.data.scan import open_scan
 from ptycho_dist.errors import ConfigError, DataFormatError
-from ptycho_dist.pipeline import run_evaluate
+from ptycho_dist.results import run_evaluate
 from tests.support.scans import make_scan, write_own, write_ptychopinn, write_tike
 
 MADE = make_scan(20, 16)

@@ -18,7 +18,7 @@ from ptycho_dist.data.scan import open_scan
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.evaluate import normalised
 from ptycho_dist.evaluate.normalised import count_unknowns
-from ptycho_dist.pipeline import run_evaluate
+from ptycho_dist.results import run_evaluate
 from tests.support.truth import make_truth
 
 ITERATIONS = 60

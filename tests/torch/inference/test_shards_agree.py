@@ -23,7 +23,7 @@ from ptycho_dist.inference.product import stitch_to_product
 from ptycho_dist.inference.rank_work import ShardWork
 from ptycho_dist.inference.run import load_model, run_inference
 from ptycho_dist.launching.environment import RankContext, detect
-from ptycho_dist.pipeline import run_stitch
+from ptycho_dist.results import run_stitch
 from tests.support.ranks import rank_context
 from tests.support.runs import inference_payload, training_payload, untrained_bundle
 
