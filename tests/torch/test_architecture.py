@@ -23,7 +23,7 @@ ONLY_IN = {
     "torch.distributed": ("distributed/collectives.py", "distributed/rendezvous.py", "distributed/watch.py"),
     "mpi4py": ("distributed/mpi/library.py",),
     "h5py": ("hdf5_files.py", "data/formats/", "assembly/shards.py"),
-    "matplotlib": ("evaluate/figures.py", "evaluate/scan_figure.py"),
+    "matplotlib": ("evaluate/figures/", "evaluate/scan_figure.py"),
     "lightning": ("training/", "data/datamodule.py"),
 }
 """External packages, and the files or folders (ending in a slash) that may import them."""
