@@ -18,7 +18,7 @@ from ptycho_dist.data.formats.product_h5 import read_product_metadata
 from ptycho_dist.data.scan import Scan, open_scan, require_made_from
 from ptycho_dist.errors import ConfigError, DataFormatError
 from ptycho_dist.evaluate.again import evaluation_into
-from ptycho_dist.evaluate.comparison import REFUSAL
+from ptycho_dist.evaluate.comparison import REFUSAL, overview_of
 from ptycho_dist.evaluate.figures import Overview
 from ptycho_dist.evaluate.run import evaluate_product
 from ptycho_dist.factory.settings import reader_options
@@ -29,7 +29,8 @@ from ptycho_dist.pipeline_stages import EVALUATION
 from ptycho_dist.progress.tracker import Progress
 from ptycho_dist.report.compare import NAME as COMPARISON
 from ptycho_dist.report.compare import write_comparison
-from ptycho_dist.report.source import read_source
+from ptycho_dist.report.paper.kinds import Subject, write_figure
+from ptycho_dist.report.source import Source, read_source
 from ptycho_dist.report.write import NAME as REPORT
 from ptycho_dist.report.write import write_report
 from ptycho_dist.run_folder import REFERENCE, SCAN, prefix_of
@@ -98,20 +99,54 @@ def run_report(places: Sequence[Path], request: RunRequest, output: Path | None 
         return write_comparison(places, page)
     source = read_source(places[0])
     reference = request.reference or _there(source.metrics.get(REFERENCE))
+    with _found_scan(source, request) as (scan, why):
+        return write_report(places[0], scan=scan, reference=reference, output=page, why_no_scan=why)
+
+
+def run_figure(place: Path, kind: str, output: Path, request: RunRequest) -> Path:
+    """Draw a figure of a result, in this process alone.
+
+    Parameters
+    ----------
+    place
+        Folder of results, or a product.
+    kind
+        Name of the figure.
+    output
+        PNG or PDF file.
+    request
+        Its ``scan`` and ``reference`` are looked for where they are not given.
+
+    Raises
+    ------
+    ConfigError
+        If the kind is unknown, or the results do not hold what it shows.
+    DataFormatError
+        If there are no results, or a scan or reference that was given does not serve.
+    """
+    source = read_source(place)
+    reference = request.reference or _there(source.metrics.get(REFERENCE))
+    with _found_scan(source, request) as (scan, _):
+        overview = None if source.product is None else overview_of(source.product, scan, reference)
+        return write_figure(kind, Subject(source, overview), output)
+
+
+@contextmanager
+def _found_scan(source: Source, request: RunRequest) -> Iterator[tuple[Scan | None, str]]:
+    """Open the scan that results are of, if it is where it was; else None, and why."""
     path = request.scan or _there(source.metrics.get(SCAN)) or _there(source.scan_path)
-    if source.product_path is None or path is None:
-        why = "the scan is not known, or not where it was; --scan names it"
-        return write_report(places[0], reference=reference, output=page, why_no_scan=why)
+    scan, why = None, "the scan is not known, or not where it was; --scan names it"
     with ExitStack() as stack:
-        try:
-            scan = stack.enter_context(_scan_of(source.product_path, path, request))
-            require_made_from(scan.header, str(source.product_path), source.product_checksum, _NAME_SCAN)
-        except DataFormatError as error:
-            if request.scan is not None:
-                raise
-            logger.warning("patterns are left out of the report: %s", error)
-            return write_report(places[0], reference=reference, output=page, why_no_scan=str(error))
-        return write_report(places[0], scan=scan, reference=reference, output=page)
+        if source.product_path is not None and path is not None:
+            try:
+                scan = stack.enter_context(_scan_of(source.product_path, path, request))
+                require_made_from(scan.header, str(source.product_path), source.product_checksum, _NAME_SCAN)
+            except DataFormatError as error:
+                if request.scan is not None:
+                    raise
+                logger.warning("patterns are left out: %s", error)
+                scan, why = None, str(error)
+        yield scan, why
 
 
 def page_of(places: Sequence[Path], output: Path | None) -> Path:

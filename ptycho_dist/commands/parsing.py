@@ -43,6 +43,7 @@ _GROUPS = {
     "ranks": "ranks that share the work (or --ranks.NAME)",
     "live": "a scan that is measured meanwhile (or --live.NAME)",
     "report": "report (or --report.NAME)",
+    "figure": "figure (or --figure.NAME)",
 }
 _METAVARS = {bool: "true|false", str: "NAME", float: "NUMBER", int: "INT"}
 

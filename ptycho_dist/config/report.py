@@ -1,4 +1,4 @@
-"""Whether commands that have no execution settings write a report."""
+"""What commands that have no execution settings write for people."""
 
 from __future__ import annotations
 
@@ -16,3 +16,11 @@ class ReportConfig:
 
     def __post_init__(self) -> None:
         validators.require_bool("report.report", self.report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureConfig:
+    """Which figure is drawn."""
+
+    kind: str = "object"
+    """object, probe, frc, convergence, errors (of patterns, and shifts of positions) or comparison."""

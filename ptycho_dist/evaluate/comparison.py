@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from ptycho_dist.evaluate.figures import Overview, draw_overview
 from ptycho_dist.evaluate.metrics import METRIC_NAMES, Placed, ReferenceMetrics, compare_to_reference
 from ptycho_dist.evaluate.metrics_file import NotMeasured
 from ptycho_dist.evaluate.placement import find_reference
+from ptycho_dist.evaluate.shifts import shifts_of
 from ptycho_dist.evaluate.window import shrunk, window_of, within
 from ptycho_dist.types import FloatArray
+from ptycho_dist.version import package_version
 
 logger = logging.getLogger(__name__)
 
@@ -69,10 +72,20 @@ def _title(product: Product, whole_px: tuple[int, ...]) -> str:
     """Name of the product, what it was refined from or predicted with where that was chosen, what is shown of it."""
     provenance = product.metadata.provenance
     told = [f"refined from {provenance['refined_from']}"] if "refined_from" in provenance else []
+    told += ["predicted by a network"] if "inference" in provenance.get("payload", {}) else []
     told += [f"{provenance['probe_used']} probe"] if "probe_used" in provenance else []
     shown_px = product.object_.shape
     told += [f"{shown_px[0]} x {shown_px[1]} of {whole_px[0]} x {whole_px[1]} pixels"] if shown_px != whole_px else []
     return ", ".join([product.metadata.name, *told])
+
+
+def _made(product: Product) -> str:
+    """Say how much was measured, and by which version and when this is drawn."""
+    N, errors = product.geometry.N, product.losses
+    is_refined = "refine" in product.metadata.provenance.get("payload", {}) and len(errors)
+    known = f", Fourier error {errors[-1]:.4f} after {len(errors)} iterations" if is_refined else ""
+    drawn = f"ptycho_dist {package_version()}, drawn {datetime.now(UTC):%Y-%m-%d}"
+    return f"{len(product.positions_px)} patterns of {N} x {N}{known}; {drawn}"
 
 
 def _overview_and_refusal(whole: Product, scan: Scan | None, reference: Path | None) -> tuple[Overview, str | None]:
@@ -92,6 +105,7 @@ def _overview_and_refusal(whole: Product, scan: Scan | None, reference: Path | N
     refined = "refine" in product.metadata.provenance.get("payload", {})
     return Overview(
         title=_title(product, whole.object_.shape),
+        told=(_made(product),),
         object_=product.object_,
         area=area,
         comparison=comparison,
@@ -108,6 +122,7 @@ def _overview_and_refusal(whole: Product, scan: Scan | None, reference: Path | N
         verdict=product.verdict,
         positions_px=product.positions_px,
         normalised_errors=product.extras.get(NORMALISED),
+        shifts_px=shifts_of(product, scan),
         whole=None if window is None else shrunk(whole.object_),
     ), refusal
 

@@ -13,6 +13,7 @@ from ptycho_dist.types import FloatArray
 
 _PERCENTILES = (0.5, 99.5)
 _BAR_SHARE = 0.25
+_CHROMA = 0.13
 _PREFIXES = ((1e-3, "mm"), (1e-6, "\u00b5m"), (1e-9, "nm"), (1e-12, "pm"))
 
 
@@ -51,6 +52,55 @@ def scale_bar(width_px: int, pixel_size_m: float) -> tuple[float, str]:
         return length, f"{length:g} px"
     unit, name = next(((u, n) for u, n in _PREFIXES if length >= u * (1 - 1e-9)), _PREFIXES[-1])
     return length / pixel_size_m, f"{round(length / unit, 6):g} {name}"
+
+
+def wave_picture(wave: NDArray[np.complexfloating], largest: float | None = None) -> NDArray[np.uint8]:
+    """Show a complex wave (H, W) in one picture: hue is phase, brightness is amplitude.
+
+    Colours are of equal lightness and chroma at equal amplitude in the space OKLab, so that no phase looks brighter
+    than another.
+
+    Parameters
+    ----------
+    wave
+        Complex, shape (H, W).
+    largest
+        Amplitude of full brightness; the largest one where not given.
+
+    Returns
+    -------
+    ndarray, uint8, shape (H, W, 3)
+
+    References
+    ----------
+    .. [1] Ottosson, A perceptual color space for image processing (2020), https://bottosson.github.io/posts/oklab/.
+    """
+    amplitude = np.abs(wave).astype(np.float64)
+    share = np.clip(amplitude / (largest or float(amplitude.max()) or 1.0), 0.0, 1.0)
+    hue = np.angle(wave)
+    lab = np.stack([0.75 * share, _CHROMA * share * np.cos(hue), _CHROMA * share * np.sin(hue)], axis=-1)
+    to_roots = np.array(
+        [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]]
+    )
+    to_linear = np.array(
+        [
+            [4.0767416621, -3.3077115913, 0.2309699292],
+            [-1.2684380046, 2.6097574011, -0.3413193965],
+            [-0.0041960863, -0.7034186147, 1.7076147010],
+        ]
+    )
+    linear = np.clip((lab @ to_roots.T) ** 3 @ to_linear.T, 0.0, 1.0)
+    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.asarray(np.rint(255 * encoded), np.uint8)
+
+
+def wave_wheel(side_px: int = 96) -> NDArray[np.uint8]:
+    """Legend of :func:`wave_picture`, uint8 (side, side, 4): phase around, 0 at the right; amplitude outwards."""
+    axis = np.linspace(-1, 1, side_px)
+    wave = axis - 1j * axis[:, None]
+    inside = np.abs(wave) <= 1
+    wheel = wave_picture(np.where(inside, wave, 0), 1.0)
+    return np.dstack([wheel, np.where(inside, 255, 0).astype(np.uint8)])
 
 
 def length_text(length_m: float) -> str:

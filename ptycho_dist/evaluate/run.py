@@ -20,6 +20,7 @@ from ptycho_dist.evaluate.group_report import GROUPS, loose_groups
 from ptycho_dist.evaluate.metrics_file import NotMeasured, write_metrics
 from ptycho_dist.evaluate.noise_report import noise_summary, with_verdict, write_frames
 from ptycho_dist.evaluate.normalised import Normalised, normalise
+from ptycho_dist.evaluate.shifts import shift_facts, shifts_of
 from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.physics.probe import mode_powers
 from ptycho_dist.physics.sampling import sampling_of
@@ -75,6 +76,7 @@ def evaluate_product(
         gain = on_all_ranks(scan.gain)
         errors = fourier_errors(product, scan, context, gain.counts_per_photon or 1.0)
         metrics |= _fourier_summary(product, scan, errors)
+        metrics |= shift_facts(shifts_of(product, scan), product.geometry.pixel_size_m)
 
     def report() -> dict[str, Any]:
         from ptycho_dist.evaluate.comparison import compare_and_draw
@@ -163,6 +165,8 @@ def _say(metrics: dict[str, Any], *, is_final: bool) -> None:
         "fourier_error",
         "normalised_error",
         "fourier_error_unseen_rows",
+        "position_shift_rms_px",
+        "position_shift_largest_px",
         "ssim_phase",
         "frc_resolution_half_bit_px",
     )

@@ -26,7 +26,6 @@ _FINE_PX = 700**2
 _FINE, _COARSE = 65535, 254
 _CUT = (0.05, 99.95)
 """Percentiles at which a coarse map is cut off, so that a few outliers do not take all its steps."""
-_CHROMA = 0.13
 
 
 @dataclass(frozen=True)
@@ -112,46 +111,6 @@ def mask_address(mask: NDArray[np.bool_]) -> str:
 def numbers_address(values: FloatArray) -> str:
     """Turn numbers into base64 of little-endian float32."""
     return base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode("ascii")
-
-
-def wave_picture(wave: NDArray[np.complexfloating], largest: float | None = None) -> NDArray[np.uint8]:
-    """Show a complex wave (H, W) in one picture: hue is phase, brightness is amplitude.
-
-    Colours are of equal lightness and chroma at equal amplitude in the space OKLab, so that no phase looks brighter
-    than another.
-
-    Parameters
-    ----------
-    wave
-        Complex, shape (H, W).
-    largest
-        Amplitude of full brightness; the largest one where not given.
-
-    Returns
-    -------
-    ndarray, uint8, shape (H, W, 3)
-
-    References
-    ----------
-    .. [1] Ottosson, A perceptual color space for image processing (2020), https://bottosson.github.io/posts/oklab/.
-    """
-    amplitude = np.abs(wave).astype(np.float64)
-    share = np.clip(amplitude / (largest or float(amplitude.max()) or 1.0), 0.0, 1.0)
-    hue = np.angle(wave)
-    lab = np.stack([0.75 * share, _CHROMA * share * np.cos(hue), _CHROMA * share * np.sin(hue)], axis=-1)
-    to_roots = np.array(
-        [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]]
-    )
-    to_linear = np.array(
-        [
-            [4.0767416621, -3.3077115913, 0.2309699292],
-            [-1.2684380046, 2.6097574011, -0.3413193965],
-            [-0.0041960863, -0.7034186147, 1.7076147010],
-        ]
-    )
-    linear = np.clip((lab @ to_roots.T) ** 3 @ to_linear.T, 0.0, 1.0)
-    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.asarray(np.rint(255 * encoded), np.uint8)
 
 
 def _range(known: NDArray[np.floating], *, is_fine: bool) -> tuple[float, float]:

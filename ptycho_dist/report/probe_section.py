@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.data.formats.product_h5 import Product
+from ptycho_dist.evaluate.figure_data import wave_picture, wave_wheel
 from ptycho_dist.physics.sampling import probe_diameter
 from ptycho_dist.physics.wavelengths import wavelength_m
-from ptycho_dist.report.images import Map, data_address, wave_picture
+from ptycho_dist.report.images import Map, data_address
 from ptycho_dist.types import FloatArray
 
 _MOST_MODES = 16
@@ -20,7 +21,6 @@ _PLANES = 121
 _REACH = 1.5
 """Distance looked at on both sides, over that in which the edge of the beam would reach its axis."""
 _LIT = 0.9
-_WHEEL_PX = 96
 _LEAST_SIDE_PX = 64
 _ELECTRON_PIXEL_M, _ELECTRON_ENERGY_EV = 0.5e-9, 2e4
 """Pixels below this size, at an energy above, are those of electrons: no X-ray optics resolves so little."""
@@ -61,7 +61,7 @@ def probe_section(product: Product) -> dict[str, Any]:
     told = {
         "modes": modes,
         "left_out": max(0, len(probe) - _MOST_MODES),
-        "wheel": data_address(_wheel()),
+        "wheel": data_address(wave_wheel()),
         "N": product.geometry.N,
         "pixel_size_m": size if math.isfinite(size) else None,
         "diameter_px": float(probe_diameter(probe)),
@@ -146,12 +146,3 @@ def _focus_map(focus: Focus) -> dict[str, Any]:
 
 def _text(found: Focus | str) -> str:
     return found if isinstance(found, str) else ""
-
-
-def _wheel() -> NDArray[np.uint8]:
-    """Legend of hue pictures: phase around, amplitude outwards."""
-    axis = np.linspace(-1, 1, _WHEEL_PX)
-    wave = axis - 1j * axis[:, None]
-    wheel = wave_picture(np.where(np.abs(wave) <= 1, wave, 0), 1.0)
-    wheel[np.abs(wave) > 1] = 255
-    return wheel

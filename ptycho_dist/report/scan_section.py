@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ptycho_dist.data.formats.product_h5 import FLUX, Product
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.evaluate.fourier import modelled_counts, whole_patterns
+from ptycho_dist.evaluate.shifts import shift_facts, shifts_of
 from ptycho_dist.report.images import Map, numbers_address
 from ptycho_dist.report.source import Source
 from ptycho_dist.types import FloatArray, IntArray
@@ -19,7 +20,6 @@ from ptycho_dist.types import FloatArray, IntArray
 _MOST_POINTS = 120_000
 _MOST_PATTERNS = 24
 _PATTERN_SIDE_PX = 128
-_MOVED_PX = 1e-3
 _ERRORS = ("normalised_error", "fourier_error")
 
 
@@ -53,15 +53,6 @@ def point_values(source: Source, product: Product) -> dict[str, FloatArray]:
     if flux is not None and np.ptp(flux) > 0:
         found["flux"] = np.asarray(flux, np.float64)
     return found
-
-
-def shifts_of(product: Product, scan: Scan | None) -> FloatArray | None:
-    """Shifts (B, 2) that a refinement of positions has found, less their mean; None where there are none."""
-    if scan is None:
-        return None
-    moved = np.asarray(product.positions_px - scan.positions_px[product.indexes], np.float64)
-    moved -= moved.mean(axis=0)
-    return moved if np.abs(moved).max(initial=0.0) > _MOVED_PX else None
 
 
 def chosen_patterns(values: Mapping[str, FloatArray], inside: NDArray[np.bool_], most: int) -> list[tuple[str, int]]:
@@ -155,8 +146,5 @@ def _thinned(errors: FloatArray | None, count: int) -> IntArray:
 
 
 def _shifts(shifts: FloatArray, shown: IntArray, pixel_size_m: float) -> dict[str, Any]:
-    length = np.hypot(*shifts.T)
-    rms, largest = float(np.sqrt((length**2).mean())), float(length.max())
-    in_m = {"rms_m": rms * pixel_size_m, "largest_m": largest * pixel_size_m} if math.isfinite(pixel_size_m) else {}
     arrows = {"y": numbers_address(shifts[shown, 0]), "x": numbers_address(shifts[shown, 1])}
-    return {"rms_px": rms, "largest_px": largest} | in_m | arrows
+    return shift_facts(shifts, pixel_size_m) | arrows

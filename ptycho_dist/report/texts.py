@@ -49,8 +49,9 @@ def scan_text(scan: Mapping[str, Any] | None) -> str:
 
 def _shifts_text(shifts: Mapping[str, Any]) -> str:
     def told(name: str) -> str:
-        length = f" ({length_text(shifts[f'{name}_m'])})" if f"{name}_m" in shifts else ""
-        return f"{shifts[f'{name}_px']:.2f} px{length}"
+        metres = shifts.get(f"position_shift_{name}_m")
+        length = "" if metres is None else f" ({length_text(metres)})"
+        return f"{shifts[f'position_shift_{name}_px']:.2f} px{length}"
 
     return (
         f"Positions were refined: by {told('rms')} rms, by {told('largest')} at most, beside a common shift; arrows "

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from ptycho_dist.evaluate.figures.overview import (
-    Figure,
-    Overview,
-    Picture,
-    colour_table,
-    draw_overview,
-    overview_figure,
-    picture_grid,
-    pixels_of,
-    png,
-)
+from matplotlib.figure import Figure
+
+from ptycho_dist.evaluate.figures.overview import Overview, draw_overview, overview_figure
+from ptycho_dist.evaluate.figures.panels import Picture, colour_table, pdf, picture_grid, pixels_of, png
 
 __all__ = [
     "Figure",
@@ -21,6 +14,7 @@ __all__ = [
     "colour_table",
     "draw_overview",
     "overview_figure",
+    "pdf",
     "picture_grid",
     "pixels_of",
     "png",

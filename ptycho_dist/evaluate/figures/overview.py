@@ -1,49 +1,43 @@
-"""Pictures of a reconstruction."""
+"""The picture of a reconstruction: object, reference, errors, probe, curves and scan points on one page."""
 
 from __future__ import annotations
 
-import base64
 import textwrap
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ptycho_dist.atomic import atomic_path
 from ptycho_dist.evaluate import figure_data
+from ptycho_dist.evaluate.figures.curves import BLUE, Curve, draw_curves, draw_errors, draw_rings, draw_shifts
+from ptycho_dist.evaluate.figures.panels import (
+    TITLE,
+    WIDTH_IN,
+    Panel,
+    Picture,
+    Wave,
+    error_picture,
+    phase_picture,
+    png,
+)
 from ptycho_dist.evaluate.frc import RingCorrelation
 from ptycho_dist.evaluate.metrics import ReferenceMetrics
 from ptycho_dist.types import Canvas, FloatArray
 
-__all__ = [
-    "Figure",
-    "Overview",
-    "Picture",
-    "colour_table",
-    "draw_overview",
-    "overview_figure",
-    "picture_grid",
-    "pixels_of",
-    "png",
-]
-
 _NAN = float("nan")
-_FULL_TURN_SHARE = 0.8
-_DPI = 130
-_VERDICT_WIDTH = 150
+_LINE_WIDTH = 150
 _ROW = 3
-"""Panels in a row that are drawn at full width."""
-Panel = Callable[[Axes], None]
+"""Pictures in a row, of an object about as wide as high."""
+_WIDE, _TALL = 0.5, 1.9
+"""Rows over columns below which each picture has a row of its own, and above which all of them share one."""
+_TITLE_IN, _CURVES_IN, _BESIDE_IN = 0.5, 3.6, 1.2
+_TALLEST_IN = 6.0
+_MOST_MODES = 4
+_NARROW = 15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +47,9 @@ class Overview:
     Parameters
     ----------
     title
-        First line of the figure.
+        First line of the figure: what it is of.
+    told
+        Further lines: how it was made, how good it is, by which version and when it was drawn.
     object_, area
         Object, complex (H, W), and its scanned area, bool (H, W).
     comparison
@@ -72,13 +68,15 @@ class Overview:
         Root mean square error of the transmission that two halves of the photons tell, (H, W); or None.
     verdict
         How well the patterns are explained, in words; empty where unknown.
-    positions_px, normalised_errors
-        Scan points (B, 2), and the normalised error of each pattern (B,); or None.
+    positions_px, normalised_errors, shifts_px
+        Scan points (B, 2), the normalised error of each pattern (B,), and shifts of points (B, 2) that were found; or
+        None.
     whole
         Where ``object_`` is a part of a larger one: all of it, complex, a mean over squares of pixels, and their side.
     """
 
     title: str
+    told: tuple[str, ...] = ()
     object_: NDArray[np.complexfloating]
     area: NDArray[np.bool_]
     comparison: ReferenceMetrics | None = None
@@ -95,57 +93,32 @@ class Overview:
     verdict: str = ""
     positions_px: FloatArray | None = None
     normalised_errors: FloatArray | None = None
+    shifts_px: FloatArray | None = None
     whole: tuple[NDArray[np.complexfloating], int] | None = None
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture panel: values, each of some pixels a side, colour map and limits, and the area to outline."""
+class Band:
+    """Panels side by side, and the height of the band in inches."""
 
-    title: str
-    values: FloatArray
-    colours: str
-    limits: tuple[float, float]
-    unit: str
-    area: NDArray[np.bool_] | None
-    pixel_size_m: float
-    side_px: int = 1
-
-    def __call__(self, axes: Axes) -> None:
-        """Draw it."""
-        low, high = self.limits
-        shown = axes.imshow(self.values, cmap=self.colours, vmin=low, vmax=high, interpolation="nearest")
-        if self.area is not None and not self.area.all():
-            axes.contour(self.area, [0.5], colors="tab:orange", linewidths=0.8, linestyles="dashed")
-        axes.set_title(self.title, fontsize=9)
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.set_facecolor("0.85")
-        bar = axes.figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.03)
-        bar.set_label(self.unit, fontsize=8)
-        bar.ax.tick_params(labelsize=7)
-        self._draw_scale_bar(axes)
-
-    def _draw_scale_bar(self, axes: Axes) -> None:
-        rows, columns = self.values.shape
-        length_px, label = figure_data.scale_bar(columns * self.side_px, self.pixel_size_m)
-        length = length_px / self.side_px
-        left, bottom, thick = 0.05 * columns, 0.95 * rows, 0.015 * rows
-        pad = 0.02 * columns
-        axes.add_patch(Rectangle((left - pad, bottom - 6.5 * thick), length + 2 * pad, 7.5 * thick, fc="k", alpha=0.55))
-        axes.add_patch(Rectangle((left, bottom - thick), length, thick, fc="w"))
-        axes.text(left + length / 2, bottom - 1.5 * thick, label, color="w", fontsize=7, ha="center", va="bottom")
+    panels: Sequence[Panel]
+    height_in: float
 
 
 def overview_figure(overview: Overview) -> Figure:
-    """Draw the overview: object (and reference, and errors), loss curve, FRC, probe; pyplot does not know of it."""
-    rows = _rows(overview)
-    figure = Figure(
-        figsize=(4.1 * min(_ROW, max(len(row) for row in rows)), 3.5 * len(rows) + 0.6), layout="constrained"
-    )
-    figure.suptitle("\n".join(_headline(overview)), fontsize=10)
-    for band, panels in zip(figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
-        for axes, panel in zip(band.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    """Draw the overview: object (and reference, and errors), probe, curves and scan; pyplot does not know of it."""
+    return banded_figure(_bands(overview), _headline(overview))
+
+
+def banded_figure(bands: Sequence[Band], lines: Sequence[str] = (), width_in: float = WIDTH_IN) -> Figure:
+    """Draw bands of panels under lines of text."""
+    heights = [band.height_in for band in bands]
+    figure = Figure(figsize=(width_in, sum(heights) + 0.25 * len(lines) + 0.1), layout="constrained")
+    if lines:
+        figure.suptitle("\n".join(lines), fontsize=TITLE)
+    places = figure.subfigures(len(bands), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for place, band in zip(places, bands, strict=True):
+        for axes, panel in zip(place.subplots(1, len(band.panels), squeeze=False)[0], band.panels, strict=True):
             panel(axes)
     return figure
 
@@ -159,43 +132,30 @@ def draw_overview(path: Path | str, overview: Overview) -> Path:
     return path
 
 
-def png(figure: Figure) -> bytes:
-    """Write a figure as PNG."""
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
-    return buffer.getvalue()
-
-
-def picture_grid(title: str, rows: list[list[Picture]]) -> Figure:
-    """Draw rows of pictures under a headline; pyplot does not know of the figure."""
-    columns = max(len(row) for row in rows)
-    figure = Figure(figsize=(3.2 * columns, 2.8 * len(rows) + 0.4), layout="constrained")
-    figure.suptitle(title, fontsize=10)
-    for line, row in zip(figure.subplots(len(rows), columns, squeeze=False), rows, strict=True):
-        for axes, picture in zip(line, row, strict=True):
-            picture(axes)
-    return figure
-
-
-def pixels_of(figure: Figure) -> NDArray[np.uint8]:
-    """Draw a figure as uint8 (rows, columns, 3)."""
-    canvas: Any = FigureCanvasAgg(figure)  # untyped
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba(), np.uint8)[..., :3].copy()
+def picture_bands(rows: Sequence[Sequence[Picture]], width_in: float = WIDTH_IN) -> list[Band]:
+    """Lay rows of pictures of one object out so that wide and tall ones are readable, too."""
+    every = [picture for row in rows for picture in row]
+    aspect = every[0].aspect
+    if aspect < _WIDE:
+        return [Band([one], (width_in - _BESIDE_IN) * aspect + _TITLE_IN) for one in every]
+    if aspect > _TALL:
+        rows = [[replace(one, title=textwrap.fill(one.title, _NARROW)) for one in every]]
+    most = max(len(row) for row in rows)
+    width = width_in / most - _BESIDE_IN * min(1.0, _ROW / most)
+    return [Band(row, min(_TALLEST_IN, width * aspect) + _TITLE_IN) for row in rows]
 
 
 def _headline(overview: Overview) -> list[str]:
-    told = [textwrap.shorten(overview.verdict, _VERDICT_WIDTH, placeholder=" ...")] if overview.verdict else []
-    comparison = overview.comparison
-    if comparison is None:
-        return [overview.title, *told]
-    return [
-        overview.title,
-        f"against {overview.reference_name}: SSIM phase {comparison.ssim_phase:.3f}, amplitude "
-        f"{comparison.ssim_amplitude:.3f}; PSNR {comparison.psnr_db:.1f} dB; FRC 1/2-bit "
-        f"{_resolution(comparison.frc, overview.pixel_size_m)}",
-        *told,
-    ]
+    comparison, told = overview.comparison, list(overview.told)
+    if comparison is not None:
+        told.append(
+            f"against {overview.reference_name}: SSIM phase {comparison.ssim_phase:.3f}, amplitude "
+            f"{comparison.ssim_amplitude:.3f}; PSNR {comparison.psnr_db:.1f} dB; FRC 1/2-bit "
+            f"{_resolution(comparison.frc, overview.pixel_size_m)}"
+        )
+    told += [overview.verdict] if overview.verdict else []
+    lines = [overview.title, *told, *(["dashed: edge of the scanned area"] if not overview.area.all() else [])]
+    return [textwrap.shorten(line, _LINE_WIDTH, placeholder=" ...") for line in lines]
 
 
 def _resolution(frc: RingCorrelation | None, pixel_size_m: float) -> str:
@@ -204,29 +164,64 @@ def _resolution(frc: RingCorrelation | None, pixel_size_m: float) -> str:
     half = frc.resolution_half_bit_px
     if not np.isfinite(half):
         return "not resolved"
-    in_nm = f" ({half * pixel_size_m * 1e9:.1f} nm)" if np.isfinite(pixel_size_m) else ""
-    return f"{half:.2f} px{in_nm}"
+    length = f" ({figure_data.length_text(half * pixel_size_m)})" if np.isfinite(pixel_size_m) else ""
+    return f"{half:.2f} px{length}"
 
 
-def _rows(overview: Overview) -> list[list[Panel]]:
-    curves: list[Panel] = [lambda axes: _draw_losses(axes, overview)]
+def _bands(overview: Overview) -> list[Band]:
     comparison = overview.comparison
-    frc = comparison.frc if comparison is not None else None
+    whole = [] if overview.whole is None else picture_bands([_whole(*overview.whole, overview.pixel_size_m)])
+    maps: list[Picture] = _maps(overview)
+    rows = [object_pictures(overview)] if comparison is None else compared_pictures(comparison, overview)
+    rest = _others(overview)
+    if maps and not _WIDE <= maps[0].aspect <= _TALL:
+        rows = [*rows, maps]
+    else:
+        rest = [*maps, *rest]
+    each = min(_ROW, len(rest)) if len(rest) != _ROW + 1 else 2
+    return [*whole, *picture_bands(rows), *(Band(some, _CURVES_IN) for some in _by(rest, each))]
+
+
+def _by(panels: Sequence[Panel], count: int) -> list[Sequence[Panel]]:
+    return [panels[start : start + count] for start in range(0, len(panels), count)]
+
+
+def _others(overview: Overview) -> list[Panel]:
+    """Panels beside those of the object: curves, probe, scan points."""
+    found: list[Panel] = [
+        lambda axes: draw_curves(axes, overview.loss_name, _losses(overview), overview.loss_unit, overview.loss_name)
+    ]
+    frc = None if overview.comparison is None else overview.comparison.frc
     if frc is not None:
-        curves.append(lambda axes: _draw_frc(axes, frc))
-    if overview.normalised_errors is not None and overview.positions_px is not None:
-        places, errors = overview.positions_px, overview.normalised_errors
-        curves.append(lambda axes: _draw_normalised(axes, places, errors))
+        found.append(lambda axes: draw_rings(axes, frc))
     if overview.probe is not None:
-        curves.append(_probe_panel(overview.probe, overview.pixel_size_m))
-    pictures = [_alone(overview)] if comparison is None else _compared(comparison, overview)
-    maps = _maps(overview)
-    whole = [] if overview.whole is None else [_whole(*overview.whole, overview.pixel_size_m)]
-    return [*whole, *pictures, *([maps] if maps else []), curves]
+        found += mode_panels(overview.probe, overview.pixel_size_m)
+    places, errors, shifts = overview.positions_px, overview.normalised_errors, overview.shifts_px
+    if places is not None and errors is not None:
+        found.append(lambda axes: draw_errors(axes, places, errors))
+    if places is not None and shifts is not None:
+        found.append(lambda axes: draw_shifts(axes, places, shifts))
+    return found
 
 
-def _maps(overview: Overview) -> list[Panel]:
-    """Panels of what the patches, and the halves of the photons, say of each other."""
+def _losses(overview: Overview) -> list[Curve]:
+    losses = np.asarray(overview.losses, dtype=np.float64)
+    epochs = np.arange(len(losses)) if overview.loss_epochs is None else overview.loss_epochs
+    return [Curve(np.asarray(epochs, np.float64), losses, overview.loss_name, BLUE)]
+
+
+def mode_panels(probe: NDArray[np.complexfloating], pixel_size_m: float) -> list[Wave]:
+    """Panels of the first modes of a probe (P, N, N), with their shares of the power."""
+    energy = (np.abs(probe) ** 2).sum(axis=(1, 2), dtype=np.float64)
+    shares = energy / (energy.sum() or 1.0)
+    count = min(len(probe), _MOST_MODES)
+    names = [f"probe mode {k + 1} of {len(probe)} ({shares[k]:.1%})" for k in range(count)]
+    names = ["probe (hue: phase)"] if len(probe) == 1 else names
+    return [Wave(name, mode, pixel_size_m) for name, mode in zip(names, probe[:count], strict=True)]
+
+
+def _maps(overview: Overview) -> list[Picture]:
+    """Pictures of what the patches, and the halves of the photons, say of each other."""
     box, size = Canvas.bounding(overview.area).slices, overview.pixel_size_m
     if overview.uncertainty is not None:
         deviation, inside = overview.uncertainty[box].astype(np.float64), overview.area[box]
@@ -246,32 +241,34 @@ def _maps(overview: Overview) -> list[Panel]:
     ]
 
 
-def _whole(object_: NDArray[np.complexfloating], step: int, pixel_size_m: float) -> list[Panel]:
-    """Panels of an object of which the others show a part."""
+def _whole(object_: NDArray[np.complexfloating], step: int, pixel_size_m: float) -> list[Picture]:
+    """Pictures of an object of which the others show a part."""
     everywhere = np.ones(object_.shape, np.bool_)
     wave = figure_data.flattened(object_, everywhere)
     amplitude, phase = np.abs(wave), np.angle(wave)
     seen, seen_phase = figure_data.limits(amplitude, everywhere), figure_data.limits(phase, everywhere)
-    name, shown = f"(means of {step} x {step} px)", _phase_image("", phase, seen_phase, everywhere, pixel_size_m)
+    name, shown = f"(means of {step} x {step} px)", phase_picture("", phase, seen_phase, everywhere, pixel_size_m)
     return [
         Picture(f"whole object, amplitude {name}", amplitude, "gray", seen, "amplitude", None, pixel_size_m, step),
         replace(shown, title=f"whole object, phase {name}", area=None, side_px=step),
     ]
 
 
-def _alone(overview: Overview) -> list[Panel]:
+def object_pictures(overview: Overview) -> list[Picture]:
+    """Pictures of an object in its scanned area: amplitude, and phase without its ramp."""
     box = Canvas.bounding(overview.area).slices
     area = overview.area[box]
     wave = figure_data.flattened(overview.object_[box], area)
     amplitude, phase = np.abs(wave), np.angle(wave)
     unit, size = "amplitude", overview.pixel_size_m
     return [
-        Picture("reconstruction, amplitude", amplitude, "gray", figure_data.limits(amplitude, area), unit, area, size),
-        _phase_image("reconstruction, phase (ramp removed)", phase, figure_data.limits(phase, area), area, size),
+        Picture("amplitude", amplitude, "gray", figure_data.limits(amplitude, area), unit, area, size),
+        phase_picture("phase (ramp removed)", phase, figure_data.limits(phase, area), area, size),
     ]
 
 
-def _compared(comparison: ReferenceMetrics, overview: Overview) -> list[list[Panel]]:
+def compared_pictures(comparison: ReferenceMetrics, overview: Overview) -> list[list[Picture]]:
+    """Pictures of a reference, of the object brought onto it, and of their difference: amplitudes, then phases."""
     box = Canvas.bounding(comparison.area).slices
     area, size, name = comparison.area[box], overview.pixel_size_m, overview.reference_name
     ref_phase, phase = (values[box] for values in figure_data.phases(comparison))
@@ -281,95 +278,11 @@ def _compared(comparison: ReferenceMetrics, overview: Overview) -> list[list[Pan
         [
             Picture(f"{name}, amplitude", ref_amplitude, "gray", seen, "amplitude", area, size),
             Picture("reconstruction, amplitude", amplitude, "gray", seen, "amplitude", area, size),
-            _error_image("amplitude error", amplitude - ref_amplitude, area, "amplitude", size),
+            error_picture("amplitude error", amplitude - ref_amplitude, area, "amplitude", size),
         ],
         [
-            _phase_image(f"{name}, phase", ref_phase, seen_phase, area, size),
-            _phase_image("reconstruction, phase", phase, seen_phase, area, size),
-            _error_image("phase error", phase - ref_phase, area, "rad", size),
+            phase_picture(f"{name}, phase", ref_phase, seen_phase, area, size),
+            phase_picture("reconstruction, phase", phase, seen_phase, area, size),
+            error_picture("phase error", phase - ref_phase, area, "rad", size),
         ],
     ]
-
-
-def _phase_image(
-    title: str, phase: FloatArray, limits: tuple[float, float], area: NDArray[np.bool_], pixel_size_m: float
-) -> Picture:
-    """Phase panel: a cyclic colour map over a full turn where the phase needs one, else a sequential one."""
-    if limits[1] - limits[0] > _FULL_TURN_SHARE * 2 * np.pi:
-        wrapped = np.angle(np.exp(1j * phase))
-        return Picture(title, wrapped, "twilight", (-np.pi, np.pi), "rad", area, pixel_size_m)
-    return Picture(title, phase, "viridis", limits, "rad", area, pixel_size_m)
-
-
-def _error_image(title: str, error: FloatArray, area: NDArray[np.bool_], unit: str, pixel_size_m: float) -> Picture:
-    top = max(abs(value) for value in figure_data.limits(error, area))
-    root = float(np.sqrt(np.mean(error[area] ** 2)))
-    shown = np.where(area, error, np.nan)
-    return Picture(f"{title} (rms {root:.3g})", shown, "RdBu_r", (-top, top), unit, None, pixel_size_m)
-
-
-def _probe_panel(probe: NDArray[np.complexfloating], pixel_size_m: float) -> Picture:
-    amplitude = np.sqrt((np.abs(probe) ** 2).sum(axis=0)).astype(np.float64)
-    title = "probe, amplitude" if len(probe) == 1 else f"probe, amplitude of {len(probe)} modes"
-    return Picture(title, amplitude, "magma", (0.0, float(amplitude.max()) or 1.0), "sqrt(counts)", None, pixel_size_m)
-
-
-def _draw_losses(axes: Axes, overview: Overview) -> None:
-    losses = np.asarray(overview.losses, dtype=np.float64)
-    axes.set_title(overview.loss_name, fontsize=9)
-    if not np.isfinite(losses).any():
-        axes.text(0.5, 0.5, "no loss recorded", ha="center", va="center", transform=axes.transAxes)
-        axes.set_axis_off()
-        return
-    epochs = np.arange(len(losses)) if overview.loss_epochs is None else overview.loss_epochs
-    axes.plot(epochs, losses, color="tab:blue", marker="." if len(losses) < 40 else "")
-    if np.nanmin(losses) > 0:
-        axes.set_yscale("log")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _label(axes, overview.loss_unit, overview.loss_name)
-
-
-def _draw_normalised(axes: Axes, positions_px: FloatArray, errors: FloatArray) -> None:
-    """Normalised error of each pattern at its scan point; 1 is photon noise."""
-    known = np.isfinite(errors)
-    axes.set_title("normalised error of each pattern (1: noise)", fontsize=9)
-    axes.set_aspect("equal")
-    axes.invert_yaxis()
-    low, high = (float(np.percentile(errors[known], share)) for share in (1, 99)) if known.any() else (0.0, 2.0)
-    points = axes.scatter(
-        positions_px[known, 1],
-        positions_px[known, 0],
-        c=errors[known],
-        s=max(2.0, min(40.0, 6000.0 / max(1, len(errors)))),
-        cmap="cividis",
-        vmin=min(low, 0.9),
-        vmax=max(high, 1.1),
-        linewidths=0,
-    )
-    axes.figure.colorbar(points, ax=axes, fraction=0.046, pad=0.03).ax.tick_params(labelsize=7)
-    _label(axes, "x (px)", "y (px)")
-
-
-def _draw_frc(axes: Axes, frc: RingCorrelation) -> None:
-    rings = slice(1, None)  # the mean of both images is taken off, so the ring at zero says nothing
-    axes.plot(frc.frequency[rings], frc.correlation[rings], color="tab:blue", label="FRC")
-    axes.plot(frc.frequency[rings], frc.half_bit[rings], color="tab:red", ls="--", lw=1, label="1/2-bit")
-    axes.axhline(1 / 7, color="tab:gray", ls=":", lw=1, label="1/7")
-    axes.set_title("Fourier ring correlation", fontsize=9)
-    axes.set_ylim(min(0.0, float(frc.correlation[rings].min())) - 0.02, 1.05)
-    axes.set_xlim(0, 0.5)
-    axes.legend(fontsize=7, loc="lower left")
-    _label(axes, "spatial frequency (cycles per pixel)", "correlation")
-
-
-def _label(axes: Any, x: str, y: str) -> None:
-    axes.set_xlabel(x, fontsize=8)
-    axes.set_ylabel(y, fontsize=8)
-    axes.tick_params(labelsize=7, which="both")
-    axes.grid(alpha=0.3)
-
-
-def colour_table(name: str) -> str:
-    """Give the 256 colours of a colour map as base64 of 768 bytes: red, green, blue of each."""
-    table = np.rint(255 * colormaps[name](np.linspace(0, 1, 256))[:, :3]).astype(np.uint8)
-    return base64.b64encode(table.tobytes()).decode("ascii")

@@ -10,7 +10,7 @@ class ScanPoints {
     this.numbers = decodeNumbers(data.numbers);
     this.values = Object.fromEntries(data.values.map(([name, text]) => [name, decodeNumbers(text)]));
     this.shifts = data.shifts ? { y: decodeNumbers(data.shifts.y), x: decodeNumbers(data.shifts.x) } : null;
-    this.largestShift = data.shifts ? data.shifts.largest_px : 0;
+    this.largestShift = data.shifts ? data.shifts.position_shift_largest_px : 0;
     this.table = tables.cividis;
   }
 
