@@ -19,7 +19,7 @@ from ptycho_dist.evaluate.group_report import GROUPS, loose_groups
 from ptycho_dist.evaluate.metrics_file import NotMeasured, write_metrics
 from ptycho_dist.evaluate.noise_report import noise_summary, with_verdict, write_frames
 from ptycho_dist.evaluate.normalised import Normalised, normalise
-from ptycho_dist.launching.environment import RankContext
+from ptycho_dist.launching.environment import RankContext, single_rank
 from ptycho_dist.physics.probe import mode_powers
 from ptycho_dist.physics.sampling import sampling_of
 
@@ -71,10 +71,7 @@ def evaluate_product(
     def report() -> dict[str, Any]:
         from ptycho_dist.evaluate.comparison import compare_and_draw
 
-        if context is not None:
-            context.progress.expect(None, "")
-            context.progress.report(note="comparing and drawing")
-
+        (context or single_rank()).progress.expect(None, "", note="comparing and drawing")
         judged, told = product, dict(metrics)
         if scan is not None and errors is not None:
             normalised = _normalised(errors, product, scan, gain)
