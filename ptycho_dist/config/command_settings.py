@@ -120,7 +120,7 @@ class WatchConfig:
         validators.require_positive("watch.interval_s", self.interval_s)
         validators.require_int("watch.port", self.port, 0)
         if self.port > _LAST_PORT:
-            msg = f"watch.port = {self.port}; expected at most {_LAST_PORT}. Set watch.port = 0 for a free one."
+            msg = f"watch.port = {self.port}; expected at most {_LAST_PORT}. Change it, or set 0 for a free one."
             raise ConfigError(msg)
         if not isinstance(self.host, str) or not self.host:
             msg = f"watch.host = {self.host!r}; expected an address of this host, such as 127.0.0.1. Change it."

@@ -24,6 +24,7 @@ from ptycho_dist.physics.probe import mode_powers
 from ptycho_dist.physics.sampling import sampling_of
 
 logger = logging.getLogger(__name__)
+_FIX = "Give the scan that the product was made from, or evaluate without a scan."
 
 
 def evaluate_product(
@@ -62,8 +63,7 @@ def evaluate_product(
     metrics = _described(product, path, facts or {})
     gain, errors = Gain(None, "no scan"), None
     if scan is not None:
-        fix = "Give the scan that the product was made from, or evaluate without a scan."
-        require_made_from(scan.header, str(path), product.scan_checksum, fix)
+        require_made_from(scan.header, str(path), product.scan_checksum, _FIX)
         gain = on_all_ranks(scan.gain)
         errors = fourier_errors(product, scan, context, gain.counts_per_photon or 1.0)
         metrics |= _fourier_summary(product, scan, errors)

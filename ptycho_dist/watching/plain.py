@@ -22,7 +22,7 @@ def plain(job: Job) -> dict[str, Any]:
         "ended": job.has_ended,
         "title": "" if first is None else f"{first.place.command}, begun {first.started}",
         "stages": [] if first is None else _stages(first),
-        "present": None if first is None else _present(first),
+        "present": None if first is None else _present(first, has_ended=job.has_ended),
         "history": {} if first is None else {name: list(some) for name, some in first.history.items()},
         "ranks": [_rank(one) for one in chosen(job.ranks)],
         "summary": summary(job.ranks) if job.ranks else "",
@@ -42,7 +42,9 @@ def _stages(first: Snapshot) -> list[dict[str, Any]]:
     ]
 
 
-def _present(first: Snapshot) -> dict[str, Any]:
+def _present(first: Snapshot, *, has_ended: bool) -> dict[str, Any]:
+    if has_ended:
+        return {"fraction": None, "amount": "", "words": f"{duration(first.job_s)} in all"}
     words = [*time_left(first), *details(first), f"{duration(first.job_s)} so far"]
     return {"fraction": first.fraction, "amount": amount(first), "words": ", ".join(words)}
 

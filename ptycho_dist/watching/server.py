@@ -117,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _begin(self, status: HTTPStatus, kind: str, length: int, nonce: str) -> None:
         self.send_response(status)
-        policy = f"default-src 'none'; img-src 'self'; connect-src 'self'; script-src 'nonce-{nonce}'; "
+        policy = f"default-src 'none'; img-src 'self' data:; connect-src 'self'; script-src 'nonce-{nonce}'; "
         for name, value in {
             "Content-Type": kind,
             "Content-Length": str(length),
