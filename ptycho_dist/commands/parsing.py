@@ -40,6 +40,7 @@ _GROUPS = {
     "convert": "how it is stored (or --convert.NAME)",
     "doctor": "examination (or --doctor.NAME)",
     "plan": "what is predicted (or --plan.NAME)",
+    "watch": "how the job is shown (or --watch.NAME)",
     "ranks": "ranks that share the work (or --ranks.NAME)",
     "live": "a scan that is measured meanwhile (or --live.NAME)",
     "report": "report (or --report.NAME)",

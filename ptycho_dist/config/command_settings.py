@@ -1,4 +1,4 @@
-"""Settings of commands that have some of their own: doctor, plan, and those that only read and write files."""
+"""Settings of commands that have some of their own: doctor, plan, watch, and those that only read and write files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ptycho_dist.errors import ConfigError
 SPATIAL, AS_MEASURED = ORDERS = ("spatial", "as_measured")
 """Orders in which the patterns of a scan are stored."""
 LAUNCHERS = ("srun", "torchrun", "mpirun", None)
+_LAST_PORT = 65535
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,3 +86,43 @@ class RanksConfig:
         if self.devices != "auto":
             validators.require_int("ranks.devices", self.devices, 1)
         validators.require_positive("ranks.timeout_s", self.timeout_s)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchConfig:
+    """How a job is shown while it runs."""
+
+    once: bool = False
+    """Print one frame and end, as where the output is no terminal."""
+
+    interval_s: float = 1.0
+    """Seconds between two looks at the files."""
+
+    stay: bool = False
+    """Go on after the job has ended, for the next one in the same folder."""
+
+    serve: bool = False
+    """Show a page instead, until Ctrl-C; its address is printed."""
+
+    host: str = "127.0.0.1"
+    """Address to serve the page at; that of this host alone where not set."""
+
+    port: int = 0
+    """Port to serve the page at; 0 takes a free one."""
+
+    def __post_init__(self) -> None:
+        for name in ("once", "stay", "serve"):
+            validators.require_bool(f"watch.{name}", getattr(self, name))
+        validators.require_positive("watch.interval_s", self.interval_s)
+        validators.require_int("watch.port", self.port, 0)
+        if self.port > _LAST_PORT:
+            msg = f"watch.port = {self.port}; expected at most {_LAST_PORT}. Change it, or set 0 for a free one."
+            raise ConfigError(msg)
+        if not isinstance(self.host, str) or not self.host:
+            msg = f"watch.host = {self.host!r}; expected an address of this host, such as 127.0.0.1. Change it."
+            raise ConfigError(msg)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this host can see the page."""
+        return self.host in ("127.0.0.1", "localhost")

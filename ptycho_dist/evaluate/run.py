@@ -21,7 +21,7 @@ from ptycho_dist.evaluate.metrics_file import NotMeasured, write_metrics
 from ptycho_dist.evaluate.noise_report import noise_summary, with_verdict, write_frames
 from ptycho_dist.evaluate.normalised import Normalised, normalise
 from ptycho_dist.evaluate.shifts import shift_facts, shifts_of
-from ptycho_dist.launching.environment import RankContext
+from ptycho_dist.launching.environment import RankContext, single_rank
 from ptycho_dist.physics.probe import mode_powers
 from ptycho_dist.physics.sampling import sampling_of
 from ptycho_dist.run_folder import REFERENCE, SCAN
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ptycho_dist.evaluate.figures import Overview
 
 logger = logging.getLogger(__name__)
+_FIX = "Give the scan that the product was made from, or evaluate without a scan."
 
 
 def evaluate_product(
@@ -71,8 +72,7 @@ def evaluate_product(
     metrics = _described(product, path, facts or {}) | _compared_with(scan, reference)
     gain, errors = Gain(None, "no scan"), None
     if scan is not None:
-        fix = "Give the scan that the product was made from, or evaluate without a scan."
-        require_made_from(scan.header, str(path), product.scan_checksum, fix)
+        require_made_from(scan.header, str(path), product.scan_checksum, _FIX)
         gain = on_all_ranks(scan.gain)
         errors = fourier_errors(product, scan, context, gain.counts_per_photon or 1.0)
         metrics |= _fourier_summary(product, scan, errors)
@@ -81,10 +81,7 @@ def evaluate_product(
     def report() -> dict[str, Any]:
         from ptycho_dist.evaluate.comparison import compare_and_draw
 
-        if context is not None:
-            context.progress.expect(None, "")
-            context.progress.report(note="comparing and drawing")
-
+        (context or single_rank()).progress.expect(None, "", note="comparing and drawing")
         judged, told = product, dict(metrics)
         if scan is not None and errors is not None:
             normalised = _normalised(errors, product, scan, gain)

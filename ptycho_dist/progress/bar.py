@@ -15,7 +15,8 @@ from ptycho_dist.progress.snapshot import Snapshot
 from ptycho_dist.progress.words import amount, count, details, duration, time_left
 
 _REFRESH_PER_S = 4
-_BAR_COLUMNS = 40
+_LEAST_COLUMNS, _BAR_COLUMNS, _REST_COLUMNS = 6, 40, 52
+"""Shortest and longest bar, and what is left to the words beside it."""
 
 
 class Bar:
@@ -33,13 +34,13 @@ class Bar:
         self._spinner = Spinner("dots")
         self._live = Live(
             console=console,
-            get_renderable=lambda: draw(snapshot(), self._spinner),
+            get_renderable=lambda: draw(snapshot(), self._spinner, console.width),
             refresh_per_second=_REFRESH_PER_S,
             transient=True,
             redirect_stdout=False,
             redirect_stderr=True,
         )
-        self._live.start()
+        self._live.start(refresh=True)
 
     def tell(self, now: Snapshot) -> None:
         """Do nothing: the bar looks by itself."""
@@ -49,17 +50,17 @@ class Bar:
         self._live.stop()
 
 
-def draw(now: Snapshot, spinner: Spinner) -> Group:
-    """Draw two lines: the stage and its bar; numbers and times below."""
+def draw(now: Snapshot, spinner: Spinner, width: int) -> Group:
+    """Draw two lines that fit a width: the stage and its bar; times and numbers below."""
     row = Table.grid(padding=(0, 1), expand=False)
     for _ in range(3):
         row.add_column(no_wrap=True)
-    row.add_column(no_wrap=True, overflow="ellipsis")
+    row.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     place = f"{now.number} of {len(now.stages)} " if len(now.stages) > 1 else ""
-    name = Text(place, style="dim").append(now.stage, style="bold")
-    bar = ProgressBar(total=now.total or None, completed=now.done, width=_BAR_COLUMNS, pulse=not now.total)
-    row.add_row(spinner, name, bar, Text(_amount(now)))
-    below = ", ".join([*details(now), *time_left(now), f"{duration(now.job_s)} so far"])
+    columns = max(_LEAST_COLUMNS, min(_BAR_COLUMNS, width - _REST_COLUMNS))
+    bar = ProgressBar(total=now.total or None, completed=now.done, width=columns, pulse=not now.total)
+    row.add_row(spinner, Text(place, style="dim").append(now.stage, style="bold"), bar, Text(_amount(now)))
+    below = ", ".join([*time_left(now), *details(now), f"{duration(now.job_s)} so far"])
     return Group(row, Text(f"  {below}", style="dim", no_wrap=True, overflow="ellipsis"))
 
 

@@ -81,7 +81,7 @@ class Stage:
 
     def expect(self, total: float | None, unit: str, done: float, from_s: float) -> None:
         """Set what there is to do, and measure the rate from then on."""
-        self.total, self.unit, self.done, self.note = total, unit, done, ""
+        self.total, self.unit, self.done = total, unit, done
         self.pace = Pace(Point(from_s, done, self.patterns))
 
     def count(self, done: float, patterns: float, now_s: float) -> None:

@@ -105,11 +105,12 @@ class Progress:
         finally:
             self._close(one)
 
-    def expect(self, total: float | None, unit: str, done: float = 0, ago_s: float = 0.0) -> None:
+    def expect(self, total: float | None, unit: str, done: float = 0, *, ago_s: float = 0.0, note: str = "") -> None:
         """Say how much the present stage has to do, and what was done so long ago; the rate counts from then on."""
         with self._changing:
             if self._open:
                 self._open[-1].expect(total, unit, done, self._clock() - ago_s)
+                self._open[-1].note = note
 
     def advance(self, done: float, patterns: float | None = None) -> None:
         """Report that so much more of the present stage is done; of patterns as many, where not said."""

@@ -66,7 +66,7 @@ class StageReports:
         """Report an iteration."""
         if not self._has_begun:
             self._has_begun = True
-            self._progress.expect(done.total, "iterations", done.number - 1, done.seconds)
+            self._progress.expect(done.total, "iterations", done.number - 1, ago_s=done.seconds)
         starts = ", ".join(f"{error:.4f} from {name}" for name, error in done.by_start.items())
         self._progress.report(
             done.number,

@@ -9,6 +9,7 @@ from threading import Barrier
 from typing import Any, TypeVar
 
 from ptycho_dist.errors import OtherRankError
+from ptycho_dist.progress.tracker import Progress
 
 T = TypeVar("T")
 LIMIT_S = 20.0
@@ -30,6 +31,7 @@ class ThreadExchange:
     world: int
     board: _Board
     comm: Any | None = None
+    progress: Progress = field(default_factory=Progress)
 
     def all_gather(self, value: T) -> list[T]:
         self.board.values[self.rank] = value

@@ -36,7 +36,15 @@ FILE: dict[str, Any] = {
     "accelerator": "auto", "deterministic": False, "num_workers": 1, "enable_progress_bar": True, "devices": 4,
     "strategy": "auto", "precision": "64-true", "learning_rate": 3e-4,
 }  # fmt: skip
-IN_FORCE = {"auto": {"accelerator": "cpu", "strategy": "ddp", "cpu_loops": "compiled", "cuda_graphs": False}}
+IN_FORCE = {
+    "auto": {
+        "accelerator": "cpu",
+        "strategy": "ddp",
+        "cpu_loops": "compiled",
+        "cuda_graphs": False,
+        "enable_progress_bar": False,
+    }
+}
 KNOBS = tuple(EXPLICIT)
 
 ANOTHER_VALUE: dict[str, Any] = {
@@ -151,7 +159,7 @@ class TestExecutionConfigPrecedence:
         file = tmp_path / "run.yaml"
         file.write_text(json.dumps({"execution": {name: FILE[name]}}))
         payload = make(None, PyTorchExecutionConfig(), config_file=file)
-        alone = {"accelerator": "cpu", "devices": 1, "strategy": "single_device"}
+        alone = {"accelerator": "cpu", "devices": 1, "strategy": "single_device", "enable_progress_bar": False}
         check(payload, name, alone.get(name, getattr(PyTorchExecutionConfig(), name)), "execution_config > config_file")
 
     def test_default_is_recorded_for_every_knob(self, make: Make) -> None:
@@ -161,7 +169,7 @@ class TestExecutionConfigPrecedence:
         assert {payload.provenance[name] for name in names} == {"default"}
         assert payload.execution_config == PyTorchExecutionConfig(
             accelerator="cpu", devices=1, strategy="single_device", checkpoint_monitor_metric="train_loss",
-            inference_batch_size=32, cpu_loops="compiled", cuda_graphs=False,
+            inference_batch_size=32, cpu_loops="compiled", cuda_graphs=False, enable_progress_bar=False,
         )  # fmt: skip
 
     def test_nothing_is_left_at_auto(self, make: Make) -> None:

@@ -124,7 +124,7 @@ def test_progress_tells_the_epochs_only_on_request(
     pd.train(tiny_path, output_dir=tmp_path / "told", progress=True, **SMALL, max_epochs=1)
     told = capfd.readouterr()
     assert told.out == ""
-    assert "epoch 1 of 1: train_loss" in " ".join(told.err.split())
+    assert "epoch 1 of 1, loss" in " ".join(told.err.split())
 
 
 def test_simulated_scan_is_open_and_readable(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ptycho_dist.config.command_settings import DoctorConfig, PlanConfig, RanksConfig
+from ptycho_dist.config.command_settings import DoctorConfig, PlanConfig, RanksConfig, WatchConfig
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.config.schema import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
@@ -38,7 +38,7 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "prefetch_factor": (0, 2.0),
         "learning_rate": (0.0, -1e-3, math.nan, math.inf, None),
         "scheduler": ("cosine", None),
-        "enable_progress_bar": (1, None),
+        "enable_progress_bar": (1, None, "on"),
         "enable_checkpointing": (0, None),
         "checkpoint_interval_s": (-1.0, math.inf, None),
         "resume": (1, "auto"),
@@ -67,6 +67,14 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "step_factor": (0.0, "2"),
         "depth_factor": (0.9, math.inf),
         "probe_factor": (-1.0, None),
+    },
+    WatchConfig: {
+        "once": (1, None),
+        "interval_s": (0.0, -1.0, math.nan),
+        "stay": (1, None),
+        "serve": ("yes", None),
+        "host": ("", None),
+        "port": (-1, 65536, 1.5),
     },
     RanksConfig: {"devices": (0, -1, True, "two", 1.0, None), "timeout_s": (0.0, math.inf)},
     DataConfig: {

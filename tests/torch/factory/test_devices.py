@@ -78,7 +78,13 @@ def test_graphs_are_refused_where_they_cannot_be() -> None:
 
 def test_resolve_devices_keeps_what_was_given() -> None:
     given = PyTorchExecutionConfig(
-        accelerator="cpu", devices=2, strategy="ddp", precision="bf16-mixed", cpu_loops="torch", cuda_graphs=False
+        accelerator="cpu",
+        devices=2,
+        strategy="ddp",
+        precision="bf16-mixed",
+        cpu_loops="torch",
+        cuda_graphs=False,
+        enable_progress_bar=True,
     )
     assert resolve_devices(given, spawned(2)) == given
 
