@@ -42,6 +42,14 @@ COMMAND = Command(
     paths=OUTPUT,
     sections={**TRAINING_SECTIONS, "doctor": DoctorConfig},
     stages=(TRAIN, INFER),
+    main_flags=(
+        "output_dir",
+        "devices",
+        "under",
+        "ranks",
+        "json",
+        "config",
+    ),
 )
 
 

@@ -32,6 +32,12 @@ COMMAND = Command(
     },
     stages=(),
     sections={"data": DataConfig},
+    main_flags=(
+        "scan",
+        "reference",
+        "output_dir",
+        "overwrite",
+    ),
     replaces="Replace metrics and pictures as a whole; else what they say besides stays.",
 )
 

@@ -24,6 +24,18 @@ COMMAND = Command(
     operand_flags=("test_data_file",),
     paths={**MODEL, **OUTPUT},
     sections={**{name: config for name, config in INFERENCE_SECTIONS.items() if name != "model"}, "live": LiveConfig},
+    main_flags=(
+        "output_dir",
+        "model_path",
+        "devices",
+        "probe",
+        "probe_search",
+        "region",
+        "follow",
+        "inference_batch_size",
+        "config",
+        "overwrite",
+    ),
     replaces=REPLACES_RESULTS,
     stages=(INFER,),
 )

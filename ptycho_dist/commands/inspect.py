@@ -47,6 +47,16 @@ COMMAND = Command(
     paths={"write_map": "Draft of a scan map to write (YAML), for an HDF5 file.", "figure": "Picture (PNG) to draw."},
     stages=(),
     sections={"data": DataConfig},
+    main_flags=(
+        "figure",
+        "write_map",
+        "file_format",
+        "map",
+        "positions_file",
+        "probe",
+        "pixel_size_m",
+        "overwrite",
+    ),
     replaces=REPLACES_FILE,
 )
 

@@ -34,6 +34,16 @@ COMMAND = Command(
         "figure": "Picture (PNG) of all eight.",
     },
     stages=(ORIENT,),
+    main_flags=(
+        "figure",
+        "write_map",
+        "n_modes",
+        "probe",
+        "map",
+        "positions_file",
+        "pixel_size_m",
+        "overwrite",
+    ),
     replaces=REPLACES_FILE,
     sections={"data": DataConfig},
 )

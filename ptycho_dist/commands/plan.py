@@ -41,6 +41,15 @@ COMMAND = Command(
     operand_flags=("train_data_file",),
     paths={"output_dir": "Folder for the files of the calibration, which are removed; that of the system if not set."},
     sections={**ALL_SECTIONS, "plan": PlanConfig},
+    main_flags=(
+        "ranks",
+        "devices",
+        "max_epochs",
+        "iterations",
+        "output_dir",
+        "config",
+        "json",
+    ),
 )
 
 

@@ -28,6 +28,19 @@ COMMAND = Command(
     operand_flags=("train_data_file", "test_data_file"),
     paths={**OUTPUT, **START, **LABELS, **REFERENCE},
     sections=ALL_SECTIONS,
+    main_flags=(
+        "output_dir",
+        "devices",
+        "max_epochs",
+        "iterations",
+        "position_start",
+        "n_modes",
+        "probe",
+        "reference",
+        "init_from",
+        "config",
+        "overwrite",
+    ),
     replaces=REPLACES_RESULTS,
 )
 

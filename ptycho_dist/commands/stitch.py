@@ -14,6 +14,7 @@ COMMAND = Command(
     order=7,
     operand="shard_dir",
     operand_help="Folder of shard files, written by infer or reconstruct.",
+    main_flags=("overwrite",),
     replaces="Replace the product beside the folder, if it is not of these shards.",
 )
 
