@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import select
@@ -12,7 +13,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ptycho_dist.commands.error_messages import PROGRAM, tell
-from ptycho_dist.commands.parsing import build_parser, config_text, parse
+from ptycho_dist.commands.parser import help_text
+from ptycho_dist.commands.parsing import asked_help, parse
+from ptycho_dist.commands.printed_config import config_text
 from ptycho_dist.commands.registry import commands
 from ptycho_dist.commands.startup import timeout_of
 from ptycho_dist.distributed.mpi.library import abort, failure_propagation
@@ -21,6 +24,7 @@ from ptycho_dist.launching.exit_codes import USER_ERROR, exit_code
 from ptycho_dist.launching.signals import StopRequested, StopSignals
 from ptycho_dist.version import package_version
 
+_HELP = ("-h", "--help", "help")
 _NOBODY_READS = 128 + 13
 """Exit code where the reader of the output is gone: what a shell says of a program that SIGPIPE ended."""
 
@@ -98,7 +102,9 @@ def _say(error: BaseException, *, debug: bool) -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    if len(arguments) > 1 and arguments[0] in _HELP:
+        arguments = [arguments[1], "--help", *arguments[2:3]]
+    if not arguments or arguments[0] in _HELP:
         sys.stdout.write(overview())
         return 0 if arguments else USER_ERROR
     if arguments[0] == "--version":
@@ -106,11 +112,14 @@ def _run(arguments: list[str]) -> int:
         return 0
     known = commands()
     if arguments[0] not in known:
-        msg = f"unknown command {arguments[0]!r}; expected one of {', '.join(known)}. See ptycho-dist --help."
+        near = difflib.get_close_matches(arguments[0], known, n=1, cutoff=0.5)
+        hint = f"Did you mean {near[0]}?" if near else "See ptycho-dist --help."
+        msg = f"unknown command {arguments[0]!r}; expected one of {', '.join(known)}. {hint}"
         raise ConfigError(msg)
     command = known[arguments[0]]
-    if "-h" in arguments or "--help" in arguments:
-        sys.stdout.write(build_parser(command).format_help())
+    topic = asked_help(arguments[1:])
+    if topic is not None:
+        sys.stdout.write(help_text(command, topic))
         return 0
     typed = parse(command, arguments[1:])
     if typed.print_config:
@@ -137,7 +146,7 @@ def overview() -> str:
             "  ptycho-dist inspect runs/scan.h5",
             "  ptycho-dist reconstruct runs/scan.h5 --output_dir runs/first --devices 2",
             "",
-            "Each command explains its flags: ptycho-dist COMMAND --help.",
+            "Each command explains its flags: ptycho-dist COMMAND --help, and all of them: --help all.",
             "",
         ]
     )

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ptycho_dist.commands.error_messages import PROGRAM
-from ptycho_dist.commands.parsing import OVERWRITE, SWITCHES, refuse_unused, spellings
+from ptycho_dist.commands.parser import OVERWRITE
+from ptycho_dist.commands.parsing import SWITCHES, refuse_unused, spellings
 from ptycho_dist.commands.registry import Command, Typed, commands
 from ptycho_dist.config import precedence
 from ptycho_dist.config.ptychopinn import PTYCHOPINN

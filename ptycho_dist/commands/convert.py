@@ -32,6 +32,17 @@ COMMAND = Command(
     second_operand="output_file",
     stages=(CONVERT,),
     sections={"data": DataConfig, "convert": ConvertConfig, "ranks": RanksConfig},
+    main_flags=(
+        "to",
+        "devices",
+        "order",
+        "map",
+        "pixel_size_m",
+        "energy_eV",
+        "detector_distance_m",
+        "position_unit",
+        "overwrite",
+    ),
     replaces=REPLACES_FILE,
 )
 

@@ -34,7 +34,7 @@ COMMAND = Command(
     summary="examine a launch: ranks, devices, network, files, memory",
     description="Examine this launch and say what to change; with a scan, also whether a training fits.",
     example="ptycho-dist doctor scan.npz --output_dir runs/one --under torchrun --ranks 4",
-    order=10,
+    order=14,
     operand="scan",
     operand_help=SCAN_HELP,
     operand_is_optional=True,
@@ -42,6 +42,14 @@ COMMAND = Command(
     paths=OUTPUT,
     sections={**TRAINING_SECTIONS, "doctor": DoctorConfig},
     stages=(TRAIN, INFER),
+    main_flags=(
+        "output_dir",
+        "devices",
+        "under",
+        "ranks",
+        "json",
+        "config",
+    ),
 )
 
 

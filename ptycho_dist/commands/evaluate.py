@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from ptycho_dist.commands.path_checks import require_output_folder, require_reference
+from ptycho_dist.commands.path_checks import require_output_folder, require_product, require_reference
 from ptycho_dist.commands.registry import Command, Typed, register_command
 from ptycho_dist.commands.startup import make_request, own_section, required_path, run_alone
 from ptycho_dist.config.precedence import RunRequest
@@ -23,7 +23,7 @@ COMMAND = Command(
     description="Compute the Fourier error (with the scan) and PSNR, SSIM, FRC (with a reference) of a product. "
     "The\nscan and reference of an earlier evaluation are found again, and what only that one found stays.",
     example="ptycho-dist evaluate runs/one --reference truth.npz",
-    order=8,
+    order=9,
     operand="product",
     operand_help="Folder of a run, or a product file such as reconstruction.h5 or network.h5.",
     paths={
@@ -33,6 +33,13 @@ COMMAND = Command(
     },
     stages=(),
     sections={"data": DataConfig, "report": ReportConfig},
+    main_flags=(
+        "scan",
+        "reference",
+        "output_dir",
+        "report",
+        "overwrite",
+    ),
     replaces="Replace metrics and pictures as a whole; else what they say besides stays.",
 )
 
@@ -42,6 +49,7 @@ def evaluate(typed: Typed) -> int:
     """Compute the metrics of a product."""
     product = product_of(required_path(typed, "product"))
     request = replace(make_request(typed), product=product)
+    require_product(product)
     folder = request.output_dir or product.parent
     require_output_folder(folder)
     require_reference(request.reference)

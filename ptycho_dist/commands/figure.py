@@ -21,7 +21,7 @@ COMMAND = Command(
     "people tell apart.",
     example="ptycho-dist figure runs/one --kind object --output object.pdf\n"
     "  ptycho-dist figure runs/one --kind comparison --other runs/two --output difference.pdf",
-    order=10,
+    order=11,
     operand="run",
     operand_help="Folder of a run, or a product file such as reconstruction.h5 or network.h5.",
     paths={
@@ -32,6 +32,7 @@ COMMAND = Command(
     },
     stages=(),
     sections={"figure": FigureConfig, "data": DataConfig},
+    main_flags=("kind", "output", "other", "reference", "scan", "overwrite"),
     replaces="Replace the file that is written.",
 )
 

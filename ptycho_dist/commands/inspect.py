@@ -41,12 +41,22 @@ COMMAND = Command(
     description="Say what a scan, product, bundle or any HDF5, NPZ or MATLAB file holds: sizes, units, what a reader "
     "converts, what is missing. --write_map drafts a map of an HDF5 file, --figure draws a scan.",
     example="ptycho-dist inspect scan.npz --figure scan.png",
-    order=9,
+    order=3,
     operand="file",
     operand_help="Scan, product, bundle folder, or any HDF5, NPZ or MATLAB file.",
     paths={"write_map": "Draft of a scan map to write (YAML), for an HDF5 file.", "figure": "Picture (PNG) to draw."},
     stages=(),
     sections={"data": DataConfig},
+    main_flags=(
+        "figure",
+        "write_map",
+        "file_format",
+        "map",
+        "positions_file",
+        "probe",
+        "pixel_size_m",
+        "overwrite",
+    ),
     replaces=REPLACES_FILE,
 )
 

@@ -26,7 +26,7 @@ COMMAND = Command(
     description="Try the eight ways in which patterns may be transposed and flipped, each by a short refinement of "
     "patterns in the middle of the scan; say which explains them, and the flags that turn them so.",
     example="ptycho-dist orient scan.h5 --figure orientations.png",
-    order=10,
+    order=13,
     operand="scan",
     operand_help=SCAN_HELP,
     paths={
@@ -34,6 +34,16 @@ COMMAND = Command(
         "figure": "Picture (PNG) of all eight.",
     },
     stages=(ORIENT,),
+    main_flags=(
+        "figure",
+        "write_map",
+        "n_modes",
+        "probe",
+        "map",
+        "positions_file",
+        "pixel_size_m",
+        "overwrite",
+    ),
     replaces=REPLACES_FILE,
     sections={"data": DataConfig},
 )

@@ -1,4 +1,4 @@
-"""Read the arguments of one command, and print its settings as a config file.
+"""Read the arguments of one command.
 
 Flags come from the config dataclasses; nothing is listed twice. Each may be dotted, plain, with hyphens or underscores,
 or PtychoPINN's; every flag is brought to its dotted name before jsonargparse sees the command line.
@@ -8,108 +8,25 @@ from __future__ import annotations
 
 import difflib
 import re
-from argparse import SUPPRESS, ArgumentError, RawDescriptionHelpFormatter
+from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_origin
+from typing import NoReturn, get_args
 
-import yaml
-from jsonargparse import ArgumentParser
-
+from ptycho_dist.commands.parser import OVERWRITE, build_parser, metavar, operands, shown_flags
 from ptycho_dist.commands.registry import Command, Typed, commands
-from ptycho_dist.config import precedence
 from ptycho_dist.config.execution import USED_BY
-from ptycho_dist.config.fields import field_docs, field_types
+from ptycho_dist.config.fields import field_types
 from ptycho_dist.config.ptychopinn import PTYCHOPINN, Entry
 from ptycho_dist.config.sections import ALIASES, MOVED, field_names, homes
 from ptycho_dist.errors import ConfigError
 
-SWITCHES = ("quiet", "debug", "print_config", "help")
-OVERWRITE = "overwrite"
+PRINT_CONFIG, HELP = "print_config", "help"
+SWITCHES = ("quiet", "debug", PRINT_CONFIG, HELP)
+PRINTED = ("changed", "all")
+"""What may follow ``--print_config``."""
 _BOOL_WORDS = ("true", "false", "yes", "no", "0", "1", "warn", "auto", "null")
 _FALSE_TRUE = {"no": "false", "0": "false", "yes": "true", "1": "true"}
-_GROUPS = {
-    "data": "what the scan holds (or --data.NAME)",
-    "model": "network and trainable physics (or --model.NAME)",
-    "training": "training (or --training.NAME)",
-    "inference": "prediction and stitching (or --inference.NAME)",
-    "refine": "refinement by physics (or --refine.NAME)",
-    "execution": "execution: ranks, devices, precision (or --execution.NAME)",
-    "simulate": "simulated scan (or --simulate.NAME)",
-    "set": "set of simulated scans (or --set.NAME)",
-    "convert": "how it is stored (or --convert.NAME)",
-    "doctor": "examination (or --doctor.NAME)",
-    "plan": "what is predicted (or --plan.NAME)",
-    "watch": "how the job is shown (or --watch.NAME)",
-    "ranks": "ranks that share the work (or --ranks.NAME)",
-    "live": "a scan that is measured meanwhile (or --live.NAME)",
-    "report": "report (or --report.NAME)",
-    "figure": "figure (or --figure.NAME)",
-}
-_METAVARS = {bool: "true|false", str: "NAME", float: "NUMBER", int: "INT"}
-
-
-class _Formatter(RawDescriptionHelpFormatter):
-    """Keep the line breaks of description and example."""
-
-
-def build_parser(command: Command) -> ArgumentParser:
-    """Derive the parser of a command from its config dataclasses."""
-    parser = ArgumentParser(
-        prog=f"ptycho-dist {command.name}",
-        usage=f"ptycho-dist {command.name} {_usage(command)} [flags]",
-        description=f"{command.description}\n\nexample:\n  {command.example}",
-        epilog="Flags may be written with hyphens or underscores. Typed flags win over the file of --config.",
-        formatter_class=_Formatter,
-        exit_on_error=False,
-        default_env=False,
-    )
-    parser.add_argument(command.operand, type=Path, nargs="?", help=command.operand_help)
-    if command.more_operands:
-        parser.add_argument("more", type=Path, nargs="*", help=command.more_operands)
-    paths = parser.add_argument_group("files and folders")
-    for name, text in command.paths.items():
-        paths.add_argument(f"--{name}", type=Path, metavar="PATH", help=text)
-    config_help = "YAML or JSON file of settings, in sections or by plain name."
-    paths.add_argument("--config", type=Path, metavar="FILE", help=config_help)
-    general = parser.add_argument_group("general")
-    general.add_argument("--print_config", action="store_true", help="Print the settings as a file for --config.")
-    general.add_argument("--quiet", action="store_true", help="Only warnings, no progress bar.")
-    general.add_argument("--debug", action="store_true", help="Show more of the log, and tracebacks of errors.")
-    if command.replaces:
-        general.add_argument(f"--{OVERWRITE}", type=bool, default=False, metavar="true|false", help=command.replaces)
-    _add_settings(parser, command)
-    return parser
-
-
-def _add_settings(parser: ArgumentParser, command: Command) -> None:
-    shown = shown_flags(command)
-    for section, config in command.sections.items():
-        group = parser.add_argument_group(_GROUPS[section])
-        docs, types = field_docs(config), field_types(config)
-        for field in command.accepted(section):
-            text = f"{docs[field.name]} (default: {_default_text(field.default)})".replace("%", "%%")
-            group.add_argument(
-                f"--{shown[f'{section}.{field.name}']}",
-                type=types[field.name],
-                default=field.default,
-                metavar=_metavar(types[field.name]),
-                help=text if command.uses(section, field.name) else SUPPRESS,
-            )
-
-
-def _metavar(kind: Any) -> str:
-    members = get_args(kind) or (kind,)
-    words = [_METAVARS[member] for member in members if member in _METAVARS]
-    return f"[{','.join(words)}]" if get_origin(kind) is tuple else "|".join(words)
-
-
-def _default_text(value: Any) -> str:
-    if value is None:
-        return "not set"
-    if isinstance(value, tuple):
-        return f"[{','.join(str(item) for item in value)}]"
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def parse(command: Command, argv: Sequence[str]) -> Typed:
@@ -120,18 +37,17 @@ def parse(command: Command, argv: Sequence[str]) -> Typed:
     ConfigError
         If they cannot be understood.
     """
-    flags, operands = canonical_argv(argv, command)
-    if command.second_operand and len(operands) == 2 and command.second_operand not in flags:
-        flags[command.second_operand] = operands.pop()
-    more = operands[1:] if command.more_operands else []
-    if len(set(operands)) > 1 and not more:
-        msg = f"{command.name} got {' and '.join(operands)}; expected {_listed(command)}. Remove one."
-        raise ConfigError(msg)
+    flags, given = canonical_argv(argv, command)
+    if command.second_operand and len(given) == 2 and command.second_operand not in flags:
+        flags[command.second_operand] = given.pop()
+    more = given[1:] if command.more_operands else []
+    if len(set(given)) > 1 and not more:
+        _refuse_operands(command, given)
     switches = {name for name in flags if name in SWITCHES}
     shown = shown_flags(command)
     valued = [f"--{shown.get(name, name)}={value}" for name, value in flags.items() if name not in switches]
     try:
-        parsed = build_parser(command).parse_args([*valued, *operands[:1]], defaults=False)
+        parsed = build_parser(command).parse_args([*valued, *given[:1]], defaults=False)
     except ArgumentError as error:
         msg = f"{_readable(str(error), command)} See ptycho-dist {command.name} --help."
         raise ConfigError(msg) from error
@@ -144,51 +60,18 @@ def parse(command: Command, argv: Sequence[str]) -> Typed:
         config_file=values.get("config"),
         quiet="quiet" in switches,
         debug="debug" in switches,
-        print_config="print_config" in switches,
+        print_config=flags.get(PRINT_CONFIG, ""),
         overwrite=bool(values.get(OVERWRITE)),
     )
 
 
-def config_text(command: Command, typed: Typed) -> str:
-    """Write the settings in force before any scan is read as YAML for ``--config``.
-
-    What the scan or the bundle decides is left out unless it was given.
-    """
-    sections = command.sections
-    file = precedence.canonicalise(typed.file.settings(), sections, precedence.CONFIG_FILE, drop_foreign=True)
-    typed_level = precedence.Level(precedence.OVERRIDE, typed.overrides)
-    given = precedence.resolve([typed_level, file, precedence.defaults(sections)])
-    decided_later = {"data", "model"} if "training" not in sections else set()
-    nested: dict[str, dict[str, Any]] = {}
-    for section, config in sections.items():
-        for name in field_names(config):
-            key = f"{section}.{name}"
-            is_default = given.provenance.get(key, precedence.DEFAULT) == precedence.DEFAULT
-            if not command.uses(section, name) and key not in typed.overrides:
-                continue
-            if key not in given.values or (is_default and (section in decided_later or key == "data.N")):
-                continue
-            nested.setdefault(section, {})[name] = _yaml_value(given.values[key])
-    return str(yaml.safe_dump(nested, sort_keys=False))
-
-
-def _yaml_value(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return list(value)
-    return str(value) if isinstance(value, Path) else value
-
-
-def _operands(command: Command) -> tuple[str, ...]:
-    return (command.operand, command.second_operand) if command.second_operand else (command.operand,)
-
-
-def _usage(command: Command) -> str:
-    words = " ".join(_operands(command)).upper() + (" [MORE ...]" if command.more_operands else "")
-    return f"[{words}]" if command.operand_is_optional else words
-
-
 def _listed(command: Command) -> str:
-    return " and ".join(f"one {name}" for name in _operands(command))
+    return " and ".join(f"one {name}" for name in operands(command))
+
+
+def _refuse_operands(command: Command, given: Sequence[str]) -> NoReturn:
+    msg = f"{command.name} got {' and '.join(given)}; expected {_listed(command)}. Remove one."
+    raise ConfigError(msg)
 
 
 def _readable(message: str, command: Command) -> str:
@@ -199,7 +82,7 @@ def _readable(message: str, command: Command) -> str:
     if found is None or found[1] not in dotted:
         return text if text.endswith(".") else f"{text}."
     section, _, name = dotted[found[1]].partition(".")
-    expected = _metavar(field_types(command.sections[section])[name])
+    expected = metavar(field_types(command.sections[section])[name])
     value = re.search(r"(?:Got value|value was|Given value): (\S+)", text)
     return f"--{found[1]} got {value[1].rstrip('.') if value else 'this value'}; expected {expected}."
 
@@ -219,17 +102,6 @@ def spellings(command: Command) -> dict[str, str]:
                 names |= {name: dotted for name in plain if name not in names}
     known = set(names.values())
     return names | {old: new for old, new in MOVED.items() if new in known}
-
-
-def shown_flags(command: Command) -> dict[str, str]:
-    """Map dotted names of settings to the flag that the parser knows: plain where that is unique."""
-    return {
-        f"{section}.{field.name}": field.name
-        if homes(field.name, command.sections) == (section,)
-        else f"{section}.{field.name}"
-        for section in command.sections
-        for field in command.accepted(section)
-    }
 
 
 def bool_settings(command: Command) -> set[str]:
@@ -257,13 +129,13 @@ def canonical_argv(argv: Sequence[str], command: Command) -> tuple[dict[str, str
         For an unknown flag, a missing value, or one setting given two values.
     """
     names, bools = spellings(command), {*bool_settings(command), OVERWRITE}
-    operands: list[str] = []
+    positional: list[str] = []
     given: dict[str, tuple[str, str]] = {}
     left = list(argv)
     while left:
         token = left.pop(0)
         if not _is_flag(token):
-            operands.append(token)
+            positional.append(token)
             continue
         spelled, has_value, value = token.partition("=")
         theirs = PTYCHOPINN.get(_plain(spelled))
@@ -271,18 +143,20 @@ def canonical_argv(argv: Sequence[str], command: Command) -> tuple[dict[str, str
             _leave_out(theirs, value if has_value else _take_moot(theirs, left), command)
             continue
         name = _dotted(spelled, names, command)
-        if name in SWITCHES:
+        if name == PRINT_CONFIG:
+            value = _print_form(spelled, value if has_value else None, left)
+        elif name in SWITCHES:
             value = _refuse_value(spelled) if has_value else ""
         elif not has_value:
             value = _take_bool(left) if name in bools else _take_value(spelled, left)
         if name == command.operand:
-            operands.append(value)
+            positional.append(value)
             continue
         value = _FALSE_TRUE.get(value, value) if name in bools else value
         value = value if theirs is None else theirs.translate(value)
         _require_one_value(name, (spelled, value), given)
         given[name] = (spelled, value)
-    return {name: value for name, (_, value) in given.items()}, operands
+    return {name: value for name, (_, value) in given.items()}, positional
 
 
 def _is_flag(token: str) -> bool:
@@ -338,6 +212,26 @@ def _leave_out(theirs: Entry, value: str, command: Command) -> None:
 def _take_bool(left: list[str]) -> str:
     """Value of a switchable setting: the next word if it is one, else true."""
     return left.pop(0).lower() if left and left[0].lower() in _BOOL_WORDS else "true"
+
+
+def asked_help(argv: Sequence[str]) -> str | None:
+    """Find the topic that help is asked on; empty for the short help, None where none is asked for."""
+    for number, token in enumerate(argv):
+        spelled, _, topic = token.partition("=")
+        if spelled in ("-h", "--help"):
+            following = argv[number + 1 : number + 2]
+            return topic or next((word for word in following if not _is_flag(word)), "")
+    return None
+
+
+def _print_form(spelled: str, value: str | None, left: list[str]) -> str:
+    """Which settings are to be printed: what follows, where that is such a word, else all."""
+    if value is None:
+        return left.pop(0) if left and left[0] in PRINTED else "all"
+    if value not in PRINTED:
+        msg = f"{spelled}={value}; expected {' or '.join(PRINTED)}, or nothing after {spelled}. Change it."
+        raise ConfigError(msg)
+    return value
 
 
 def _take_value(spelled: str, left: list[str]) -> str:

@@ -50,6 +50,19 @@ def require_reference(path: Path | None) -> None:
         raise DataFormatError(msg)
 
 
+def require_product(path: Path) -> None:
+    """Refuse a product that is no file, before anything is written beside it.
+
+    Raises
+    ------
+    DataFormatError
+        If it is missing.
+    """
+    if not path.is_file():
+        msg = f"{path} is missing; expected a product file or the folder of a run. Check the path."
+        raise DataFormatError(msg)
+
+
 def require_output_folder(path: Path, name: str = "output_dir") -> None:
     """Refuse a folder that cannot be made or written; nothing is made here.
 

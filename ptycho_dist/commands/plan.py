@@ -35,12 +35,21 @@ COMMAND = Command(
     description="Calibrate for some seconds on this machine, then predict a reconstruction: its training, its "
     "prediction, stitching and refinement.",
     example="ptycho-dist plan scan.npz --ranks 1,2,4,8 --max_epochs 60",
-    order=11,
+    order=15,
     operand="scan",
     operand_help=SCAN_HELP,
     operand_flags=("train_data_file",),
     paths={"output_dir": "Folder for the files of the calibration, which are removed; that of the system if not set."},
     sections={**ALL_SECTIONS, "plan": PlanConfig},
+    main_flags=(
+        "ranks",
+        "devices",
+        "max_epochs",
+        "iterations",
+        "output_dir",
+        "config",
+        "json",
+    ),
 )
 
 

@@ -20,11 +20,9 @@ from ptycho_dist.progress.snapshot import Snapshot
 from ptycho_dist.registry import Registry
 
 OUTPUT = {"output_dir": "Folder for all results; made if it is not there."}
-START = {"init_from": "Bundle whose network the training starts from; its settings are those of that network."}
+START = {"init_from": "Folder of a run that trained, or its bundle, whose network (and settings) to start from."}
 LABELS = {"label_file": "Product or NPZ with the object to learn from, in supervised and mixed training."}
-MODEL = {
-    "model_path": "Bundle: the folder that training wrote, or its parent; where not given, the one of the package."
-}
+MODEL = {"model_path": "Folder of a run that trained, or its bundle; where not given, the network of the package."}
 REFERENCE = {"reference": "Product or NPZ with a reference object, for the metrics."}
 REPLACES_RESULTS = "Replace the results of an earlier job in OUTPUT_DIR; else these are set aside (earlier-DATE)."
 REPLACES_FILE = "Replace the file that is written, if it is there already."
@@ -49,8 +47,10 @@ class Typed:
         Settings by dotted name.
     config_file
         Value of ``--config``.
-    quiet, debug, print_config
+    quiet, debug
         The switches.
+    print_config
+        Which settings are to be printed, ``all`` or ``changed``; empty where none are.
     overwrite
         Whether what is there already may be replaced.
     listen
@@ -66,7 +66,7 @@ class Typed:
     config_file: Path | None = None
     quiet: bool = False
     debug: bool = False
-    print_config: bool = False
+    print_config: str = ""
     overwrite: bool = False
     listen: Callable[[str], None] | None = None
     on_progress: Callable[[Snapshot], None] | None = None
@@ -112,6 +112,8 @@ class Command:
         Config dataclasses whose fields become flags.
     stages
         Those that the command runs; only settings that they use become flags.
+    main_flags
+        Those that most runs need, in the order of the short help.
     replaces
         What ``--overwrite`` replaces, for the help; empty for a command that writes over nothing.
     run
@@ -132,6 +134,7 @@ class Command:
     more_operands: str = ""
     sections: Sections = field(default_factory=dict)
     stages: tuple[str, ...] = STAGES
+    main_flags: tuple[str, ...] = ()
     replaces: str = ""
     run: Run = _no_run
 

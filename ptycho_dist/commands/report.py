@@ -18,7 +18,7 @@ COMMAND = Command(
     "page that needs no network. Of several runs, comparison.html beside the first: difference, ring\n"
     "correlation, numbers and settings that differ.",
     example="ptycho-dist report runs/one\n  ptycho-dist report runs/one runs/two --output comparison.html",
-    order=9,
+    order=10,
     operand="run",
     operand_help="Folder of a run, or a product file such as reconstruction.h5 or network.h5.",
     more_operands="Further runs, each compared with the first.",
@@ -29,6 +29,7 @@ COMMAND = Command(
     },
     stages=(),
     sections={"data": DataConfig},
+    main_flags=("scan", "reference", "output", "overwrite"),
     replaces="Replace the file of --output.",
 )
 

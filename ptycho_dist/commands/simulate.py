@@ -35,6 +35,19 @@ COMMAND = Command(
     operand_help="HDF5 file to write; with --n_scans, folder to write into.",
     paths={"probe_file": "Scan whose supplied probe takes the place of the zone plate's."},
     sections={"simulate": SimulateConfig, "set": SetConfig, "ranks": RanksConfig},
+    main_flags=(
+        "n_patterns",
+        "N",
+        "photons",
+        "step_px",
+        "n_modes",
+        "probe_file",
+        "n_scans",
+        "devices",
+        "seed",
+        "config",
+        "overwrite",
+    ),
     replaces="Replace the scan, or the set of scans, that is there already.",
 )
 

@@ -11,9 +11,10 @@ COMMAND = Command(
     summary="join shard files into one object",
     description="Stitch the shards of an earlier prediction; needs the shard folder only, and one process.",
     example="ptycho-dist stitch runs/one/shards",
-    order=7,
+    order=8,
     operand="shard_dir",
     operand_help="Folder of shard files, written by infer or reconstruct.",
+    main_flags=("overwrite",),
     replaces="Replace the product beside the folder, if it is not of these shards.",
 )
 

@@ -23,11 +23,12 @@ COMMAND = Command(
     description="Show how far a job is, from the files in its folder: stage, time left, losses, memory, warnings, and\n"
     "the last picture. It reads only, so it may run anywhere that sees the folder, at any time.",
     example="ptycho-dist watch runs/first\n  ptycho-dist watch runs/first --serve",
-    order=9,
+    order=12,
     operand="run_dir",
     operand_help="Folder of the job's results; need not be there yet.",
     stages=(),
     sections={"watch": WatchConfig},
+    main_flags=("once", "stay", "serve", "host", "port", "interval_s"),
 )
 
 

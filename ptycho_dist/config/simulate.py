@@ -60,10 +60,10 @@ class SimulateConfig:
     """Incoherent probe modes; each further one has a tenth of the energy of the one before."""
 
     phase_picture: str = "camera"
-    """scikit-image picture that becomes the phase."""
+    """scikit-image picture that becomes the phase: astronaut, brick, camera, coins, grass, gravel, moon, page, text."""
 
     amplitude_picture: str = "coins"
-    """scikit-image picture that becomes the amplitude."""
+    """scikit-image picture that becomes the amplitude; one of the same."""
 
     picture_seed: int | None = None
     """Seed of a random part, rotation and contrast of each picture; where not set, its middle, upright."""

@@ -72,11 +72,8 @@ def evaluate_product(
     metrics = _described(product, path, facts or {}) | _compared_with(scan, reference)
     gain, errors = Gain(None, "no scan"), None
     if scan is not None:
-        require_made_from(scan.header, str(path), product.scan_checksum, _FIX)
-        gain = on_all_ranks(scan.gain)
-        errors = fourier_errors(product, scan, context, gain.counts_per_photon or 1.0)
+        gain, errors = _misfit(path, product, scan, context)
         metrics |= _fourier_summary(product, scan, errors)
-        metrics |= shift_facts(shifts_of(product, scan), product.geometry.pixel_size_m)
 
     def report() -> dict[str, Any]:
         from ptycho_dist.evaluate.comparison import compare_and_draw
@@ -102,6 +99,13 @@ def evaluate_product(
     return from_rank_0(report)
 
 
+def _misfit(path: Path, product: Product, scan: Scan, context: RankContext | None) -> tuple[Gain, FourierErrors]:
+    """Hold a product against the patterns of its scan, on all ranks."""
+    require_made_from(scan.header, str(path), product.scan_checksum, _FIX)
+    gain = on_all_ranks(scan.gain)
+    return gain, fourier_errors(product, scan, context, gain.counts_per_photon or 1.0)
+
+
 def _described(product: Product, path: Path, facts: dict[str, Any]) -> dict[str, Any]:
     powers = mode_powers(torch.from_numpy(product.probe))
     return {"product": path.name, "n_patterns": len(product.positions_px), **_measured(facts), "mode_powers": powers}
@@ -122,7 +126,7 @@ def _fourier_summary(product: Product, scan: Scan, errors: FourierErrors) -> dic
     if not trained.all():
         summary["fourier_error_trained_rows"] = _told(errors.error(trained))
         summary["fourier_error_unseen_rows"] = _told(errors.error(~trained))
-    return summary
+    return summary | shift_facts(shifts_of(product, scan), product.geometry.pixel_size_m)
 
 
 def _measured(facts: dict[str, Any]) -> dict[str, Any]:

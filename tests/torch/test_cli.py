@@ -18,7 +18,8 @@ import yaml
 import ptycho_dist.cli
 from ptycho_dist import create_training_payload, save_bundle
 from ptycho_dist.cli import main
-from ptycho_dist.commands.parsing import build_parser, parse, spellings
+from ptycho_dist.commands.parser import build_parser
+from ptycho_dist.commands.parsing import parse, spellings
 from ptycho_dist.commands.registry import Command, Typed, commands, register_command
 from ptycho_dist.commands.startup import make_request, ranks_of
 from ptycho_dist.config.execution import STAGES, USED_BY, PyTorchExecutionConfig
@@ -162,7 +163,7 @@ def test_wrong_execution_settings_are_refused_before_ranks_start(flag: str, word
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_help_explains_every_flag_once(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([command.name, "--help"]) == 0
+    assert main([command.name, "--help", "all"]) == 0
     text = capsys.readouterr().out
     assert command.example in text
     for section in command.sections:

@@ -39,6 +39,7 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "learning_rate": (0.0, -1e-3, math.nan, math.inf, None),
         "scheduler": ("cosine", None),
         "enable_progress_bar": (1, None, "on"),
+        "report": (1, None, "on"),
         "enable_checkpointing": (0, None),
         "checkpoint_interval_s": (-1.0, math.inf, None),
         "resume": (1, "auto"),

@@ -86,7 +86,7 @@ def test_flattened_removes_phase_and_ramp() -> None:
     ("width", "pixel_m", "expected"),
     [
         (400, float("nan"), (100, "100 px")),
-        (250, 2e-8, (50, "1 um")),
+        (250, 2e-8, (50, "1 \u00b5m")),
         (100, 2e-8, (25, "500 nm")),
         (90, 5e-12, (20, "100 pm")),
     ],

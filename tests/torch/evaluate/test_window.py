@@ -99,7 +99,7 @@ def test_a_window_lies_inside_the_object(shape: tuple[int, int], tmp_path: Path)
 def test_a_large_product_is_compared_where_the_reference_shows_it(large: Product, tmp_path: Path) -> None:
     truth, moved = _object((3000, 3000)), (ORIGIN[0] + 40, ORIGIN[1] + 100)
     reference = _write(tmp_path / "reference.h5", truth[40:, 100:], moved)
-    found = compare_and_draw(large, None, tmp_path / "overview.png", reference)
+    found, _ = compare_and_draw(large, None, tmp_path / "overview.png", reference)
     window = window_of(large)
     assert window is not None
     assert found[WINDOW] == [*window.corner, *window.shape]
