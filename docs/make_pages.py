@@ -28,6 +28,7 @@ ACTS_ON = {
     "scheduler": "learning-rate scheduler",
     "enable_progress_bar": "Trainer enable_progress_bar, rank 0",
     "enable_checkpointing": "Trainer enable_checkpointing",
+    "report": "report.html beside the results",
     "checkpoint_interval_s": "checkpoints to resume from (`step-*.ckpt`)",
     "resume": "unfinished jobs (`unfinished.json`)",
     "checkpoint_save_top_k": "ModelCheckpoint save_top_k",

@@ -49,10 +49,10 @@ def evaluate(typed: Typed) -> int:
     """Compute the metrics of a product."""
     product = product_of(required_path(typed, "product"))
     request = replace(make_request(typed), product=product)
-    require_product(product)
     folder = request.output_dir or product.parent
     require_output_folder(folder)
     require_reference(request.reference)
+    require_product(product)
     report = ReportConfig(**own_section(typed, "report", ReportConfig)).report
     return run_alone(
         typed, folder, lambda progress: _evaluate(replace(request, progress=progress), product, report=report)

@@ -59,7 +59,7 @@ def require_product(path: Path) -> None:
         If it is missing.
     """
     if not path.is_file():
-        msg = f"{path} is missing; expected a product file or the folder of a run. Check the path."
+        msg = f"{path} is missing; expected an HDF5 file, a product, or the folder of a run. Check the path."
         raise DataFormatError(msg)
 
 

@@ -43,7 +43,7 @@ def evaluate_product(
     facts: dict[str, Any] | None = None,
     prefix: str = "",
     is_own: bool = False,
-    keep: Callable[[Overview], None] | None = None,
+    keep: Callable[[Overview], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Write ``metrics.json``, ``frames.csv`` and ``overview.png`` of a product; all ranks get the metrics.
 
@@ -61,10 +61,8 @@ def evaluate_product(
         Place of this rank; one rank alone where not given.
     facts
         Further entries of the metrics.
-    prefix
-        What the names of these files begin with.
-    is_own
-        Whether the product is of this job, and is to hold its verdict.
+    prefix, is_own
+        What the names of these files begin with; whether the product is of this job, and is to hold its verdict.
     keep
         Takes what the picture shows, on rank 0.
     """
@@ -83,17 +81,15 @@ def evaluate_product(
         if scan is not None and errors is not None:
             normalised = _normalised(errors, product, scan, gain)
             told |= noise_summary(normalised, gain) | _findings(scan)
-            numbers = scan.file_numbers[product.indexes]
-            write_frames(output_dir / f"{prefix}frames.csv", product, numbers, errors, normalised)
-            if normalised is not None:
-                judged = with_verdict(path, product, normalised, is_own=is_own)
+            table = output_dir / f"{prefix}frames.csv"
+            write_frames(table, product, scan.file_numbers[product.indexes], errors, normalised)
+            judged = product if normalised is None else with_verdict(path, product, normalised, is_own=is_own)
         compared, overview = compare_and_draw(judged, scan, output_dir / f"{prefix}overview.png", reference)
         everything = told | compared
         write_metrics(output_dir / f"{prefix}metrics.json", everything)
         _say(everything, is_final=not prefix)
         _warn_of_groups(everything, errors, product)
-        if keep is not None:
-            keep(overview)
+        keep(overview)
         return everything
 
     return from_rank_0(report)

@@ -160,7 +160,7 @@ def test_evaluate_without_a_scan_keeps_what_only_that_tells(
     said = told(capsys)
     assert "noscanisknownof" in said
     assert "keepsfourier_error" in said
-    assert "overview.png,whichshowsthem,staysasitis" in said
+    assert "overview.png,report.html,whichshowsthem,staysasitis" in said
     assert main(["evaluate", str(evaluated), "--overwrite"]) == 0
     assert "fourier_error" not in metrics(evaluated)
     assert (evaluated / "overview.png").read_bytes() != picture

@@ -33,7 +33,9 @@ from ptycho_dist.inference.patch_store import place_model, predict_patches, reci
 from ptycho_dist.inference.run import load_model
 from ptycho_dist.job_marker import begin, finish
 from ptycho_dist.launching.environment import RankContext, detect
+from ptycho_dist.progress.tracker import Progress
 from ptycho_dist.refine.candidates import make_candidates
+from ptycho_dist.reporting import Reporter
 from ptycho_dist.training.callbacks import Keeping
 from ptycho_dist.training.module import PtychoModule
 from ptycho_dist.training.previews import Previews, build_previews
@@ -251,6 +253,19 @@ def check_enable_progress_bar(make: Make) -> None:
         assert made.payload.execution_config.enable_progress_bar is wanted
         assert made.callback(ProgressBar) is None
         assert made.callback(StageReports) is not None
+
+
+def check_report(make: Make) -> None:
+    for wanted in (True, False):
+        run = make(report=wanted)
+        with open_scan(run.payload.scan_path) as scan:
+            untrained_bundle(run.payload, scan)
+        reporter = Reporter(run.payload.output_dir, Progress(), run.payload.execution_config.report)
+        reporter.begin(("train",), run.payload)
+        reporter.write(None, None)
+        page = run.payload.output_dir / "report.html"
+        assert page.exists() is wanted
+        page.unlink(missing_ok=True)
 
 
 def check_enable_checkpointing(make: Make) -> None:
