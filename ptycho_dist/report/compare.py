@@ -17,7 +17,7 @@ from ptycho_dist.evaluate.comparison import overview_of
 from ptycho_dist.evaluate.metrics import ReferenceMetrics
 from ptycho_dist.report.convergence import ring_curve
 from ptycho_dist.report.images import Map, mask_address
-from ptycho_dist.report.object_maps import AMPLITUDE_MAP, phase_map
+from ptycho_dist.report.object_maps import AMPLITUDE_MAP, box_of, phase_map
 from ptycho_dist.report.page import write_page
 from ptycho_dist.report.settings import stage_settings, value_text
 from ptycho_dist.report.source import Source, read_source
@@ -108,6 +108,7 @@ def _pair(first: Source, other: Source, names: tuple[str, str]) -> tuple[dict[st
     data = {
         "maps": [one.packed() for one in maps],
         "area": mask_address(compared.area),
+        "box": box_of(compared.area),
         "step": 1,
         "rows": rows,
         "columns": columns,

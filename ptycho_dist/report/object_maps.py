@@ -17,7 +17,7 @@ from ptycho_dist.evaluate.figures import Overview
 from ptycho_dist.evaluate.metrics import ReferenceMetrics
 from ptycho_dist.evaluate.window import block_means, window_of
 from ptycho_dist.report.images import LARGEST_SIDE_PX, Map, mask_address
-from ptycho_dist.types import FloatArray
+from ptycho_dist.types import Canvas, FloatArray
 
 PHASE_MAP, CYCLIC_MAP, AMPLITUDE_MAP = "viridis", "twilight", "gray"
 _FULL_TURN_SHARE = 0.8
@@ -64,12 +64,20 @@ def object_section(product: Product, network: Product | None, overview: Overview
     return {
         "maps": maps,
         "area": mask_address(frame.area),
+        "box": box_of(frame.area, frame.step_px),
         "step": frame.step_px,
         "rows": product.object_.shape[0],
         "columns": product.object_.shape[1],
         "pixel_size_m": size if math.isfinite(size) else None,
         "shown": _shown_first(maps),
     }
+
+
+def box_of(area: NDArray[np.bool_], step_px: int = 1) -> list[int]:
+    """First row and column, and last ones, of the true pixels of an area, in pixels of the object."""
+    box = Canvas.bounding(area)
+    (top, left), (rows, columns) = box.corner, box.shape
+    return [step_px * one for one in (top, left, top + rows, left + columns)]
 
 
 def _shown_first(maps: list[dict[str, Any]]) -> list[str]:

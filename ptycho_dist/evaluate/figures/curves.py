@@ -86,10 +86,10 @@ def draw_shifts(axes: Axes, positions_px: FloatArray, shifts_px: FloatArray) -> 
     """Draw shifts of positions (B, 2) as arrows, longer than they are by a factor in the title."""
     y, x = positions_px.T
     down, right = shifts_px.T
-    longest = float(np.hypot(down, right).max())
+    length = np.hypot(down, right)
+    rms = float(np.sqrt((length**2).mean()))
     extent = float(max(np.ptp(x), np.ptp(y))) or 1.0
-    factor = _rounded(extent / _LONGEST / longest)
-    rms = float(np.sqrt((down**2 + right**2).mean()))
+    factor = _rounded(extent / _LONGEST / (2 * rms))
     axes.quiver(
         x, y, right * factor, down * factor, color=ORANGE, angles="xy", scale_units="xy", scale=1, width=0.004,
         rasterized=len(x) > 5000,

@@ -5,7 +5,7 @@ const report = {};
 
 async function startObject(section, data, tables) {
   const maps = new Map(data.maps.map((record) => [record.name, new MapImage(record)]));
-  const view = new View(data.rows, data.columns);
+  const view = new View(data.rows, data.columns, data.box);
   const outline = await outlineOf(data.area);
   const box = section.querySelector("input.outline");
   const place = section.querySelector("output.place");

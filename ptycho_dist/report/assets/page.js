@@ -3,7 +3,7 @@
 
 async function startScan(section, data, object, maps, tables) {
   const points = new ScanPoints(data, tables);
-  const view = new View(object.rows, object.columns);
+  const view = new View(object.rows, object.columns, object.box);
   const choice = section.querySelector("select.value");
   const arrows = section.querySelector("input.shifts");
   const bar = section.querySelector(".bar");

@@ -10,7 +10,7 @@ class ScanPoints {
     this.numbers = decodeNumbers(data.numbers);
     this.values = Object.fromEntries(data.values.map(([name, text]) => [name, decodeNumbers(text)]));
     this.shifts = data.shifts ? { y: decodeNumbers(data.shifts.y), x: decodeNumbers(data.shifts.x) } : null;
-    this.largestShift = data.shifts ? data.shifts.position_shift_largest_px : 0;
+    this.typicalShift = data.shifts ? data.shifts.position_shift_rms_px : 0;
     this.table = tables.cividis;
   }
 
@@ -57,7 +57,7 @@ class ScanPoints {
   drawShifts(context, panel) {
     if (!this.shifts) return;
     const longest = Math.min(panel.width, panel.height) / 14;
-    const size = longest / this.largestShift;
+    const size = longest / (2 * this.typicalShift);
     context.strokeStyle = "#d55e00";
     context.lineWidth = 1.2;
     context.beginPath();

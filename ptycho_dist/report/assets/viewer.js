@@ -2,22 +2,24 @@
 /* Panels that show maps of one frame; all panels of a view pan and zoom together. */
 
 class View {
-  constructor(rows, columns) {
+  /* box: first row and column, and last ones, of the part that is shown at first */
+  constructor(rows, columns, box) {
     this.rows = rows;
     this.columns = columns;
     this.panels = [];
+    const [top, left, bottom, right] = box;
+    const fill = Math.min(rows / (bottom - top), columns / (right - left));
+    this.first = { y: (top + bottom) / 2, x: (left + right) / 2, zoom: Math.max(1, fill * 0.94) };
     this.reset();
   }
 
   reset() {
-    this.y = this.rows / 2;
-    this.x = this.columns / 2;
-    this.zoom = 1;
-    this.redraw();
+    this.move(this.first.y, this.first.x, this.first.zoom);
   }
 
+  /* Whether nothing is enlarged beyond what is shown at first. */
   get isWhole() {
-    return this.zoom <= 1.001;
+    return this.zoom <= this.first.zoom * 1.001;
   }
 
   zoomAt(factor, y, x) {
