@@ -253,7 +253,7 @@ def _predict_and_evaluate(
 def _refine_and_evaluate(payload: RefinePayload, job: _Job, facts: dict[str, Any]) -> dict[str, Any]:
     """Refine and evaluate; ``facts`` come from the steps before."""
     progress = job.context.progress
-    callbacks: list[Callback] = [StageReports(progress, payload.n_patterns)]
+    callbacks: list[Callback] = [StageReports(progress)]
     if job.context.rank == 0:
         callbacks.append(CsvLog(payload.output_dir))
     control = Control(job.stop, resume=job.resumes, callbacks=callbacks)
