@@ -26,7 +26,7 @@ ACTS_ON = {
     "prefetch_factor": "DataLoader prefetch_factor",
     "learning_rate": "optimiser, network parameter group",
     "scheduler": "learning-rate scheduler",
-    "enable_progress_bar": "Trainer enable_progress_bar, rank 0",
+    "enable_progress_bar": "bar or lines of rank 0",
     "enable_checkpointing": "Trainer enable_checkpointing",
     "checkpoint_interval_s": "checkpoints to resume from (`step-*.ckpt`)",
     "report": "report.html beside the results",

@@ -200,7 +200,7 @@ def _refine_and_evaluate(payload: RefinePayload, job: _Job, facts: dict[str, Any
     """Refine and evaluate; ``facts`` come from the steps before."""
     job.reporter.settings(REFINEMENT, payload)
     progress = job.context.progress
-    callbacks: list[Callback] = [StageReports(progress, payload.n_patterns)]
+    callbacks: list[Callback] = [StageReports(progress)]
     if job.context.rank == 0:
         callbacks.append(CsvLog(payload.output_dir))
     control = Control(job.stop, resume=job.resumes, callbacks=callbacks)

@@ -30,7 +30,7 @@ from ptycho_dist.launching.environment import (
 from ptycho_dist.launching.open_files import raise_limit
 from ptycho_dist.launching.supervisor import end_with_parent
 from ptycho_dist.progress.snapshot import FINISHED
-from ptycho_dist.progress.state_file import StateFile
+from ptycho_dist.progress.state_file import FOLDER, StateFile
 
 if TYPE_CHECKING:
     from ptycho_dist.distributed.rank_group import RankGroup
@@ -116,7 +116,8 @@ def run_alone(typed: Typed, folder: Path, work: Callable[[Progress], object]) ->
     from ptycho_dist.folder_claim import claimed
 
     with followed(typed, single_rank()) as progress, claimed(folder, typed.argv[0]), reported(folder):
-        progress.listen(StateFile(folder, 0, 1))
+        if (folder / FOLDER).is_dir():  # a run's folder; others get no files but those that were asked for
+            progress.listen(StateFile(folder, 0, 1))
         work(progress)
     return 0
 

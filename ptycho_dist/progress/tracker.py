@@ -66,6 +66,10 @@ class Progress:
         # Both can be taken twice by a thread, for a signal may raise anywhere in it.
         self._changing, self._telling = threading.RLock(), threading.RLock()
 
+    def __reduce__(self) -> tuple[type[Progress], tuple[str, int, int]]:
+        """Make a copy that another process gets anew: nobody listens to it."""
+        return Progress, (self.place.command, self.place.rank, self.place.world)
+
     def listen(self, listener: Listener) -> None:
         """Tell one more listener, from now on."""
         with self._telling:

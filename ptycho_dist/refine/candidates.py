@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -14,10 +14,11 @@ from ptycho_dist.data.scan import Scan
 from ptycho_dist.errors import RefinementError
 from ptycho_dist.factory.payload import RefinePayload
 from ptycho_dist.launching.environment import RankContext
+from ptycho_dist.progress.tracker import Progress
 from ptycho_dist.refine.beginning import Beginning
 from ptycho_dist.refine.choice import is_beaten
 from ptycho_dist.refine.initial import read_start
-from ptycho_dist.refine.iteration import ReadPart, Refiner
+from ptycho_dist.refine.iteration import QUARTERS, ReadPart, Refiner, Tell
 from ptycho_dist.refine.prepare import begin, make_reader, make_refiner
 from ptycho_dist.refine.tiles.prepare import cut_tiles, tiled
 from ptycho_dist.refine.tiles.refiner import TiledRefiner
@@ -60,6 +61,10 @@ class Candidates:
         Iterations to be done.
     cooling
         Share of them, the last ones, over which steps shrink.
+    n_patterns
+        Of the scan.
+    progress
+        Where quarters of iterations are reported.
     errors
         Fourier error of each iteration, by name; a candidate that was given up keeps those it had.
     """
@@ -67,6 +72,8 @@ class Candidates:
     going: list[Candidate]
     total: int
     cooling: float
+    n_patterns: int
+    progress: Progress
     errors: dict[str, list[float]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -95,12 +102,21 @@ class Candidates:
         RefinementError
             If no estimate is finite any more.
         """
-        found = {one.name: one.refiner.iterate(iteration) for one in self.going}
+        found = {one.name: one.refiner.iterate(iteration, tell) for one, tell in self._told(iteration)}
         self._give_up_broken(found, iteration)
         for one in self.going:
             self.errors[one.name].append(found[one.name])
         beaten = [one for one in self.going if one is not self.best and self._is_beaten(one)]
         self.going = [one for one in self.going if one not in beaten]
+
+    def _told(self, iteration: int) -> Iterator[tuple[Candidate, Tell]]:
+        """Give each candidate, and what reports its part of an iteration."""
+        for place, one in enumerate(self.going):
+            yield one, partial(self._report, iteration, place)
+
+    def _report(self, iteration: int, place: int, share: float) -> None:
+        done = iteration + (place + share) / len(self.going)
+        self.progress.report(done, patterns=self.n_patterns / QUARTERS)
 
     def choose(self) -> Candidate:
         """Return the best one, and say so where there are others."""
@@ -184,4 +200,4 @@ def make_candidates(payload: RefinePayload, context: RankContext, scan: Scan) ->
         loops = execution.cpu_loops
         refiner = tiled(beginning, parts, loops) if parts else make_refiner(beginning, reader, loops)
         made.append(Candidate(name, refiner, beginning))
-    return Candidates(made, config.iterations, config.cooling or 0.0)
+    return Candidates(made, config.iterations, config.cooling or 0.0, payload.n_patterns, context.progress)

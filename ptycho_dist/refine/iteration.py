@@ -28,10 +28,17 @@ from ptycho_dist.types import Canvas, IntArray
 ReadPart = Callable[[str], Mapping[str, Tensor]]
 """Reads a part of a saved state by its name."""
 
+Tell = Callable[[float], None]
+"""Takes the share of a pass that is done."""
+
 QUARTERS = 4
 _COOLEST = 0.1
 _SEARCH_EVERY = 10
 """Iterations between two searches for lost positions."""
+
+
+def tell_nobody(_share: float) -> None:
+    """Take a share for nobody."""
 
 
 @dataclass
@@ -79,8 +86,15 @@ class Refiner:
     velocity_HW: Tensor | None = None
     fused: Fused | None = None
 
-    def iterate(self, iteration: int) -> float:
+    def iterate(self, iteration: int, tell: Tell = tell_nobody) -> float:
         """Pass over all patterns once.
+
+        Parameters
+        ----------
+        iteration
+            Its number, from 0.
+        tell
+            Takes the share of the pass that is done, after each quarter of it.
 
         Returns
         -------
@@ -88,9 +102,10 @@ class Refiner:
             Fourier error of the patterns as they were met, before their own update.
         """
         one = self.begin(iteration)
-        for updates in self.quarters(one):
+        for quarter, updates in enumerate(self.quarters(one), 1):
             if updates:
                 one.push.repeat()
+            tell(quarter / QUARTERS)
         whole = self.totals(one)
         self.finish(one, whole)
         return whole.error

@@ -48,30 +48,19 @@ class CsvLog:
 
 
 class StageReports:
-    """Reports iterations as the present stage of a job.
+    """Reports the Fourier errors of iterations in the present stage of a job.
 
     Parameters
     ----------
     progress
         Where.
-    n_patterns
-        Of the scan.
     """
 
-    def __init__(self, progress: Progress, n_patterns: int) -> None:
-        self._progress, self._n_patterns = progress, n_patterns
-        self._has_begun = False
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
 
     def __call__(self, done: Iteration) -> None:
         """Report an iteration."""
-        if not self._has_begun:
-            self._has_begun = True
-            self._progress.expect(done.total, "iterations", done.number - 1, ago_s=done.seconds)
         starts = ", ".join(f"{error:.4f} from {name}" for name, error in done.by_start.items())
-        self._progress.report(
-            done.number,
-            done.total,
-            self._n_patterns * len(done.by_start),
-            starts if len(done.by_start) > 1 else f"from {starts.rpartition(' ')[2]}",
-            {_ERROR: done.fourier_error},
-        )
+        note = starts if len(done.by_start) > 1 else f"from {next(iter(done.by_start))}"
+        self._progress.report(done.number, done.total, note=note, values={_ERROR: done.fourier_error})

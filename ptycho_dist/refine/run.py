@@ -180,6 +180,7 @@ def _resume(payload: RefinePayload, candidates: Candidates, scan: Scan) -> None:
 
 def _iterate(candidates: Candidates, watch: _Watch) -> None:
     """Do what is left of the iterations."""
+    candidates.progress.expect(candidates.total, "iterations", candidates.done)
     for iteration in range(candidates.done, candidates.total):
         refined = len(candidates.going)
         candidates.iterate(iteration)

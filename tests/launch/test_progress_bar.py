@@ -8,11 +8,14 @@ import pty
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ptycho_dist.progress.snapshot import FINISHED
+from ptycho_dist.api.invoke import asked_of, process_as_it_was
+from ptycho_dist.commands.registry import commands
+from ptycho_dist.progress.snapshot import FINISHED, Snapshot
 from ptycho_dist.progress.state_file import read_states
 from tests.support.launch import calm_environment, run
 
@@ -102,6 +105,19 @@ def test_job_that_fails_says_so_in_its_state(scan: Path, tmp_path: Path) -> None
     (state,) = read_states(tmp_path)
     assert state.state == "failed"
     assert state.reason.startswith("TrainingError: ")
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_python_code_is_told_how_far_rank_0_is(scan: Path, tmp_path: Path, devices: int) -> None:
+    command, told = commands()["train"], list[Snapshot]()
+    settings = {"scan": scan, "output_dir": tmp_path, "devices": devices, "max_epochs": 20, "width": 8, "depth": 1}
+    asked = asked_of(command, {**settings, "accelerator": "cpu"}, progress=False)
+    with process_as_it_was():
+        command.run(replace(asked, on_progress=told.append))
+    assert {(one.place.rank, one.place.world) for one in told} == {(0, devices)}
+    assert (told[-1].state, told[-1].stage) == (FINISHED, "training")
+    assert (told[-1].done, told[-1].unit) == (told[-1].total, "steps")
+    assert told[-1].values["loss"] > 0
 
 
 @pytest.mark.parametrize("command", ["simulate", "convert"])

@@ -15,7 +15,7 @@ from ptycho_dist.physics.sampling import participation
 from ptycho_dist.refine.beginning import Beginning
 from ptycho_dist.refine.estimate import Estimate, light_sums
 from ptycho_dist.refine.findings import Pass, Totals
-from ptycho_dist.refine.iteration import QUARTERS, ReadPart, Refiner, scale_of
+from ptycho_dist.refine.iteration import QUARTERS, ReadPart, Refiner, Tell, scale_of, tell_nobody
 from ptycho_dist.refine.outcome import Outcome, Piece
 from ptycho_dist.refine.reductions import as_real
 from ptycho_dist.refine.tiles.cutting import Rectangle, gaps
@@ -118,12 +118,12 @@ class TiledRefiner:
     shares: Sequence[float]
     make_whole: Callable[[], Refiner]
 
-    def iterate(self, iteration: int) -> float:
+    def iterate(self, iteration: int, tell: Tell = tell_nobody) -> float:
         """Pass over all patterns once; see :meth:`Refiner.iterate`."""
         passes = [tile.refiner.begin(iteration) for tile in self.tiles]
         runs = [tile.refiner.quarters(one) for tile, one in zip(self.tiles, passes, strict=True)]
         weights = self._weights(scale_of(self.beginning.config, iteration))
-        for _ in range(QUARTERS):
+        for quarter in range(1, QUARTERS + 1):
             before = {tile.number: _before(tile, one) for tile, one in zip(self.tiles, passes, strict=True)}
             for run in runs:
                 next(run)
@@ -131,6 +131,7 @@ class TiledRefiner:
             self._join_probes()
             for one in passes:
                 one.push.repeat()
+            tell(quarter / QUARTERS)
         found = self._totals([tile.refiner.totals(one) for tile, one in zip(self.tiles, passes, strict=True)])
         for tile, one in zip(self.tiles, passes, strict=True):
             tile.refiner.finish(one, found)

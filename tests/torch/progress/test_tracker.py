@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import threading
 import time
 
@@ -181,6 +182,15 @@ def test_other_content_is_no_snapshot(change: dict[str, object]) -> None:
     values = Progress().snapshot().to_dict() | change
     with pytest.raises(ValueError, match=r"schema is 2|no snapshot"):
         Snapshot.of_dict(values)
+
+
+def test_copy_for_another_process_has_no_listeners() -> None:
+    progress, kept = Progress("train", 1, 2), Kept()
+    progress.listen(kept)
+    copy = pickle.loads(pickle.dumps(progress))
+    assert (copy.place.command, copy.place.rank, copy.place.world) == ("train", 1, 2)
+    copy.end(FINISHED)
+    assert not kept.is_closed
 
 
 def test_reports_without_a_stage_or_listener_end_nowhere() -> None:
