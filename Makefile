@@ -9,7 +9,6 @@ BIN := $(VENV)/bin
 DEMO ?= runs/demo
 MINUTES ?= 45
 PTYCHOPINN ?= ../PtychoPINN
-DEMO_SCAN ?= --step_px 9 --n_patterns 300
 DEMO_FLAGS ?= --devices 2
 
 # In-process tests use two processes; those with real ranks need the cores for themselves.
@@ -95,12 +94,7 @@ test-all: lint type ## All checks and all tests
 	$(CALM) $(BIN)/python -m pytest tests/launch
 
 demo: $(VENV)/.installed ## Simulate a scan, train on two ranks, reconstruct, refine, evaluate
-	$(BIN)/ptycho-dist simulate $(DEMO)/scan.h5 $(DEMO_SCAN) --overwrite
-	$(BIN)/ptycho-dist reconstruct $(DEMO)/scan.h5 --output_dir $(DEMO) $(DEMO_FLAGS) --overwrite
-	$(BIN)/ptycho-dist refine $(DEMO)/scan.h5 --start_from ones --output_dir $(DEMO)/ones --devices 1 --quiet --overwrite
-	$(BIN)/python -m benchmarks.network.side_by_side $(DEMO)/scan.h5 $(DEMO)/side_by_side.png \
-		"no network=$(DEMO)/ones/reconstruction.h5" "with a network=$(DEMO)/reconstruction.h5"
-	@echo "Results are in $(DEMO): look at overview.png, side_by_side.png and metrics.json; the object is in reconstruction.h5."
+	$(BIN)/ptycho-dist demo $(DEMO) --overwrite $(DEMO_FLAGS)
 
 docs: $(VENV)/.docs ## Documentation: its examples run, then HTML in docs/_build/html; warnings are errors
 	$(CALM) $(BIN)/python -m pytest -q tests/torch/test_documentation.py
@@ -130,5 +124,5 @@ bench-gpu: $(VENV)/.installed ## What a GPU reaches of its limits (FLAGS="--devi
 	$(BIN)/python -m benchmarks.gpu_limits $(FLAGS)
 
 clean: ## Remove what the targets made, but not the environment and not runs/
-	rm -rf docs/_api docs/_build build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf docs/_api docs/_build docs/auto_gallery build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find ptycho_dist tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

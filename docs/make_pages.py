@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from argparse import SUPPRESS, Action
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import ptycho_dist
+from ptycho_dist.commands.parser import build_parser
+from ptycho_dist.commands.registry import Command, commands
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.fields import field_docs, field_types
 from ptycho_dist.config.ptychopinn import PTYCHOPINN, Entry
@@ -114,6 +119,65 @@ This page is made from the code (`python docs/make_pages.py`); tests hold it equ
 |---|---|---|
 """
 
+_COMMAND_LINE = """\
+# Command line
+
+`ptycho-dist COMMAND --help` shows the flags that most runs need, `--help all` every one, `--help TOPIC` those of a
+section. Flags may be written with hyphens or underscores; a typed flag wins over the file of `--config`. This page is
+made from the code (`python docs/make_pages.py`); a test holds both equal.
+
+| command | |
+|---|---|
+"""
+
+_API = """\
+# API
+
+## Public names
+
+Import them from `ptycho_dist` itself: `import ptycho_dist as ptd`. The [Python interface](python_api.md) shows them at
+work.
+
+```{{eval-rst}}
+.. autosummary::
+   :toctree: _api
+   :template: autosummary/name.rst
+
+{public}
+```
+
+## Modules
+
+One page each, for those who extend the program. What is not here (launchers, files of a run, the command line) is
+internal.
+
+```{{eval-rst}}
+.. autosummary::
+   :toctree: _api
+   :recursive:
+
+   ptycho_dist.api
+   ptycho_dist.config
+   ptycho_dist.data
+   ptycho_dist.convert
+   ptycho_dist.simulate
+   ptycho_dist.factory
+   ptycho_dist.physics
+   ptycho_dist.nn
+   ptycho_dist.model
+   ptycho_dist.training
+   ptycho_dist.inference
+   ptycho_dist.assembly
+   ptycho_dist.refine
+   ptycho_dist.evaluate
+   ptycho_dist.report
+   ptycho_dist.results
+   ptycho_dist.bundle
+   ptycho_dist.registry
+   ptycho_dist.errors
+```
+"""
+
 
 def execution_page() -> str:
     """Compose the page: every field, its default, meaning and place, and the precedence."""
@@ -145,9 +209,71 @@ def _row(entry: Entry) -> str:
     return f"| `{entry.name}` | {ours} | {said} |"
 
 
+def command_line_page() -> str:
+    """Compose the page: each command with the flags that most runs need, and all of them folded."""
+    known = commands().values()
+    rows = "".join(f"| [`{one.name}`](#ptycho-dist-{one.name}) | {one.summary} |\n" for one in known)
+    return _COMMAND_LINE + rows + "".join(_section(command) for command in known)
+
+
+def api_page() -> str:
+    """Compose the page that leads to one page for each public name, and for each module."""
+    return _API.format(public="\n".join(f"   ~ptycho_dist.{name}" for name in ptycho_dist.__all__))
+
+
+def _section(command: Command) -> str:
+    groups = {
+        str(group.title): [one for one in group._group_actions if one.option_strings and one.help != SUPPRESS]
+        for group in build_parser(command)._action_groups
+    }
+    by_name = {_name(action): action for actions in groups.values() for action in actions}
+    folded = "".join(f"\n**{_capital(title)}**\n\n{_table(actions)}" for title, actions in groups.items() if actions)
+    return (
+        f"\n## ptycho-dist {command.name}\n\n{' '.join(command.description.split())}\n\n"
+        f"```\n{_usage(command)}\n```\n\nFor example\n\n```\n{_example(command)}\n```\n\n"
+        f"`{command.operand.upper()}`: {command.operand_help}\n\n"
+        f"{_table(by_name[name] for name in command.main_flags)}\n"
+        f":::{{dropdown}} All {len(by_name)} flags\n{folded}:::\n"
+    )
+
+
+def _usage(command: Command) -> str:
+    return " ".join(build_parser(command).format_usage().removeprefix("usage: ").split())
+
+
+def _example(command: Command) -> str:
+    return "\n".join(line.strip() for line in command.example.splitlines())
+
+
+def _table(actions: Iterable[Action]) -> str:
+    rows = (f"| `--{_name(one)}` | {_takes(one)} | {_told(one)} |\n" for one in actions)
+    return "| flag | takes | |\n|---|---|---|\n" + "".join(rows)
+
+
+def _name(action: Action) -> str:
+    return action.option_strings[0].lstrip("-")
+
+
+def _takes(action: Action) -> str:
+    return "" if action.nargs == 0 else f"`{action.metavar!s}`".replace("|", " or ")
+
+
+def _told(action: Action) -> str:
+    return str(action.help).replace("%%", "%").replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
 def pages() -> dict[str, str]:
     """Text of each page by its file name."""
-    return {"execution_config.md": execution_page(), "from_ptychopinn.md": ptychopinn_page()}
+    return {
+        "execution_config.md": execution_page(),
+        "from_ptychopinn.md": ptychopinn_page(),
+        "cli.md": command_line_page(),
+        "api.md": api_page(),
+    }
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ _TITLES = {
     "plan": "what is predicted (or --plan.NAME)",
     "ranks": "ranks that share the work (or --ranks.NAME)",
     "live": "a scan that is measured meanwhile (or --live.NAME)",
+    "demo": "size of the demonstration (or --demo.NAME)",
     "watch": "how the job is shown (or --watch.NAME)",
     "report": "report (or --report.NAME)",
     "figure": "figure (or --figure.NAME)",

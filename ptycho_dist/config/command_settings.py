@@ -1,4 +1,4 @@
-"""Settings of commands that have some of their own: doctor, plan, watch, and those that only read and write files."""
+"""Settings of commands that have some of their own: doctor, plan, watch, demo, and those that only handle files."""
 
 from __future__ import annotations
 
@@ -86,6 +86,25 @@ class RanksConfig:
         if self.devices != "auto":
             validators.require_int("ranks.devices", self.devices, 1)
         validators.require_positive("ranks.timeout_s", self.timeout_s)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    """How much a demonstration does."""
+
+    devices: int = 2
+    """Ranks that train together."""
+
+    n_patterns: int = 300
+    """Diffraction patterns that are simulated."""
+
+    max_epochs: int | None = None
+    """Passes of the training over all patterns; until more do not pay where not set."""
+
+    def __post_init__(self) -> None:
+        validators.require_int("demo.devices", self.devices, 1)
+        validators.require_int("demo.n_patterns", self.n_patterns, 2)
+        validators.require_optional_int("demo.max_epochs", self.max_epochs, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
