@@ -103,6 +103,7 @@ def run_alone(typed: Typed, folder: Path, work: Callable[[], object]) -> int:
     from ptycho_dist.folder_claim import claimed
 
     configure_logging(typed)
+    _tell_doubts(typed)
     with claimed(folder, typed.argv[0]), reported(folder):
         work()
     return 0
@@ -144,7 +145,16 @@ def on_ranks(typed: Typed, ranks: int, work: Callable[[RankContext], int]) -> in
     if ranks > 1:
         return _start_ranks(typed, ranks)
     end_with_parent(os.environ)
-    return work(detect(os.environ))
+    context = detect(os.environ)
+    if context.rank == 0:
+        _tell_doubts(typed)
+    return work(context)
+
+
+def _tell_doubts(typed: Typed) -> None:
+    from ptycho_dist.commands.given import tell_doubts
+
+    tell_doubts(typed)
 
 
 def timeout_of(typed: Typed) -> float:
