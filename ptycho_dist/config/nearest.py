@@ -58,8 +58,8 @@ def nearest(value: Any, choices: Collection[Any]) -> str | None:
     """
     words = {choice.lower(): choice for choice in choices if isinstance(choice, str)}
     given = str(value).lower()
-    if given in words:
-        return words[given]
+    if given in words or value is None:
+        return words.get(given)
     meant = next((one for one in MEANT.get(given, ()) if one in words.values()), None)
     if meant is not None:
         return meant

@@ -230,7 +230,8 @@ class InferenceConfig:
     """Probe to predict with: bundle (as trained) or scan (as supplied); auto takes the bundle's where it holds one."""
 
     probe_search: str = "auto"
-    """Refine the probe with some patterns first, and use it if that helps on others; auto: for a scan's probe."""
+    """Refine the probe with some patterns first, and use it if that helps on others: always, never, or auto (if it is a
+    scan's)."""
 
     probe_patterns: int = 192
     """Patterns that it is refined with, in compact places spread over the scan; at most half of all."""

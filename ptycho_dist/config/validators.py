@@ -43,8 +43,8 @@ def require_choice(name: str, value: Any, choices: Collection[Any]) -> None:
     if not any(value is c or (type(value) is type(c) and value == c) for c in choices):
         listed = ", ".join(repr(c) for c in choices)
         near = nearest(value, choices)
-        hint = f"Change {name}." if near is None else f"Did you mean {near!r}?"
-        msg = f"{name} = {value!r}; expected one of {listed}. {hint}"
+        hint = "" if near is None else f"Did you mean {near!r}? "
+        msg = f"{name} = {value!r}; expected one of {listed}. {hint}Change {name}."
         raise ConfigError(msg)
 
 
