@@ -40,7 +40,7 @@ _TITLES = {
     "ranks": "ranks that share the work (or --ranks.NAME)",
     "live": "a scan that is measured meanwhile (or --live.NAME)",
     "watch": "how the job is shown (or --watch.NAME)",
-    "report": "report (or --report.NAME)",
+    "page": "report (or --page.NAME)",
     "figure": "figure (or --figure.NAME)",
 }
 """Topics of the help, and their headings."""

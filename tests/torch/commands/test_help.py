@@ -89,6 +89,9 @@ GIVEN: dict[str, str] = {
     "orient": "s --n_modes 2",
     "plan": "s --plan.ranks 1,2 --max_steps 20 --json",
     "doctor": "s --under torchrun --ranks 3",
+    "report": "s --drop_frames 3,11",
+    "figure": "s --kind frc --drop_frames 3,11",
+    "watch": "s --serve --port 8000 --interval_s 2",
 }  # fmt: skip
 
 
