@@ -182,7 +182,7 @@ def _of_result(source: Source) -> Iterator[Remark]:
         shown = ", ".join(map(str, standing[:_LISTED])) + (", ..." if len(standing) > _LISTED else "")
         yield Remark(
             WATCH,
-            f"{metrics.get('n_frames_standing_out', len(standing))} patterns are explained far worse than the others: "
+            f"Explained far worse than the others ({metrics.get('n_frames_standing_out', len(standing))} patterns): "
             f"{shown}. --drop_frames leaves them out.",
         )
     yield from _worst(source)
