@@ -27,6 +27,8 @@ help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: $(VENV)/.installed ## Make the environment: torch first, then this package with its tools
+	@echo "Installed in $(VENV). Next: 'make demo' (a simulated scan, from patterns to an object), or with a scan of your own:"
+	@echo "  . $(BIN)/activate; ptycho-dist inspect SCAN    # says what is in it, and what to run"
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

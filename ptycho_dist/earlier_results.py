@@ -18,7 +18,13 @@ TRAINING, SHARDS, NETWORK, PRODUCT = "training", "shards", "network", "product"
 RESULTS = {
     TRAINING: ("bundle", "checkpoints", "previews", "logs/metrics.csv", "logs/events.out.tfevents.*"),
     SHARDS: ("shards",),
-    NETWORK: ("network.h5", "network_metrics.json", "network_frames.csv", "network_overview.png"),
+    NETWORK: (
+        "network.h5",
+        "network_metrics.json",
+        "network_frames.csv",
+        "network_overview.png",
+        "network_report.html",
+    ),
     PRODUCT: ("reconstruction.h5", "metrics.json", "frames.csv", "overview.png", "logs/refine.csv"),
 }
 """Kinds of results, and their names; a star stands for any characters."""
@@ -29,6 +35,8 @@ MADE_BY = {
     "refine": (PRODUCT,),
 }
 """Kinds that a command makes; those of an earlier job are never kept beside its own."""
+TOLD_OF_ALL = ("report.html", "run.json")
+"""What each command writes anew of all results in a folder; a copy stays with results that are set aside."""
 RECORD = ".scans.json"
 """Which scan each kind of results was made from."""
 
@@ -63,7 +71,7 @@ def keep(folder: Path, command: str) -> Path | None:
     if not names:
         return None
     kept = folder / f".{_dated_name()}"
-    for name in names:
+    for name in (*names, *(one for one in TOLD_OF_ALL if (folder / one).is_file())):
         (kept / name).parent.mkdir(parents=True, exist_ok=True)
         if (folder / name).is_dir():
             shutil.copytree(folder / name, kept / name, copy_function=_keep_file)

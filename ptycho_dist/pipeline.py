@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ptycho_dist import job_marker
 from ptycho_dist import pipeline_stages as stages
 from ptycho_dist.bundle import BUNDLE_FOLDER, PRETRAINED
+from ptycho_dist.config.asked import asked_besides
 from ptycho_dist.config.live import LiveConfig
 from ptycho_dist.config.precedence import Level, RunRequest, defaults, resolve
 from ptycho_dist.config.sections import ALL_SECTIONS, INFERENCE_SECTIONS, REFINE_SECTIONS, TRAINING_SECTIONS
@@ -328,7 +329,7 @@ def _job_on(
         require_agreement(payload.to_dict(), all_gather_object)
         logger.info("%d rank(s), launcher %s, payload %s", context.world, context.launcher, payload.fingerprint()[:12])
         settings, folder = payload.result_settings(), payload.output_dir
-        overwrite, asked = request.overwrite, settings | _asked_besides(command, request)
+        overwrite, asked = request.overwrite, settings | asked_besides(command, request)
         if execution.resume and not overwrite:
             finished = from_rank_0(lambda: job_marker.finished(folder, command, asked))
             if finished is not None:
@@ -340,18 +341,6 @@ def _job_on(
         reporter.begin(request.argv, payload)
         yield _Job(request, context, folder, source, held.stop, progress, reporter), payload
         from_rank_0(lambda: job_marker.finish(folder, payload.scan_checksum, _inputs(request, payload), asked))
-
-
-def _asked_besides(command: str, request: RunRequest) -> dict[str, Any]:
-    """Give what changes the results of a command besides the settings of its first stage, as plain values."""
-    asked: dict[str, Any] = {"reference": None if request.reference is None else str(request.reference.resolve())}
-    if command != "reconstruct":
-        return asked
-    found = resolve([*request.levels(ALL_SECTIONS), defaults(ALL_SECTIONS)])
-    return asked | {
-        stage: {name: one for name, one in found.section(stage).items() if not isinstance(one, Path)}
-        for stage in ("inference", "refine")
-    }
 
 
 def _inputs(request: RunRequest, payload: Payload) -> list[Path]:

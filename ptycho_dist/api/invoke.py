@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ptycho_dist.commands.error_messages import PROGRAM
+from ptycho_dist.commands.habits import meant_by
 from ptycho_dist.commands.parser import OVERWRITE
 from ptycho_dist.commands.parsing import SWITCHES, refuse_unused, spellings
 from ptycho_dist.commands.registry import Command, Typed, commands
@@ -71,7 +71,7 @@ def asked_of(command: Command, settings: Mapping[str, Any], *, progress: bool) -
         if name == OVERWRITE and name in names:
             overwrite = _take_switch(key, value)
             continue
-        if name in SWITCHES or (key not in names and key not in PTYCHOPINN):
+        if name in SWITCHES or (key not in names and not _is_moot(key)):
             _refuse_keyword(command, key, names)
         if name in (command.operand, *command.paths, "config"):
             _take_path(paths, name, key, value)
@@ -102,10 +102,15 @@ def _refuse_keyword(command: Command, key: str, names: Mapping[str, str]) -> NoR
     refuse_unused(key, command)
     call = _CALLS.get(command.name, command.name)
     known = [name for name, meant in names.items() if meant not in SWITCHES] + ["progress"]
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]!r}?" if near else f"'ptycho-dist {command.name} --help' lists them."
+    near = meant_by(key, known)
+    hint = f"Did you mean {near!r}?" if near else f"'ptycho-dist {command.name} --help all' lists them."
     msg = f"{call}() got an unknown keyword {key!r}; expected a setting of it. {hint}"
     raise ConfigError(msg)
+
+
+def _is_moot(key: str) -> bool:
+    """Tell whether a keyword is a name of PtychoPINN that has no setting here."""
+    return key in PTYCHOPINN and not PTYCHOPINN[key].ours
 
 
 def _take_switch(key: str, value: Any) -> bool:

@@ -24,7 +24,7 @@ COMMAND = Command(
     operand="shell",
     operand_help="bash, zsh or fish.",
     stages=(),
-    main_flags=(),
+    main_flags=("help",),
 )
 
 

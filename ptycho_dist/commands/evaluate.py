@@ -32,7 +32,7 @@ COMMAND = Command(
         "output_dir": "Folder for metrics and pictures; that of the product where not given.",
     },
     stages=(),
-    sections={"data": DataConfig, "report": ReportConfig},
+    sections={"data": DataConfig, "page": ReportConfig},
     main_flags=(
         "scan",
         "reference",
@@ -53,7 +53,7 @@ def evaluate(typed: Typed) -> int:
     require_output_folder(folder)
     require_reference(request.reference)
     require_product(product)
-    report = ReportConfig(**own_section(typed, "report", ReportConfig)).report
+    report = ReportConfig(**own_section(typed, "page", ReportConfig)).report
     return run_alone(
         typed, folder, lambda progress: _evaluate(replace(request, progress=progress), product, report=report)
     )

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ptycho_dist.commands.inspect_scan import extent_lines, next_lines
 from ptycho_dist.commands.inspect_unopened import (
     content_lines,
     draw_figure,
@@ -181,7 +182,6 @@ def _scan(scan: Scan) -> list[str]:
     header, gain = scan.header, scan.gain()
     size = header.path.stat().st_size / 2**20
     stated = "" if header.nphotons is None else f" (the file states {header.nphotons:.4g})"
-    results = _shell(f"runs/{header.path.stem}")
     modes = f"{header.n_modes} mode(s)" if header.n_modes else "none; one is made, from the mean pattern or --probe"
     within = "" if header.probe_mask_px is None else f", zero outside the {header.probe_mask_px} pixels of probe_mask"
     return [
@@ -194,22 +194,12 @@ def _scan(scan: Scan) -> list[str]:
         f"  distance     {_quantity(header.detector_distance_m, 'm')}",
         f"  sha256       {header.checksum}",
         f"  photons      {gain.source}",
-        *_sampling(scan),
+        *extent_lines(scan),
         *(f"  converted    {sentence}" for sentence in header.conversions),
         *(f"  {one.severity:<12} {one}" for one in scan.findings),
         *content_lines(header.path),
-        f"next: ptycho-dist reconstruct {_shell(header.path)} --output_dir {results} --devices 2",
+        *next_lines(header.path),
     ]
-
-
-def _sampling(scan: Scan) -> list[str]:
-    from ptycho_dist.physics.sampling import sampling_of
-
-    if scan.probe is None:
-        return []
-    found = sampling_of(scan.positions_px, scan.probe)
-    overlap = "" if math.isnan(found.overlap) else f", steps of {found.step_px:.3g} px, overlap {found.overlap:.0%}"
-    return [f"  sampling     probe {found.probe_diameter_px:.3g} px wide (90 % of its power){overlap}"]
 
 
 def _product(path: Path, product: Product) -> list[str]:
@@ -224,7 +214,8 @@ def _product(path: Path, product: Product) -> list[str]:
         f"  energy       {_quantity(product.metadata.probe_energy_eV, 'eV')}",
         f"  distance     {_quantity(product.metadata.detector_object_distance_m, 'm')}",
         f"  losses       {len(product.losses)}",
-        f"next: ptycho-dist evaluate {_shell(path)} --scan SCAN",
+        f"next: ptycho-dist evaluate {_shell(path)}",
+        f"  or: ptycho-dist refine SCAN --start {_shell(path)} --output_dir runs/refined",
     ]
 
 

@@ -10,10 +10,13 @@ from pathlib import Path
 
 from ptycho_dist.errors import FolderInUseError
 from ptycho_dist.launching.rank_logging import FOLDER, log_to_file
+from ptycho_dist.run_folder import METRICS, PRODUCTS
 
 logger = logging.getLogger(__name__)
 
 _MOST = 12
+PICTURES = ("report.html", "overview.png")
+"""What a person looks at, best first."""
 
 Entries = Mapping[Path, int]
 
@@ -42,7 +45,11 @@ def reported(folder: Path, rank: int = 0) -> Iterator[None]:
             _tell_what_is_kept(before, entries(folder), time.monotonic() - started)
         raise
     if rank == 0:
-        logger.info("%s", written_line(before, entries(folder), time.monotonic() - started))
+        after = entries(folder)
+        logger.info("%s", written_line(before, after, time.monotonic() - started))
+        look = where_to_look(before, after)
+        if look:
+            logger.info("%s", look)
 
 
 def _tell_what_is_kept(before: Entries, after: Entries, seconds: float) -> None:
@@ -64,6 +71,16 @@ def entries(folder: Path) -> Entries:
 def written_line(before: Entries, after: Entries, seconds: float) -> str:
     """Say what a job wrote."""
     return f"written: {_listed(_changed(before, after))}, in {seconds:.0f} s"
+
+
+def where_to_look(before: Entries, after: Entries) -> str:
+    """Say what a person looks at first of what a job wrote; empty where it made no result."""
+    changed = _changed(before, after)
+    shown = [str(path) for name in PICTURES for path in changed if path.name == name]
+    product = next((path for name in PRODUCTS for path in changed if path.name == name), None)
+    if not shown or product is None:
+        return ""
+    return f"look at {' or '.join(shown)}; the object is in {product} (numbers: {product.parent / METRICS})"
 
 
 def kept_line(before: Entries, after: Entries, seconds: float) -> str:

@@ -41,7 +41,7 @@ _TITLES = {
     "live": "a scan that is measured meanwhile (or --live.NAME)",
     "demo": "size of the demonstration (or --demo.NAME)",
     "watch": "how the job is shown (or --watch.NAME)",
-    "report": "report (or --report.NAME)",
+    "page": "report (or --page.NAME)",
     "figure": "figure (or --figure.NAME)",
 }
 """Topics of the help, and their headings."""

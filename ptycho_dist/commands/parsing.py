@@ -6,21 +6,22 @@ or PtychoPINN's; every flag is brought to its dotted name before jsonargparse se
 
 from __future__ import annotations
 
-import difflib
 import re
 from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
-from typing import NoReturn, get_args
+from typing import NoReturn, get_args, get_origin
 
-from ptycho_dist.commands.parser import OVERWRITE, build_parser, metavar, operands, shown_flags
+from ptycho_dist.commands.habits import HABITS, meant_by
+from ptycho_dist.commands.parser import ALL, OVERWRITE, build_parser, metavar, operands, shown_flags
 from ptycho_dist.commands.registry import Command, Typed, commands
-from ptycho_dist.config.execution import USED_BY
 from ptycho_dist.config.fields import field_types
 from ptycho_dist.config.ptychopinn import PTYCHOPINN, Entry
 from ptycho_dist.config.sections import ALIASES, MOVED, field_names, homes
 from ptycho_dist.errors import ConfigError
 
+_NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?,?", re.IGNORECASE)
 PRINT_CONFIG, HELP = "print_config", "help"
 SWITCHES = ("quiet", "debug", PRINT_CONFIG, HELP)
 PRINTED = ("changed", "all")
@@ -149,6 +150,7 @@ def canonical_argv(argv: Sequence[str], command: Command) -> tuple[dict[str, str
             value = _refuse_value(spelled) if has_value else ""
         elif not has_value:
             value = _take_bool(left) if name in bools else _take_value(spelled, left)
+            _require_one_word(spelled, value, left, command, name)
         if name == command.operand:
             positional.append(value)
             continue
@@ -167,8 +169,8 @@ def _dotted(spelled: str, names: Mapping[str, str], command: Command) -> str:
     name = _plain(spelled)
     if name not in names:
         refuse_unused(spelled, command)
-        near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-        hint = f"Did you mean --{near[0]}?" if near else f"See ptycho-dist {command.name} --help."
+        near = meant_by(name, names)
+        hint = f"Did you mean --{near}?" if near else f"See ptycho-dist {command.name} --help {ALL}."
         msg = f"unknown flag {spelled}; expected a flag of 'ptycho-dist {command.name}'. {hint}"
         raise ConfigError(msg)
     return names[name]
@@ -183,13 +185,14 @@ def refuse_unused(spelled: str, command: Command) -> None:
         Naming the commands that use it.
     """
     name = _plain(spelled)
-    dotted = [key for key in USED_BY if name in (key, key.partition(".")[2])]
-    for section, _, field in (key.partition(".") for key in dotted):
-        if section in command.sections and not command.uses(section, field):
-            others = commands().values()
-            users = ", ".join(one.name for one in others if section in one.sections and one.uses(section, field))
-            msg = f"{spelled} is a setting of {users}; 'ptycho-dist {command.name}' does not use it. Remove it."
-            raise ConfigError(msg)
+    users = [one.name for one in commands().values() if one.name != command.name and name in spellings(one)]
+    if name in spellings(command) or not users:
+        return
+    instead = meant_by(name, spellings(command)) if name in HABITS else None
+    dashes = "--" if spelled.startswith("-") else ""
+    hint = f"Did you mean {dashes}{instead}?" if instead else "Remove it."
+    msg = f"{spelled} is a setting of {', '.join(users)}; 'ptycho-dist {command.name}' does not use it. {hint}"
+    raise ConfigError(msg)
 
 
 def _plain(spelled: str) -> str:
@@ -239,6 +242,18 @@ def _take_value(spelled: str, left: list[str]) -> str:
         msg = f"{spelled} has no value; expected one after it. Write {spelled} VALUE."
         raise ConfigError(msg)
     return left.pop(0)
+
+
+def _require_one_word(spelled: str, value: str, left: Sequence[str], command: Command, name: str) -> None:
+    """Refuse several numbers after a flag, each in a word of its own."""
+    section, _, field = name.partition(".")
+    kind = field_types(command.sections[section]).get(field) if section in command.sections else None
+    takes_list = any(get_origin(one) is tuple for one in (kind, *get_args(kind)))
+    following = list(takewhile(_NUMBER.fullmatch, left))
+    if takes_list and following and not value.startswith("["):
+        numbers = ",".join(part.strip(",") for part in (value, *following))
+        msg = f"{spelled} got {' '.join((value, *following))}; expected one word. Write {spelled} [{numbers}]."
+        raise ConfigError(msg)
 
 
 def _refuse_value(spelled: str) -> NoReturn:

@@ -9,12 +9,10 @@ from typing import Any
 
 import yaml
 
+from ptycho_dist.commands.given import given_settings
 from ptycho_dist.commands.parser import default_text, metavar, title_of
 from ptycho_dist.commands.registry import Command, Typed
-from ptycho_dist.commands.startup import own_section
-from ptycho_dist.config import precedence
 from ptycho_dist.config.fields import field_docs, field_types
-from ptycho_dist.factory.config_file import OWN_SECTIONS
 
 CHANGED = "changed"
 _PATHS = {
@@ -47,27 +45,14 @@ def config_text(command: Command, typed: Typed) -> str:
     ConfigError
         If the file of ``--config`` cannot be read or understood.
     """
-    given = _given(command, typed)
+    paths = {home: typed.paths[name] for name, home in _PATHS.items() if name in typed.paths}
+    given = given_settings(command, typed) | paths
     lines = [f"# Settings of: ptycho-dist {command.name} --config FILE. Flags that are typed win over them."]
     lines += [] if typed.print_config == CHANGED else [f"# {_LEGEND}"]
     for section in command.sections:
         shown = list(_section_lines(command, section, given, everything=typed.print_config != CHANGED))
         lines += ["", f"# {title_of(section)}", f"{section}:", *shown] if shown else []
     return "\n".join(lines) + "\n"
-
-
-def _given(command: Command, typed: Typed) -> dict[str, Any]:
-    """Gather what was typed or is in the file, by dotted name."""
-    shared = precedence.settings_of_file(typed.file.settings())
-    in_file = {key: value for key, value in shared.items() if key.partition(".")[0] in command.sections}
-    own = {
-        f"{section}.{name}": value
-        for section, config in command.sections.items()
-        if section in OWN_SECTIONS
-        for name, value in own_section(typed, section, config).items()
-    }
-    paths = {home: typed.paths[name] for name, home in _PATHS.items() if name in typed.paths}
-    return {**in_file, **own, **typed.overrides, **paths}
 
 
 def _section_lines(command: Command, section: str, given: Mapping[str, Any], *, everything: bool) -> Iterator[str]:

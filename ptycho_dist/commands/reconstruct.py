@@ -20,7 +20,8 @@ from ptycho_dist.config.sections import ALL_SECTIONS
 COMMAND = Command(
     name="reconstruct",
     summary="train, predict, stitch, refine and evaluate in one go",
-    description="From a scan to an object: train, predict, stitch, refine, evaluate. Results are in OUTPUT_DIR.",
+    description="From a scan to an object: train, predict, stitch, refine, evaluate. Results are in OUTPUT_DIR. The\n"
+    "refinement makes the network's object fit the patterns; --iterations 0 leaves it out, and saves its time.",
     example="ptycho-dist reconstruct scan.npz --output_dir runs/one --devices 2",
     order=6,
     operand="scan",

@@ -19,7 +19,8 @@ from ptycho_dist.config.sections import REFINE_SECTIONS
 COMMAND = Command(
     name="refine",
     summary="refine a reconstruction by physics",
-    description="Refine object, probe, and if asked for positions, flux and background, from any start.",
+    description="Fit object and probe to the patterns themselves, from any start, and if asked for positions, flux\n"
+    "and background. It lowers the Fourier error of a network's object, and costs --iterations passes over them.",
     example="ptycho-dist refine scan.npz --start runs/one --output_dir runs/two --iterations 40",
     order=7,
     operand="scan",

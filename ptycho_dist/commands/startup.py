@@ -116,6 +116,7 @@ def run_alone(typed: Typed, folder: Path, work: Callable[[Progress], object]) ->
     from ptycho_dist.folder_claim import claimed
 
     with followed(typed, single_rank()) as progress, claimed(folder, typed.argv[0]), reported(folder):
+        _tell_doubts(typed)
         if (folder / FOLDER).is_dir():  # a run's folder; others get no files but those that were asked for
             progress.listen(StateFile(folder, 0, 1))
         work(progress)
@@ -188,7 +189,15 @@ def on_ranks(
 
     context = detect(os.environ)
     with followed(typed, context, bar) as progress:
+        if context.rank == 0:
+            _tell_doubts(typed)
         return work(replace(context, progress=progress))
+
+
+def _tell_doubts(typed: Typed) -> None:
+    from ptycho_dist.commands.given import tell_doubts
+
+    tell_doubts(typed)
 
 
 def timeout_of(typed: Typed) -> float:

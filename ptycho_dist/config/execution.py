@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from ptycho_dist.config import validators
+from ptycho_dist.config.plausibility import require_possible
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 STRATEGIES = ("auto", "ddp", "single_device")
@@ -173,6 +174,7 @@ class PyTorchExecutionConfig:
         validators.require_choice("execution.gradient_clip_algorithm", self.gradient_clip_algorithm, CLIP_ALGORITHMS)
         validators.require_int("execution.accum_steps", self.accum_steps, 1)
         validators.require_positive("execution.learning_rate", self.learning_rate)
+        require_possible("execution.learning_rate", self.learning_rate)
         validators.require_choice("execution.scheduler", self.scheduler, SCHEDULERS)
 
     def _check_loader(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ptycho_dist.config import validators
+from ptycho_dist.config.plausibility import require_possible
 from ptycho_dist.config.scan_options import ScanOptions
 
 BACKGROUNDS = ("none", "uniform", "pixel")
@@ -36,6 +37,7 @@ class MeasurementConfig(ScanOptions):
         ScanOptions.__post_init__(self)
         for name in ("source_distance_m", "probe_support_px"):
             validators.require_optional_positive(f"data.{name}", getattr(self, name))
+        require_possible("data.source_distance_m", self.source_distance_m)
         validators.require_optional_int("data.n_modes", self.n_modes, 1)
         validators.require_bool("data.probe_trainable", self.probe_trainable)
         validators.require_choice("data.background", self.background, BACKGROUNDS)

@@ -119,6 +119,15 @@ class RefineConfig:
     seed: int = 0
     """Seed of the order of the patterns."""
 
+    def _check_positions(self) -> None:
+        validators.require_optional_int("refine.position_start", self.position_start, 0)
+        if self.position_start is not None and 0 < self.iterations <= self.position_start:
+            msg = (
+                f"refine.position_start = {self.position_start} with refine.iterations = {self.iterations}; expected "
+                f"less than {self.iterations}, or positions are never refined. Change one of them."
+            )
+            raise ConfigError(msg)
+
     def __post_init__(self) -> None:
         validators.require_choice("refine.start_from", self.start_from, STARTS)
         validators.require_int("refine.iterations", self.iterations, 0)
@@ -131,7 +140,7 @@ class RefineConfig:
         validators.require_share("refine.alpha", self.alpha, 1.0)
         validators.require_share("refine.momentum", self.momentum or 0.0, 0.99)
         validators.require_share("refine.cooling", self.cooling or 0.0, 1.0)
-        validators.require_optional_int("refine.position_start", self.position_start, 0)
+        self._check_positions()
         validators.require_positive("refine.position_step", self.position_step)
         validators.require_bool("refine.flux", self.flux)
         if not isinstance(self.regularisation, str):

@@ -15,7 +15,7 @@ class ReportConfig:
     """Write report.html, a page with all of it that opens in any browser."""
 
     def __post_init__(self) -> None:
-        validators.require_bool("report.report", self.report)
+        validators.require_bool("page.report", self.report)
 
 
 @dataclass(frozen=True, kw_only=True)

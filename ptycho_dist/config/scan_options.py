@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ptycho_dist.config import validators
+from ptycho_dist.config.plausibility import MAGNITUDES, require_possible
 from ptycho_dist.config.probe_choice import parse_probe
 from ptycho_dist.errors import ConfigError
 
@@ -143,6 +144,8 @@ class ScanOptions:
         validators.require_choice("data.position_unit", self.position_unit, tuple(POSITION_UNITS))
         for name in (*GEOMETRY, *_POSITIVE):
             validators.require_optional_positive(f"data.{name}", getattr(self, name))
+            if name in MAGNITUDES:
+                require_possible(f"data.{name}", getattr(self, name))
         validators.require_choice("data.mask_saturated", self.mask_saturated, (None, True, False))
         for name in _SWITCHES:
             validators.require_bool(f"data.{name}", getattr(self, name))

@@ -169,6 +169,12 @@ class TrainingConfig(ObjectiveConfig, OptimisationConfig, SamplingConfig, HeldOu
         if self.max_time is not None:
             validators.require_duration("training.max_time", self.max_time)
         validators.require_optional_int("training.max_steps", self.max_steps, 1)
+        if self.mode == "mixed" and self.max_epochs is not None and self.stage_1_epochs >= self.max_epochs:
+            msg = (
+                f"training.stage_1_epochs = {self.stage_1_epochs} with training.max_epochs = {self.max_epochs}; "
+                f"expected less than {self.max_epochs}, or patterns are never learnt from. Change one of them."
+            )
+            raise ConfigError(msg)
         validators.require_int("training.batch_size", self.batch_size, 1)
         validators.require_optional_int("training.batch_size_per_rank", self.batch_size_per_rank, 1)
         validators.require_int("training.seed", self.seed, 0)
@@ -224,7 +230,8 @@ class InferenceConfig:
     """Probe to predict with: bundle (as trained) or scan (as supplied); auto takes the bundle's where it holds one."""
 
     probe_search: str = "auto"
-    """Refine the probe with some patterns first, and use it if that helps on others; auto: for a scan's probe."""
+    """Refine the probe with some patterns first, and use it if that helps on others: always, never, or auto (if it is a
+    scan's)."""
 
     probe_patterns: int = 192
     """Patterns that it is refined with, in compact places spread over the scan; at most half of all."""

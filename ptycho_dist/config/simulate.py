@@ -9,6 +9,7 @@ from typing import Any
 
 from ptycho_dist.config import validators
 from ptycho_dist.config.command_settings import ORDERS, SPATIAL
+from ptycho_dist.config.plausibility import require_possible
 from ptycho_dist.errors import ConfigError
 
 PICTURES = ("astronaut", "brick", "camera", "coins", "grass", "gravel", "moon", "page", "text")
@@ -97,6 +98,8 @@ class SimulateConfig:
         validators.require_optional_int("simulate.picture_seed", self.picture_seed, 0)
         for name in ("photons", "step_px", "pixel_size_m", "energy_eV", "detector_distance_m"):
             validators.require_positive(f"simulate.{name}", getattr(self, name))
+        for name in ("pixel_size_m", "energy_eV", "detector_distance_m"):
+            require_possible(f"simulate.{name}", getattr(self, name))
         if self.photons < 1 or self.photons > MAX_PHOTONS:
             msg = (
                 f"simulate.photons = {self.photons!r}; expected 1 to {MAX_PHOTONS:g} photons a frame. "

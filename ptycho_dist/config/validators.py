@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection
 from typing import Any
 
+from ptycho_dist.config.nearest import nearest
 from ptycho_dist.errors import ConfigError
 
 
@@ -41,7 +42,9 @@ def require_choice(name: str, value: Any, choices: Collection[Any]) -> None:
     """Raise ConfigError unless ``value`` is one of ``choices`` (1 is not True)."""
     if not any(value is c or (type(value) is type(c) and value == c) for c in choices):
         listed = ", ".join(repr(c) for c in choices)
-        msg = f"{name} = {value!r}; expected one of {listed}. Change {name}."
+        near = nearest(value, choices)
+        hint = "" if near is None else f"Did you mean {near!r}? "
+        msg = f"{name} = {value!r}; expected one of {listed}. {hint}Change {name}."
         raise ConfigError(msg)
 
 

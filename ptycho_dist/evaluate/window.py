@@ -73,7 +73,8 @@ def block_means(image: NDArray[np.inexact], step: int) -> NDArray[np.complex64]:
     """
     rows, columns = (side // step for side in image.shape)
     small = np.empty((rows, columns), np.complex64)
-    for top in range(0, rows, _STRIP_PX):
-        strip = image[top * step : min(rows, top + _STRIP_PX) * step, : columns * step]
-        small[top : top + _STRIP_PX] = strip.reshape(-1, step, columns, step).mean(axis=(1, 3))
+    high = max(1, _STRIP_PX // step)
+    for top in range(0, rows, high):
+        strip = image[top * step : min(rows, top + high) * step, : columns * step]
+        small[top : top + high] = strip.reshape(-1, step, columns, step).mean(axis=(1, 3))
     return small

@@ -13,7 +13,7 @@ import yaml
 from ptycho_dist.config.sections import ALL_SECTIONS
 from ptycho_dist.errors import ConfigError
 
-OWN_SECTIONS = ("simulate", "set", "convert", "ranks", "doctor", "plan", "live")
+OWN_SECTIONS = ("demo", "simulate", "set", "convert", "ranks", "doctor", "plan", "live", "watch", "page", "figure")
 """Sections of a run file that only the commands read which know them."""
 
 

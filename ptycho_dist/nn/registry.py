@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from ptycho_dist.config.nearest import nearest
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.registry import Registry
 
@@ -93,10 +94,11 @@ def find_network(name: str) -> NetworkEntry:
     if colon:
         _import(module, name)
     elif name not in known:
-        listed = ", ".join(repr(one) for one in known)
+        listed, near = ", ".join(repr(one) for one in known), nearest(name, known)
+        hint = "Change model.architecture." if near is None else f"Did you mean {near!r}?"
         msg = (
             f"model.architecture = {name!r}; expected one of {listed}, or 'module:name' of a network of your own. "
-            "Change model.architecture."
+            f"{hint}"
         )
         raise ConfigError(msg)
     wanted = own or module

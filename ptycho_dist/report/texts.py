@@ -67,7 +67,7 @@ def convergence_text(curves: Mapping[str, Any] | None) -> str:
     if curves["training"] and curves["training_unit"] == FOURIER_ERROR:
         said.insert(0, "Network: root of the training loss, the Fourier error of groups, each on an object of its own.")
     elif curves["training"]:
-        said.insert(0, "Network: training loss, on the right.")
+        said.insert(0, f"Network: training loss{', on the right' if curves['refinement'] else ''}.")
     if curves["starts"]:
         said.append(f"Several starts were refined and compared; that from {curves['chosen']} was kept.")
     return " ".join(said)

@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from ptycho_dist.data.formats.product_h5 import Product
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho_dist.data.formats.product_h5 import DISAGREEMENT, UNCERTAINTY, Product
 from ptycho_dist.evaluate.figure_data import length_text
 from ptycho_dist.report.source import Source
 from ptycho_dist.run_record import REFINEMENT
 
 GOOD, WATCH, BAD, NOTE = "good", "watch", "bad", "note"
 _MOST_MESSAGES = 12
-_LISTED = 10
+_LISTED, _WORST = 10, 5
 _SECONDS = len("2026-01-01T00:00:00")
 _SEVERITIES = {"wrong": BAD, "odd": WATCH}
 _LOW_OVERLAP = 0.3
@@ -107,6 +110,23 @@ def _quality(source: Source) -> Iterator[Remark]:
         found = _resolution(halves, source.pixel_size_m)
         yield Remark(NOTE, f"Two halves of the photons agree down to {found} (1/2-bit threshold).")
     yield from _network_against_none(metrics)
+    yield from _of_maps(source.product)
+
+
+def _of_maps(product: Product) -> Iterator[Remark]:
+    """Say what patches, and halves of the photons, tell of the error."""
+    uncertainty, disagreement = product.extras.get(UNCERTAINTY), product.extras.get(DISAGREEMENT)
+    if uncertainty is not None:
+        yield Remark(NOTE, f"The transmission is uncertain by {_median(uncertainty):.2g} (median).")
+    if disagreement is not None:
+        yield Remark(
+            NOTE, f"Patches of neighbouring patterns differ by {_median(disagreement):.2g} (median) where they meet."
+        )
+
+
+def _median(values: NDArray[np.floating]) -> float:
+    known = values[np.isfinite(values) & (values > 0)]
+    return float(np.median(known)) if known.size else float("nan")
 
 
 def _of_training(history: Mapping[str, Any]) -> Iterator[Remark]:
@@ -162,9 +182,10 @@ def _of_result(source: Source) -> Iterator[Remark]:
         shown = ", ".join(map(str, standing[:_LISTED])) + (", ..." if len(standing) > _LISTED else "")
         yield Remark(
             WATCH,
-            f"{metrics.get('n_frames_standing_out', len(standing))} patterns are explained far worse than the others: "
+            f"Explained far worse than the others ({metrics.get('n_frames_standing_out', len(standing))} patterns): "
             f"{shown}. --drop_frames leaves them out.",
         )
+    yield from _worst(source)
     overlap = metrics.get("overlap")
     if _is_number(overlap) and overlap < _LOW_OVERLAP:
         yield Remark(
@@ -172,6 +193,18 @@ def _of_result(source: Source) -> Iterator[Remark]:
         )
     if metrics.get("reference_refused"):
         yield Remark(WATCH, _sentence(f"Not compared with the reference: {metrics['reference_refused']}"))
+
+
+def _worst(source: Source) -> Iterator[Remark]:
+    """Name the patterns that are explained worst."""
+    name = next((one for one in ("normalised_error", "fourier_error") if one in source.frames), None)
+    if name is None or "pattern" not in source.frames:
+        return
+    errors = np.nan_to_num(source.frames[name], nan=-1.0)
+    rows = np.argsort(-errors, kind="stable")[:_WORST]
+    named = ", ".join(f"{source.frames['pattern'][row]:.0f} ({errors[row]:.3g})" for row in rows if errors[row] >= 0)
+    if named:
+        yield Remark(NOTE, f"The worst explained patterns, with their {name.replace('_', ' ')}: {named}.")
 
 
 def _of_logs(folder: Path, begun: str) -> Iterator[Remark]:

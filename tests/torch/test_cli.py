@@ -136,7 +136,10 @@ def test_one_rank_is_started_when_nothing_is_asked() -> None:
     ("line", "words"),
     [
         ("train s --max_epoch 3", "unknown flag --max_epoch.*Did you mean --max_epochs"),
-        ("train s --patch_weighting uniform", "unknown flag --patch_weighting"),
+        (
+            "train s --patch_weighting uniform",
+            "--patch_weighting is a setting of infer, reconstruct, plan; .*Remove it",
+        ),
         ("train s --epochs 3 --max_epochs 4", "--epochs 3 and --max_epochs 4 name one setting"),
         ("train s --devices", "--devices has no value"),
         ("train s --devices --quiet", "--devices has no value"),

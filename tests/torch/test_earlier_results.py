@@ -9,7 +9,7 @@ import pytest
 
 from ptycho_dist import job_marker
 from ptycho_dist.cli import main
-from ptycho_dist.earlier_results import RESULTS, found_in, settle
+from ptycho_dist.earlier_results import RESULTS, TOLD_OF_ALL, found_in, settle
 from tests.support.runs import simulate_tiny
 
 ALL = ("bundle/w", "shards/s", "network.h5", "network_metrics.json", "reconstruction.h5", "metrics.json",
@@ -104,10 +104,12 @@ def test_network_of_another_scan_does_not_stand_beside_a_new_result(tmp_path: Pa
     small = ["--width", "8", "--depth", "1", "--max_epochs", "1", "--refine.iterations", "1"]
     assert main(["reconstruct", str(scans[0]), *out, *small]) == 0
     assert (tmp_path / "out" / "network.h5").is_file()
-    known = {name for names in RESULTS.values() for name in names} | {"logs"}
+    known = {name for names in RESULTS.values() for name in names} | {"logs", *TOLD_OF_ALL}
     written = {path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")}
     assert written <= known, "a new kind of result is to be named in earlier_results.RESULTS"
+    page = (tmp_path / "out" / "report.html").read_bytes()
     assert main(["refine", str(scans[1]), *out, "--iterations", "1"]) == 0
+    assert [path.read_bytes() for path in (tmp_path / "out").glob("earlier-*/report.html")] == [page]
     assert not (tmp_path / "out" / "network.h5").exists()
     assert not (tmp_path / "out" / "bundle").exists()
     assert len(list((tmp_path / "out").glob("earlier-*/network.h5"))) == 1

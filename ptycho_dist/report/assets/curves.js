@@ -79,7 +79,7 @@ class Convergence {
     const end = training ? training[kind][training[kind].length - 1] : 0;
     const after = (values) => values.map((value) => value + end);
     const found = [];
-    const isLoss = this.data.training_unit !== "Fourier error";
+    const isLoss = refinement && this.data.training_unit !== "Fourier error";
     if (training) {
       const scale = isLoss ? { scale: "loss" } : {};
       found.push([training[kind], training.error, line(`network: ${this.data.training_unit} of its groups`, INK.blue, scale)]);
@@ -104,7 +104,9 @@ class Convergence {
     const label = kind === "pass" ? "passes over the scan" : "seconds";
     const isLoss = curves.some(([, , one]) => one.scale === "loss");
     const logAxis = { splits: logSplits, filter: (_, splits) => splits, values: logLabels, size: 64 };
-    const axes = [axis(label), axis("Fourier error", logAxis)];
+    const whole = { incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] };
+    const unit = this.data.refinement ? "Fourier error" : this.data.training_unit;
+    const axes = [axis(label, kind === "pass" ? whole : {}), axis(unit, logAxis)];
     const range = (_, low, high) => [low / 1.08, high * 1.08];
     const scales = { x: { time: false }, y: { distr: 3, range } };
     if (isLoss) {

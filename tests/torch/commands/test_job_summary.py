@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ptycho_dist.commands.job_summary import entries, kept_line, reported, written_line
+from ptycho_dist.commands.job_summary import entries, kept_line, reported, where_to_look, written_line
 from ptycho_dist.launching.environment import detect
 from ptycho_dist.launching.rank_logging import JsonLines, configure_logging, log_to_folder
 
@@ -77,3 +77,21 @@ def test_message_with_percent_signs_and_arguments_is_one_json_line(tmp_path: Pat
     text = (tmp_path / "a" / "r.jsonl").read_text(encoding="utf-8")
     assert text.count("\n") == 1
     assert '"message": "100% of\\n\\"x\\""' in text
+
+
+def test_a_result_says_where_to_look(tmp_path: Path) -> None:
+    before = entries(tmp_path)
+    for name in ("reconstruction.h5", "network.h5", "overview.png", "network_overview.png"):
+        (tmp_path / name).touch()
+    after = entries(tmp_path)
+    assert where_to_look(before, after) == (
+        f"look at {tmp_path / 'overview.png'}; the object is in {tmp_path / 'reconstruction.h5'} "
+        f"(numbers: {tmp_path / 'metrics.json'})"
+    )
+    (tmp_path / "report.html").touch()
+    assert f"look at {tmp_path / 'report.html'} or {tmp_path / 'overview.png'};" in where_to_look(
+        before, entries(tmp_path)
+    )
+    assert where_to_look(after, after) == ""
+    (tmp_path / "bundle").mkdir()
+    assert where_to_look(entries(tmp_path), entries(tmp_path)) == ""

@@ -129,6 +129,16 @@ def test_a_large_object_and_many_patterns_fit_on_a_page(tmp_path: Path) -> None:
     assert data["scan"]["n_shown"] == 100_000
 
 
+def test_names_from_files_are_text_on_the_page(tmp_path: Path) -> None:
+    folder = write_results(tmp_path / "made")
+    odd = "</script><script>alert(1)</script>"
+    metrics = json.loads((folder / "metrics.json").read_text()) | {"verdict": odd}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert "alert(1)" in text
+    assert odd not in text
+
+
 def test_damaged_tables_are_named(tmp_path: Path) -> None:
     folder = write_results(tmp_path / "made")
     (folder / "frames.csv").write_text("pattern,counts\n1,many\n")
