@@ -101,6 +101,7 @@ demo: $(VENV)/.installed ## Simulate a scan, train on two ranks, reconstruct, re
 docs: $(VENV)/.docs ## Documentation: its examples run, then HTML in docs/_build/html; warnings are errors
 	$(CALM) $(BIN)/python -m pytest -q tests/torch/test_documentation.py
 	$(CALM) $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	$(CALM) $(BIN)/python -m pytest -q tests/torch/test_site.py
 	@echo "Open docs/_build/html/index.html."
 
 pretrain: $(VENV)/.installed ## Train the network that ships with the package (MINUTES of one processor)

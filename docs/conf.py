@@ -67,6 +67,5 @@ if os.environ.get("DOCS_ONLINE"):  # links into other projects need their invent
         "torch": ("https://docs.pytorch.org/docs/stable", None),
     }
 
-# Shape letters in annotations, such as Float[Tensor, "N N"], look like references to fields named N. A tutorial that is
-# a notebook is found by its name, where there is one.
-suppress_warnings = ["ref.python", "ref.footnote", "toc.empty_glob"]
+# Shape letters in annotations, such as Float[Tensor, "N N"], look like references to fields named N.
+suppress_warnings = ["ref.python", "ref.footnote"]

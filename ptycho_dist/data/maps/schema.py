@@ -136,7 +136,7 @@ class Patterns(Where):
     kind: Literal["counts", "amplitude", "auto"] = "counts"
     zero_frequency: Literal["centre", "corner"] = "centre"
     missing_parts: Literal["refuse", "skip"] = "refuse"
-    """Whether parts (of a path with *) that are announced and not there are left out."""
+    """Whether parts (of a path with ``*``) that are announced and not there are left out."""
     number_attribute: str | None = None
     """Attribute of each part that gives the number of its first frame, from ``first_number`` on."""
     first_number: int = 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ptycho_dist.config.command_settings import DoctorConfig, PlanConfig, RanksConfig, WatchConfig
+from ptycho_dist.config.command_settings import DemoConfig, DoctorConfig, PlanConfig, RanksConfig, WatchConfig
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.refine import RefineConfig
 from ptycho_dist.config.schema import DataConfig, InferenceConfig, ModelConfig, TrainingConfig
@@ -77,6 +77,7 @@ WRONG: dict[type[Any], dict[str, tuple[Any, ...]]] = {
         "host": ("", None),
         "port": (-1, 65536, 1.5),
     },
+    DemoConfig: {"devices": (0, -1, True, "two", None), "n_patterns": (1, 2.0, None), "max_epochs": (0, 1.5)},
     RanksConfig: {"devices": (0, -1, True, "two", 1.0, None), "timeout_s": (0.0, math.inf)},
     DataConfig: {
         "N": (4, 64.0, None),
