@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from ptycho_dist import notebook_html
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.measurement import MeasurementConfig
 from ptycho_dist.config.refine import RefineConfig
@@ -125,6 +126,18 @@ class Payload(ABC):
     @abstractmethod
     def result_settings(self) -> dict[str, Any]:
         """Return what changes the result, as nested plain values; other folders, workers or devices do not."""
+
+    def _repr_html_(self) -> str:
+        """Show in a notebook what was given, and folded all settings with where they came from."""
+        title = f"{type(self).__name__} of {self.scan_path}: {self.n_patterns} patterns, into {self.output_dir}"
+        given = notebook_html.table(dict(sorted(self.overrides_applied.items())))
+        everything = {
+            f"{section}.{name}": f"{value} ({self.provenance[f'{section}.{name}']})"
+            for section, values in self.to_dict().items()
+            for name, value in values.items()
+            if f"{section}.{name}" in self.provenance
+        }
+        return notebook_html.page(title, given, notebook_html.folded("all settings", notebook_html.table(everything)))
 
     def fingerprint(self) -> str:
         """SHA-256 over every setting, for agreement between ranks."""

@@ -12,12 +12,12 @@ from tests.support.launch import calm_environment
 
 SETTINGS = 'accelerator="cpu", width=8, max_epochs=2, iterations=2'
 CELLS = (
-    "import os, signal, logging\nimport ptycho_dist as pd\nbefore = dict(os.environ)",
-    "scan = pd.open_scan('{scan}')\nscan",
-    "try:\n    pd.reconstruct(scan, output_dir='wrong', devices=2, file_format='nosuch')\n"
-    "except pd.PtychoDistError as error:\n    print(type(error).__name__, error)",
-    f"result = pd.reconstruct(scan, output_dir='two', devices=2, progress=True, {SETTINGS})\nresult",
-    f"alone = pd.reconstruct(scan, output_dir='one', devices=1, {SETTINGS})\n"
+    "import os, signal, logging\nimport ptycho_dist as ptd\nbefore = dict(os.environ)",
+    "scan = ptd.open_scan('{scan}')\nscan",
+    "try:\n    ptd.reconstruct(scan, output_dir='wrong', devices=2, file_format='nosuch')\n"
+    "except ptd.PtychoDistError as error:\n    print(type(error).__name__, error)",
+    f"result = ptd.reconstruct(scan, output_dir='two', devices=2, progress=True, {SETTINGS})\nresult",
+    f"alone = ptd.reconstruct(scan, output_dir='one', devices=1, {SETTINGS})\n"
     "print(result.metrics['ranks'], alone.metrics['ranks'], len(list(result.path.parent.glob('logs/rank-*'))))\n"
     "print(abs(result.object_ - alone.object_).max() < 1e-3)",
     "print(before == dict(os.environ), logging.getLogger('ptycho_dist').handlers, signal.getsignal(signal.SIGTERM))",
