@@ -31,7 +31,7 @@ def table(rows: Mapping[str, Any]) -> str:
         f'<tr><td style="{_CELL}">{escape(name)}</td><td style="{_CELL}">{escape(_text(value))}</td></tr>'
         for name, value in rows.items()
     )
-    return f"<table>{''.join(cells)}</table>"
+    return f'<table style="color: inherit; font-size: inherit">{"".join(cells)}</table>'
 
 
 def folded(summary: str, block: str) -> str:

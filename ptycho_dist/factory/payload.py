@@ -130,14 +130,18 @@ class Payload(ABC):
     def _repr_html_(self) -> str:
         """Show in a notebook what was given, and folded all settings with where they came from."""
         title = f"{type(self).__name__} of {self.scan_path}: {self.n_patterns} patterns, into {self.output_dir}"
-        given = notebook_html.table(dict(sorted(self.overrides_applied.items())))
-        everything = {
-            f"{section}.{name}": f"{value} ({self.provenance[f'{section}.{name}']})"
+        told = {
+            f"{section}.{name}": (value, self.provenance[name])
             for section, values in self.to_dict().items()
             for name, value in values.items()
-            if f"{section}.{name}" in self.provenance
+            if name in self.provenance
         }
-        return notebook_html.page(title, given, notebook_html.folded("all settings", notebook_html.table(everything)))
+        tables = (
+            {name: f"{value} ({level})" for name, (value, level) in told.items() if all_of_them or level != "default"}
+            for all_of_them in (False, True)
+        )
+        given, everything = map(notebook_html.table, tables)
+        return notebook_html.page(title, given, notebook_html.folded("all settings", everything))
 
     def fingerprint(self) -> str:
         """SHA-256 over every setting, for agreement between ranks."""
