@@ -19,7 +19,7 @@ RESULTS = {
     TRAINING: ("bundle", "checkpoints", "previews", "logs/metrics.csv", "logs/events.out.tfevents.*"),
     SHARDS: ("shards",),
     NETWORK: ("network.h5", "network_metrics.json", "network_frames.csv", "network_overview.png"),
-    PRODUCT: ("reconstruction.h5", "metrics.json", "frames.csv", "overview.png", "logs/refine.csv"),
+    PRODUCT: ("reconstruction.h5", "metrics.json", "frames.csv", "overview.png", "logs/refine.csv", "logs/refinement"),
 }
 """Kinds of results, and their names; a star stands for any characters."""
 MADE_BY = {
