@@ -25,7 +25,7 @@ RESULTS = {
         "network_overview.png",
         "network_report.html",
     ),
-    PRODUCT: ("reconstruction.h5", "metrics.json", "frames.csv", "overview.png", "logs/refine.csv"),
+    PRODUCT: ("reconstruction.h5", "metrics.json", "frames.csv", "overview.png", "logs/refine.csv", "logs/refinement"),
 }
 """Kinds of results, and their names; a star stands for any characters."""
 MADE_BY = {

@@ -47,7 +47,7 @@ from ptycho_dist.launching.signals import StopSignals
 from ptycho_dist.probe_stage import find_probe
 from ptycho_dist.probe_start import with_start_probe
 from ptycho_dist.progress.state_file import StateFile
-from ptycho_dist.refine.progress import CsvLog, StageReports
+from ptycho_dist.refine.progress import CsvLog, StageReports, curve_of
 from ptycho_dist.refine.run import Callback, Control, run_refinement
 from ptycho_dist.reporting import Reporter
 from ptycho_dist.run_record import PREDICTION, REFINEMENT, TRAINING
@@ -203,7 +203,7 @@ def _refine_and_evaluate(payload: RefinePayload, job: _Job, facts: dict[str, Any
     progress = job.context.progress
     callbacks: list[Callback] = [StageReports(progress)]
     if job.context.rank == 0:
-        callbacks.append(CsvLog(payload.output_dir))
+        callbacks += [CsvLog(payload.output_dir), *_logged(payload, follows_training=bool(facts))]
     control = Control(job.stop, resume=job.resumes, callbacks=callbacks)
     with progress.stage(stages.REFINEMENT):
         progress.report(note="reading patterns")
@@ -214,6 +214,17 @@ def _refine_and_evaluate(payload: RefinePayload, job: _Job, facts: dict[str, Any
         "refine_iterations": payload.refine_config.iterations,
     }
     return _evaluate(result.product_path, job, facts | told | result.facts())
+
+
+def _logged(payload: RefinePayload, *, follows_training: bool) -> list[Callback]:
+    """Log a refinement to TensorBoard or MLflow, where one of them is asked for."""
+    backend = payload.execution_config.logger_backend
+    if backend not in ("tensorboard", "mlflow"):
+        return []
+    from ptycho_dist.training.refinement_curve import RefinementCurve
+
+    curve = RefinementCurve(backend, payload.output_dir, payload.to_dict(), follows_training=follows_training)
+    return [lambda done: curve.log(done.number, curve_of(done), is_last=done.number >= done.total)]
 
 
 def _evaluate(product: Path, job: _Job, facts: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -25,13 +25,13 @@ MONITOR_METRICS = ("auto", "train_loss", "val_loss")
 TRAIN, INFER, REFINE, ORIENT, CONVERT = STAGES = ("train", "infer", "refine", "orient", "convert")
 _NAMES_OF_STAGES: Mapping[tuple[str, ...], str] = {
     (TRAIN, INFER, REFINE): "accelerator devices precision resume timeout_s report",
-    (TRAIN, REFINE): "enable_progress_bar enable_checkpointing checkpoint_interval_s",
+    (TRAIN, REFINE): "enable_progress_bar enable_checkpointing checkpoint_interval_s logger_backend",
     (TRAIN, INFER): "pin_memory",
     (INFER, REFINE): "cpu_loops",
     (INFER,): "inference_batch_size middle_trim",
     (TRAIN,): """strategy cuda_graphs deterministic gradient_clip_val gradient_clip_algorithm accum_steps num_workers
         persistent_workers prefetch_factor learning_rate scheduler checkpoint_save_top_k checkpoint_monitor_metric
-        checkpoint_mode early_stop_patience logger_backend recon_log_every_n_epochs recon_log_num_patches
+        checkpoint_mode early_stop_patience recon_log_every_n_epochs recon_log_num_patches
         recon_log_fixed_indices recon_log_stitch recon_log_max_stitch_samples""",
 }
 _TRAVELS = ("data.propagation", "data.source_distance_m")
@@ -123,7 +123,7 @@ class PyTorchExecutionConfig:
     """Epochs without improvement after which training stops."""
 
     logger_backend: str | None = "csv"
-    """Metric logger: csv, tensorboard, mlflow (package extra [mlflow]) or none."""
+    """Metric logger beside the tables: csv (these alone), tensorboard, mlflow (package extra [mlflow]) or none."""
 
     recon_log_every_n_epochs: int | None = None
     """Epochs between two previews (previews/epoch-NNNN.png, and TensorBoard if it is the logger); None makes none."""

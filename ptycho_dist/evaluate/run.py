@@ -88,8 +88,7 @@ def evaluate_product(
         compared, overview = compare_and_draw(judged, scan, output_dir / f"{prefix}overview.png", reference)
         everything = told | compared
         write_metrics(output_dir / f"{prefix}metrics.json", everything)
-        if is_own:
-            _note(path, everything, normalised)
+        _note(path if is_own else None, everything, normalised)
         _say(everything, is_final=not prefix)
         _warn_of_groups(everything, errors, product)
         keep(overview)
@@ -98,8 +97,10 @@ def evaluate_product(
     return from_rank_0(report)
 
 
-def _note(path: Path, metrics: dict[str, Any], normalised: Normalised | None) -> None:
-    """Note in a product of this job how good it is, and by which command it was made."""
+def _note(path: Path | None, metrics: dict[str, Any], normalised: Normalised | None) -> None:
+    """Note in a product of this job how good it is, and by which command it was made; in others (None) nothing."""
+    if path is None:
+        return
     frames = None if normalised is None else normalised.frames
     note_evaluation(path, metrics, frames, read_record(path.parent).get("command", ()))
 

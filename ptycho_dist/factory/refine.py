@@ -17,6 +17,7 @@ from ptycho_dist.data.content import checksum
 from ptycho_dist.data.formats.product import model_settings
 from ptycho_dist.data.formats.product_h5 import read_product_metadata
 from ptycho_dist.errors import ConfigError
+from ptycho_dist.factory import crosschecks
 from ptycho_dist.factory.payload import RefinePayload
 from ptycho_dist.factory.settings import (
     DEFAULT_INFERENCE_BATCH_SIZE,
@@ -147,6 +148,7 @@ def _assemble(resolution: Resolution, header: ScanHeader) -> RefinePayload:
     _require_patterns(refine, header)
     propagation_of(data, header)
     _require_float(execution)
+    crosschecks.check_logger(execution)
     configs = {"data": data, "refine": refine, "execution": execution}
     applied, provenance = record(configs, resolution)
     return RefinePayload(

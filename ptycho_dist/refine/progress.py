@@ -47,6 +47,13 @@ class CsvLog:
             return [line for line in list(csv.reader(file))[1:] if int(line[0]) < before]
 
 
+def curve_of(done: Iteration) -> dict[str, float]:
+    """Give what a logger takes of an iteration: errors of all starts, seconds, and patterns a second."""
+    starts = {f"from_{name}": error for name, error in done.by_start.items()}
+    known = {"fourier_error": done.fourier_error, "seconds": done.seconds, "patterns_per_s": done.patterns_per_s}
+    return known | starts
+
+
 class StageReports:
     """Reports the Fourier errors of iterations in the present stage of a job.
 

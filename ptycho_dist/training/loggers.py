@@ -15,27 +15,65 @@ FOLDER = "logs"
 _METRICS = "metrics.csv"
 
 
-def build_logger(backend: str | None, output_dir: Path, start_step: int = 0, rank: int = 0) -> Logger | bool:
-    """Metric logger writing to ``output_dir/logs``; False for none.
+def build_loggers(
+    backend: str | None, output_dir: Path, start_step: int = 0, rank: int = 0, settings: Mapping[str, Any] | None = None
+) -> list[Logger]:
+    """Metric loggers writing to ``output_dir/logs``: the one that is asked for, and ``metrics.csv`` beside it.
 
     Parameters
     ----------
     backend
-        csv, tensorboard, mlflow, or none.
+        csv, tensorboard, mlflow, or none, which has no logger.
     output_dir
         Folder of the run.
     start_step
         First step that is still to come; what was logged for it or later is dropped (MLflow keeps both).
     rank
-        Whose logger; with MLflow only rank 0 has one, for each opens the database.
+        Whose loggers; with MLflow only rank 0 has its own, for each opens the database.
+    settings
+        Nested settings, which rank 0 logs as hyperparameters.
     """
-    if backend in (None, "none") or (backend == "mlflow" and rank > 0):
-        return False
-    if backend == "mlflow":
-        return RunLogger(output_dir / FOLDER, resumes=start_step > 0)
-    if backend == "tensorboard":
-        return TensorBoardLogger(save_dir=output_dir, name=FOLDER, version="", purge_step=start_step or None)
-    return _csv_logger(output_dir, start_step)
+    if backend in (None, "none"):
+        return []
+    loggers: list[Logger] = [_csv_logger(output_dir, start_step)]
+    if backend == "mlflow" and rank == 0:
+        loggers.insert(0, RunLogger(output_dir / FOLDER, resumes=start_step > 0))
+    elif backend == "tensorboard":
+        loggers.insert(0, board(output_dir, "", start_step))
+    if rank == 0 and settings:
+        for logger in loggers:
+            log_settings(logger, settings)
+    return loggers
+
+
+def board(output_dir: Path, version: str, start_step: int) -> TensorBoardLogger:
+    """Open a run of TensorBoard, ``logs`` or a folder in it; what it had for ``start_step`` or later is dropped."""
+    return TensorBoardLogger(
+        save_dir=output_dir, name=FOLDER, version=version, purge_step=start_step or None, default_hp_metric=False
+    )
+
+
+def log_settings(logger: Logger, settings: Mapping[str, Any]) -> None:
+    """Log nested settings under names such as ``training/max_epochs``."""
+    if isinstance(logger, RunLogger):
+        logger.log_settings(settings)
+        return
+    flat = flattened(settings)
+    logger.log_hyperparams(flat)
+    if isinstance(logger, TensorBoardLogger):
+        rows = (f"| {name} | {value} |" for name, value in flat.items())
+        logger.experiment.add_text("settings", "\n".join(["| setting | value |", "|---|---|", *rows]), 0)
+
+
+def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Bring nested settings to one level, with slashes between the names."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= flattened(value, f"{prefix}{name}/")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
 
 
 def flush(loggers: Sequence[Logger]) -> None:

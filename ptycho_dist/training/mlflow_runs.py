@@ -36,7 +36,7 @@ class RunLogger(MLFlowLogger):
         folder.mkdir(parents=True, exist_ok=True)
         self._run_file = folder / _RUN_FILE
         elsewhere = os.environ.get("MLFLOW_TRACKING_URI")
-        run_id = self._run_file.read_text(encoding="ascii") if resumes and self._run_file.is_file() else None
+        run_id = self._remembered() if resumes else None
         with self._full_disk_told():
             super().__init__(
                 experiment_name=os.environ.get("MLFLOW_EXPERIMENT_NAME", _EXPERIMENT),
@@ -48,9 +48,12 @@ class RunLogger(MLFlowLogger):
 
     def save(self) -> None:
         """Remember the run, so that a resumed training finds it."""
-        if self.run_id is not None and not self._run_file.is_file():
+        if self.run_id is not None and self.run_id != self._remembered():
             with atomic_path(self._run_file) as temporary:
                 temporary.write_text(self.run_id, encoding="ascii")
+
+    def _remembered(self) -> str | None:
+        return self._run_file.read_text(encoding="ascii") if self._run_file.is_file() else None
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log metrics at a step."""

@@ -35,6 +35,7 @@ from ptycho_dist.training.optim import (
 from ptycho_dist.training.pace import Pace
 from ptycho_dist.training.said import WISHES, Agreed, Said, Step
 from ptycho_dist.training.watch import Watch
+from ptycho_dist.training.weights import weight_norms
 from ptycho_dist.types import Propagation
 
 
@@ -211,6 +212,8 @@ class PtychoModule(pl.LightningModule):
         sums, self._epoch_sums = self._epoch_sums, EpochSums()
         self.train_losses.append(sums.loss / sums.patterns if sums.patterns else math.nan)
         self._log_epoch("train_loss", self.train_losses[-1])
+        if self.trainer.is_global_zero and self.trainer.loggers:
+            self._record(weight_norms(self.model), self.steps - 1)
         weights = self.objective.weights(self.current_epoch)
         if len(weights) > 1:
             means = self._each("train_{}", sums.terms, sums.patterns)

@@ -28,6 +28,7 @@ from ptycho_dist.model.ptycho_model import PtychoModel
 from ptycho_dist.training.lightning_loop import quietly
 from ptycho_dist.training.mlflow_runs import RunLogger
 from ptycho_dist.training.module import PtychoModule
+from ptycho_dist.training.weights import add_histograms
 from ptycho_dist.types import Canvas, IntArray
 
 logger = logging.getLogger(__name__)
@@ -132,6 +133,7 @@ class Previews(Callback):
         for one in trainer.loggers:
             if isinstance(one, TensorBoardLogger):
                 one.experiment.add_image("preview", pixels, trainer.global_step - 1, dataformats="HWC")
+                add_histograms(one, model, trainer.global_step - 1)
             elif isinstance(one, RunLogger):
                 one.log_picture(path)
         logger.info("preview written to %s", path)

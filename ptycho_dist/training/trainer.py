@@ -23,8 +23,7 @@ from ptycho_dist.launching.environment import RankContext
 from ptycho_dist.training.callbacks import Keeping, build_callbacks
 from ptycho_dist.training.cluster_environment import cluster_environment
 from ptycho_dist.training.lightning_loop import spare_messages
-from ptycho_dist.training.loggers import build_logger
-from ptycho_dist.training.mlflow_runs import RunLogger
+from ptycho_dist.training.loggers import build_loggers
 from ptycho_dist.training.stage_reports import StageReports
 
 _BUFFER_SYNC = next(
@@ -85,7 +84,7 @@ def build_trainer(
         num_sanity_val_steps=0,
         limit_val_batches=1.0 if training.val_fraction > 0 else 0,
         log_every_n_steps=1,
-        logger=_logger(payload, context, start_step),
+        logger=_loggers(payload, context, start_step),
         callbacks=[*build_callbacks(execution, training, keeping), StageReports(context.progress), *further],
         default_root_dir=training.output_dir,
     )
@@ -100,13 +99,9 @@ def own_devices(execution: PyTorchExecutionConfig, context: RankContext) -> int 
     return int(execution.devices) if device.index is None else [device.index]
 
 
-def _logger(payload: TrainingPayload, context: RankContext, start_step: int) -> Logger | bool:
-    """Build the metric logger, and give it the settings where it keeps such."""
+def _loggers(payload: TrainingPayload, context: RankContext, start_step: int) -> list[Logger]:
     backend, output_dir = payload.execution_config.logger_backend, payload.training_config.output_dir
-    logger = build_logger(backend, output_dir, start_step, context.rank)
-    if isinstance(logger, RunLogger):
-        logger.log_settings(payload.to_dict())
-    return logger
+    return build_loggers(backend, output_dir, start_step, context.rank, payload.to_dict())
 
 
 def build_strategy(execution: PyTorchExecutionConfig, context: RankContext) -> Strategy:

@@ -191,7 +191,7 @@ def test_convert_scan_tells_what_is_lost(tmp_path: Path, source: Path) -> None:
     written = ptd.convert_scan(source, tmp_path / "c.ptyd", to="ptyd")
     assert written.paths == (tmp_path / "c.ptyd",)
     assert written.lost[:2] == ("the probe", "the object")
-    with pytest.raises(ptd.ConfigError, match="give --overwrite"), ptd.open_scan(source) as scan:
+    with pytest.raises(ptd.ConfigError, match="give overwrite=True"), ptd.open_scan(source) as scan:
         ptd.convert_scan(scan, tmp_path / "c.ptyd", to="ptyd")
     assert ptd.convert_scan(source, tmp_path / "c.ptyd", to="ptyd", overwrite=True).paths == written.paths
 

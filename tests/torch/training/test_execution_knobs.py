@@ -335,6 +335,7 @@ def check_logger_backend(make: Make) -> None:
     assert "logs/metrics.csv" in csv.files
     board = make(logger_backend="tensorboard").fit()
     assert isinstance(board.trainer.logger, TensorBoardLogger)
+    assert "logs/metrics.csv" in board.files
     assert [name for name in board.files if name.startswith("logs/events")]
 
 

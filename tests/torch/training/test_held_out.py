@@ -105,7 +105,7 @@ def test_error_and_similarity_are_those_of_the_prediction_with_the_bundle(tmp_pa
     settings = inference_payload(tmp_path / "bundle", path, tmp_path / "predicted", probe_search="never")
     with open_scan(path) as scan:
         product = read_product(run_inference(settings, detect(os.environ), scan).product_path)
-        expected = compare_and_draw(product, scan, tmp_path / "picture.png", None)
+        expected, _ = compare_and_draw(product, scan, tmp_path / "picture.png", None)
         assert curve(tmp_path)[-1][1] == pytest.approx(fourier_errors(product, scan).error(), rel=2e-3)
     for name in ("ssim_phase", "ssim_amplitude"):
         assert curve(tmp_path, f"held_out_{name}")[-1][1] == pytest.approx(expected[name], abs=0.01)

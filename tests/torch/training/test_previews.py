@@ -65,6 +65,7 @@ def test_previews_reach_tensorboard(tiny_scan: Scan, tmp_path: Path) -> None:
     train(tiny_scan, tmp_path, logger_backend="tensorboard", **PREVIEWS)
     events = EventAccumulator(str(tmp_path / "logs")).Reload()
     assert [event.step for event in events.Images("preview")] == [3, 7, 11]
+    assert [name for name in events.Tags()["histograms"] if name.startswith("weights/")]
 
 
 def test_previews_of_a_set_are_refused(tmp_path: Path) -> None:
