@@ -6,6 +6,7 @@ from pathlib import Path
 
 project = "ptycho_dist"
 author = "The ptycho_dist authors"
+copyright = author
 release = package_version("ptycho-dist")
 version = release
 

@@ -16,9 +16,9 @@ def shrink(image_HW: Complex[Tensor, "H W"], threshold_HW: Float[Tensor, "H W"])
 
     The details d of a scale (down, across and diagonal, complex) become :math:`d \max(0, 1 - t / |d|)`, with
     :math:`|d|` over the three together; t is the threshold at scale 1 and half of that of the scale before at each
-    further one, as white noise falls. What is coarser than 4 pixels stays, so there is no drift over long distances, which total variation
-    brings where patterns overlap little. Wavelets of all positions are averaged (Coifman and Donoho,
-    Translation-invariant de-noising (1995), DOI 10.1007/978-1-4612-2544-7_9), which leaves no blocks. The image
+    further one, as white noise falls. What is coarser than 4 pixels stays, so there is no drift over long distances,
+    which total variation brings where patterns overlap little. Wavelets of all positions are averaged (Coifman and
+    Donoho, Translation-invariant de-noising (1995), DOI 10.1007/978-1-4612-2544-7_9), which leaves no blocks. The image
     continues at its opposite edge.
 
     Parameters
