@@ -9,8 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ptycho_dist.api.calls import convert_scan, infer, reconstruct, refine_object, simulate_scan, train, write_scan
+    from ptycho_dist.api.calls import infer, reconstruct, refine_object, train
+    from ptycho_dist.api.open_result import open_result
     from ptycho_dist.api.results import Reconstruction, Training
+    from ptycho_dist.api.scans import convert_scan, simulate_scan, write_scan
     from ptycho_dist.bundle import load_bundle, save_bundle
     from ptycho_dist.config.execution import PyTorchExecutionConfig
     from ptycho_dist.config.legacy import update_legacy_dict
@@ -39,20 +41,21 @@ _HOMES = {
     "Training": "ptycho_dist.api.results",
     "TrainingConfig": "ptycho_dist.config.schema",
     "TrainingPayload": "ptycho_dist.factory.payload",
-    "convert_scan": "ptycho_dist.api.calls",
+    "convert_scan": "ptycho_dist.api.scans",
     "create_inference_payload": "ptycho_dist.factory.inference",
     "create_refine_payload": "ptycho_dist.factory.refine",
     "create_training_payload": "ptycho_dist.factory.training",
     "infer": "ptycho_dist.api.calls",
     "load_bundle": "ptycho_dist.bundle",
+    "open_result": "ptycho_dist.api.open_result",
     "open_scan": "ptycho_dist.data.scan",
     "reconstruct": "ptycho_dist.api.calls",
     "refine_object": "ptycho_dist.api.calls",
     "save_bundle": "ptycho_dist.bundle",
-    "simulate_scan": "ptycho_dist.api.calls",
+    "simulate_scan": "ptycho_dist.api.scans",
     "train": "ptycho_dist.api.calls",
     "update_legacy_dict": "ptycho_dist.config.legacy",
-    "write_scan": "ptycho_dist.api.calls",
+    "write_scan": "ptycho_dist.api.scans",
 }
 
 __all__ = [
@@ -77,6 +80,7 @@ __all__ = [
     "create_training_payload",
     "infer",
     "load_bundle",
+    "open_result",
     "open_scan",
     "reconstruct",
     "refine_object",
@@ -93,3 +97,7 @@ def __getattr__(name: str) -> Any:
         msg = f"module 'ptycho_dist' has no attribute {name!r}"
         raise AttributeError(msg)
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -6,7 +6,10 @@ The command line prints them as one line and exits with code 2.
 
 
 class PtychoDistError(Exception):
-    """Base of all errors this package raises on purpose."""
+    """Base of all errors this package raises on purpose; a notebook shows one as a line, without its traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self}"]
 
 
 class ConfigError(PtychoDistError):

@@ -40,8 +40,9 @@ class FinishedJob:
     def __str__(self) -> str:
         return (
             f"{self.folder} holds the results of this '{self.command}' already (finished {self.ended}): "
-            f"{', '.join(self.results)}. Nothing was done. Give --overwrite to run it anew in their place, "
-            "--resume false to run it anew and keep them in a folder earlier-DATE, or another --output_dir."
+            f"{', '.join(self.results)}. Nothing was done. Give --overwrite (in Python overwrite=True) to run "
+            "it anew in their place, --resume false (resume=False) to run it anew and keep them in a folder "
+            "earlier-DATE, or another --output_dir."
         )
 
 

@@ -167,13 +167,24 @@ def _there(path: Any) -> Path | None:
 def _scan_of(product: Path, path: Path, request: RunRequest) -> Iterator[Scan]:
     """Open the scan of a product as it was opened for it, but for what is asked for."""
     stored = scan_settings(read_product_metadata(product))
-    options = reader_options([*request.levels({"data": DataConfig}), _as_opened(stored)])
+    options = reader_options([*request.levels({"data": DataConfig}), as_opened(stored)])
     _require_same_numbers(product, stored, options)
     with open_scan(path, options) as scan:
         yield scan
 
 
-def _as_opened(stored: Mapping[str, Any]) -> Level:
+def options_of(product: Path) -> ScanOptions:
+    """Tell how the scan of a product was opened for it, as far as the product says.
+
+    Raises
+    ------
+    DataFormatError
+        If the product is damaged.
+    """
+    return reader_options([as_opened(scan_settings(read_product_metadata(product)))])
+
+
+def as_opened(stored: Mapping[str, Any]) -> Level:
     """Make a level of what a product stored of its scan, but for the reader and numbers that were not known."""
     unknown = [name for name in GEOMETRY if stored.get(name) is None or not math.isfinite(stored[name])]
     unsaid = ("file_format", *unknown)

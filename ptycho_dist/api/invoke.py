@@ -11,9 +11,12 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ptycho_dist.api.notebook_progress import NotebookProgress, in_notebook
+from ptycho_dist.api.python_words import CALLS, in_python_words
 from ptycho_dist.commands.error_messages import PROGRAM
 from ptycho_dist.commands.habits import meant_by
 from ptycho_dist.commands.parser import OVERWRITE
@@ -25,13 +28,11 @@ from ptycho_dist.errors import ConfigError
 from ptycho_dist.launching.signals import STOP_SIGNALS
 
 _PACKAGE = "ptycho_dist"
-_CALLS = {"refine": "refine_object", "simulate": "simulate_scan"}
-"""Names of the calls that are not named like their commands."""
 _SIGNALS = (*STOP_SIGNALS, signal.SIGINT, signal.SIGUSR2, signal.SIGCONT)
 """Signals that we or Lightning handle while a job runs."""
 
 
-def call(name: str, settings: Mapping[str, Any], *, progress: bool) -> None:
+def call(name: str, settings: Mapping[str, Any], *, progress: bool | None) -> None:
     """Run a command with the given settings, on one rank in this process, on more in processes of their own.
 
     Parameters
@@ -41,7 +42,8 @@ def call(name: str, settings: Mapping[str, Any], *, progress: bool) -> None:
     settings
         Values by keyword, paths included; None is a value ("not set").
     progress
-        Whether rank 0 tells on standard error what it does; else warnings only.
+        Whether rank 0 tells what it does, in a notebook in one display, else in lines on standard error; None is yes
+        in a notebook and no elsewhere. Warnings are always told.
 
     Raises
     ------
@@ -49,7 +51,11 @@ def call(name: str, settings: Mapping[str, Any], *, progress: bool) -> None:
         What the command raises; in ranks of their own, what the rank to blame has said.
     """
     command = commands()[name]
-    asked = asked_of(command, settings, progress=progress)
+    displays = in_notebook()
+    tells = displays if progress is None else progress
+    asked = asked_of(command, settings, progress=tells and not displays)
+    if tells and displays:
+        asked = replace(asked, on_progress=NotebookProgress())
     with process_as_it_was():
         command.run(asked)
 
@@ -77,7 +83,7 @@ def asked_of(command: Command, settings: Mapping[str, Any], *, progress: bool) -
             _take_path(paths, name, key, value)
         else:
             given[key] = _plain(value)
-    level = precedence.canonicalise(given, command.sections, f"{_CALLS.get(command.name, command.name)}()")
+    level = precedence.canonicalise(given, command.sections, f"{CALLS.get(command.name, command.name)}()")
     config_file = paths.pop("config", None)
     flags = {**paths, **level.values} | ({} if config_file is None else {"config": config_file})
     flags |= {OVERWRITE: True} if overwrite else {}
@@ -100,7 +106,7 @@ def flag_value(value: Any) -> str:
 
 def _refuse_keyword(command: Command, key: str, names: Mapping[str, str]) -> NoReturn:
     refuse_unused(key, command)
-    call = _CALLS.get(command.name, command.name)
+    call = CALLS.get(command.name, command.name)
     known = [name for name, meant in names.items() if meant not in SWITCHES] + ["progress"]
     near = meant_by(key, known)
     hint = f"Did you mean {near!r}?" if near else f"'ptycho-dist {command.name} --help all' lists them."
@@ -141,7 +147,7 @@ def _plain(value: Any) -> Any:
 def _show(line: str) -> None:
     """Write what rank 0 says; not the error that ends it, which is raised here."""
     if not line.startswith(f"{PROGRAM}: "):
-        sys.stderr.write(line)
+        sys.stderr.write(in_python_words(line))
 
 
 @contextmanager

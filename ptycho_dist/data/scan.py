@@ -16,6 +16,7 @@ from ptycho_dist.data.content import FileState, checksum, file_state, sample_che
 from ptycho_dist.data.formats.base import BoolArray, ComplexArray, RawScan, ScanOptions
 from ptycho_dist.data.formats.intensity import read_counts, read_numbers, sample_index
 from ptycho_dist.data.formats.registry import open_raw
+from ptycho_dist.data.scan_html import ShownInNotebooks
 from ptycho_dist.data.survey.cache import keep, load, name_of
 from ptycho_dist.data.survey.collect import Survey, as_measured, as_stored, of_rows, survey_rows, take_sample
 from ptycho_dist.data.survey.findings import Finding, Place, bad_frames, bad_pixels, find, settled
@@ -27,7 +28,7 @@ from ptycho_dist.types import Canvas, FloatArray, IntArray, ScanHeader, Shard
 __all__ = ["Scan", "ScanOptions", "open_scan", "read_header", "require_made_from"]
 
 
-class Scan:
+class Scan(ShownInNotebooks):
     """An open scan; can be pickled.
 
     Pattern rows are opened lazily. HDF5 handles belong to one process: a forked or unpickled

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ptycho_dist.atomic import atomic_path
-from ptycho_dist.data.formats.product_h5 import NORMALISED, Product, note_verdict
+from ptycho_dist.data.formats.product_h5 import NORMALISED, Product
 from ptycho_dist.data.survey.gain import Gain
 from ptycho_dist.evaluate.fourier import FourierErrors
 from ptycho_dist.evaluate.metrics_file import NotMeasured
@@ -52,13 +52,13 @@ def noise_summary(normalised: Normalised | None, gain: Gain) -> dict[str, Any]:
 
 
 def write_frames(
-    path: Path, product: Product, numbers: IntArray, errors: FourierErrors, normalised: Normalised | None
+    path: Path, product: Product, file_numbers: IntArray, errors: FourierErrors, normalised: Normalised | None
 ) -> None:
     """Write a table with a row for each pattern: place, counts and errors; empty where a pattern does not count.
 
-    Its first column is the number in the scan file, of ``numbers`` (int64, shape (B,)).
+    Its first column is the number in the scan file, of ``file_numbers``: int64, those of all patterns of the scan.
     """
-    counted = errors.counts > 0
+    counted, numbers = errors.counts > 0, file_numbers[product.indexes]
     fourier = np.sqrt(errors.misfit / np.where(counted, errors.counts, np.nan))
     noise = np.full(len(counted), np.nan) if normalised is None else normalised.frames
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
@@ -69,10 +69,8 @@ def write_frames(
             table.writerow([int(numbers[row]), f"{y:.3f}", f"{x:.3f}", f"{errors.counts[row]:.6g}", *told])
 
 
-def with_verdict(path: Path, product: Product, normalised: Normalised, *, is_own: bool) -> Product:
-    """Product that says how well it explains its patterns; its file, too, where it is the own one."""
-    if is_own:
-        note_verdict(path, normalised.verdict, normalised.frames)
+def with_verdict(product: Product, normalised: Normalised) -> Product:
+    """Product that says how well it explains its patterns."""
     return replace(
         product,
         verdict=normalised.verdict,

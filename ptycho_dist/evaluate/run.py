@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ptycho_dist.data.formats.product_h5 import Product, read_product
+from ptycho_dist.data.formats.product_notes import note_evaluation
 from ptycho_dist.data.sampler import rows_between
 from ptycho_dist.data.scan import Scan, require_made_from
 from ptycho_dist.data.survey.gain import Gain
@@ -25,6 +26,7 @@ from ptycho_dist.launching.environment import RankContext, single_rank
 from ptycho_dist.physics.probe import mode_powers
 from ptycho_dist.physics.sampling import sampling_of
 from ptycho_dist.run_folder import REFERENCE, SCAN
+from ptycho_dist.run_record import read_record
 
 if TYPE_CHECKING:
     from ptycho_dist.evaluate.figures import Overview
@@ -77,22 +79,29 @@ def evaluate_product(
         from ptycho_dist.evaluate.comparison import compare_and_draw
 
         (context or single_rank()).progress.expect(None, "", note="comparing and drawing")
-        judged, told = product, dict(metrics)
+        judged, told, normalised = product, dict(metrics), None
         if scan is not None and errors is not None:
             normalised = _normalised(errors, product, scan, gain)
             told |= noise_summary(normalised, gain) | _findings(scan)
-            table = output_dir / f"{prefix}frames.csv"
-            write_frames(table, product, scan.file_numbers[product.indexes], errors, normalised)
-            judged = product if normalised is None else with_verdict(path, product, normalised, is_own=is_own)
+            write_frames(output_dir / f"{prefix}frames.csv", product, scan.file_numbers, errors, normalised)
+            judged = product if normalised is None else with_verdict(product, normalised)
         compared, overview = compare_and_draw(judged, scan, output_dir / f"{prefix}overview.png", reference)
         everything = told | compared
         write_metrics(output_dir / f"{prefix}metrics.json", everything)
+        if is_own:
+            _note(path, everything, normalised)
         _say(everything, is_final=not prefix)
         _warn_of_groups(everything, errors, product)
         keep(overview)
         return everything
 
     return from_rank_0(report)
+
+
+def _note(path: Path, metrics: dict[str, Any], normalised: Normalised | None) -> None:
+    """Note in a product of this job how good it is, and by which command it was made."""
+    frames = None if normalised is None else normalised.frames
+    note_evaluation(path, metrics, frames, read_record(path.parent).get("command", ()))
 
 
 def _misfit(path: Path, product: Product, scan: Scan, context: RankContext | None) -> tuple[Gain, FourierErrors]:

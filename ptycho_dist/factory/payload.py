@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from ptycho_dist import notebook_html
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.measurement import MeasurementConfig
 from ptycho_dist.config.refine import RefineConfig
@@ -125,6 +126,22 @@ class Payload(ABC):
     @abstractmethod
     def result_settings(self) -> dict[str, Any]:
         """Return what changes the result, as nested plain values; other folders, workers or devices do not."""
+
+    def _repr_html_(self) -> str:
+        """Show in a notebook what was given, and folded all settings with where they came from."""
+        title = f"{type(self).__name__} of {self.scan_path}: {self.n_patterns} patterns, into {self.output_dir}"
+        told = {
+            f"{section}.{name}": (value, self.provenance[name])
+            for section, values in self.to_dict().items()
+            for name, value in values.items()
+            if name in self.provenance
+        }
+        tables = (
+            {name: f"{value} ({level})" for name, (value, level) in told.items() if all_of_them or level != "default"}
+            for all_of_them in (False, True)
+        )
+        given, everything = map(notebook_html.table, tables)
+        return notebook_html.page(title, given, notebook_html.folded("all settings", everything))
 
     def fingerprint(self) -> str:
         """SHA-256 over every setting, for agreement between ranks."""

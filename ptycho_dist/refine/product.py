@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_dist.data.formats.product_h5 import BACKGROUND, FLUX, ProductGeometry, ProductWriter
+from ptycho_dist.data.formats.product_h5 import BACKGROUND, FIRST_POSITIONS, FLUX, ProductGeometry, ProductWriter
 from ptycho_dist.data.formats.product_tiles import OBJECT, UnfinishedProduct
 from ptycho_dist.data.scan import Scan
 from ptycho_dist.distributed.collectives import from_rank_0, on_all_ranks, place
@@ -19,6 +19,7 @@ from ptycho_dist.refine.outcome import Outcome
 from ptycho_dist.types import Canvas, ProductMetadata
 
 logger = logging.getLogger(__name__)
+_MOVED_PX = 1e-6
 
 
 def write_product(
@@ -58,6 +59,7 @@ def write_product(
         with ProductWriter(path, metadata, outcome.canvas.shape, _geometry(scan, outcome.canvas)) as writer:
             writer.write_losses(by_start[start])
             _write_but_object(writer, outcome, extras)
+            _write_first_positions(writer, outcome, scan)
             return writer.leave_tiles_open({})
 
     def write() -> None:
@@ -86,6 +88,13 @@ def _write_but_object(writer: ProductWriter, outcome: Outcome, extras: Mapping[s
         writer.write_extra(name, array)
     if outcome.background_NN is not None:
         writer.write_extra(BACKGROUND, outcome.background_NN.cpu().numpy())
+
+
+def _write_first_positions(writer: ProductWriter, outcome: Outcome, scan: Scan) -> None:
+    """Write positions as they were measured, where others have been found."""
+    found_px = outcome.positions_px.numpy() + np.asarray(outcome.canvas.origin_px)
+    if np.abs(found_px - scan.positions_px).max() > _MOVED_PX:
+        writer.write_extra(FIRST_POSITIONS, scan.positions_px)
 
 
 def _metadata(

@@ -25,6 +25,8 @@ COVERAGE, DISAGREEMENT = "coverage", "disagreement"
 FLUX, BACKGROUND = "flux", "background"
 """Arrays (B,) and (N, N) there: brightness of each pattern; counts that do not come from the object, in the order of
 the detector that the propagator has."""
+FIRST_POSITIONS = "first_positions_px"
+"""Array (B, 2) there: patch corners (y, x) as they were measured, where they were refined since."""
 _READING = tuple(one.name for one in fields(ScanOptions))
 _MODEL = tuple(one.name for one in fields(MeasurementConfig) if one.name not in _READING)
 UNCERTAINTY = "uncertainty"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -15,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ptycho_dist.atomic import atomic_path, publish, temporary_name
+from ptycho_dist.atomic import publish, temporary_name
 from ptycho_dist.data.formats import checks, hdf5
 from ptycho_dist.data.formats.base import ComplexArray
 from ptycho_dist.data.formats.hdf5_links import load_array, members
@@ -24,13 +23,16 @@ from ptycho_dist.data.formats.product import (
     BACKGROUND,
     COVERAGE,
     DISAGREEMENT,
+    FIRST_POSITIONS,
     FLUX,
     NORMALISED,
     UNCERTAINTY,
     Product,
     ProductGeometry,
 )
+from ptycho_dist.data.formats.product_notes import EXTRAS, VERDICT, note_origin
 from ptycho_dist.data.formats.product_tiles import OBJECT, UnfinishedProduct, create_in_place, place_of
+from ptycho_dist.data.formats.product_views import write_views
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.hdf5_files import OutputFile, writing
 from ptycho_dist.types import FAR_FIELD, FloatArray, IntArray, ProductMetadata, Propagation
@@ -39,18 +41,17 @@ __all__ = [
     "BACKGROUND",
     "COVERAGE",
     "DISAGREEMENT",
+    "FIRST_POSITIONS",
     "FLUX",
     "NORMALISED",
     "UNCERTAINTY",
     "Product",
     "ProductGeometry",
     "ProductWriter",
-    "note_verdict",
     "read_product",
     "read_product_metadata",
 ]
 
-_EXTRAS, _VERDICT = "ptycho_dist", "ptycho_dist_verdict"
 _UNITS_NOTE = "Pixel size unknown: attributes and positions named in metres hold object pixels."
 _METADATA = {
     "detector_object_distance_m": "detector_object_distance_m",
@@ -111,6 +112,8 @@ class ProductWriter:
     ) -> None:
         file = self._open()
         missing = [key for key in ("probe", "probe_position_x_m") if key not in file]
+        if kind is None and not missing and self._tiles and not self._is_left_open:
+            write_views(file)
         self._file = None
         try:
             self._stack.close()
@@ -129,7 +132,7 @@ class ProductWriter:
         The file then does not appear under its name at the end of the block, but when what is returned is published.
         """
         file = self._open()
-        group = file.require_group(_EXTRAS)
+        group = file.require_group(EXTRAS)
         arrays = {name: create_in_place(group, name, self._shape, dtype) for name, dtype in extras.items()}
         places = {name: place_of(dataset) for name, dataset in {OBJECT: file["object"], **arrays}.items()}
         self._tiles, self._is_left_open = 1, True
@@ -182,7 +185,7 @@ class ProductWriter:
 
     def write_extra(self, name: str, array: NDArray[Any]) -> None:
         """Write an array of our own into the group ``ptycho_dist``, which other programs ignore."""
-        self._open().require_group(_EXTRAS).create_dataset(name, data=array)
+        self._open().require_group(EXTRAS).create_dataset(name, data=array)
 
     def _open(self) -> OutputFile:
         if self._file is None:
@@ -203,6 +206,8 @@ class ProductWriter:
         note = "" if known else _UNITS_NOTE
         file.attrs["comments"] = f"{self._metadata.comments} {note}".strip()
         file.attrs["units_known"] = known
+        file.attrs["length_unit"] = "m" if known else "object pixel"
+        note_origin(file)
         for attribute, name in _METADATA.items():
             file.attrs[attribute] = getattr(self._metadata, name)
         finite = {name: value for name, value in asdict(self._metadata.propagation).items() if value == value}
@@ -215,28 +220,6 @@ class ProductWriter:
         dataset.attrs["center_y_m"], dataset.attrs["center_x_m"] = self._geometry.centre_of_object(self._shape)
         dataset.attrs["pixel_width_m"] = dataset.attrs["pixel_height_m"] = self._geometry.scale
         file.create_dataset("object_layer_spacing_m", data=np.empty(0))
-
-
-def note_verdict(path: Path, verdict: str, normalised_errors: FloatArray) -> None:
-    """Add to a product how well it explains its patterns; the file is replaced when that is complete.
-
-    Parameters
-    ----------
-    path
-        Product file.
-    verdict
-        In words.
-    normalised_errors
-        float64, shape (B,): of each pattern.
-    """
-    with atomic_path(path) as temporary:
-        shutil.copyfile(path, temporary)
-        with writing(temporary, keep=True) as file:
-            file.attrs[_VERDICT] = verdict
-            group = file.require_group(_EXTRAS)
-            if NORMALISED in group:
-                del group[NORMALISED]
-            group.create_dataset(NORMALISED, data=normalised_errors.astype(np.float32))
 
 
 def read_product(path: Path | str) -> Product:
@@ -263,8 +246,8 @@ def read_product(path: Path | str) -> Product:
             metadata=_metadata(path, file),
             losses=losses,
             loss_epochs=epochs,
-            extras={name: _extra(path, file, name) for name in members(path, _EXTRAS)},
-            verdict=str(file.attrs.get(_VERDICT, "")),
+            extras={name: _extra(path, file, name) for name in members(path, EXTRAS)},
+            verdict=str(file.attrs.get(VERDICT, "")),
         )
 
 
@@ -311,7 +294,7 @@ def _single(path: Path, key: str, dataset: h5py.Dataset, ndim: int) -> ComplexAr
 
 
 def _extra(path: Path, file: h5py.File, name: str) -> NDArray[Any]:
-    return hdf5.read_or_map(path, hdf5.require_dataset(file, path, f"{_EXTRAS}/{name}"))
+    return hdf5.read_or_map(path, hdf5.require_dataset(file, path, f"{EXTRAS}/{name}"))
 
 
 def _geometry(path: Path, file: h5py.File, shape: tuple[int, ...], N: int) -> ProductGeometry:

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_dist.atomic import publish
-from ptycho_dist.hdf5_files import write_all
+from ptycho_dist.data.formats.product_views import write_views
+from ptycho_dist.hdf5_files import write_all, writing
 
 OBJECT = "object"
 """Name of the object among the arrays that are written in tiles."""
@@ -124,6 +125,8 @@ class UnfinishedProduct:
 
     def publish(self) -> None:
         """Let it appear under its name, when all is written."""
+        with writing(self.temporary, keep=True) as file:
+            write_views(file)
         publish(self.temporary, self.path)
 
     def discard(self) -> None:

@@ -92,14 +92,22 @@ def write_scan_h5(path: Path | str, content: ScanContent) -> Path:
         If counts are all zero, NaN, infinite, negative or overflow, or lengths and shapes disagree.
     """
     path = Path(path)
-    with atomic_path(path) as temporary, writing(temporary) as file:
-        rows = Rows(path, 0, len(content.positions_px), content.mask)
+    with atomic_path(path) as temporary:
+        write_scan_file(temporary, content, path)
+    return path
+
+
+def write_scan_file(file_path: Path, content: ScanContent, named: Path) -> None:
+    """Write a scan under a temporary name, with the name in messages that it is to have; see :func:`write_scan_h5`."""
+    with writing(file_path) as file:
+        rows = Rows(named, 0, len(content.positions_px), content.mask)
         sums = write_rows(file, content.patterns, rows)
         if not sums.any():
-            msg = f"patterns to be written to {path} hold no counts in valid pixels; expected some. Check the patterns."
+            msg = (
+                f"patterns to be written to {named} hold no counts in valid pixels; expected some. Check the patterns."
+            )
             raise DataFormatError(msg)
         write_facts(file, content, sums)
-    return path
 
 
 @dataclass(frozen=True)

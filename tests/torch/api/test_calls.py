@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-import ptycho_dist as pd
+import ptycho_dist as ptd
 from ptycho_dist.api.invoke import asked_of, flag_value
 from ptycho_dist.commands.error_messages import raise_failure
 from ptycho_dist.commands.parsing import parse
@@ -48,13 +49,13 @@ def process_state() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def first(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[pd.Reconstruction]:
+def first(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ptd.Reconstruction]:
     """Reconstruct the tiny scan once."""
-    with pd.open_scan(tiny_path) as scan:
-        yield pd.reconstruct(scan, output_dir=tmp_path_factory.mktemp("first"), **QUICK)
+    with ptd.open_scan(tiny_path) as scan:
+        yield ptd.reconstruct(scan, output_dir=tmp_path_factory.mktemp("first"), **QUICK)
 
 
-def test_reconstruct_returns_what_the_product_and_the_metrics_hold(first: pd.Reconstruction) -> None:
+def test_reconstruct_returns_what_the_product_and_the_metrics_hold(first: ptd.Reconstruction) -> None:
     product = read_product(first.path)
     assert first.object_.dtype == np.complex64
     assert first.object_.tobytes() == product.object_.tobytes()
@@ -67,7 +68,7 @@ def test_reconstruct_returns_what_the_product_and_the_metrics_hold(first: pd.Rec
     assert len(first.losses) == 1
 
 
-def test_figure_is_drawn_without_pyplot(first: pd.Reconstruction, tmp_path: Path) -> None:
+def test_figure_is_drawn_without_pyplot(first: ptd.Reconstruction, tmp_path: Path) -> None:
     figure = first.figure()
     figure.savefig(tmp_path / "figure.png")
     assert plt.get_fignums() == []
@@ -75,40 +76,40 @@ def test_figure_is_drawn_without_pyplot(first: pd.Reconstruction, tmp_path: Path
     assert {"truth, phase", "reconstruction, phase", "Fourier ring correlation"} <= titles
 
 
-def test_result_shows_itself_in_a_notebook(first: pd.Reconstruction) -> None:
+def test_result_shows_itself_in_a_notebook(first: ptd.Reconstruction) -> None:
     page = first._repr_html_()
     assert "data:image/png;base64," in page
-    assert f"<td>fourier_error</td><td>{first.metrics['fourier_error']:.4g}</td>" in page
+    assert re.search(rf"<td [^>]*>fourier_error</td><td [^>]*>{first.metrics['fourier_error']:.4g}</td>", page)
     assert "<Reconstruction" in repr(first)
     assert "&lt;Reconstruction" in page
 
 
 def test_calls_leave_the_process_as_it_was(tiny_path: Path, tmp_path: Path) -> None:
     before = process_state()
-    training = pd.train(tiny_path, output_dir=tmp_path / "training", **SMALL, max_epochs=1)
+    training = ptd.train(tiny_path, output_dir=tmp_path / "training", **SMALL, max_epochs=1)
     with pytest.raises(ConfigError, match=r"train_rows"):
-        pd.train(tiny_path, output_dir=tmp_path / "wrong", train_rows=(0, 2), **SMALL)
-    again = pd.train(tiny_path, output_dir=tmp_path / "again", **SMALL, max_epochs=1)
+        ptd.train(tiny_path, output_dir=tmp_path / "wrong", train_rows=(0, 2), **SMALL)
+    again = ptd.train(tiny_path, output_dir=tmp_path / "again", **SMALL, max_epochs=1)
     assert process_state() == before
     assert again.losses == training.losses
 
 
 def test_train_infer_and_refine_follow_each_other(tiny_path: Path, tmp_path: Path) -> None:
-    training = pd.train(tiny_path, output_dir=tmp_path, **SMALL, max_epochs=2)
+    training = ptd.train(tiny_path, output_dir=tmp_path, **SMALL, max_epochs=2)
     assert len(training.losses) == 2
     assert training.settings["model"]["width"] == 8
-    network = pd.infer(tiny_path, output_dir=tmp_path / "network", model_path=training, devices=1, accelerator="cpu")
+    network = ptd.infer(tiny_path, output_dir=tmp_path / "network", model_path=training, devices=1, accelerator="cpu")
     assert network.maps["coverage"].shape == network.object_.shape
-    refined = pd.refine_object(
+    refined = ptd.refine_object(
         tiny_path, output_dir=tmp_path / "refined", start=network, iterations=2, devices=1, accelerator="cpu"
     )
     assert refined.metrics["fourier_error"] < network.metrics["fourier_error"]
 
 
 def test_call_works_in_another_thread(tiny_path: Path, tmp_path: Path) -> None:
-    found: list[pd.Training] = []
+    found: list[ptd.Training] = []
     work = threading.Thread(
-        target=lambda: found.append(pd.train(tiny_path, output_dir=tmp_path, **SMALL, max_epochs=1))
+        target=lambda: found.append(ptd.train(tiny_path, output_dir=tmp_path, **SMALL, max_epochs=1))
     )
     work.start()
     work.join()
@@ -118,18 +119,18 @@ def test_call_works_in_another_thread(tiny_path: Path, tmp_path: Path) -> None:
 def test_progress_tells_the_epochs_only_on_request(
     tiny_path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    pd.train(tiny_path, output_dir=tmp_path / "quiet", **SMALL, max_epochs=1)
+    ptd.train(tiny_path, output_dir=tmp_path / "quiet", **SMALL, max_epochs=1)
     quiet = capfd.readouterr()
     assert (quiet.out, quiet.err) == ("", "")
-    pd.train(tiny_path, output_dir=tmp_path / "told", progress=True, **SMALL, max_epochs=1)
+    ptd.train(tiny_path, output_dir=tmp_path / "told", progress=True, **SMALL, max_epochs=1)
     told = capfd.readouterr()
     assert told.out == ""
     assert "epoch 1 of 1, loss" in " ".join(told.err.split())
 
 
 def test_simulated_scan_is_open_and_readable(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    scan = pd.simulate_scan(tmp_path / "scan.h5", n_patterns=16, N=32, photons=1e5, devices=1)
-    assert isinstance(scan, pd.Scan)
+    scan = ptd.simulate_scan(tmp_path / "scan.h5", n_patterns=16, N=32, photons=1e5, devices=1)
+    assert isinstance(scan, ptd.Scan)
     assert capfd.readouterr().out == ""
     assert (len(scan), scan.header.N) == (16, 32)
     assert "16 patterns of 32 x 32" in repr(scan)
@@ -147,9 +148,9 @@ def test_options_of_an_open_scan_hold_for_its_reconstruction(tmp_path: Path) -> 
     from tests.support.scans import make_scan, write_tike
 
     path = write_tike(tmp_path / "scan.npz", make_scan())
-    with pd.open_scan(path, pd.ScanOptions(pixel_size_m=2e-8)) as scan:
-        training = pd.train(scan, output_dir=tmp_path / "opened", **SMALL, max_epochs=1)
-        other = pd.train(scan, output_dir=tmp_path / "given", pixel_size_m=3e-8, **SMALL, max_epochs=1)
+    with ptd.open_scan(path, ptd.ScanOptions(pixel_size_m=2e-8)) as scan:
+        training = ptd.train(scan, output_dir=tmp_path / "opened", **SMALL, max_epochs=1)
+        other = ptd.train(scan, output_dir=tmp_path / "given", pixel_size_m=3e-8, **SMALL, max_epochs=1)
     assert training.settings["data"]["pixel_size_m"] == 2e-8
     assert other.settings["data"]["pixel_size_m"] == 3e-8
 
@@ -172,13 +173,13 @@ def test_wrong_settings_are_told_by_their_keywords(
     tiny_path: Path, tmp_path: Path, settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        pd.reconstruct(tiny_path, output_dir=tmp_path, **settings)
+        ptd.reconstruct(tiny_path, output_dir=tmp_path, **settings)
 
 
 def test_reconstruct_refuses_to_refine_a_region(tiny_path: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"inference\.region = \(0, 0, 9, 9\) .* Set refine\.iterations = 0"):
-        pd.reconstruct(tiny_path, output_dir=tmp_path, region=(0, 0, 9, 9), **QUICK)
-    part = pd.reconstruct(tiny_path, output_dir=tmp_path, region=(0, 0, 9, 9), **{**QUICK, "iterations": 0})
+        ptd.reconstruct(tiny_path, output_dir=tmp_path, region=(0, 0, 9, 9), **QUICK)
+    part = ptd.reconstruct(tiny_path, output_dir=tmp_path, region=(0, 0, 9, 9), **{**QUICK, "iterations": 0})
     assert part.object_.shape == part.maps["disagreement"].shape == (9, 9)
     assert part.metrics["fourier_error"] is None
     assert "fourier_error" not in repr(part)
@@ -186,9 +187,9 @@ def test_reconstruct_refuses_to_refine_a_region(tiny_path: Path, tmp_path: Path)
 
 def test_missing_files_are_told(tmp_path: Path, tiny_path: Path) -> None:
     with pytest.raises(DataFormatError, match=r"nosuch\.h5 is not a file"):
-        pd.reconstruct(tmp_path / "nosuch.h5", output_dir=tmp_path, **SMALL)
+        ptd.reconstruct(tmp_path / "nosuch.h5", output_dir=tmp_path, **SMALL)
     with pytest.raises(BundleError):
-        pd.infer(tiny_path, output_dir=tmp_path, model_path=tmp_path, devices=1, accelerator="cpu")
+        ptd.infer(tiny_path, output_dir=tmp_path, model_path=tmp_path, devices=1, accelerator="cpu")
 
 
 @pytest.mark.parametrize(
@@ -229,7 +230,7 @@ def test_keyword_of_another_command_is_refused_with_the_commands_that_use_it() -
 @pytest.mark.parametrize("scan", [None, np.ones((2, 4, 4))])
 def test_what_is_no_scan_is_refused(scan: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"expected a path or an open scan"):
-        pd.train(scan, output_dir=tmp_path)
+        ptd.train(scan, output_dir=tmp_path)
 
 
 def test_write_scan_writes_what_open_scan_reads(tmp_path: Path) -> None:
@@ -237,7 +238,7 @@ def test_write_scan_writes_what_open_scan_reads(tmp_path: Path) -> None:
     patterns, positions = rng.poisson(9.0, (300, 16, 16)), rng.uniform(0, 40, (300, 2))
     probe, mask = np.ones((16, 16), complex), np.ones((16, 16), bool)
     mask[3, 4] = False
-    with pd.write_scan(tmp_path / "scan.h5", patterns, positions, probe, mask=mask, pixel_size_m=1e-8) as scan:
+    with ptd.write_scan(tmp_path / "scan.h5", patterns, positions, probe, mask=mask, pixel_size_m=1e-8) as scan:
         assert (len(scan), scan.header.N, scan.header.n_modes, scan.header.pixel_size_m) == (300, 16, 1, 1e-8)
         assert scan.positions_px.tobytes() == positions.tobytes()
         assert (scan.counts()[:, mask] == patterns[:, mask]).all()
@@ -266,7 +267,7 @@ def test_write_scan_refuses_what_is_no_scan(
     monkeypatch.chdir(tmp_path)
     positions = np.arange(8.0).reshape(4, 2)
     with pytest.raises(error, match=message):
-        pd.write_scan(
+        ptd.write_scan(
             **({"output_file": "scan.h5", "patterns": np.ones((4, 16, 16)), "positions_px": positions} | more)
         )
     assert not list(tmp_path.iterdir())
@@ -304,5 +305,5 @@ def test_raise_failure_tells_an_interrupt_and_a_stop_apart() -> None:
 
 
 def test_names_of_calls_are_none_of_a_subpackage() -> None:
-    folders = {path.name for path in Path(str(pd.__file__)).parent.iterdir() if path.is_dir()}
-    assert not folders & set(pd.__all__)
+    folders = {path.name for path in Path(str(ptd.__file__)).parent.iterdir() if path.is_dir()}
+    assert not folders & set(ptd.__all__)

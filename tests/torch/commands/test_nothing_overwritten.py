@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import ptycho_dist as pd
+import ptycho_dist as ptd
 from ptycho_dist.cli import main
 from ptycho_dist.earlier_results import found_in, keep, settle
 from ptycho_dist.finished_jobs import finished_job, note_finished
@@ -233,27 +233,27 @@ def test_files_that_are_written_are_new_unless_told_otherwise(
 
 def test_a_cell_that_is_run_again_returns_the_result(scan: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"output_dir": tmp_path, "iterations": 1, "devices": 1, "accelerator": "cpu"}
-    first = pd.refine_object(scan, **settings)
+    first = ptd.refine_object(scan, **settings)
     made = first.path.stat().st_mtime_ns
-    again = pd.refine_object(scan, **settings)
+    again = ptd.refine_object(scan, **settings)
     assert again.object_.tobytes() == first.object_.tobytes()
     assert first.path.stat().st_mtime_ns == made
-    pd.refine_object(scan, **settings, overwrite=True)
+    ptd.refine_object(scan, **settings, overwrite=True)
     assert first.path.stat().st_mtime_ns > made
-    with pytest.raises(pd.ConfigError, match=r"overwrite = 1 \(int\); expected True or False"):
-        pd.refine_object(scan, **settings, overwrite=1)  # type: ignore[arg-type]
+    with pytest.raises(ptd.ConfigError, match=r"overwrite = 1 \(int\); expected True or False"):
+        ptd.refine_object(scan, **settings, overwrite=1)  # type: ignore[arg-type]
 
 
 def test_scans_from_python_are_new_files_unless_told_otherwise(tmp_path: Path) -> None:
     path = tmp_path / "scan.h5"
-    with pd.simulate_scan(path, n_patterns=9, N=16, devices=1) as made:
+    with ptd.simulate_scan(path, n_patterns=9, N=16, devices=1) as made:
         patterns, positions = made.counts(), made.positions_px
     for overwrite in (False, True):
         if overwrite:
-            pd.write_scan(path, patterns[:4], positions[:4], overwrite=True).close()
-            pd.simulate_scan(path, n_patterns=9, N=16, devices=1, overwrite=True).close()
+            ptd.write_scan(path, patterns[:4], positions[:4], overwrite=True).close()
+            ptd.simulate_scan(path, n_patterns=9, N=16, devices=1, overwrite=True).close()
             continue
-        with pytest.raises(pd.ConfigError, match=r"exists; expected a new file"):
-            pd.write_scan(path, patterns, positions)
-        with pytest.raises(pd.ConfigError, match=r"exists; expected a new file"):
-            pd.simulate_scan(path, n_patterns=9, N=16, devices=1)
+        with pytest.raises(ptd.ConfigError, match=r"exists; expected a new file"):
+            ptd.write_scan(path, patterns, positions)
+        with pytest.raises(ptd.ConfigError, match=r"exists; expected a new file"):
+            ptd.simulate_scan(path, n_patterns=9, N=16, devices=1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import ptycho_dist as pd
+import ptycho_dist as ptd
 from ptycho_dist.cli import main
 from ptycho_dist.commands.habits import HABITS, meant_by
 from ptycho_dist.commands.parsing import parse, spellings
@@ -60,9 +60,9 @@ def test_every_habit_is_answered_by_some_command(name: str) -> None:
 def test_python_calls_are_answered_alike(tmp_path: Path) -> None:
     scan = simulate_tiny(tmp_path / "scan.h5", n_patterns=4)
     with pytest.raises(ConfigError, match=r"max_epochs is a setting of train, .*Did you mean iterations"):
-        pd.refine_object(scan, output_dir=tmp_path / "out", max_epochs=3)
+        ptd.refine_object(scan, output_dir=tmp_path / "out", max_epochs=3)
     with pytest.raises(ConfigError, match=r"unknown keyword 'gpus'.*Did you mean 'devices'"):
-        pd.train(scan, output_dir=tmp_path / "out", gpus=2)
+        ptd.train(scan, output_dir=tmp_path / "out", gpus=2)
 
 
 def test_a_network_that_is_not_known_is_answered_with_the_nearest() -> None:

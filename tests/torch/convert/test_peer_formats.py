@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import ptycho_dist as pd
+import ptycho_dist as ptd
 from ptycho_dist.cli import main
 from ptycho_dist.convert.run import convert_to
 from ptycho_dist.data.scan import open_scan
@@ -188,12 +188,12 @@ def test_convert_command_writes_over_a_file_that_may_be_replaced(tmp_path: Path,
 
 
 def test_convert_scan_tells_what_is_lost(tmp_path: Path, source: Path) -> None:
-    written = pd.convert_scan(source, tmp_path / "c.ptyd", to="ptyd")
+    written = ptd.convert_scan(source, tmp_path / "c.ptyd", to="ptyd")
     assert written.paths == (tmp_path / "c.ptyd",)
     assert written.lost[:2] == ("the probe", "the object")
-    with pytest.raises(pd.ConfigError, match="give --overwrite"), pd.open_scan(source) as scan:
-        pd.convert_scan(scan, tmp_path / "c.ptyd", to="ptyd")
-    assert pd.convert_scan(source, tmp_path / "c.ptyd", to="ptyd", overwrite=True).paths == written.paths
+    with pytest.raises(ptd.ConfigError, match="give --overwrite"), ptd.open_scan(source) as scan:
+        ptd.convert_scan(scan, tmp_path / "c.ptyd", to="ptyd")
+    assert ptd.convert_scan(source, tmp_path / "c.ptyd", to="ptyd", overwrite=True).paths == written.paths
 
 
 def test_one_of_several_ranks_writes_what_other_programs_read(tmp_path: Path, source: Path, made: MadeScan) -> None:

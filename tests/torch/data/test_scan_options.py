@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from skimage.io import imsave
 
-import ptycho_dist as pd
+import ptycho_dist as ptd
 from ptycho_dist.config.precedence import RunRequest
 from ptycho_dist.config.scan_options import ScanOptions
 from ptycho_dist.data.formats.base import Turn
@@ -217,9 +217,9 @@ def test_steps_are_found_only_where_there_are_some() -> None:
 
 
 def test_what_was_said_of_a_scan_is_in_its_product_and_needed_no_more(tmp_path: Path) -> None:
-    path = pd.simulate_scan(tmp_path / "s.h5", n_patterns=25, N=32, photons=1e5, devices=1)
+    path = ptd.simulate_scan(tmp_path / "s.h5", n_patterns=25, N=32, photons=1e5, devices=1)
     settings = {"drop_frames": "3,4", "negate_y": True, "flip_rows": True}
-    made = pd.refine_object(path, output_dir=tmp_path / "o", iterations=2, accelerator="cpu", **settings)
+    made = ptd.refine_object(path, output_dir=tmp_path / "o", iterations=2, accelerator="cpu", **settings)
     assert made.metrics["n_patterns"] == 23
     again = run_evaluate(RunRequest(scan=path.header.path, product=made.path, output_dir=tmp_path / "e", overrides={}))
     assert again["fourier_error"] == pytest.approx(made.metrics["fourier_error"], rel=1e-6)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import uniform_filter
 
-import ptycho_dist as pd
+import ptycho_dist as ptd
 from ptycho_dist.config.scan_options import ScanOptions
 from ptycho_dist.data.scan import open_looked_at, open_scan, open_unselected, survey_of
 from ptycho_dist.data.survey.cache import CACHE_VARIABLE
@@ -61,7 +61,7 @@ def test_a_gap_at_the_maximum_of_any_type_is_refused_and_masked_on_request(
     path = written(tmp_path, counts, dtype)
     assert kinds(path, "wrong") == {"stuck"}
     with pytest.raises(DataFormatError, match=r"96 pixel\(s\).* hold .* in every pattern.*--mask_saturated true"):
-        pd.refine_object(path, output_dir=tmp_path / "o", iterations=1, accelerator="cpu")
+        ptd.refine_object(path, output_dir=tmp_path / "o", iterations=1, accelerator="cpu")
     with open_looked_at(path, ScanOptions(mask_saturated=True)) as scan:
         assert scan.mask is not None
         assert np.array_equal(~scan.mask[GAP[1]], np.ones((3, N), bool))

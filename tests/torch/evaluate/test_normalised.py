@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-import ptycho_dist as pd
+import ptycho_dist as ptd
 from ptycho_dist.config.precedence import RunRequest
 from ptycho_dist.data.formats.product_h5 import NORMALISED, read_product
 from ptycho_dist.data.scan import open_scan
@@ -39,7 +39,7 @@ def noisy(folder: Path, **content: Any) -> Path:
 
 def refined(path: Path, folder: Path, **settings: Any) -> dict[str, Any]:
     settings = {"iterations": ITERATIONS, "accelerator": "cpu"} | settings
-    return dict(pd.refine_object(path, output_dir=folder, **settings).metrics)
+    return dict(ptd.refine_object(path, output_dir=folder, **settings).metrics)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_frames_that_stand_out_are_named_everywhere(tmp_path: Path) -> None:
 def test_network_refinement_and_evaluation_give_the_same_number(tmp_path: Path) -> None:
     path = noisy(tmp_path)
     settings = {"max_epochs": 2, "width": 8, "refine.iterations": 3, "accelerator": "cpu"}
-    made = pd.reconstruct(path, output_dir=tmp_path / "o", **settings)
+    made = ptd.reconstruct(path, output_dir=tmp_path / "o", **settings)
     network = json.loads((tmp_path / "o" / "network_metrics.json").read_text())
     assert made.metrics["network_normalised_error"] == network["normalised_error"]
     assert made.maps[NORMALISED].shape == (49,)

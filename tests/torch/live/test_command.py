@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import ptycho_dist as pd
+import ptycho_dist as ptd
 from ptycho_dist.cli import main
 from ptycho_dist.errors import ConfigError
 from tests.support.live_writers import running
@@ -17,7 +17,9 @@ from tests.torch.live.conftest import LiveCase
 def test_call_from_python_gives_the_object_of_the_whole_file(case: LiveCase, tmp_path: Path) -> None:
     target, out = tmp_path / "running.h5", tmp_path / "out"
     with running("swmr", case.scan, target, "--per_s", 1000):
-        result = pd.infer(follow=str(target), output_dir=out, model_path=case.bundle, accelerator="cpu", timeout_s=30.0)
+        result = ptd.infer(
+            follow=str(target), output_dir=out, model_path=case.bundle, accelerator="cpu", timeout_s=30.0
+        )
     assert result.object_.tobytes() == case.offline.tobytes()
     assert result.metrics["live_received"] == 150
 
@@ -44,14 +46,14 @@ def test_flags_that_do_not_go_together_are_refused(
 def test_stream_without_pyzmq_names_the_extra(case: LiveCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "zmq", None)
     with pytest.raises(ConfigError, match=r"expected the extra live. Run pip install 'ptycho-dist\[live\]'"):
-        pd.infer(zmq="tcp://127.0.0.1:9", output_dir=tmp_path, model_path=case.bundle, accelerator="cpu")
+        ptd.infer(zmq="tcp://127.0.0.1:9", output_dir=tmp_path, model_path=case.bundle, accelerator="cpu")
 
 
 @pytest.mark.exhaustive
 def test_rank_0_follows_and_all_ranks_predict_the_whole_scan(case: LiveCase, tmp_path: Path) -> None:
     target, out = tmp_path / "running.h5", tmp_path / "out"
     with running("swmr", case.scan, target, "--per_s", 300):
-        result = pd.infer(
+        result = ptd.infer(
             follow=target, output_dir=out, model_path=case.bundle, accelerator="cpu", devices=2, timeout_s=60.0
         )
     assert result.object_.tobytes() == case.offline.tobytes()
@@ -63,6 +65,6 @@ def test_frames_of_a_job_that_was_killed_are_kept(
 ) -> None:
     (tmp_path / "live").mkdir()
     (tmp_path / "live" / "frames.h5").write_bytes(b"frames")
-    pd.infer(follow=case.scan, output_dir=tmp_path, model_path=case.bundle, accelerator="cpu")
+    ptd.infer(follow=case.scan, output_dir=tmp_path, model_path=case.bundle, accelerator="cpu")
     (kept,) = tmp_path.glob("live-*")
     assert (kept / "frames.h5").read_bytes() == b"frames"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import ptycho_dist as pd
+import ptycho_dist as ptd
 from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.data.scan import open_scan
 from ptycho_dist.data.scan_set import open_set
@@ -60,10 +60,10 @@ def test_source_distance_of_a_far_field_is_refused(tmp_path: Path) -> None:
 
 def test_start_of_another_propagation_is_refused(near: Truth, tmp_path: Path) -> None:
     made = {"devices": 1, "accelerator": "cpu", "iterations": 1}
-    product = pd.refine_object(near.path, output_dir=tmp_path / "one", propagation="near_field", **made)
+    product = ptd.refine_object(near.path, output_dir=tmp_path / "one", propagation="near_field", **made)
     with pytest.raises(ConfigError, match=r"propagation near_field, but data\.propagation = far_field"):
-        pd.refine_object(near.path, start=product, output_dir=tmp_path / "two", propagation="far_field", **made)
-    again = pd.refine_object(near.path, start=product, output_dir=tmp_path / "two", **made)
+        ptd.refine_object(near.path, start=product, output_dir=tmp_path / "two", propagation="far_field", **made)
+    again = ptd.refine_object(near.path, start=product, output_dir=tmp_path / "two", **made)
     assert read_product(again.path).metadata.propagation.kind == "near_field"
 
 
