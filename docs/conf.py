@@ -2,9 +2,11 @@
 
 import os
 from importlib.metadata import version as package_version
+from pathlib import Path
 
 project = "ptycho_dist"
 author = "The ptycho_dist authors"
+copyright = author
 release = package_version("ptycho-dist")
 version = release
 
@@ -27,7 +29,7 @@ html_title = f"ptycho_dist {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 # Pages of the API rank below all others in a search.
-html_search_scorer = "search_scorer.js"
+html_search_scorer = str(Path(__file__).with_name("search_scorer.js"))
 
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3

@@ -141,6 +141,7 @@ work.
 ```{{eval-rst}}
 .. autosummary::
    :toctree: _api
+   :nosignatures:
    :template: autosummary/name.rst
 
 {public}

@@ -1,5 +1,6 @@
 // How pages are ranked in a search: how-to pages and tutorials first, pages of the API last.
-const Scorer = {
+// (var: the search script of Sphinx declares the name once more.)
+var Scorer = {
   score: (result) => {
     const [docname, , , , score] = result;
     if (docname.startsWith("_api/") || docname === "api" || docname === "genindex") return score - 1000;
