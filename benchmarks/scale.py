@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import math
 import sys
 import tempfile
 import time
@@ -159,7 +160,7 @@ def exponents(measured: Sequence[Measured]) -> dict[str, dict[str, float]]:
     found = {}
     for stage in dict.fromkeys(one.stage for one in measured):
         rows = [one for one in measured if one.stage == stage]
-        sizes = np.log([[one.patterns, one.ranks, np.e] for one in rows])
+        sizes = np.log([[one.patterns, one.ranks, math.e] for one in rows])
         values = np.log([[max(one.seconds, 1e-6), max(one.peak_mb, _LEAST_MB)] for one in rows])
         powers = np.linalg.lstsq(sizes, values, rcond=None)[0]
         names = ("time_patterns", "time_ranks", "memory_patterns", "memory_ranks")
