@@ -20,7 +20,7 @@ from ptycho_dist.finished_jobs import FinishedJob, finished_job, note_finished
 from ptycho_dist.version import package_version
 
 NAME = "unfinished.json"
-_LOGS = "logs"
+_LOGS, _RECORD = "logs", "run.json"
 _ABSENT = "(absent)"
 
 
@@ -173,8 +173,9 @@ def _version_to_use(marker: Mapping[str, Any]) -> str:
 
 
 def _left_something(output_dir: Path) -> bool:
-    """Tell whether there is anything but the marker, the log and hidden files."""
-    return any(path.name not in (NAME, _LOGS) and not path.name.startswith(".") for path in output_dir.iterdir())
+    """Tell whether there is anything but the marker, the record, the log and hidden files."""
+    nothing = (NAME, _RECORD, _LOGS)
+    return any(path.name not in nothing and not path.name.startswith(".") for path in output_dir.iterdir())
 
 
 def _write(output_dir: Path, marker: dict[str, Any]) -> None:

@@ -51,7 +51,7 @@ ANOTHER_VALUE: dict[str, Any] = {
     "devices": 2, "strategy": "ddp", "deterministic": False, "precision": "64-true", "gradient_clip_val": 0.5,
     "gradient_clip_algorithm": "value", "accum_steps": 2, "num_workers": 1, "pin_memory": True,
     "learning_rate": 0.01, "scheduler": "Default", "enable_progress_bar": True, "enable_checkpointing": False,
-    "checkpoint_interval_s": 5.0, "resume": False,
+    "checkpoint_interval_s": 5.0, "resume": False, "report": False,
     "checkpoint_save_top_k": 3, "checkpoint_mode": "max", "early_stop_patience": 5, "logger_backend": "tensorboard",
     "recon_log_every_n_epochs": 2, "recon_log_num_patches": 3, "recon_log_fixed_indices": (0, 5),
     "recon_log_stitch": True, "recon_log_max_stitch_samples": 9, "inference_batch_size": 7,

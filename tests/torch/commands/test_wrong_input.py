@@ -21,7 +21,7 @@ BY_NAME = commands()
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("refine s --max_epochs 3", r"setting of train, .*'ptycho-dist refine' .*. Did you mean --iterations"),
+        ("refine s --max_epochs 3", r"setting of .*train, .*'ptycho-dist refine' .*. Did you mean --iterations"),
         ("refine s --epochs 3", "Did you mean --iterations"),
         ("refine s --n-epochs 3", "unknown flag --n-epochs.*Did you mean --iterations"),
         ("infer s --max_epochs 3", "'ptycho-dist infer' does not use it. Remove it"),
@@ -59,7 +59,7 @@ def test_every_habit_is_answered_by_some_command(name: str) -> None:
 
 def test_python_calls_are_answered_alike(tmp_path: Path) -> None:
     scan = simulate_tiny(tmp_path / "scan.h5", n_patterns=4)
-    with pytest.raises(ConfigError, match=r"max_epochs is a setting of train, .*Did you mean iterations"):
+    with pytest.raises(ConfigError, match=r"max_epochs is a setting of .*train, .*Did you mean iterations"):
         ptd.refine_object(scan, output_dir=tmp_path / "out", max_epochs=3)
     with pytest.raises(ConfigError, match=r"unknown keyword 'gpus'.*Did you mean 'devices'"):
         ptd.train(scan, output_dir=tmp_path / "out", gpus=2)

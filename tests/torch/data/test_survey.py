@@ -60,7 +60,7 @@ def test_a_gap_at_the_maximum_of_any_type_is_refused_and_masked_on_request(
     counts[GAP] = value
     path = written(tmp_path, counts, dtype)
     assert kinds(path, "wrong") == {"stuck"}
-    with pytest.raises(DataFormatError, match=r"96 pixel\(s\).* hold .* in every pattern.*--mask_saturated true"):
+    with pytest.raises(DataFormatError, match=r"96 pixel\(s\).* hold .* in every pattern.*mask_saturated=True"):
         ptd.refine_object(path, output_dir=tmp_path / "o", iterations=1, accelerator="cpu")
     with open_looked_at(path, ScanOptions(mask_saturated=True)) as scan:
         assert scan.mask is not None

@@ -58,7 +58,11 @@ def test_line_says_all_that_is_known() -> None:
     assert "2,310 patterns/s on rank 0" in line(own)
 
 
-def test_lines_are_seldom_and_seldomer_in_a_long_job(caplog: pytest.LogCaptureFixture) -> None:
+def test_lines_are_seldom_and_seldomer_in_a_long_job(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ptycho_dist", "ptycho_dist.progress", "ptycho_dist.progress.lines"):
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [])
     now_s = 0.0
     lines = Lines(lambda: now_s)
 

@@ -44,7 +44,8 @@ def test_losses_stay_finite_and_fall_when_the_scan_is_hard(what: str, tmp_path: 
 
 def test_run_training_names_the_rates_when_the_loss_is_not_finite(tmp_path: Path) -> None:
     path = simulate_tiny(tmp_path / "scan.h5")
-    payload = training_payload(path, tmp_path, learning_rate=1e30, max_epochs=3)
+    payload = training_payload(path, tmp_path, max_epochs=3)
+    object.__setattr__(payload.execution_config, "learning_rate", 1e30)  # no setting may be so large
     with open_scan(path) as scan, pytest.raises(TrainingError, match=r"Lower execution\.learning_rate"):
         run_training(payload, detect(os.environ), scan)
     assert not (tmp_path / "bundle").exists()

@@ -57,7 +57,7 @@ def test_running_job_is_shown_with_rate_curve_memory_and_warnings(tmp_path: Path
     assert re.search(r"Fourier error \S+ 1 to 0.1111", shown)
     assert re.search(r" 0 +\S+ +refinement +9/100 iterations .* running", shown)
     assert re.search(r" 1 +\S+ +refinement +10/100 iterations .* running", shown)
-    assert re.search(r"2 of 2 ranks seen, 2 running, .* patterns/s together, private memory 0\.\d to", shown)
+    assert re.search(r"2 of 2 ranks seen, 2 running, .* patterns/s together, private memory \d\.\d to", shown)
     assert "WARNING rank 0: the detector looks odd" in shown
     assert "all is well" not in shown
     assert "old warning" not in shown

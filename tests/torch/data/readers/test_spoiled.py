@@ -142,4 +142,4 @@ def test_spoiled_files_are_read_or_refused(tmp_path: Path, kind: str) -> None:
                     refused += 1
                 shutil.rmtree(work)
     assert tried > 50
-    assert refused > tried / 4
+    assert refused > tried / 8
