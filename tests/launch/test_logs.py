@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.launch import run, run_torchrun
+from tests.support.launch import DIVERGING, run, run_torchrun
 
 FLAGS = ["--max_steps", 2, "--accelerator", "cpu", "--width", 8, "--depth", 1]
 
@@ -67,7 +67,7 @@ def test_error_of_a_rank_is_in_its_log_with_the_traceback(scan: Path, tmp_path: 
 
 def test_job_that_fails_late_says_what_it_wrote_and_what_is_as_before(scan: Path, tmp_path: Path) -> None:
     (tmp_path / "old.txt").write_text("kept")
-    done = run(["train", scan, "--output_dir", tmp_path, *FLAGS, "--learning_rate", 1e30])
+    done = run(["train", scan, "--output_dir", tmp_path, *FLAGS[2:], *DIVERGING])
     assert done.returncode == 2, done.stderr
     said = " ".join(done.stderr.split())
     assert said.count("TrainingError") == 1

@@ -50,6 +50,7 @@ def test_second_job_of_two_ranks_is_refused_on_both_and_touches_nothing(scan: Pa
     wait_until(checkpoint_of(tmp_path, 2).exists, "step 2", first)
     os.kill(first.pid, signal.SIGSTOP)
     log = (tmp_path / "logs" / "rank-00000.jsonl").read_bytes()
+    (tmp_path / "x.h5").touch()
     for ended in (run(train(scan, tmp_path, "--devices", 2)), run(["evaluate", tmp_path / "x.h5"])):
         assert ended.returncode == 2, ended.stderr
         assert f"(pid {first.pid}" in ended.stderr

@@ -17,7 +17,7 @@ from ptycho_dist.api.invoke import asked_of, process_as_it_was
 from ptycho_dist.commands.registry import commands
 from ptycho_dist.progress.snapshot import FINISHED, Snapshot
 from ptycho_dist.progress.state_file import read_states
-from tests.support.launch import calm_environment, run
+from tests.support.launch import DIVERGING, calm_environment, run
 
 TINY = ["--width", 8, "--depth", 1, "--accelerator", "cpu"]
 _LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d (INFO|WARNING) .+")
@@ -93,14 +93,15 @@ def test_without_a_terminal_messages_are_whole_lines_that_grep_finds(scan: Path,
     assert {one.state for one in states} == {FINISHED}
     assert [one.name for one in states[0].stages] == [
         "start", "training", "prediction", "stitching", "evaluation of the network", "refinement", "evaluation",
+        "report",
     ]  # fmt: skip
-    assert all(one.seconds is not None for one in states[1].stages)
+    assert all(one.seconds is not None for one in states[1].stages), "rank 0 alone writes the report"
     assert len(states[1].history["loss"]) >= 2
     assert len(states[0].history["Fourier error"]) == 2
 
 
 def test_job_that_fails_says_so_in_its_state(scan: Path, tmp_path: Path) -> None:
-    done = run(["train", scan, "--output_dir", tmp_path, "--max_steps", 2, "--learning_rate", 1e30, *TINY])
+    done = run(["train", scan, "--output_dir", tmp_path, *TINY, *DIVERGING])
     assert done.returncode == 2
     (state,) = read_states(tmp_path)
     assert state.state == "failed"
@@ -115,9 +116,10 @@ def test_python_code_is_told_how_far_rank_0_is(scan: Path, tmp_path: Path, devic
     with process_as_it_was():
         command.run(replace(asked, on_progress=told.append))
     assert {(one.place.rank, one.place.world) for one in told} == {(0, devices)}
-    assert (told[-1].state, told[-1].stage) == (FINISHED, "training")
-    assert (told[-1].done, told[-1].unit) == (told[-1].total, "steps")
-    assert told[-1].values["loss"] > 0
+    assert (told[-1].state, told[-1].stage) == (FINISHED, "report")
+    trained = [one for one in told if one.stage == "training"][-1]
+    assert (trained.done, trained.unit) == (trained.total, "steps")
+    assert trained.values["loss"] > 0
 
 
 @pytest.mark.parametrize("command", ["simulate", "convert"])

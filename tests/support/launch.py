@@ -15,6 +15,9 @@ from ptycho_dist.launching import network_interfaces
 
 _FOREIGN = ("SLURM_", "OMPI_", "PMI", "MPI_", "PALS_", "HYDI_", "PBS_", "TORCHELASTIC_", "PTYCHO_DIST_", "MASTER_",
             "WORLD_SIZE", "LOCAL_", "GROUP_", "NODE_RANK")  # fmt: skip
+DIVERGING = ("--optimizer", "sgd", "--momentum", 0.99, "--learning_rate", 100, "--gradient_clip_val", "null",
+             "--scheduler", "Default", "--max_steps", 60)  # fmt: skip
+"""Settings of a training whose loss soon is not finite."""
 
 
 def calm_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
