@@ -35,7 +35,9 @@ MADE_BY = {
     "refine": (PRODUCT,),
 }
 """Kinds that a command makes; those of an earlier job are never kept beside its own."""
-TOLD_OF_ALL = ("report.html", "run.json")
+RUN_RECORD = "run.json"
+"""The record of a run: command, settings, times."""
+TOLD_OF_ALL = ("report.html", RUN_RECORD)
 """What each command writes anew of all results in a folder; a copy stays with results that are set aside."""
 RECORD = ".scans.json"
 """Which scan each kind of results was made from."""

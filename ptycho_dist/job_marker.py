@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_dist.atomic import atomic_path
-from ptycho_dist.earlier_results import found_in, keep, settle
+from ptycho_dist.earlier_results import RUN_RECORD, found_in, keep, settle
 from ptycho_dist.errors import ConfigError
 from ptycho_dist.finished_jobs import FinishedJob, finished_job, note_finished
 from ptycho_dist.version import package_version
 
 NAME = "unfinished.json"
-_LOGS, _RECORD = "logs", "run.json"
+_LOGS = "logs"
 _ABSENT = "(absent)"
 
 
@@ -174,7 +174,7 @@ def _version_to_use(marker: Mapping[str, Any]) -> str:
 
 def _left_something(output_dir: Path) -> bool:
     """Tell whether there is anything but the marker, the record, the log and hidden files."""
-    nothing = (NAME, _RECORD, _LOGS)
+    nothing = (NAME, RUN_RECORD, _LOGS)
     return any(path.name not in nothing and not path.name.startswith(".") for path in output_dir.iterdir())
 
 

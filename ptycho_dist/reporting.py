@@ -62,10 +62,11 @@ class Reporter:
         def write() -> None:
             note_times(self.folder, {"seconds": times, "peak_memory_MiB": [memory for _, memory in gathered]})
             if self.is_wanted:
+                from ptycho_dist.report.source import read_source
                 from ptycho_dist.report.write import write_report
 
                 with self.progress.stage("report", is_shared=False):
-                    write_report(self.folder, scan=scan, reference=reference, overview=overview)
+                    write_report(read_source(self.folder), scan=scan, reference=reference, overview=overview)
 
         from_rank_0(write)
 

@@ -68,8 +68,8 @@ def run_evaluate(request: RunRequest, *, report: bool = True) -> dict[str, Any]:
                 product, scan, folder, reference=request.reference, context=context, prefix=prefix, keep=shown.append
             )
         if report:
-            page = folder / f"{prefix}report.html"
-            write_report(product, scan=scan, overview=shown[0], output=page, evaluated_in=folder)
+            source = read_source(product, evaluated_in=folder)
+            write_report(source, scan=scan, overview=shown[0], output=folder / f"{prefix}{REPORT}")
     if request.reference is not None and REFUSAL in metrics:
         raise ConfigError(metrics[REFUSAL])
     return metrics
@@ -100,7 +100,7 @@ def run_report(places: Sequence[Path], request: RunRequest, output: Path | None 
     source = read_source(places[0])
     reference = request.reference or _there(source.metrics.get(REFERENCE))
     with _found_scan(source, request) as (scan, why):
-        return write_report(places[0], scan=scan, reference=reference, output=page, why_no_scan=why)
+        return write_report(source, scan=scan, reference=reference, output=page, why_no_scan=why)
 
 
 def run_figure(place: Path, kind: str, output: Path, request: RunRequest) -> Path:

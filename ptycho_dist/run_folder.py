@@ -71,26 +71,51 @@ def prefix_of(product: Path) -> str:
     return f"{product.stem}_" if product.name in (NETWORK, INTERIM) else ""
 
 
-def metrics_of(product: Path) -> dict[str, Any]:
-    """Read the metrics beside a product; empty where there are none, or those of another product.
+def metrics_of(product: Path, folder: Path | None = None) -> dict[str, Any]:
+    """Read the metrics of a product; empty where there are none, or those of another product.
+
+    Parameters
+    ----------
+    product
+        Product file.
+    folder
+        Where they are; beside the product where not given.
 
     Raises
     ------
     DataFormatError
         If the file is no JSON object.
     """
-    path = product.with_name(prefix_of(product) + METRICS)
+    metrics = json_object((folder or product.parent) / (prefix_of(product) + METRICS), "the metrics of a product")
+    return metrics if metrics.get("product") == product.name else {}
+
+
+def json_object(path: Path, expected: str) -> dict[str, Any]:
+    """Read a file that holds a JSON object; empty where there is no file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    expected
+        What it is to hold, in words.
+
+    Raises
+    ------
+    DataFormatError
+        If it holds anything else.
+    """
     try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        msg = f"{path} is not JSON ({error}); expected the metrics of a product. Move it away."
+        msg = f"{path} is not JSON ({error}); expected {expected}. Move it away."
         raise DataFormatError(msg) from error
-    if not isinstance(metrics, dict):
-        msg = f"{path} holds a {type(metrics).__name__}; expected the metrics of a product. Move it away."
+    if not isinstance(content, dict):
+        msg = f"{path} holds a {type(content).__name__}; expected {expected}. Move it away."
         raise DataFormatError(msg)
-    return metrics if metrics.get("product") == product.name else {}
+    return content
 
 
 def origin_of(product: Path) -> Origin:

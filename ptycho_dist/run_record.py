@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_dist.atomic import atomic_path
+from ptycho_dist.earlier_results import RUN_RECORD
 from ptycho_dist.version import package_version
 
-NAME = "run.json"
 TRAINING, PREDICTION, REFINEMENT = "training", "prediction", "refinement"
 TIMES = "times"
 """Seconds of each stage and largest memory, by rank."""
@@ -70,7 +70,7 @@ def note_times(output_dir: Path, times: Mapping[str, Any]) -> None:
 def read_record(output_dir: Path) -> dict[str, Any]:
     """Read the record of a folder; empty where there is none, or one that cannot be understood."""
     try:
-        record = json.loads((output_dir / NAME).read_text(encoding="utf-8"))
+        record = json.loads((output_dir / RUN_RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
     return record if isinstance(record, dict) and isinstance(record.get("stages"), dict) else {}
@@ -82,5 +82,5 @@ def _versions() -> dict[str, str]:
 
 
 def _write(output_dir: Path, record: Mapping[str, Any]) -> None:
-    with atomic_path(output_dir / NAME) as temporary:
+    with atomic_path(output_dir / RUN_RECORD) as temporary:
         temporary.write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from ptycho_dist.launching.signals import StopRequested
 from ptycho_dist.launching.terminal import shows_bar
 from ptycho_dist.progress.bar import Bar
 from ptycho_dist.progress.lines import Lines
+from ptycho_dist.progress.repeating import repeated
 from ptycho_dist.progress.snapshot import FAILED, FINISHED, STOPPED, Snapshot
 from ptycho_dist.progress.state_file import read_state
 from ptycho_dist.progress.tracker import Progress
@@ -90,23 +90,19 @@ def relayed(hook: Hook | None, folder: Path | None) -> Iterator[None]:
     if hook is None or folder is None:
         yield
         return
-    ended, before = threading.Event(), read_state(folder, 0)
+    before = seen = read_state(folder, 0)
 
     def poll() -> None:
-        seen = before
-        while not ended.wait(_POLL_S):
-            now = read_state(folder, 0)
-            if now is not None and now != seen:
-                hook(now)
-                seen = now
+        nonlocal seen
+        now = read_state(folder, 0)
+        if now is not None and now != seen:
+            hook(now)
+            seen = now
 
-    polling = threading.Thread(target=poll, name="progress", daemon=True)
-    polling.start()
     try:
-        yield
+        with repeated(poll, _POLL_S, _LAST_POLL_S):
+            yield
     finally:
-        ended.set()
-        polling.join(_LAST_POLL_S)
         last = read_state(folder, 0)
         if last is not None and last != before:
             hook(last)

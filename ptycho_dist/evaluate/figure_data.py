@@ -14,6 +14,7 @@ from ptycho_dist.types import FloatArray
 _PERCENTILES = (0.5, 99.5)
 _BAR_SHARE = 0.25
 _CHROMA = 0.13
+_FULL_TURN_SHARE = 0.8
 _PREFIXES = ((1e-3, "mm"), (1e-6, "\u00b5m"), (1e-9, "nm"), (1e-12, "pm"))
 
 
@@ -40,6 +41,19 @@ def limits(image: FloatArray, area: NDArray[np.bool_]) -> tuple[float, float]:
         return 0.0, 1.0
     low, high = (float(v) for v in np.percentile(values, _PERCENTILES))
     return (low, high) if high > low else (low - 0.5, low + 0.5)
+
+
+def phase_colours(phase: FloatArray, shown: tuple[float, float]) -> tuple[FloatArray, str, tuple[float, float]]:
+    """Values, colour map and limits of a phase: cyclic over a full turn where it needs one, else even ones."""
+    if shown[1] - shown[0] > _FULL_TURN_SHARE * 2 * math.pi:
+        return np.asarray(np.angle(np.exp(1j * phase))), "twilight", (-math.pi, math.pi)
+    return phase, "viridis", shown
+
+
+def error_colours(error: FloatArray, area: NDArray[np.bool_]) -> tuple[FloatArray, str, tuple[float, float]]:
+    """Values inside an area, colour map and limits of a difference: diverging, white at zero."""
+    top = max(abs(value) for value in limits(error, area))
+    return np.where(area, error, np.nan), "RdBu_r", (-top, top)
 
 
 def scale_bar(width_px: int, pixel_size_m: float) -> tuple[float, str]:

@@ -17,6 +17,7 @@ from typing import Protocol, TypeVar
 
 from ptycho_dist.progress.memory import memory_bytes
 from ptycho_dist.progress.pace import Share, job_left_s
+from ptycho_dist.progress.repeating import repeated
 from ptycho_dist.progress.snapshot import RUNNING, Place, PlannedStage, Snapshot
 from ptycho_dist.progress.stages import History, Stage
 
@@ -194,19 +195,8 @@ class Progress:
     @contextmanager
     def told(self) -> Iterator[None]:
         """Tell listeners twice a second, from a thread of its own, until the end of the block."""
-        ended = threading.Event()
-
-        def tick() -> None:
-            while not ended.wait(_TICK_S):
-                self._tell()
-
-        ticking = threading.Thread(target=tick, name="progress", daemon=True)
-        ticking.start()
-        try:
+        with repeated(self._tell, _TICK_S, _LAST_TICK_S):
             yield
-        finally:
-            ended.set()
-            ticking.join(_LAST_TICK_S)
 
     def _present(self) -> Stage:
         """Find the stage that goes on, else the last one that was begun."""

@@ -17,7 +17,7 @@ from ptycho_dist.evaluate.comparison import overview_of
 from ptycho_dist.evaluate.metrics import ReferenceMetrics
 from ptycho_dist.report.convergence import ring_curve
 from ptycho_dist.report.images import Map, mask_address
-from ptycho_dist.report.object_maps import AMPLITUDE_MAP, box_of, phase_map
+from ptycho_dist.report.object_maps import AMPLITUDE_MAP, box_of, difference_map, phase_map
 from ptycho_dist.report.page import write_page
 from ptycho_dist.report.settings import stage_settings, value_text
 from ptycho_dist.report.source import Source, read_source
@@ -148,9 +148,7 @@ def _maps(compared: ReferenceMetrics, names: tuple[str, str]) -> Iterator[Map]:
         yield phase_map(f"{key}_phase", f"{name}: phase", phase, area)
         yield Map(f"{key}_amplitude", f"{name}: amplitude", "", amplitude, limits, AMPLITUDE_MAP)
     for key, unit, (one, two) in (("phase", "rad", phases), ("amplitude", "", amplitudes)):
-        difference = np.where(area, two - one, np.nan)
-        top = max(abs(value) for value in figure_data.limits(difference, area))
-        yield Map(f"{key}_difference", f"{key}: {other} - {first}", unit, difference, (-top, top), "RdBu_r")
+        yield difference_map(f"{key}_difference", f"{key}: {other} - {first}", unit, two - one, area)
 
 
 def _alike(compared: ReferenceMetrics) -> str:

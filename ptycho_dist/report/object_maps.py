@@ -19,8 +19,7 @@ from ptycho_dist.evaluate.window import block_means, window_of
 from ptycho_dist.report.images import LARGEST_SIDE_PX, Map, mask_address
 from ptycho_dist.types import Canvas, FloatArray
 
-PHASE_MAP, CYCLIC_MAP, AMPLITUDE_MAP = "viridis", "twilight", "gray"
-_FULL_TURN_SHARE = 0.8
+AMPLITUDE_MAP = "gray"
 
 
 @dataclass(frozen=True)
@@ -116,10 +115,21 @@ def phase_map(
     place: tuple[tuple[float, float], int] = ((0.0, 0.0), 1),
 ) -> Map:
     """Show a phase (H, W): in cyclic colours over a full turn where it needs one, else in even ones."""
-    low, high = figure_data.limits(phase, area)
-    if high - low > _FULL_TURN_SHARE * 2 * math.pi:
-        return Map(name, title, "rad", np.angle(np.exp(1j * phase)), (-math.pi, math.pi), CYCLIC_MAP, *place)
-    return Map(name, title, "rad", phase, (low, high), PHASE_MAP, *place)
+    values, colours, limits = figure_data.phase_colours(phase, figure_data.limits(phase, area))
+    return Map(name, title, "rad", values, limits, colours, *place)
+
+
+def difference_map(
+    name: str,
+    title: str,
+    unit: str,
+    difference: FloatArray,
+    area: NDArray[np.bool_],
+    place: tuple[tuple[float, float], int] = ((0.0, 0.0), 1),
+) -> Map:
+    """Show a difference (H, W) inside an area in diverging colours, white at zero."""
+    values, colours, limits = figure_data.error_colours(difference, area)
+    return Map(name, title, unit, values, limits, colours, *place)
 
 
 def _compared(comparison: ReferenceMetrics, name: str, corner_px: tuple[int, int]) -> Iterator[Map]:
@@ -135,8 +145,7 @@ def _compared(comparison: ReferenceMetrics, name: str, corner_px: tuple[int, int
         ("amplitude_error", f"amplitude - {name}", "", found - reference),
         ("phase_error", f"phase - {name}", "rad", phase - reference_phase),
     ):
-        top = max(abs(value) for value in figure_data.limits(error, area))
-        yield Map(key, title, unit, np.where(area, error, np.nan), (-top, top), "RdBu_r", *place)
+        yield difference_map(key, title, unit, error, area, place)
 
 
 def _extras(product: Product, area: NDArray[np.bool_]) -> Iterator[Map]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ptycho_dist.bundle import BUNDLE_FOLDER
+from ptycho_dist.bundle import BUNDLE_FOLDER, INFO_NAME
 from ptycho_dist.data.formats.product_h5 import Product, read_product
 from ptycho_dist.errors import DataFormatError
-from ptycho_dist.run_folder import METRICS, NETWORK, PRODUCT, PRODUCTS, held_by, prefix_of, product_of
-from ptycho_dist.run_record import read_record
+from ptycho_dist.run_folder import NETWORK, PRODUCT, PRODUCTS, held_by, json_object, metrics_of, prefix_of, product_of
+from ptycho_dist.run_record import REFINEMENT, read_record
 from ptycho_dist.types import FloatArray
 
 _FRAMES = "frames.csv"
@@ -123,20 +122,30 @@ def read_source(place: Path, evaluated_in: Path | None = None) -> Source:
         )
         raise DataFormatError(msg)
     path = product_of(place) if holds_product else None
-    prefix = "" if path is None else prefix_of(path)
-    evaluated, network = evaluated_in or folder, folder / NETWORK
+    metrics = {} if path is None else metrics_of(path, evaluated_in)
+    is_of_run = path is None or path.name in PRODUCTS
+    is_final = path is None or path.name == PRODUCT
+    network = folder / NETWORK
     return Source(
         folder=folder,
         product_path=path,
         product=None if path is None else read_product(path),
-        network=read_product(network) if path is not None and path.name == PRODUCT and network.is_file() else None,
-        metrics=_json(evaluated / f"{prefix}{METRICS}"),
-        frames=read_table(evaluated / f"{prefix}{_FRAMES}"),
-        training=read_table(folder / _TRAINING_LOG),
-        refinement=read_table(folder / _REFINEMENT_LOG),
-        record=read_record(folder),
-        bundle=bundle,
+        network=read_product(network) if path is not None and is_final and network.is_file() else None,
+        metrics=metrics,
+        frames=read_table((evaluated_in or folder) / f"{prefix_of(path)}{_FRAMES}") if path and metrics else {},
+        training=read_table(folder / _TRAINING_LOG) if is_of_run else {},
+        refinement=read_table(folder / _REFINEMENT_LOG) if is_final else {},
+        record=_record_until(folder, is_final=is_final) if is_of_run else {},
+        bundle=bundle if is_of_run else {},
     )
+
+
+def _record_until(folder: Path, *, is_final: bool) -> dict[str, Any]:
+    """Read the record of a run; of what is not its final product, without the refinement that came after."""
+    record = read_record(folder)
+    if is_final or not record:
+        return record
+    return record | {"stages": {name: one for name, one in record["stages"].items() if name != REFINEMENT}}
 
 
 def read_table(path: Path) -> dict[str, FloatArray]:
@@ -162,17 +171,7 @@ def read_table(path: Path) -> dict[str, FloatArray]:
         raise DataFormatError(msg) from error
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        msg = f"{path} is not JSON ({error}); expected metrics. Remove it, or evaluate again."
-        raise DataFormatError(msg) from error
-    return content if isinstance(content, dict) else {}
-
-
 def _bundle(folder: Path) -> dict[str, Any]:
-    payload = _json(folder / BUNDLE_FOLDER / "bundle.json").get("payload", {})
+    """Read what a bundle says of the training that made it; empty without one."""
+    payload = json_object(folder / BUNDLE_FOLDER / INFO_NAME, "what a bundle says of itself").get("payload", {})
     return payload if isinstance(payload, dict) else {}

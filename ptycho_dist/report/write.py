@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from ptycho_dist.report.object_maps import object_section
 from ptycho_dist.report.page import write_page
 from ptycho_dist.report.probe_section import probe_section
 from ptycho_dist.report.scan_section import scan_section
-from ptycho_dist.report.settings import command_line, stage_settings, value_text
-from ptycho_dist.report.source import Source, read_source
+from ptycho_dist.report.settings import StageSettings, command_line, stage_settings, value_text
+from ptycho_dist.report.source import Source
 from ptycho_dist.report.texts import convergence_text, focus_text, probe_text, rings_text, scan_text
 from ptycho_dist.report.timing import timing_of
 from ptycho_dist.report.verdict import verdict_of
@@ -37,21 +37,20 @@ _SECTIONS = {
 
 
 def write_report(
-    place: Path,
+    source: Source,
     *,
     scan: Scan | None = None,
     reference: Path | None = None,
     overview: Overview | None = None,
     output: Path | None = None,
-    evaluated_in: Path | None = None,
     why_no_scan: str = "the scan is not at hand",
 ) -> Path:
     """Write ``report.html`` beside the results of a run; for one process.
 
     Parameters
     ----------
-    place
-        Folder of results, or a product.
+    source
+        Results as read.
     scan
         Scan that they were made from, for patterns and shifts of positions.
     reference
@@ -60,8 +59,6 @@ def write_report(
         What the picture of the product shows, where it is known already.
     output
         Page to write; that in the folder where not given.
-    evaluated_in
-        Folder of the metrics; that of the product where not given.
     why_no_scan
         What the page says where there is no scan.
 
@@ -69,13 +66,7 @@ def write_report(
     -------
     Path
         The page.
-
-    Raises
-    ------
-    DataFormatError
-        If the folder holds no results, or damaged ones.
     """
-    source = read_source(place, evaluated_in)
     data = _data(source, scan, reference, overview)
     path = write_page(output or source.folder / NAME, "report.html", data, _texts(source, data, why_no_scan), _SCRIPTS)
     logger.info("report: %s (%.1f MB)", path, path.stat().st_size / 1e6)
@@ -101,7 +92,7 @@ def _data(source: Source, scan: Scan | None, reference: Path | None, overview: O
 
 def _texts(source: Source, data: Mapping[str, Any], why_no_scan: str) -> dict[str, Any]:
     shown = [(name, label) for name, label in _SECTIONS.items() if data[name]]
-    timing = timing_of(source)
+    timing, settings = timing_of(source), stage_settings(source)
     tables = (("metrics", "Numbers", source.metrics), ("timing", "Time", timing))
     more = [(name, label) for name, label, content in tables if content]
     exact = "the files beside this page" if source.product_path is None else source.product_path.name
@@ -118,9 +109,9 @@ def _texts(source: Source, data: Mapping[str, Any], why_no_scan: str) -> dict[st
         "rings_text": rings_text(data["rings"]),
         "metrics": list(_listed(source.metrics)),
         "timing": timing,
-        "stages": stage_settings(source),
+        "stages": settings,
         "command": command_line(source),
-        "origins": list(_origins(source)),
+        "origins": list(_origins(source, settings)),
         "exact": exact,
     }
 
@@ -136,14 +127,14 @@ def _listed(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, value_text(value) or "none"
 
 
-def _origins(source: Source) -> Iterator[tuple[str, str]]:
+def _origins(source: Source, settings: Iterable[StageSettings]) -> Iterator[tuple[str, str]]:
     record = source.record
     if source.scan_path is not None:
         yield "scan", str(source.scan_path)
     checksum = source.product_checksum or str(record.get("scan", {}).get("checksum", ""))
     if checksum:
         yield "checksum of the scan (SHA-256)", checksum
-    for stage in stage_settings(source):
+    for stage in settings:
         if stage.fingerprint:
             told = f"{stage.fingerprint} (of what changes numbers: {stage.result_fingerprint})"
             yield f"fingerprint of the {stage.stage}", told

@@ -24,7 +24,6 @@ WIDTH_IN = 12.4
 """Width of a figure of several panels."""
 TITLE, LABEL, TICK = 12, 10, 9
 """Sizes of letters, in points: readable at half the size, too."""
-_FULL_TURN_SHARE = 0.8
 Panel = Callable[[Axes], None]
 
 
@@ -80,18 +79,13 @@ def phase_picture(
     title: str, phase: FloatArray, limits: tuple[float, float], area: NDArray[np.bool_], pixel_size_m: float
 ) -> Picture:
     """Show a phase: in cyclic colours over a full turn where it needs one, else in even ones."""
-    if limits[1] - limits[0] > _FULL_TURN_SHARE * 2 * np.pi:
-        wrapped = np.angle(np.exp(1j * phase))
-        return Picture(title, wrapped, "twilight", (-np.pi, np.pi), "rad", area, pixel_size_m)
-    return Picture(title, phase, "viridis", limits, "rad", area, pixel_size_m)
+    return Picture(title, *figure_data.phase_colours(phase, limits), "rad", area, pixel_size_m)
 
 
 def error_picture(title: str, error: FloatArray, area: NDArray[np.bool_], unit: str, pixel_size_m: float) -> Picture:
     """Show a difference in diverging colours, white at zero, with its rms in the title."""
-    top = max(abs(value) for value in figure_data.limits(error, area))
     root = float(np.sqrt(np.mean(error[area] ** 2)))
-    shown = np.where(area, error, np.nan)
-    return Picture(f"{title} (rms {root:.3g})", shown, "RdBu_r", (-top, top), unit, None, pixel_size_m)
+    return Picture(f"{title} (rms {root:.3g})", *figure_data.error_colours(error, area), unit, None, pixel_size_m)
 
 
 def colour_bar(axes: Axes, shown: Any, unit: str) -> None:

@@ -12,6 +12,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from ptycho_dist.data.formats.product_h5 import read_product
 from ptycho_dist.report.compare import write_comparison
+from ptycho_dist.report.source import read_source
 from ptycho_dist.report.write import write_report
 from tests.support.browser import NEEDS_BROWSER, browser, console_errors
 from tests.support.results import hermite_probe, smooth_object, write_product, write_results
@@ -56,7 +57,7 @@ def overflow_px(driver: WebDriver) -> int:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Report of an object of four modes without truth."""
-    return write_report(write_results(tmp_path_factory.mktemp("made"), n_modes=4))
+    return write_report(read_source(write_results(tmp_path_factory.mktemp("made"), n_modes=4)))
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +146,7 @@ def test_convergence_is_drawn_against_seconds_too(with_truth: Path) -> None:
 
 
 def test_a_page_of_a_large_object_and_many_patterns_opens(tmp_path: Path) -> None:
-    page = write_report(write_results(tmp_path / "large", (4096, 4000), count=100_000))
+    page = write_report(read_source(write_results(tmp_path / "large", (4096, 4000), count=100_000)))
     with browser() as driver:
         opened(driver, page)
         assert console_errors(driver) == []

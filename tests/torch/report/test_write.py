@@ -12,6 +12,7 @@ import pytest
 from ptycho_dist.cli import main
 from ptycho_dist.errors import DataFormatError
 from ptycho_dist.report.compare import write_comparison
+from ptycho_dist.report.source import read_source
 from ptycho_dist.report.write import write_report
 from ptycho_dist.run_record import read_record
 from tests.support.results import hermite_probe, smooth_object, write_product, write_results
@@ -121,7 +122,7 @@ def test_without_the_scan_the_page_says_why_it_shows_no_patterns(tmp_path: Path)
 
 def test_a_large_object_and_many_patterns_fit_on_a_page(tmp_path: Path) -> None:
     folder = write_results(tmp_path / "large", (4096, 4000), count=100_000)
-    page = write_report(folder)
+    page = write_report(read_source(folder))
     data = data_of(page)
     assert page.stat().st_size < 10e6
     assert all(max(one["rows"], one["columns"]) <= 1500 for one in data["object"]["maps"])
@@ -134,18 +135,28 @@ def test_names_from_files_are_text_on_the_page(tmp_path: Path) -> None:
     odd = "</script><script>alert(1)</script>"
     metrics = json.loads((folder / "metrics.json").read_text()) | {"verdict": odd}
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    text = write_report(folder).read_text(encoding="utf-8")
+    text = write_report(read_source(folder)).read_text(encoding="utf-8")
     assert "alert(1)" in text
     assert odd not in text
+
+
+def test_another_product_in_a_folder_does_not_take_its_numbers(tmp_path: Path) -> None:
+    folder = write_results(tmp_path / "made")
+    (folder / "logs").mkdir()
+    (folder / "logs" / "refine.csv").write_text("iteration,fourier_error,seconds\n1,0.5,1\n2,0.4,2\n")
+    assert data_of(write_report(read_source(folder)))["convergence"] is not None
+    beside = write_product(folder / "beside.h5", smooth_object((96, 128), 2), hermite_probe(32, 1), 40)
+    source = read_source(beside)
+    assert (source.metrics, source.frames, source.refinement, source.record) == ({}, {}, {}, {})
 
 
 def test_damaged_tables_are_named(tmp_path: Path) -> None:
     folder = write_results(tmp_path / "made")
     (folder / "frames.csv").write_text("pattern,counts\n1,many\n")
     with pytest.raises(DataFormatError, match=r"frames\.csv is not a table of numbers"):
-        write_report(folder)
+        write_report(read_source(folder))
     with pytest.raises(DataFormatError, match="expected a product, or the output folder"):
-        write_report(tmp_path)
+        write_report(read_source(tmp_path))
 
 
 def test_results_are_compared(tmp_path: Path, refined: Path, tiny_path: Path) -> None:
